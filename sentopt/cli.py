@@ -1,0 +1,682 @@
+"""The `sentopt` command: one verb, one function, thin over `pipeline` and `runtime`.
+
+Only this module prints and decides exit codes: 0 done, 1 could not be done, 2 wrong usage, 3 no variant passed
+verification, 130 interrupted. Progress goes to stderr, results to stdout.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from sentopt import __version__
+from sentopt.errors import BundleError, DataError, RecipeError, RunDirError, SentoptError, TrainingInterrupted
+
+if TYPE_CHECKING:
+    from sentopt.pipeline import Pipeline
+    from sentopt.recipe import Recipe
+    from sentopt.results import Selection
+
+EXIT_ERROR, EXIT_USAGE, EXIT_NONE_PASSED, EXIT_INTERRUPTED = 1, 2, 3, 130
+_DATA_SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".jsonl", ".jsonl.gz", ".ndjson", ".ndjson.gz", ".parquet")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb and return the exit code."""
+    arguments = _parser().parse_args(argv)
+    verb: Callable[[argparse.Namespace], int] = arguments.verb
+    try:
+        return verb(arguments)
+    except RecipeError as error:
+        return _fail(str(error), EXIT_USAGE)
+    except TrainingInterrupted as error:
+        return _fail(str(error), EXIT_INTERRUPTED)
+    except SentoptError as error:
+        return _fail(str(error), EXIT_ERROR)
+    except KeyboardInterrupt:
+        return _fail("interrupted; the same command continues where it can", EXIT_INTERRUPTED)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads: leave without a second complaint
+        return 0
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            return _fail(
+                f"no space left on the disk ({error.filename or 'unknown file'}); "
+                "free some and run the same command again",
+                EXIT_ERROR,
+            )
+        return _fail(f"{type(error).__name__}: {error}", EXIT_ERROR)
+
+
+def train(arguments: argparse.Namespace) -> int:
+    """Tune the recipe's backbone on its data."""
+    pipeline = _new_pipeline(arguments)
+    with pipeline.run_dir.locked():
+        result = pipeline.train()
+        pipeline.report()
+    if arguments.json:
+        return _print_json({"run_dir": str(pipeline.run_dir.root), "train": _as_json(result)})
+    beats = "beats" if result.beats_majority else "does NOT beat"
+    print(
+        f"test accuracy {result.test.accuracy:.4f}, macro F1 {result.test.macro_f1:.4f}: "
+        f"{beats} the majority-class baseline of {result.majority['test']:.4f}\n"
+    )
+    print(_sample_table(result.samples))
+    print(
+        f"\ncheckpoint: {pipeline.run_dir.checkpoint}\nnext:       sentopt export{_run_dir_hint(arguments, pipeline)}"
+    )
+    return 0
+
+
+def export(arguments: argparse.Namespace) -> int:
+    """From a tuned checkpoint to a verified, benchmarked, selected bundle."""
+    return _finish(_existing_pipeline(arguments), arguments, depth="quick")
+
+
+def bench(arguments: argparse.Namespace) -> int:
+    """The full benchmark of a run, then select and bundle again."""
+    return _finish(_existing_pipeline(arguments), arguments, depth="full")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Everything: train, export, verify, benchmark, select, bundle, report."""
+    pipeline = _new_pipeline(arguments)
+    with pipeline.run_dir.locked():
+        pipeline.train()
+    return _finish(pipeline, arguments, depth="full")
+
+
+def predict(arguments: argparse.Namespace) -> int:
+    """Classify texts from the command line, from stdin, or from a table file."""
+    from sentopt.runtime.classifier import Classifier
+
+    if arguments.input and arguments.texts:
+        return _fail("give texts or --input FILE, not both", EXIT_USAGE)
+    if arguments.input and not arguments.output:
+        return _fail("--input needs --output FILE (.csv, .jsonl or .parquet) for the scored rows", EXIT_USAGE)
+    if arguments.output and not arguments.input:
+        return _fail("--output goes with --input; for texts and stdin, redirect stdout", EXIT_USAGE)
+    classifier = Classifier.load(_bundle(arguments), threads=arguments.threads)
+    if arguments.input:
+        return _predict_table(classifier, arguments)
+    if not arguments.texts and sys.stdin.isatty():
+        print("reading texts from the terminal, one a line; Ctrl-D ends", file=sys.stderr)
+    texts = arguments.texts or (line.rstrip("\r\n") for line in sys.stdin)
+    truncated = 0
+    for text, answer in _answered(classifier, texts):
+        truncated += answer.truncated
+        if arguments.json:
+            print(
+                json.dumps(
+                    {
+                        "text": text,
+                        "label": answer.label,
+                        "score": answer.score,
+                        "probabilities": answer.probabilities,
+                        "truncated": answer.truncated,
+                    }
+                )
+            )
+        else:
+            print(f"{answer.label}\t{answer.score:.4f}\t{text}")
+    if truncated:
+        print(
+            f"note: {truncated} text(s) were longer than {classifier.encoder.max_length} tokens and were cut",
+            file=sys.stderr,
+        )
+    return 0
+
+
+def demo(arguments: argparse.Namespace) -> int:
+    """Serve the selected bundle as a web page."""
+    from sentopt._optional import require
+
+    bundle = _bundle(arguments)
+    page = require("sentopt.demo", extra="demo")
+    page.serve(bundle, host=arguments.host, port=arguments.port)
+    return 0
+
+
+def check(arguments: argparse.Namespace) -> int:
+    """Whether a bundle is what was verified, and answers here as it did there."""
+    from sentopt import hardware
+    from sentopt.runtime.classifier import Classifier
+
+    folder = _bundle(arguments)
+    classifier = Classifier.load(folder)
+    description = classifier.description
+    assert description is not None
+    difference = classifier.check_golden()
+    here, there = hardware.describe(), description.facts["measured"]["hardware"]
+    same = list(here.isa) == list(there["isa"])
+    if arguments.json:
+        return _print_json(
+            {
+                "bundle": str(folder),
+                "variant": description.variant,
+                "files": len(description.files),
+                "golden_texts": len(description.golden),
+                "largest_difference": difference,
+                "tolerance": description.golden_tolerance,
+                "verified_on": there["cpu"],
+                "same_instruction_set": same,
+            }
+        )
+    print(f"{folder}: {description.variant}, labels {', '.join(description.labels)}")
+    print(f"files:   {len(description.files)} intact (size and SHA-256)")
+    print(
+        f"golden:  {len(description.golden)} texts answered as verified, "
+        f"largest probability difference {difference:.4f} (allowed {description.golden_tolerance:.4f})"
+    )
+    print(
+        f"machine: {here.cpu}; "
+        + (
+            "same instruction set as where it was verified"
+            if same
+            else f"verified on {there['cpu']}, whose instruction set differs ({', '.join(there['isa'])}): "
+            "the golden texts are what was checked here"
+        )
+    )
+    return 0
+
+
+def recipes(arguments: argparse.Namespace) -> int:
+    """List the shipped recipes, or print one with every value."""
+    from sentopt import recipe
+
+    if arguments.name:
+        print(recipe.to_toml(recipe.load(arguments.name)), end="")
+        return 0
+    loaded = [recipe.load(name) for name in recipe.builtin_names()]
+    if arguments.json:
+        return _print_json([{"name": r.run.name, "description": r.run.description} for r in loaded])
+    width = max(len(r.run.name) for r in loaded)
+    for r in loaded:
+        print(f"{r.run.name.ljust(width)}  {r.run.description}")
+    return 0
+
+
+def report(arguments: argparse.Namespace) -> int:
+    """Write the reports of a run again and print its table."""
+    pipeline = _existing_pipeline(arguments)
+    with pipeline.run_dir.locked():
+        pipeline.report()
+    if "select" in pipeline.manifest.stages:
+        _print_table(pipeline)
+    print(f"report: {pipeline.run_dir.report}\n        {pipeline.run_dir.html_report}")
+    return 0
+
+
+def env(arguments: argparse.Namespace) -> int:
+    """What sentopt sees of this machine; paste it into a bug report."""
+    from sentopt import backbones, hardware
+
+    here = hardware.describe()
+    variables = {
+        name: os.environ.get(name, "") for name in ("SENTOPT_MODEL_DIR", "SENTOPT_DATA_DIR", "SENTOPT_CACHE_DIR")
+    }
+    cache = backbones.cache_folder()
+    if arguments.json:
+        return _print_json(
+            {"hardware": _as_json(here), "versions": hardware.versions(), "environment": variables, "cache": str(cache)}
+        )
+    print(f"cpu      {here.cpu} ({', '.join(here.isa) or 'no known extensions'})")
+    print(f"cores    {here.cores}" + (f" (cgroup quota {here.cpu_quota:g})" if here.cpu_quota else ""))
+    print(f"memory   {here.memory_bytes / 2**30:.1f} GiB\nsystem   {here.system}\ncache    {cache}")
+    for name, value in variables.items():
+        print(f"{name}={value}")
+    for package, version in hardware.versions().items():
+        print(f"{package}=={version}")
+    return 0
+
+
+def _new_pipeline(arguments: argparse.Namespace) -> Pipeline:
+    """The run of a recipe, with the verb's options laid over it."""
+    from sentopt import recipe as recipes_module
+    from sentopt.run_dir import EXPORTS, RunDir
+
+    if arguments.recipe and arguments.recipe_option and arguments.recipe != arguments.recipe_option:
+        raise RecipeError("command line", [f"two recipes are named: {arguments.recipe} and {arguments.recipe_option}"])
+    name = arguments.recipe or arguments.recipe_option or recipes_module.DEFAULT_RECIPE
+    recipe = recipes_module.load(
+        name, [*_data_overrides(arguments.data), *_model_overrides(arguments.model), *arguments.set]
+    )
+    root = Path(arguments.run_dir) if arguments.run_dir else EXPORTS / recipe.run.name
+    return _pipeline(recipe, RunDir(root), arguments)
+
+
+def _existing_pipeline(arguments: argparse.Namespace) -> Pipeline:
+    """The run that `train` left: --run-dir, else the recipe's, else the newest below exports/."""
+    from sentopt import recipe as recipes_module
+    from sentopt.run_dir import EXPORTS, RunDir, latest
+
+    if arguments.run_dir:
+        run_dir = RunDir(Path(arguments.run_dir))
+    elif arguments.recipe_option:
+        run_dir = RunDir(EXPORTS / recipes_module.load(arguments.recipe_option).run.name)
+    else:
+        run_dir = latest()
+        print(f"run: {run_dir.root}", file=sys.stderr)
+    if not run_dir.recipe.is_file() or not run_dir.manifest.is_file():
+        raise RunDirError(f"{run_dir.root} holds no run: start one with `sentopt train --run-dir {run_dir.root}`")
+    saved = recipes_module.load(str(run_dir.recipe))
+    recipe = recipes_module.with_overrides(saved, getattr(arguments, "set", []), source="--set")
+    if (recipe.run.seed, recipe.data, recipe.model, recipe.train) != (
+        saved.run.seed,
+        saved.data,
+        saved.model,
+        saved.train,
+    ):
+        raise RecipeError(
+            "--set",
+            [
+                "run.seed, data, model and train keys decide the checkpoint: "
+                "give them to `sentopt train` or `sentopt run`"
+            ],
+        )
+    return _pipeline(recipe, run_dir, arguments)
+
+
+def _pipeline(recipe: Recipe, run_dir: Any, arguments: argparse.Namespace) -> Pipeline:
+    from sentopt.pipeline import Pipeline
+
+    return Pipeline(
+        recipe, run_dir, say=lambda line: print(line, file=sys.stderr), force=getattr(arguments, "force", False)
+    )
+
+
+def _finish(pipeline: Pipeline, arguments: argparse.Namespace, *, depth: Any) -> int:
+    """Export to report, then the table and what to type next."""
+    with pipeline.run_dir.locked():
+        pipeline.bench(depth)
+        bundle = pipeline.bundle()
+        pipeline.report()
+    selection = _selection(pipeline)
+    if arguments.json:
+        _print_json(_run_as_json(pipeline))
+    else:
+        _print_table(pipeline)
+        if bundle:
+            print(_next_steps(pipeline, arguments))
+    if selection.variant is None:
+        return _fail(
+            "no variant passed verification; nothing was bundled. "
+            "See the report, or allow more with --set verify.margin=POINTS",
+            EXIT_NONE_PASSED,
+        )
+    return 0
+
+
+def _selection(pipeline: Pipeline) -> Selection:
+    from sentopt.results import Selection
+
+    return pipeline.manifest.result("select", Selection)
+
+
+def _print_table(pipeline: Pipeline) -> None:
+    from sentopt.report import as_text, comparison
+    from sentopt.results import BenchResult, VerifyResult
+
+    selection = _selection(pipeline)
+    verified, measured = (
+        pipeline.manifest.result("verify", VerifyResult),
+        pipeline.manifest.result("bench", BenchResult),
+    )
+    print(as_text(comparison(verified.verdicts, measured, selection)))
+    print(f"\n{selection.reason}")
+
+
+def _run_as_json(pipeline: Pipeline) -> dict[str, Any]:
+    stages = {
+        name: entry.result
+        for name, entry in pipeline.manifest.stages.items()
+        if name in ("verify", "bench", "select", "bundle")
+    }
+    return {"run_dir": str(pipeline.run_dir.root), "bundle_dir": str(pipeline.run_dir.bundle), **stages}
+
+
+def _next_steps(pipeline: Pipeline, arguments: argparse.Namespace) -> str:
+    bundle, hint = pipeline.run_dir.bundle, _run_dir_hint(arguments, pipeline)
+    return (
+        f"\nbundle: {bundle}\nreport: {pipeline.run_dir.html_report}\n\n"
+        f"in Python:  from sentopt import Classifier; clf = Classifier.load({str(bundle)!r}); "
+        "print(clf('What a lovely day'))\n"
+        f"next:       sentopt predict{hint} 'What a lovely day'\n"
+        f"            sentopt demo{hint}"
+    )
+
+
+def _run_dir_hint(arguments: argparse.Namespace, pipeline: Pipeline) -> str:
+    return f" --run-dir {pipeline.run_dir.root}" if arguments.run_dir else ""
+
+
+def _sample_table(samples: Any) -> str:
+    from sentopt.report import Table, as_text
+
+    rows = tuple(
+        (s.text, f"{s.untuned_label} {s.untuned_score:.3f}", "->", f"{s.tuned_label} {s.tuned_score:.3f}")
+        for s in samples
+    )
+    return as_text(Table(("sample text", "untuned model", "", "tuned model"), rows))
+
+
+def _data_overrides(data: str | None) -> list[str]:
+    """`--data` as recipe keys: a file, a folder with train.* (validation.*, test.*), or a name of the dataset table."""
+    if not data:
+        return []
+    path = Path(data).expanduser()
+    if path.is_dir():
+        files = {
+            split: next((f for s in _DATA_SUFFIXES if (f := path / f"{split}{s}").is_file()), None)
+            for split in ("train", "validation", "test")
+        }
+        if files["train"] is None:
+            raise DataError(f"{path} holds no train file; expected train with one of {', '.join(_DATA_SUFFIXES)}")
+        chosen = {split: file for split, file in files.items() if file}
+    elif path.name.lower().endswith(_DATA_SUFFIXES):
+        if not path.is_file():
+            raise DataError(f"no such file: {path}")
+        chosen = {"train": path}
+    else:
+        return [f"data.dataset={data}", f"run.name={data}"]
+    name = "".join(c if c.isalnum() or c in "-_" else "-" for c in path.name.split(".")[0]).strip("-_") or "run"
+    paths = [f"data.{split}={chosen.get(split, '')}" for split in ("train", "validation", "test")]
+    return ["data.dataset=files", f"run.name={name}", "data.labels=[]", *paths]
+
+
+def _model_overrides(model: str | None) -> list[str]:
+    return [f"model.backbone={model}"] if model else []
+
+
+def _bundle(arguments: argparse.Namespace) -> Path:
+    from sentopt.run_dir import RunDir, latest
+
+    if arguments.bundle:
+        return Path(arguments.bundle)
+    run_dir = RunDir(Path(arguments.run_dir)) if arguments.run_dir else latest()
+    if not run_dir.bundle.is_dir():
+        raise BundleError(f"{run_dir.root} has no bundle yet: run `sentopt export`")
+    return run_dir.bundle
+
+
+def _answered(classifier: Any, texts: Any) -> Iterator[tuple[str, Any]]:
+    """Texts with their answers. A person at a terminal is answered line by line, a pipe in windows."""
+    seen: list[str] = []
+
+    def remembered() -> Iterator[str]:
+        for text in texts:
+            seen.append(text)
+            yield text
+
+    window = 1 if sys.stdin.isatty() else 256
+    for position, answer in enumerate(classifier.stream(remembered(), window=window)):
+        yield seen[position % window], answer
+        if (position + 1) % window == 0:
+            seen.clear()
+
+
+def _predict_table(classifier: Any, arguments: argparse.Namespace) -> int:
+    from sentopt.table_scoring import score_table
+
+    summary = score_table(
+        classifier,
+        Path(arguments.input),
+        Path(arguments.output),
+        text_column=arguments.text_column,
+        progress=not arguments.no_progress,
+    )
+    if arguments.json:
+        return _print_json(_as_json(summary))
+    print(f"{summary.rows} rows scored in {summary.seconds:.1f} s: {arguments.output}")
+    for label, count in summary.labels.items():
+        print(f"  {label}: {count}")
+    for count, what in (
+        (summary.empty, "had no text (answered as the empty text)"),
+        (summary.truncated, f"were cut at {classifier.encoder.max_length} tokens"),
+    ):
+        if count:
+            print(f"note: {count} row(s) {what}", file=sys.stderr)
+    return 0
+
+
+def _as_json(record: object) -> Any:
+    from sentopt.records import to_json
+
+    return to_json(record)
+
+
+def _print_json(document: object) -> int:
+    print(json.dumps(document, indent=1, ensure_ascii=False))
+    return 0
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"sentopt: {message}", file=sys.stderr)
+    return code
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse with this project's error format; sub-parsers inherit it."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(EXIT_USAGE, f"sentopt: {message}\nTry: {self.prog} --help\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="sentopt",
+        description="From a labelled text dataset to the fastest classifier that is provably still as accurate.",
+        epilog="start with:\n"
+        "  sentopt train && sentopt export\n"
+        "  sentopt run quickstart\n"
+        "  sentopt train --data reviews.csv --set data.label_column=stars",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"sentopt {__version__}")
+    verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
+    _add_run_verbs(verbs)
+    _add_bundle_verbs(verbs)
+    _add_information_verbs(verbs)
+    return parser
+
+
+def _add_run_verbs(verbs: Any) -> None:
+    p = _verb(
+        verbs,
+        "train",
+        train,
+        "tune a backbone on a dataset",
+        (
+            "sentopt train\n"
+            "  sentopt train --data reviews.csv --set data.text_column=review\n"
+            "  sentopt train quickstart --set train.epochs=2 --run-dir exports/short"
+        ),
+    )
+    _recipe_options(p)
+    p = _verb(
+        verbs,
+        "export",
+        export,
+        "ONNX, INT8, verify, quick benchmark, select, bundle",
+        (
+            "sentopt export\n"
+            "  sentopt export --run-dir exports/short --set verify.margin=0.5\n"
+            "  sentopt export --json | jq .select"
+        ),
+    )
+    _existing_run_options(p)
+    p = _verb(
+        verbs,
+        "bench",
+        bench,
+        "full benchmark of a run, then select and bundle again",
+        "sentopt bench\n  sentopt bench --set select.objective=throughput",
+    )
+    _existing_run_options(p)
+    p = _verb(
+        verbs,
+        "run",
+        run,
+        "all of it: train, export, verify, benchmark, select, bundle, report",
+        "sentopt run quickstart\n  sentopt run my-recipe.toml --set train.epochs=1",
+    )
+    _recipe_options(p)
+    p = _verb(
+        verbs,
+        "report",
+        report,
+        "write report.md and report.html of a run again",
+        "sentopt report\n  sentopt report --run-dir exports/quickstart",
+    )
+    p.add_argument("--run-dir", metavar="DIR", help="run directory (default: the newest below exports/)")
+    p.add_argument("--recipe", dest="recipe_option", metavar="RECIPE", help="the run of this recipe")
+
+
+def _add_bundle_verbs(verbs: Any) -> None:
+    p = _verb(
+        verbs,
+        "predict",
+        predict,
+        "classify texts, lines of stdin, or the rows of a file",
+        (
+            "sentopt predict 'The soup was cold.' 'Lovely people!'\n"
+            "  sentopt predict --json < comments.txt\n"
+            "  sentopt predict --input reviews.csv --text-column review --output scored.csv"
+        ),
+    )
+    p.add_argument("texts", nargs="*", metavar="TEXT", help="texts to classify (default: lines of stdin)")
+    p.add_argument("--input", metavar="FILE", help="a .csv, .tsv, .jsonl or .parquet file whose rows to score")
+    p.add_argument(
+        "--text-column", default="text", metavar="NAME", help="column of --input that holds the text (default: text)"
+    )
+    p.add_argument(
+        "--output",
+        metavar="FILE",
+        help="where the rows of --input go, with columns label, score and one per label added",
+    )
+    p.add_argument(
+        "--threads",
+        type=_positive,
+        metavar="N",
+        help="threads of one prediction (default: every core granted to this process)",
+    )
+    p.add_argument("--no-progress", action="store_true", help="no progress bar")
+    _bundle_options(p)
+    p.add_argument("--json", action="store_true", help="one JSON object a line (with --input: one summary)")
+    p = _verb(
+        verbs,
+        "demo",
+        demo,
+        "serve the bundle as a web page",
+        "sentopt demo\n  sentopt demo --bundle exports/quickstart/bundle --port 8000",
+    )
+    _bundle_options(p)
+    p.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1, this machine only)")
+    p.add_argument("--port", type=_port, default=7860, help="port (default: 7860)")
+    p = _verb(
+        verbs,
+        "check",
+        check,
+        "whether a bundle is intact and answers here as where it was verified",
+        "sentopt check\n  sentopt check exports/quickstart/bundle --json",
+    )
+    p.add_argument("bundle", nargs="?", metavar="BUNDLE", help="bundle folder (default: that of the newest run)")
+    p.add_argument("--run-dir", metavar="DIR", help="the bundle of this run")
+    p.add_argument("--json", action="store_true", help="print a JSON object")
+
+
+def _add_information_verbs(verbs: Any) -> None:
+    p = _verb(
+        verbs,
+        "recipes",
+        recipes,
+        "list the shipped recipes, or print one",
+        "sentopt recipes\n  sentopt recipes quickstart > my-recipe.toml",
+    )
+    p.add_argument("name", nargs="?", metavar="RECIPE", help="print this recipe with every value explicit")
+    p.add_argument("--json", action="store_true", help="print a JSON list")
+    p = _verb(verbs, "env", env, "what sentopt sees of this machine", "sentopt env\n  sentopt env --json")
+    p.add_argument("--json", action="store_true", help="print a JSON object")
+
+
+def _verb(
+    verbs: Any, name: str, function: Callable[[argparse.Namespace], int], summary: str, examples: str
+) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = verbs.add_parser(
+        name,
+        help=summary,
+        description=(function.__doc__ or "").strip(),
+        epilog=f"examples:\n  {examples}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(verb=function)
+    return parser
+
+
+def _recipe_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "recipe",
+        nargs="?",
+        metavar="RECIPE",
+        help="name of a shipped recipe or path of a TOML file (default: quickstart)",
+    )
+    parser.add_argument("--recipe", dest="recipe_option", metavar="RECIPE", help="the same as an option")
+    parser.add_argument(
+        "--data",
+        metavar="PATH_OR_NAME",
+        help="a CSV, JSONL or Parquet file, a folder with train.* (and test.*), or sst2, tweets, imdb",
+    )
+    parser.add_argument(
+        "--model",
+        metavar="FOLDER_OR_NAME",
+        help="the backbone: a local folder, minilm, or a hub id with --set model.revision=HASH",
+    )
+    _common_run_options(parser)
+
+
+def _existing_run_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--recipe",
+        dest="recipe_option",
+        metavar="RECIPE",
+        help="the run of this recipe (default: the newest below exports/)",
+    )
+    _common_run_options(parser)
+
+
+def _common_run_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--run-dir", metavar="DIR", help="run directory (default: exports/<name of the recipe>)")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="override one recipe key, e.g. train.epochs=2; repeatable",
+    )
+    parser.add_argument("--force", action="store_true", help="redo stages that are unchanged")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+
+
+def _bundle_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--bundle", metavar="DIR", help="bundle folder (default: that of the newest run)")
+    parser.add_argument("--run-dir", metavar="DIR", help="the bundle of this run")
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"expected 1 or more, found {value}")
+    return value
+
+
+def _port(text: str) -> int:
+    value = int(text)
+    if not 0 <= value <= 65535:
+        raise argparse.ArgumentTypeError(f"expected 0 to 65535, found {value}")
+    return value

@@ -1,0 +1,102 @@
+"""What machine this is: the part of every measurement that a reader needs and that a later run must compare."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+
+from sentopt.runtime.cores import available_cores, cgroup_quota
+
+_ISA_FLAGS = (
+    "avx2",
+    "avx512f",
+    "avx512_vnni",
+    "avx_vnni",
+    "avx512_bf16",
+    "amx_int8",
+    "amx_bf16",
+    "asimd",
+    "asimddp",
+    "i8mm",
+    "bf16",
+)
+PACKAGES = (
+    "sentopt",
+    "numpy",
+    "onnxruntime",
+    "tokenizers",
+    "torch",
+    "transformers",
+    "datasets",
+    "evaluate",
+    "accelerate",
+    "optimum",
+    "optimum-onnx",
+    "onnx",
+    "scikit-learn",
+    "gradio",
+)
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """The CPU as answers and timings depend on it; `isa` lists only instruction sets that change either."""
+
+    cpu: str
+    isa: tuple[str, ...]
+    cores: int
+    cpu_quota: float | None
+    memory_bytes: int
+    system: str
+
+    def has_bf16(self) -> bool:
+        """Whether bfloat16 products run in hardware; emulated ones are slower than float32."""
+        return bool({"avx512_bf16", "amx_bf16", "bf16"} & set(self.isa))
+
+
+def describe() -> Hardware:
+    """Read this machine's description; what the system does not tell is empty or zero."""
+    info = _cpuinfo()
+    flags = set((info.get("flags") or info.get("Features") or "").split())
+    return Hardware(
+        cpu=info.get("model name") or platform.processor() or platform.machine(),
+        isa=tuple(flag for flag in _ISA_FLAGS if flag in flags),
+        cores=available_cores(),
+        cpu_quota=cgroup_quota(),
+        memory_bytes=_memory_bytes(),
+        system=f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
+    )
+
+
+def versions() -> dict[str, str]:
+    """Installed versions of the packages that results depend on, without importing any."""
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _cpuinfo() -> dict[str, str]:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return {}
+    first: dict[str, str] = {}
+    for line in lines:
+        key, colon, value = line.partition(":")
+        if colon:
+            first.setdefault(key.strip(), value.strip())
+    return first
+
+
+def _memory_bytes() -> int:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (ValueError, OSError, AttributeError):
+        return 0

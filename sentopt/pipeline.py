@@ -1,0 +1,301 @@
+"""The order of the stages, what each depends on, and the only writer of `run.json`.
+
+A stage is skipped when the fingerprint of everything it depends on (input files, recipe sections, package versions, and
+for measurements the machine) is the one it last ran with and its output files are intact.
+"""
+
+from __future__ import annotations
+
+import datetime
+import logging
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from sentopt import atomic, backbones, hardware, manifest, records, report
+from sentopt import recipe as recipes
+from sentopt._optional import require
+from sentopt.data import sources
+from sentopt.errors import RecipeError, RunDirError
+from sentopt.manifest import Manifest, StageEntry
+from sentopt.recipe import Recipe
+from sentopt.results import (
+    BenchResult,
+    BundleResult,
+    ExportResult,
+    PrepareResult,
+    QuantizeResult,
+    Selection,
+    TrainResult,
+    VerifyResult,
+)
+from sentopt.run_dir import RunDir
+from sentopt.variants import VARIANTS, VariantSpec, runnable
+
+R = TypeVar("R")
+Depth = Literal["quick", "full"]
+_log = logging.getLogger(__name__)
+
+
+@dataclass
+class Pipeline:
+    """One run: its recipe, its directory, and what it has found so far.
+
+    `say` receives one line per thing worth telling; `force` redoes stages that are unchanged.
+    """
+
+    recipe: Recipe
+    run_dir: RunDir
+    say: Callable[[str], None] = lambda line: None
+    force: bool = False
+    manifest: Manifest = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.manifest = manifest.read(self.run_dir.manifest)
+
+    def prepare(self) -> PrepareResult:
+        """Clean splits in the run directory."""
+        stage = require("sentopt.stages.prepare", extra="train")
+        depends = [
+            sources.identify(self.recipe.data),
+            self.recipe.data,
+            self.recipe.run.seed,
+            _versions("datasets", "scikit-learn"),
+        ]
+        result = self._stage(
+            "prepare", PrepareResult, depends, [self.run_dir.data], lambda key: stage.run(self.recipe, self.run_dir)
+        )
+        for notice in result.notices:
+            self.say(f"note: {notice}")
+        return result
+
+    def train(self) -> TrainResult:
+        """The tuned checkpoint and its logits on the test split."""
+        self.prepare()
+        depends = [
+            self._outputs("prepare"),
+            backbones.identify(self.recipe.model.backbone, self.recipe.model.revision),
+            [self.recipe.model, self.recipe.train, self.recipe.run.seed],
+            _versions("torch", "transformers", "tokenizers", "accelerate"),
+        ]
+        return self._stage(
+            "train",
+            TrainResult,
+            depends,
+            [self.run_dir.checkpoint, self.run_dir.reference],
+            lambda key: require("sentopt.stages.train", extra="train").run(self.recipe, self.run_dir, resume_key=key),
+        )
+
+    def export(self) -> ExportResult:
+        """The FP32 ONNX graph, checked against PyTorch."""
+        self._needs("train", TrainResult)
+        specs = [spec for spec in self._specs() if spec.made_by == "export"]
+        depends = [
+            self._outputs("train"),
+            [self.recipe.export, self.recipe.model.max_length, [s.name for s in specs]],
+            _versions("torch", "transformers", "optimum", "optimum-onnx", "onnx", "onnxruntime"),
+        ]
+        return self._stage(
+            "export",
+            ExportResult,
+            depends,
+            [self.run_dir.model(spec.name) for spec in specs],
+            lambda key: require("sentopt.stages.export", extra="export").run(self.recipe, self.run_dir, specs=specs),
+        )
+
+    def quantize(self) -> QuantizeResult:
+        """The INT8 graphs."""
+        self.export()
+        specs = [spec for spec in self._specs() if spec.made_by == "quantize"]
+        depends = [self._outputs("export"), specs, _versions("optimum-onnx", "onnx", "onnxruntime")]
+        return self._stage(
+            "quantize",
+            QuantizeResult,
+            depends,
+            [self.run_dir.model(spec.name) for spec in specs],
+            lambda key: require("sentopt.stages.quantize", extra="export").run(self.run_dir, specs=specs),
+        )
+
+    def verify(self) -> VerifyResult:
+        """A verdict for every variant, valid for this machine's instruction set."""
+        self.quantize()
+        specs = self._specs()
+        depends = [
+            self._outputs("train"),
+            self._outputs("export"),
+            self._outputs("quantize"),
+            [self.recipe.verify, self.recipe.model.max_length, [s.name for s in specs]],
+            hardware.describe().isa,
+            _versions("onnxruntime", "torch", "numpy"),
+        ]
+        return self._stage(
+            "verify",
+            VerifyResult,
+            depends,
+            [self.run_dir.flips(spec.name) for spec in specs if spec.made_by != "checkpoint"],
+            lambda key: require("sentopt.stages.verify", extra="train").run(
+                self.recipe, self.run_dir, specs=specs, progress=self._progress("verify")
+            ),
+        )
+
+    def bench(self, depth: Depth) -> BenchResult:
+        """Timings of every variant on this machine; a full benchmark also stands in for a quick one."""
+        self.verify()
+        specs = self._specs()
+        base = [
+            self._outputs("train"),
+            self._outputs("export"),
+            self._outputs("quantize"),
+            [self.recipe.bench, self.recipe.model.max_length, [s.name for s in specs]],
+            hardware.describe(),
+            _versions("onnxruntime", "torch", "tokenizers", "numpy"),
+        ]
+        if depth == "quick" and self._is_current("bench", manifest.fingerprint([*base, "full"])):
+            depth = "full"
+        return self._stage(
+            "bench",
+            BenchResult,
+            [*base, depth],
+            [self.run_dir.samples],
+            lambda key: require("sentopt.stages.bench", extra="bench").run(
+                self.recipe, self.run_dir, specs=specs, depth=depth, progress=self._progress("bench")
+            ),
+        )
+
+    def select(self) -> Selection:
+        """The fastest verified variant for the recipe's objective."""
+        verified, measured = self._needs("verify", VerifyResult), self._needs("bench", BenchResult)
+        depends = [verified, measured, self.recipe.select]
+        return self._stage(
+            "select",
+            Selection,
+            depends,
+            [],
+            lambda key: require("sentopt.stages.select", extra="train").run(
+                self.recipe.select, self._specs(), verified.verdicts, measured.rows
+            ),
+        )
+
+    def bundle(self) -> BundleResult | None:
+        """What ships, or None where no variant may; then an older bundle of this run is removed."""
+        selection = self.select()
+        if selection.variant is None:
+            self._remove_bundle()
+            return None
+        spec = VARIANTS[selection.variant]
+        verdicts = {v.variant: v for v in self._needs("verify", VerifyResult).verdicts}
+        measured = self._needs("bench", BenchResult)
+        depends = [
+            self._outputs("train"),
+            self._outputs("export"),
+            self._outputs("quantize"),
+            selection,
+            verdicts,
+            measured,
+            spec,
+        ]
+        return self._stage(
+            "bundle",
+            BundleResult,
+            depends,
+            [self.run_dir.bundle],
+            lambda key: require("sentopt.stages.bundle", extra="train").run(
+                self.recipe, self.run_dir, spec=spec, verdict=verdicts[spec.name], bench=measured
+            ),
+        )
+
+    def report(self) -> None:
+        """`report.md`, `report.html` and `plots/` of whatever has been found so far."""
+        finished = {
+            name: (entry.fingerprint, entry.finished)
+            for name, entry in self.manifest.stages.items()
+            if name != "report"
+        }
+        paths = [self.run_dir.report, self.run_dir.html_report, self.run_dir.plots]
+        self._stage(
+            "report", dict, [finished, _versions("sentopt", "matplotlib")], paths, lambda key: self._write_report()
+        )
+
+    def _write_report(self) -> dict[str, Any]:
+        report.write(self.run_dir, self.recipe, self.manifest)
+        return {}
+
+    def _stage(self, name: str, kind: type[R], depends: object, outputs: Iterable[Path], work: Callable[[str], R]) -> R:
+        key = manifest.fingerprint(depends)
+        if not self.force and self._is_current(name, key):
+            _log.info("%s: unchanged", name)
+            return self.manifest.result(name, kind)
+        self.say(f"{name} ...")
+        self._save_recipe()
+        start = time.perf_counter()
+        result = work(key)
+        entry = StageEntry(
+            fingerprint=key,
+            seconds=round(time.perf_counter() - start, 3),
+            finished=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            outputs=manifest.artefacts(self.run_dir.root, outputs),
+            result=records.to_json(result),
+        )
+        self._save(self.manifest.with_stage(name, entry))
+        self.say(f"{name}: {entry.seconds:.1f} s")
+        return result
+
+    def _is_current(self, name: str, key: str) -> bool:
+        entry = self.manifest.stages.get(name)
+        return entry is not None and entry.fingerprint == key and manifest.is_intact(self.run_dir.root, entry.outputs)
+
+    def _needs(self, name: str, kind: type[R]) -> R:
+        """The result of an earlier stage whose files are still what it wrote."""
+        result = self.manifest.result(name, kind)
+        if not manifest.is_intact(self.run_dir.root, self.manifest.stages[name].outputs):
+            raise RunDirError(
+                f"files that {name!r} wrote into {self.run_dir.root} are missing or changed: "
+                f"run `sentopt {_verb(name)}` again"
+            )
+        return result
+
+    def _outputs(self, name: str) -> Sequence[object]:
+        return self.manifest.stages[name].outputs
+
+    def _specs(self) -> list[VariantSpec]:
+        from sentopt.backends.opening import capabilities
+
+        try:
+            return runnable(capabilities(), self.recipe.export.variants)
+        except ValueError as error:
+            raise RecipeError(str(self.run_dir.recipe), [f"export.variants: {error}"]) from error
+
+    def _progress(self, stage: str) -> Callable[[str], None]:
+        return lambda what: self.say(f"  {stage}: {what}")
+
+    def _save_recipe(self) -> None:
+        text = recipes.to_toml(self.recipe)
+        if not self.run_dir.recipe.is_file() or self.run_dir.recipe.read_text(encoding="utf-8") != text:
+            atomic.write_text(self.run_dir.recipe, text)
+
+    def _save(self, updated: Manifest) -> None:
+        self.manifest = Manifest(
+            schema_version=manifest.SCHEMA_VERSION,
+            name=self.recipe.run.name,
+            versions=hardware.versions(),
+            hardware=records.to_json(hardware.describe()),
+            stages=updated.stages,
+        )
+        manifest.write(self.run_dir.manifest, self.manifest)
+
+    def _remove_bundle(self) -> None:
+        if self.run_dir.bundle.exists():
+            atomic.remove_folder(self.run_dir.bundle)
+        if "bundle" in self.manifest.stages:
+            self._save(Manifest(stages={k: v for k, v in self.manifest.stages.items() if k != "bundle"}))
+
+
+def _versions(*packages: str) -> dict[str, str]:
+    installed = hardware.versions()
+    return {package: installed[package] for package in packages if package in installed}
+
+
+def _verb(stage: str) -> str:
+    return "train" if stage in ("prepare", "train") else "export"

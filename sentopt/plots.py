@@ -1,0 +1,109 @@
+"""The four plots of a report, as PNG files. Without matplotlib there are none; the report says the rest in tables."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+from sentopt import atomic
+from sentopt.manifest import Manifest
+from sentopt.results import BenchResult, TrainResult, VerifyResult
+from sentopt.run_dir import RunDir
+
+_COLOURS = ("#1f77b4", "#9467bd", "#7f7f7f", "#2ca02c", "#d62728", "#ff7f0e", "#17becf", "#8c564b")
+
+
+def draw(run_dir: RunDir, manifest: Manifest) -> dict[str, Path]:
+    """Draw what the manifest has figures for; returns the path of each plot by name."""
+    if importlib.util.find_spec("matplotlib") is None:
+        return {}
+    import matplotlib
+
+    matplotlib.use("Agg")
+    drawn: list[str] = []
+    with atomic.replace_folder(run_dir.plots) as folder:
+        if "train" in manifest.stages:
+            trained = manifest.result("train", TrainResult)
+            drawn += [_save(folder, "loss", _loss(trained)), _save(folder, "confusion", _confusion(trained))]
+        if "bench" in manifest.stages and "verify" in manifest.stages:
+            bench, verified = manifest.result("bench", BenchResult), manifest.result("verify", VerifyResult)
+            drawn += [
+                _save(folder, "latency_by_length", _latency(bench)),
+                _save(folder, "accuracy_latency", _tradeoff(bench, verified)),
+            ]
+    return {name: run_dir.plots / f"{name}.png" for name in drawn}
+
+
+def _save(folder: Path, name: str, figure: Any) -> str:
+    import matplotlib.pyplot as plt
+
+    # Without metadata the same figures give the same bytes.
+    figure.savefig(folder / f"{name}.png", dpi=110, bbox_inches="tight", metadata={"Software": None})
+    plt.close(figure)
+    return name
+
+
+def _axes(title: str, x: str, y: str) -> tuple[Any, Any]:
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(7, 4.2))
+    axes.set(title=title, xlabel=x, ylabel=y)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.25)
+    return figure, axes
+
+
+def _loss(trained: TrainResult) -> Any:
+    figure, axes = _axes("Loss", "step", "cross entropy")
+    axes.plot([p.step for p in trained.loss], [p.loss for p in trained.loss], color=_COLOURS[0], label="training")
+    axes.plot(
+        [e.step for e in trained.evals], [e.loss for e in trained.evals], "o-", color=_COLOURS[5], label="validation"
+    )
+    axes.axvline(trained.best_step, color=_COLOURS[2], linestyle=":", label="kept checkpoint")
+    axes.legend(frameon=False)
+    return figure
+
+
+def _confusion(trained: TrainResult) -> Any:
+    labels = [c.label for c in trained.test.per_class]
+    counts = trained.test.confusion
+    figure, axes = _axes("Confusion on the test split (PyTorch)", "answered", "true")
+    shares = [[count / max(1, sum(row)) for count in row] for row in counts]
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    axes.grid(visible=False)
+    axes.set_xticks(range(len(labels)), labels)
+    axes.set_yticks(range(len(labels)), labels)
+    for i, row in enumerate(counts):
+        for j, count in enumerate(row):
+            axes.text(j, i, str(count), ha="center", va="center", color="white" if shares[i][j] > 0.5 else "black")
+    return figure
+
+
+def _latency(bench: BenchResult) -> Any:
+    figure, axes = _axes("Latency of one text by length (graph alone, median)", "tokens", "ms")
+    for colour, row in zip(_cycle(len(bench.rows)), bench.rows, strict=True):
+        cells = sorted((cell.tokens, cell.p50) for cell in row.grid if cell.batch == 1)
+        axes.plot([t for t, _ in cells], [ms for _, ms in cells], "o-", color=colour, label=row.variant)
+    axes.set_yscale("log")
+    axes.legend(frameon=False, fontsize=8)
+    return figure
+
+
+def _tradeoff(bench: BenchResult, verified: VerifyResult) -> Any:
+    figure, axes = _axes("Accuracy against latency of one text (end to end, median)", "ms (log scale)", "test accuracy")
+    judged = {v.variant: v for v in verified.verdicts}
+    for colour, row in zip(_cycle(len(bench.rows)), bench.rows, strict=True):
+        verdict = judged.get(row.variant)
+        if verdict is None:
+            continue
+        marker = "o" if verdict.passed else "x"
+        label = row.variant if verdict.passed else f"{row.variant} (refused)"
+        axes.plot(row.latency.p50, verdict.scores.accuracy, marker, markersize=9, color=colour, label=label)
+    axes.set_xscale("log")
+    axes.legend(frameon=False, fontsize=8)
+    return figure
+
+
+def _cycle(count: int) -> list[str]:
+    return [_COLOURS[i % len(_COLOURS)] for i in range(count)]

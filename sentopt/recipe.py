@@ -1,0 +1,335 @@
+"""Recipes: everything a run depends on, as frozen dataclasses read from TOML.
+
+A recipe file states only what differs from the defaults below; the resolved recipe, every value explicit, is written
+into the run directory. All problems of a recipe are reported at once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from sentopt import records
+from sentopt.errors import RecipeError
+
+BUILTIN_FOLDER = Path(__file__).parent / "recipes"
+DEFAULT_RECIPE = "quickstart"
+SAMPLE_TEXTS = (
+    "This is a great product!",
+    "I am very disappointed with the service.",
+    "It was an average experience.",
+    "The movie was not good at all",
+    "The movie was amazing",
+)
+
+
+@dataclass(frozen=True)
+class RunSection:
+    """`name` is the folder under `exports/`; `seed` fixes splits, initial head, shuffling and dropout."""
+
+    name: str
+    description: str = ""
+    seed: int = 42
+
+
+@dataclass(frozen=True)
+class DataSection:
+    """Where texts and labels come from.
+
+    `dataset` is `sample` (the bundled corpus), `files` (then `train`, `validation`, `test` are paths of CSV, JSONL or
+    Parquet files), `hub` (then they are split names of `hub_id` at `revision`), or a name of the dataset table.
+    """
+
+    dataset: str = "sample"
+    train: str = ""
+    validation: str = ""
+    test: str = ""
+    hub_id: str = ""
+    hub_config: str = ""
+    revision: str = ""
+    text_column: str = "text"
+    label_column: str = "label"
+    labels: tuple[str, ...] = ()
+    validation_fraction: float = 0.1
+    test_fraction: float = 0.2
+    train_limit: int = 0
+    validation_limit: int = 0
+    test_limit: int = 0
+    duplicates: Literal["drop", "keep"] = "drop"
+
+
+@dataclass(frozen=True)
+class ModelSection:
+    """`backbone` is a name of the backbone table, a local folder, or a hub id (then `revision` pins it)."""
+
+    backbone: str = "minilm"
+    revision: str = ""
+    max_length: int = 128
+
+
+@dataclass(frozen=True)
+class TrainSection:
+    """Hyperparameters, named as in `transformers.TrainingArguments` where it has them.
+
+    `encoder_dropout = false` switches dropout off inside the encoder (the head keeps it): drawing its random masks is a
+    third of a training step on a CPU. `freeze_embeddings` keeps the token embeddings as pretrained, which saves about
+    as much again: they are half of MiniLM's parameters.
+    """
+
+    epochs: float = 3.0
+    max_steps: int = 0
+    batch_size: int = 32
+    eval_batch_size: int = 64
+    gradient_accumulation: int = 1
+    learning_rate: float = 5e-5
+    weight_decay: float = 0.01
+    warmup_ratio: float = 0.1
+    scheduler: Literal["linear", "cosine", "constant"] = "linear"
+    label_smoothing: float = 0.0
+    eval_strategy: Literal["epoch", "steps"] = "epoch"
+    eval_steps: int = 0
+    logging_steps: int = 10
+    metric: Literal["accuracy", "macro_f1"] = "macro_f1"
+    save_total_limit: int = 2
+    group_by_length: bool = True
+    encoder_dropout: bool = True
+    freeze_embeddings: bool = False
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    sample_texts: tuple[str, ...] = SAMPLE_TEXTS
+
+
+@dataclass(frozen=True)
+class ExportSection:
+    """`variants` limits what is made (empty: every variant this machine can make and run)."""
+
+    opset: int = 17
+    tolerance: float = 1e-3
+    variants: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class VerifySection:
+    """A variant passes if, at `confidence`, it is less than `margin` percentage points below PyTorch's accuracy."""
+
+    margin: float = 1.0
+    confidence: float = 0.95
+
+
+@dataclass(frozen=True)
+class BenchSection:
+    """`texts` of the test split are timed one by one in each of `rounds`; `grid` is (batch, tokens) cells."""
+
+    rounds: int = 7
+    texts: int = 60
+    throughput_texts: int = 400
+    grid: tuple[tuple[int, int], ...] = ((1, 16), (1, 32), (1, 64), (1, 128), (16, 32), (16, 128))
+    threads: int = 0
+
+
+@dataclass(frozen=True)
+class SelectSection:
+    """What "fastest" means: median milliseconds of one text, or texts per second of many."""
+
+    objective: Literal["latency", "throughput"] = "latency"
+    tie: float = 0.03
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A complete, checked recipe."""
+
+    run: RunSection
+    data: DataSection = field(default_factory=DataSection)
+    model: ModelSection = field(default_factory=ModelSection)
+    train: TrainSection = field(default_factory=TrainSection)
+    export: ExportSection = field(default_factory=ExportSection)
+    verify: VerifySection = field(default_factory=VerifySection)
+    bench: BenchSection = field(default_factory=BenchSection)
+    select: SelectSection = field(default_factory=SelectSection)
+
+
+def builtin_names() -> list[str]:
+    """Names of the recipes that ship with the package."""
+    return sorted(path.stem for path in BUILTIN_FOLDER.glob("*.toml"))
+
+
+def load(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a shipped recipe by name, or a TOML file by path, and apply `section.key=value` overrides.
+
+    Raises:
+        RecipeError: not found, not TOML, or any unknown key, wrong type or impossible value (all listed).
+    """
+    path = _find(name_or_path)
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise RecipeError(str(path), [f"cannot be read as TOML: {error}"]) from error
+    return resolve(document, overrides, source=str(path))
+
+
+def resolve(document: Mapping[str, Any], overrides: Sequence[str] = (), *, source: str) -> Recipe:
+    """A checked recipe from parsed TOML plus overrides; see `load`."""
+    problems: list[str] = []
+    merged = {section: dict(values) if isinstance(values, Mapping) else values for section, values in document.items()}
+    for override in overrides:
+        _apply_override(merged, override, problems)
+    recipe = records.decode(Recipe, merged, "", problems)
+    if isinstance(recipe, Recipe):
+        problems.extend(_impossible_values(recipe))
+    if problems:
+        raise RecipeError(source, problems)
+    assert isinstance(recipe, Recipe)
+    return recipe
+
+
+def with_overrides(recipe: Recipe, overrides: Sequence[str], *, source: str) -> Recipe:
+    """The same recipe with `section.key=value` overrides applied."""
+    return resolve(records.to_json(recipe), overrides, source=source) if overrides else recipe
+
+
+def to_toml(recipe: Recipe) -> str:
+    """The recipe as TOML with every value explicit; `load` of the result gives an equal recipe."""
+    lines = []
+    for section in dataclasses.fields(recipe):
+        lines.append(f"[{section.name}]")
+        values = getattr(recipe, section.name)
+        lines.extend(f"{key.name} = {_toml_value(getattr(values, key.name))}" for key in dataclasses.fields(values))
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _find(name_or_path: str) -> Path:
+    builtin = BUILTIN_FOLDER / f"{name_or_path}.toml"
+    if re.fullmatch(r"[\w.-]+", name_or_path) and builtin.is_file():
+        return builtin
+    path = Path(name_or_path)
+    if path.is_file():
+        return path
+    hint = records.nearest(name_or_path, builtin_names())
+    raise RecipeError(
+        name_or_path,
+        [f"no such recipe and no such file{hint}; shipped recipes: {', '.join(builtin_names())}"],
+    )
+
+
+def _apply_override(document: dict[str, Any], override: str, problems: list[str]) -> None:
+    key, equals, text = override.partition("=")
+    section, dot, name = key.strip().partition(".")
+    if not equals or not dot or not name:
+        problems.append(f"--set {override}: expected section.key=value, for example train.epochs=2")
+        return
+    table = document.setdefault(section, {})
+    if isinstance(table, dict):
+        table[name] = _override_value(section, name, text.strip())
+
+
+def _override_value(section: str, name: str, text: str) -> Any:
+    """A TOML value where that is what was typed, else the bare word as a string (shells eat quotes)."""
+    if _is_string_key(section, name):
+        return text[1:-1] if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'" else text
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _is_string_key(section: str, name: str) -> bool:
+    defaults = {field.name: field.default_factory for field in dataclasses.fields(Recipe)}
+    factory = RunSection if section == "run" else defaults.get(section)
+    if factory is None or not dataclasses.is_dataclass(factory):
+        return False
+    kinds = {field.name: str(field.type) for field in dataclasses.fields(factory)}
+    return kinds.get(name) == "str"
+
+
+def _impossible_values(recipe: Recipe) -> list[str]:
+    """Every value that has the right type and cannot work, with its bounds."""
+    r = recipe
+    checks: list[tuple[bool, str]] = [
+        (
+            bool(re.fullmatch(r"[A-Za-z0-9][\w.-]*", r.run.name)),
+            f"run.name: a folder name is expected, found {r.run.name!r}",
+        ),
+        (0 <= r.run.seed < 2**32, f"run.seed: expected 0 to 2**32 - 1, found {r.run.seed}"),
+        (bool(r.data.dataset), "data.dataset: expected a name, found an empty string"),
+        (r.data.dataset != "files" or bool(r.data.train), "data.train: a path is needed when data.dataset is 'files'"),
+        (r.data.dataset != "hub" or bool(r.data.hub_id), "data.hub_id: an id is needed when data.dataset is 'hub'"),
+        (r.data.dataset != "hub" or bool(r.data.revision), "data.revision: hub data must be pinned to a commit hash"),
+        (len(set(r.data.labels)) == len(r.data.labels), "data.labels: a label is listed twice"),
+        (len(r.data.labels) != 1, "data.labels: at least two labels are needed"),
+        (0 < r.data.validation_fraction < 0.5, "data.validation_fraction: expected more than 0 and less than 0.5"),
+        (0 < r.data.test_fraction < 0.5, "data.test_fraction: expected more than 0 and less than 0.5"),
+        (8 <= r.model.max_length <= 8192, f"model.max_length: expected 8 to 8192 tokens, found {r.model.max_length}"),
+        (r.train.epochs > 0, f"train.epochs: expected more than 0, found {r.train.epochs}"),
+        (
+            0 < r.train.learning_rate < 1,
+            f"train.learning_rate: expected more than 0 and less than 1, found {r.train.learning_rate}",
+        ),
+        (0 <= r.train.weight_decay < 1, f"train.weight_decay: expected 0 to 1, found {r.train.weight_decay}"),
+        (0 <= r.train.warmup_ratio < 1, f"train.warmup_ratio: expected 0 to 1, found {r.train.warmup_ratio}"),
+        (0 <= r.train.label_smoothing < 1, f"train.label_smoothing: expected 0 to 1, found {r.train.label_smoothing}"),
+        (
+            r.train.eval_strategy != "steps" or r.train.eval_steps > 0,
+            "train.eval_steps: must be positive when train.eval_strategy is 'steps'",
+        ),
+        (r.export.opset >= 14, f"export.opset: expected 14 or more, found {r.export.opset}"),
+        (r.export.tolerance > 0, f"export.tolerance: expected more than 0, found {r.export.tolerance}"),
+        (
+            0 < r.verify.margin <= 20,
+            f"verify.margin: expected percentage points, more than 0 and up to 20, found {r.verify.margin}",
+        ),
+        (
+            0.5 < r.verify.confidence < 1,
+            f"verify.confidence: expected more than 0.5 and less than 1, found {r.verify.confidence}",
+        ),
+        (len(r.bench.grid) > 0, "bench.grid: at least one [batch, tokens] cell is needed"),
+        (all(b > 0 and t > 1 for b, t in r.bench.grid), "bench.grid: batches must be positive and tokens at least 2"),
+        (0 <= r.select.tie < 1, f"select.tie: expected 0 to 1, found {r.select.tie}"),
+    ]
+    problems = [message for ok, message in checks if not ok]
+    problems.extend(_too_small(recipe))
+    return problems
+
+
+_AT_LEAST: tuple[tuple[str, str, int], ...] = (
+    ("data", "train_limit", 0),
+    ("data", "validation_limit", 0),
+    ("data", "test_limit", 0),
+    ("train", "max_steps", 0),
+    ("train", "batch_size", 1),
+    ("train", "eval_batch_size", 1),
+    ("train", "gradient_accumulation", 1),
+    ("train", "eval_steps", 0),
+    ("train", "logging_steps", 1),
+    ("train", "save_total_limit", 1),
+    ("bench", "rounds", 1),
+    ("bench", "texts", 1),
+    ("bench", "throughput_texts", 1),
+    ("bench", "threads", 0),
+)
+
+
+def _too_small(recipe: Recipe) -> list[str]:
+    found = [(section, key, least, getattr(getattr(recipe, section), key)) for section, key, least in _AT_LEAST]
+    return [
+        f"{section}.{key}: expected {least} or more, found {value}"
+        for section, key, least, value in found
+        if value < least
+    ]
+
+
+def _toml_value(value: Any) -> str:
+    if isinstance(value, tuple):
+        return "[" + ", ".join(_toml_value(item) for item in value) + "]"
+    if isinstance(value, str):
+        # JSON's string escapes are TOML's, except DEL, which JSON leaves as it is.
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return repr(value)

@@ -1,0 +1,143 @@
+"""Frozen, typed dataclasses to and from plain JSON or TOML values.
+
+Recipes and run manifests are files that people edit, that older versions wrote, and that a killed process may have cut
+short. So reading one checks every key and every type, collects *all* problems, and names the nearest valid key.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, TypeVar, Union
+
+R = TypeVar("R")
+
+
+def to_json(record: object) -> Any:
+    """A dataclass instance (or any nesting of them) as dicts, lists and scalars."""
+    if dataclasses.is_dataclass(record) and not isinstance(record, type):
+        return {field.name: to_json(getattr(record, field.name)) for field in dataclasses.fields(record)}
+    if isinstance(record, Mapping):
+        return {str(key): to_json(value) for key, value in record.items()}
+    if isinstance(record, list | tuple):
+        return [to_json(value) for value in record]
+    return record
+
+
+def from_json(kind: type[R], value: object) -> R:
+    """The inverse of `to_json`.
+
+    Raises:
+        ValueError: the value does not fit `kind`; the message lists every problem.
+    """
+    problems: list[str] = []
+    record = decode(kind, value, "", problems)
+    if problems:
+        raise ValueError("; ".join(problems))
+    return typing.cast(R, record)
+
+
+def decode(kind: Any, value: object, where: str, problems: list[str]) -> Any:
+    """`value` as an instance of the type `kind`; what does not fit is appended to `problems` with its dotted path."""
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if dataclasses.is_dataclass(kind):
+        return _decode_dataclass(typing.cast(type, kind), value, where, problems)
+    if origin in (Union, types.UnionType):
+        return _decode_optional(arguments, value, where, problems)
+    if origin is Literal:
+        return _decode_choice(arguments, value, where, problems)
+    if origin is tuple:
+        return _decode_tuple(arguments, value, where, problems)
+    if origin is dict:
+        return _decode_dict(arguments[1], value, where, problems)
+    return _decode_scalar(kind, value, where, problems)
+
+
+def nearest(word: str, choices: Iterable[str]) -> str:
+    """`" (did you mean 'x'?)"` for the closest of `choices`, or an empty string."""
+    close = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.5)
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def _decode_dataclass(kind: type, value: object, where: str, problems: list[str]) -> Any:
+    if not isinstance(value, Mapping):
+        problems.append(f"{where or kind.__name__}: expected a table, found {_describe(value)}")
+        return None
+    hints = typing.get_type_hints(kind)
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    found = len(problems)
+    for key in value:
+        if key not in fields:
+            problems.append(f"{_join(where, key)}: unknown key{nearest(str(key), fields)}")
+    arguments = {}
+    for name, field in fields.items():
+        if name in value:
+            arguments[name] = decode(hints[name], value[name], _join(where, name), problems)
+        elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+            problems.append(f"{_join(where, name)}: missing")
+    return None if len(problems) > found else kind(**arguments)
+
+
+def _decode_optional(arguments: tuple[Any, ...], value: object, where: str, problems: list[str]) -> Any:
+    if value is None and type(None) in arguments:
+        return None
+    (kind,) = [argument for argument in arguments if argument is not type(None)]
+    return decode(kind, value, where, problems)
+
+
+def _decode_choice(choices: tuple[Any, ...], value: object, where: str, problems: list[str]) -> Any:
+    if value not in choices:
+        listed = ", ".join(repr(choice) for choice in choices)
+        hint = nearest(value, [str(choice) for choice in choices]) if isinstance(value, str) else ""
+        problems.append(f"{where}: expected one of {listed}, found {_describe(value)}{hint}")
+    return value
+
+
+def _decode_tuple(arguments: tuple[Any, ...], value: object, where: str, problems: list[str]) -> Any:
+    if not isinstance(value, list | tuple):
+        problems.append(f"{where}: expected a list, found {_describe(value)}")
+        return None
+    if len(arguments) == 2 and arguments[1] is Ellipsis:
+        kinds = [arguments[0]] * len(value)
+    else:
+        kinds = list(arguments)
+        if len(kinds) != len(value):
+            problems.append(f"{where}: expected {len(kinds)} values, found {len(value)}")
+            return None
+    return tuple(
+        decode(kind, item, f"{where}[{i}]", problems) for i, (kind, item) in enumerate(zip(kinds, value, strict=True))
+    )
+
+
+def _decode_dict(kind: Any, value: object, where: str, problems: list[str]) -> Any:
+    if not isinstance(value, Mapping):
+        problems.append(f"{where}: expected a table, found {_describe(value)}")
+        return None
+    return {str(key): decode(kind, item, _join(where, str(key)), problems) for key, item in value.items()}
+
+
+def _decode_scalar(kind: Any, value: object, where: str, problems: list[str]) -> Any:
+    if kind is Any:
+        return value
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        problems.append(f"{where}: expected {_NAMES.get(kind, kind.__name__)}, found {_describe(value)}")
+    elif kind is float and not math.isfinite(typing.cast(float, value)):
+        problems.append(f"{where}: expected a finite number, found {value}")
+    return value
+
+
+_NAMES: dict[Any, str] = {str: "a string", int: "a whole number", float: "a number", bool: "true or false"}
+
+
+def _join(where: str, key: str) -> str:
+    return f"{where}.{key}" if where else str(key)
+
+
+def _describe(value: object) -> str:
+    return f"{value!r} ({type(value).__name__})"

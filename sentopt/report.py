@@ -1,0 +1,385 @@
+"""Tables in words and numbers: the terminal table, `report.md`, and the self-contained `report.html`.
+
+Everything shown comes from `run.json`. Plots are drawn by `sentopt.plots`, where matplotlib is installed.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sentopt import atomic, plots
+from sentopt.errors import RunDirError
+from sentopt.hardware import Hardware
+from sentopt.manifest import Manifest
+from sentopt.recipe import Recipe
+from sentopt.results import (
+    BenchResult,
+    BenchRow,
+    BundleResult,
+    ExportResult,
+    PrepareResult,
+    Scores,
+    Selection,
+    TrainResult,
+    Verdict,
+    VerifyResult,
+)
+from sentopt.run_dir import RunDir
+from sentopt.stats import wilson_interval
+from sentopt.variants import REFERENCE, VARIANTS
+
+_HEADINGS = ("variant", "accuracy", "agreement", "verdict", "p50 ms", "p99 ms", "texts/s", "MB", "x PyTorch")
+
+
+@dataclass(frozen=True)
+class Table:
+    """A titled table of strings; `mark` is the row to emphasize."""
+
+    headings: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    mark: int | None = None
+
+
+def comparison(verdicts: Sequence[Verdict], bench: BenchResult, selection: Selection | None) -> Table:
+    """One row per variant: quality and speed side by side. `x PyTorch` is the ratio of median latencies."""
+    judged = {v.variant: v for v in verdicts}
+    reference = next((row for row in bench.rows if row.variant == REFERENCE), None)
+    rows = [_comparison_row(row, judged.get(row.variant), reference) for row in bench.rows]
+    names = [row.variant for row in bench.rows]
+    chosen = selection.variant if selection else None
+    return Table(_HEADINGS, tuple(rows), names.index(chosen) if chosen in names else None)
+
+
+def _comparison_row(row: BenchRow, verdict: Verdict | None, reference: BenchRow | None) -> tuple[str, ...]:
+    ratio = f"{reference.latency.p50 / row.latency.p50:.2f}" if reference else "-"
+    return (
+        row.variant,
+        f"{verdict.scores.accuracy:.4f}" if verdict else "-",
+        f"{verdict.agreement:.4f}" if verdict else "-",
+        _verdict_word(row.variant, verdict),
+        f"{row.latency.p50:.2f}",
+        f"{row.latency.p99:.2f}",
+        f"{row.texts_per_second:.0f}",
+        f"{row.bytes / 1e6:.1f}",
+        ratio,
+    )
+
+
+def _verdict_word(variant: str, verdict: Verdict | None) -> str:
+    if variant == REFERENCE:
+        return "reference"
+    if verdict is None:
+        return "not verified"
+    return "pass" if verdict.passed else "FAIL"
+
+
+def as_text(table: Table) -> str:
+    """Aligned columns for a terminal; the marked row gets an arrow."""
+    widths = [max(len(row[i]) for row in (table.headings, *table.rows)) for i in range(len(table.headings))]
+
+    def line(cells: Sequence[str], mark: str) -> str:
+        padded = [
+            cell.ljust(w) if i in (0, 3) else cell.rjust(w)
+            for i, (cell, w) in enumerate(zip(cells, widths, strict=True))
+        ]
+        return f"{mark} " + "  ".join(padded).rstrip()
+
+    lines = [line(table.headings, " "), "  " + "  ".join("-" * w for w in widths)]
+    lines += [line(row, ">" if i == table.mark else " ") for i, row in enumerate(table.rows)]
+    return "\n".join(lines)
+
+
+def as_markdown(table: Table) -> str:
+    """A pipe table; the marked row is bold."""
+    lines = ["| " + " | ".join(table.headings) + " |", "|" + "---|" * len(table.headings)]
+    for i, row in enumerate(table.rows):
+        cells = [cell.replace("|", "\\|").replace("\n", " ") for cell in row]
+        lines.append("| " + " | ".join(f"**{cell}**" if i == table.mark else cell for cell in cells) + " |")
+    return "\n".join(lines)
+
+
+def as_html(table: Table) -> str:
+    """A table element; the marked row has the class `chosen`."""
+    head = "".join(f"<th>{html.escape(h)}</th>" for h in table.headings)
+    body = "".join(
+        f"<tr{' class=chosen' if i == table.mark else ''}>"
+        + "".join(f"<td>{html.escape(cell)}</td>" for cell in row)
+        + "</tr>"
+        for i, row in enumerate(table.rows)
+    )
+    return f"<div class=scroll><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the report: paragraphs, then tables, then plots (paths of PNG files)."""
+
+    title: str
+    paragraphs: tuple[str, ...] = ()
+    tables: tuple[Table, ...] = ()
+    images: tuple[tuple[str, Path], ...] = ()
+
+
+def write(run_dir: RunDir, recipe: Recipe, manifest: Manifest) -> None:
+    """Write `report.md`, `report.html` and `plots/` from what the manifest holds.
+
+    Raises:
+        RunDirError: nothing has finished in this run yet.
+    """
+    if "train" not in manifest.stages:
+        raise RunDirError(f"{run_dir.root} has nothing to report yet: run `sentopt train` first")
+    images = plots.draw(run_dir, manifest)
+    sections = list(_sections(recipe, manifest, images))
+    atomic.write_text(run_dir.report, _markdown(recipe, run_dir, sections))
+    atomic.write_text(run_dir.html_report, _html(recipe, sections))
+
+
+def _sections(recipe: Recipe, manifest: Manifest, images: dict[str, Path]) -> list[Section]:
+    sections = []
+    if "select" in manifest.stages:
+        sections.append(_result_section(manifest, images))
+    if "verify" in manifest.stages:
+        sections.append(_verdict_section(recipe, manifest.result("verify", VerifyResult)))
+    if "bench" in manifest.stages:
+        sections.append(_speed_section(manifest.result("bench", BenchResult), images))
+    trained = manifest.result("train", TrainResult)
+    sections.append(_training_section(trained, images))
+    sections.append(_test_section(trained, images))
+    sections.append(_data_section(manifest.result("prepare", PrepareResult), trained))
+    sections.append(_provenance_section(manifest))
+    return sections
+
+
+def _result_section(manifest: Manifest, images: dict[str, Path]) -> Section:
+    selection, bench = manifest.result("select", Selection), manifest.result("bench", BenchResult)
+    verified = manifest.result("verify", VerifyResult)
+    paragraphs = [selection.reason]
+    if "bundle" in manifest.stages:
+        bundle = manifest.result("bundle", BundleResult)
+        paragraphs.append(
+            f"The bundle holds {bundle.files} files, {bundle.bytes / 1e6:.1f} MB, "
+            f"and {bundle.golden_texts} golden texts."
+        )
+    paragraphs.append(
+        f"One text at a time, tokenization included, {bench.threads} threads, "
+        f"{bench.rounds} interleaved rounds ({bench.depth} benchmark). "
+        f"Accuracy, agreement and verdict: {verified.texts} test texts."
+    )
+    return Section(
+        "Result",
+        tuple(paragraphs),
+        (comparison(verified.verdicts, bench, selection),),
+        _pick(images, "accuracy_latency"),
+    )
+
+
+def _verdict_section(recipe: Recipe, verified: VerifyResult) -> Section:
+    rows = tuple(
+        (
+            v.variant,
+            _verdict_word(v.variant, v),
+            f"{v.comparison.lost} / {v.comparison.gained}",
+            f"{v.comparison.difference * 100:+.2f}",
+            f"{v.comparison.lower * 100:+.2f} to {v.comparison.upper * 100:+.2f}",
+            f"{v.comparison.p_value:.4f}",
+            f"{v.max_probability_difference:.4f}",
+            str(v.batch_flips),
+            f"{v.scores.macro_f1:.4f}",
+        )
+        for v in verified.verdicts
+    )
+    headings = (
+        "variant",
+        "verdict",
+        "lost / gained",
+        "difference, points",
+        "limits, points",
+        "p (worse by the margin)",
+        "max change of p",
+        "labels changed, batch 1 to 32",
+        "macro F1",
+    )
+    text = (
+        f"A variant passes if its accuracy is proven less than {recipe.verify.margin:g} points below PyTorch's at "
+        f"{recipe.verify.confidence:.0%} confidence: Tango's score test for paired proportions "
+        "(Statistics in Medicine 17, 1998), one-sided, on the worst of three ways of serving "
+        "(micro-batches, one text at a time, batches of 32)."
+    )
+    failed = tuple(f"{v.variant}: {v.reason}." for v in verified.verdicts if not v.passed)
+    return Section("Verification", (text, *failed), (Table(headings, rows),))
+
+
+def _speed_section(bench: BenchResult, images: dict[str, Path]) -> Section:
+    cells = [(cell.batch, cell.tokens) for cell in bench.rows[0].grid]
+    grid = Table(
+        ("variant", *(f"{b} x {t}" for b, t in cells)),
+        tuple((row.variant, *(f"{cell.p50:.2f}" for cell in row.grid)) for row in bench.rows),
+    )
+    cost = Table(
+        ("variant", "load ms", "first answer ms", "peak memory MiB", "file MB"),
+        tuple(
+            (
+                row.variant,
+                f"{row.load_ms:.0f}",
+                f"{row.first_ms:.1f}",
+                f"{row.peak_memory_bytes / 2**20:.0f}",
+                f"{row.bytes / 1e6:.1f}",
+            )
+            for row in bench.rows
+        ),
+    )
+    text = (
+        f"Median milliseconds of the graph alone, by batch x tokens; then a fresh process per variant. "
+        f"Tokenization takes {bench.tokenization.p50:.3f} ms of each text. Measured on {_machine(bench.hardware)}."
+    )
+    return Section("Speed", (text,), (grid, cost), _pick(images, "latency_by_length"))
+
+
+def _training_section(trained: TrainResult, images: dict[str, Path]) -> Section:
+    beats = "beats" if trained.beats_majority else "does NOT beat"
+    text = (
+        f"{trained.backbone}, {trained.parameters:,} trainable parameters, {trained.steps} steps "
+        f"({trained.epochs:g} epochs) in {trained.precision} on {trained.device}: {trained.seconds:.0f} s, "
+        f"{trained.samples_per_second:.0f} texts/s. "
+        f"Best {trained.metric} {trained.best_metric:.4f} at step {trained.best_step}. "
+        f"Test accuracy {trained.test.accuracy:.4f} {beats} the "
+        f"majority-class baseline of {trained.majority['test']:.4f}."
+    )
+    evals = Table(
+        ("step", "epoch", "validation loss", "accuracy", "macro F1"),
+        tuple(
+            (str(e.step), f"{e.epoch:.2f}", f"{e.loss:.4f}", f"{e.accuracy:.4f}", f"{e.macro_f1:.4f}")
+            for e in trained.evals
+        ),
+    )
+    samples = Table(
+        ("sample text", "untuned", "tuned"),
+        tuple(
+            (s.text, f"{s.untuned_label} {s.untuned_score:.3f}", f"{s.tuned_label} {s.tuned_score:.3f}")
+            for s in trained.samples
+        ),
+    )
+    return Section("Training", (text,), (evals, samples), _pick(images, "loss"))
+
+
+def _test_section(trained: TrainResult, images: dict[str, Path]) -> Section:
+    n = sum(c.support for c in trained.test.per_class)
+    low, high = wilson_interval(round(trained.test.accuracy * n), n, 0.95)
+    text = (
+        f"PyTorch on {n} test texts: accuracy {trained.test.accuracy:.4f} (95 % interval {low:.4f} to {high:.4f}), "
+        f"macro precision {trained.test.macro_precision:.4f}, recall {trained.test.macro_recall:.4f}, "
+        f"F1 {trained.test.macro_f1:.4f}."
+    )
+    return Section(
+        "Test split", (text,), (per_class(trained.test), confusion(trained.test)), _pick(images, "confusion")
+    )
+
+
+def per_class(scores: Scores) -> Table:
+    """Precision, recall, F1 and support of each label."""
+    rows = tuple(
+        (c.label, f"{c.precision:.4f}", f"{c.recall:.4f}", f"{c.f1:.4f}", str(c.support)) for c in scores.per_class
+    )
+    return Table(("label", "precision", "recall", "F1", "texts"), rows)
+
+
+def confusion(scores: Scores) -> Table:
+    """Counts of (true label, answered label)."""
+    labels = [c.label for c in scores.per_class]
+    rows = tuple((label, *(str(count) for count in row)) for label, row in zip(labels, scores.confusion, strict=True))
+    return Table(("true \\ answered", *labels), rows)
+
+
+def _data_section(prepared: PrepareResult, trained: TrainResult) -> Section:
+    rows = tuple(
+        (
+            split,
+            *(str(counts.get(label, 0)) for label in prepared.labels),
+            str(sum(counts.values())),
+            str(trained.truncated[split]),
+        )
+        for split, counts in prepared.counts.items()
+    )
+    table = Table(("split", *prepared.labels, "texts", "cut at max length"), rows)
+    return Section("Data", (f"Source: {prepared.source}.", *prepared.notices), (table,))
+
+
+def _provenance_section(manifest: Manifest) -> Section:
+    versions = Table(("package", "version"), tuple(manifest.versions.items()))
+    stages = Table(
+        ("stage", "seconds", "finished"),
+        tuple((name, f"{entry.seconds:.1f}", entry.finished) for name, entry in manifest.stages.items()),
+    )
+    paragraphs = []
+    if "export" in manifest.stages:
+        export = manifest.result("export", ExportResult)
+        paragraphs.append(
+            f"Graph exported by {export.exporter}, opset {export.opset}: largest logit difference "
+            f"{export.check.max_logit_difference:.2g} on {len(export.check.shapes)} padded batches; "
+            f"{export.check.tokenizer_texts} texts tokenized as transformers does."
+        )
+    return Section("Provenance", tuple(paragraphs), (stages, versions))
+
+
+def _machine(hardware: Hardware) -> str:
+    quota = f", quota {hardware.cpu_quota:g}" if hardware.cpu_quota else ""
+    memory = f"{hardware.memory_bytes / 2**30:.0f} GiB"
+    return f"{hardware.cpu}, {hardware.cores} cores{quota}, {memory} ({', '.join(hardware.isa)})"
+
+
+def _pick(images: dict[str, Path], name: str) -> tuple[tuple[str, Path], ...]:
+    return ((name.replace("_", " "), images[name]),) if name in images else ()
+
+
+def _markdown(recipe: Recipe, run_dir: RunDir, sections: Sequence[Section]) -> str:
+    lines = [f"# {recipe.run.name}", "", recipe.run.description, ""]
+    for section in sections:
+        lines += [f"## {section.title}", ""]
+        for paragraph in section.paragraphs:
+            lines += [paragraph, ""]
+        for table in section.tables:
+            lines += [as_markdown(table), ""]
+        for alt, path in section.images:
+            lines += [f"![{alt}]({path.relative_to(run_dir.root).as_posix()})", ""]
+    lines += ["## Variants", "", *(f"- `{name}`: {spec.summary}" for name, spec in VARIANTS.items()), ""]
+    return "\n".join(lines)
+
+
+_STYLE = """
+:root { color-scheme: light dark; --line: #8884; }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
+.scroll { overflow-x: auto; margin: 1rem 0; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 0.9rem; }
+th, td { padding: 0.3rem 0.8rem; border-bottom: 1px solid var(--line); text-align: right; }
+th:first-child, td:first-child { text-align: left; }
+tr.chosen { background: #2a9d3a33; font-weight: 600; }
+img { max-width: 100%; background: white; border-radius: 6px; margin: 1rem 0; }
+"""
+
+
+def _html(recipe: Recipe, sections: Sequence[Section]) -> str:
+    parts = [
+        (
+            "<!doctype html><html lang=en><meta charset=utf-8>"
+            "<meta name=viewport content='width=device-width, initial-scale=1'>"
+        ),
+        f"<title>sentopt: {html.escape(recipe.run.name)}</title><style>{_STYLE}</style>",
+        f"<h1>{html.escape(recipe.run.name)}</h1><p>{html.escape(recipe.run.description)}</p>",
+    ]
+    for section in sections:
+        parts.append(f"<h2>{html.escape(section.title)}</h2>")
+        parts += [f"<p>{html.escape(paragraph)}</p>" for paragraph in section.paragraphs]
+        parts += [as_html(table) for table in section.tables]
+        parts += [
+            f"<img alt='{html.escape(alt)}' src='data:image/png;base64,{_inline(path)}'>"
+            for alt, path in section.images
+        ]
+    return "\n".join(parts) + "\n"
+
+
+def _inline(path: Path) -> str:
+    return base64.b64encode(path.read_bytes()).decode("ascii")

@@ -1,0 +1,222 @@
+"""What each stage found, as typed records. They are stored in `run.json` and are all that reports are made from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sentopt.hardware import Hardware
+from sentopt.stats import PairedComparison
+from sentopt.timing import LatencySummary
+
+
+@dataclass(frozen=True)
+class ClassScores:
+    """Precision, recall and F1 of one label, and how many texts have it."""
+
+    label: str
+    precision: float
+    recall: float
+    f1: float
+    support: int
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Quality on one split. `confusion[i][j]` counts texts of label i that were answered j."""
+
+    accuracy: float
+    macro_precision: float
+    macro_recall: float
+    macro_f1: float
+    per_class: tuple[ClassScores, ...]
+    confusion: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True)
+class PrepareResult:
+    """The data of a run: where it came from, its labels, sizes, label counts per split, and what was noticed."""
+
+    source: str
+    identity: dict[str, str]
+    labels: tuple[str, ...]
+    counts: dict[str, dict[str, int]]
+    notices: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class LossPoint:
+    """Training loss at one logging step."""
+
+    step: int
+    epoch: float
+    loss: float
+    learning_rate: float
+
+
+@dataclass(frozen=True)
+class EvalPoint:
+    """Validation metrics at one evaluation."""
+
+    step: int
+    epoch: float
+    loss: float
+    accuracy: float
+    macro_f1: float
+
+
+@dataclass(frozen=True)
+class SampleAnswer:
+    """One sample text as the model answered it before and after tuning."""
+
+    text: str
+    untuned_label: str
+    untuned_score: float
+    tuned_label: str
+    tuned_score: float
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """The outcome of fine-tuning. `majority` is the accuracy of always answering the most frequent label, per split."""
+
+    backbone: str
+    device: str
+    precision: str
+    parameters: int
+    steps: int
+    epochs: float
+    seconds: float
+    samples_per_second: float
+    resumed_from_step: int
+    best_step: int
+    best_metric: float
+    metric: str
+    loss: tuple[LossPoint, ...]
+    evals: tuple[EvalPoint, ...]
+    validation: Scores
+    test: Scores
+    majority: dict[str, float]
+    truncated: dict[str, int]
+    samples: tuple[SampleAnswer, ...]
+
+    @property
+    def beats_majority(self) -> bool:
+        """Whether tuning was worth anything."""
+        return self.test.accuracy > self.majority["test"]
+
+
+@dataclass(frozen=True)
+class GraphCheck:
+    """The exported FP32 graph against PyTorch: the largest logit difference over `shapes` of (batch, tokens)."""
+
+    shapes: tuple[tuple[int, int], ...]
+    max_logit_difference: float
+    tolerance: float
+    tokenizer_texts: int
+
+
+@dataclass(frozen=True)
+class MadeVariant:
+    """A variant that this machine can run, and the size of its file."""
+
+    name: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    """The FP32 graph."""
+
+    exporter: str
+    opset: int
+    check: GraphCheck
+    variants: tuple[MadeVariant, ...]
+
+
+@dataclass(frozen=True)
+class QuantizeResult:
+    """The quantized graphs."""
+
+    variants: tuple[MadeVariant, ...]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How one variant answers the test split, compared with PyTorch, and whether it may ship.
+
+    `comparison` is the worse of two: length-sorted micro-batches (as `predict` serves many texts) and one text at a
+    time (as a request is served). `batch_flips` counts labels that change between batch 1 and batch 32.
+    """
+
+    variant: str
+    passed: bool
+    reason: str
+    comparison: PairedComparison
+    scores: Scores
+    agreement: float
+    max_probability_difference: float
+    changed_labels: int
+    batch_flips: int
+
+
+@dataclass(frozen=True)
+class VerifyResult:
+    """Verdicts of all variants, in table order, and the hardware that they hold for."""
+
+    hardware: Hardware
+    texts: int
+    verdicts: tuple[Verdict, ...]
+
+
+@dataclass(frozen=True)
+class GridCell:
+    """Median milliseconds of one graph run on (batch, tokens) random ids, without tokenization."""
+
+    batch: int
+    tokens: int
+    p50: float
+
+
+@dataclass(frozen=True)
+class BenchRow:
+    """Measurements of one variant. `latency` is one test text end to end, tokenization included."""
+
+    variant: str
+    latency: LatencySummary
+    texts_per_second: float
+    grid: tuple[GridCell, ...]
+    load_ms: float
+    first_ms: float
+    peak_memory_bytes: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class BenchResult:
+    """One interleaved benchmark. `tokenization` is the part of `latency` that is spent before the graph."""
+
+    depth: str
+    hardware: Hardware
+    threads: int
+    rounds: int
+    tokenization: LatencySummary
+    rows: tuple[BenchRow, ...]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which variant ships, or None, and why, in words."""
+
+    variant: str | None
+    objective: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class BundleResult:
+    """The bundle that was written."""
+
+    variant: str
+    files: int
+    bytes: int
+    golden_texts: int

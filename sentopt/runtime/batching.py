@@ -1,0 +1,38 @@
+"""Which texts share a batch.
+
+Padding is wasted work, and a large batch of long texts falls out of the caches, so texts are sorted by length and cut
+into micro-batches that are bounded in texts and in tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+MAX_BATCH = 8
+MAX_TOKENS = 1024
+
+
+def by_length(
+    lengths: Sequence[int], *, max_batch: int = MAX_BATCH, max_tokens: int = MAX_TOKENS
+) -> list[npt.NDArray[np.intp]]:
+    """Positions of texts, batch by batch: longest first, so that the largest buffers are allocated once.
+
+    A batch holds at most `max_batch` texts and at most `max_tokens` tokens after padding, but always at least one text.
+    """
+    order = np.argsort(-np.asarray(lengths, dtype=np.int64), kind="stable")
+    batches = []
+    start = 0
+    while start < len(order):
+        widest = max(1, lengths[order[start]])
+        size = max(1, min(max_batch, max_tokens // widest))
+        batches.append(order[start : start + size])
+        start += size
+    return batches
+
+
+def in_order(count: int, size: int) -> list[npt.NDArray[np.intp]]:
+    """Consecutive batches of `size` texts in the order given, as a service that batches arrivals would form them."""
+    return [np.arange(start, min(start + size, count)) for start in range(0, count, size)]

@@ -1,0 +1,135 @@
+"""The bundle on disk: one folder that is everything an application needs, and `sentopt.json` that says what it is.
+
+Reading is strict. A bundle is only usable when its schema is known, every file it lists has the size and the SHA-256
+that were recorded when it was verified, and no path leaves the folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from sentopt.errors import BundleError, BundleIntegrityError, BundleVersionError
+
+SCHEMA_VERSION = 1
+DESCRIPTION_FILE = "sentopt.json"
+
+
+@dataclass(frozen=True)
+class Golden:
+    """A text of the test split with the probabilities that the PyTorch model gave it, in label order."""
+
+    text: str
+    probabilities: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class BundleDescription:
+    """The parts of `sentopt.json` that the runtime acts on; `facts` holds the whole document."""
+
+    name: str
+    variant: str
+    labels: tuple[str, ...]
+    max_length: int
+    pad_token_id: int
+    model_file: str
+    output: str
+    files: Mapping[str, tuple[int, str]]
+    golden: tuple[Golden, ...]
+    golden_tolerance: float
+    facts: Mapping[str, Any]
+
+
+def sha256_file(path: Path) -> str:
+    """Hex SHA-256 of a file's content."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def read_description(folder: Path) -> BundleDescription:
+    """Parse `sentopt.json` without touching the other files.
+
+    Raises:
+        BundleError: the folder is no bundle, or the description is malformed.
+        BundleVersionError: the description has a newer schema.
+    """
+    path = folder / DESCRIPTION_FILE
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise BundleError(
+            f"{folder} is not a bundle: it has no {DESCRIPTION_FILE}. "
+            "`sentopt export` writes one into exports/<run>/bundle"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise BundleError(f"cannot read {path}: {error}") from error
+    _check_version(path, facts)
+    try:
+        return _parse(facts)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise BundleError(f"{path} is malformed: {type(error).__name__}: {error}") from error
+
+
+def check_files(folder: Path, description: BundleDescription) -> None:
+    """Compare every listed file with its recorded size and SHA-256.
+
+    Raises:
+        BundleIntegrityError: files are missing or changed; all of them are named.
+    """
+    problems = []
+    for name, (size, digest) in sorted(description.files.items()):
+        path = folder / name
+        if not path.is_file():
+            problems.append(f"{name}: missing")
+        elif path.stat().st_size != size:
+            problems.append(f"{name}: {path.stat().st_size} bytes, expected {size}")
+        elif sha256_file(path) != digest:
+            problems.append(f"{name}: content differs from what was verified (SHA-256)")
+    if problems:
+        listed = "\n".join(f"  - {problem}" for problem in problems)
+        raise BundleIntegrityError(
+            f"the bundle {folder} is damaged:\n{listed}\nCopy it again, or make it again with `sentopt export`."
+        )
+
+
+def _check_version(path: Path, facts: object) -> None:
+    version = facts.get("schema_version") if isinstance(facts, dict) else None
+    if not isinstance(version, int):
+        raise BundleError(f"{path} is malformed: it has no schema_version")
+    if version > SCHEMA_VERSION:
+        raise BundleVersionError(
+            f"{path} has schema {version}, this sentopt reads up to {SCHEMA_VERSION}. "
+            "Upgrade with: pip install -U sentopt"
+        )
+
+
+def _parse(facts: dict[str, Any]) -> BundleDescription:
+    files = {str(name): (int(entry["bytes"]), str(entry["sha256"])) for name, entry in facts["files"].items()}
+    for name in files:
+        pure = PurePosixPath(name)
+        if pure.is_absolute() or ".." in pure.parts:
+            raise ValueError(f"file {name!r} lies outside the bundle")
+    model_file = str(facts["model_file"])
+    if model_file not in files:
+        raise ValueError(f"the model file {model_file!r} is not among the hashed files")
+    labels = tuple(str(label) for label in facts["labels"])
+    golden = tuple(Golden(str(g["text"]), tuple(float(p) for p in g["probabilities"])) for g in facts["golden"])
+    if len(labels) < 2 or any(len(g.probabilities) != len(labels) for g in golden):
+        raise ValueError("labels and golden probabilities do not match")
+    return BundleDescription(
+        name=str(facts["name"]),
+        variant=str(facts["variant"]),
+        labels=labels,
+        max_length=int(facts["max_length"]),
+        pad_token_id=int(facts["pad_token_id"]),
+        model_file=model_file,
+        output=str(facts["output"]),
+        files=files,
+        golden=golden,
+        golden_tolerance=float(facts["golden_tolerance"]),
+        facts=facts,
+    )

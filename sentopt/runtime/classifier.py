@@ -1,0 +1,180 @@
+"""The classifier that applications use. It is also the object that verification and benchmarks run.
+
+from sentopt import Classifier
+
+clf = Classifier.load("exports/quickstart/bundle")
+clf("The soup was cold and nobody cared.")   # Prediction(label='negative', score=0.98..., ...)
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from sentopt.errors import BundleIntegrityError, InputError
+from sentopt.runtime import batching
+from sentopt.runtime.bundle import BundleDescription, check_files, read_description
+from sentopt.runtime.session import CPU, FloatArray, OnnxSession
+from sentopt.runtime.tokenization import Batch, TextEncoder, Tokens
+
+
+class Engine(Protocol):
+    """Whatever computes logits from a padded batch: an onnxruntime session here, a PyTorch module in benchmarks."""
+
+    def run(self, batch: Batch) -> FloatArray:
+        """Logits, float32 of shape (texts, labels)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """The most probable label of a text, its probability, those of all labels, and whether the text had to be cut."""
+
+    label: str
+    score: float
+    probabilities: dict[str, float]
+    truncated: bool
+
+
+class Classifier:
+    """Texts in, labels and probabilities out. Safe to share between threads.
+
+    An empty or blank text is answered like any other: the model sees its special tokens only, so the answer is always
+    the same one.
+    """
+
+    def __init__(self, engine: Engine, encoder: TextEncoder, labels: Sequence[str]) -> None:
+        self.engine = engine
+        self.encoder = encoder
+        self.labels = tuple(labels)
+        self.description: BundleDescription | None = None
+
+    @classmethod
+    def load(
+        cls,
+        bundle: str | os.PathLike[str],
+        *,
+        threads: int | None = None,
+        check: bool = False,
+        providers: Sequence[str] = CPU,
+    ) -> Classifier:
+        """Load a bundle after comparing all its files with their recorded hashes.
+
+        Args:
+            bundle: the folder that holds `sentopt.json`.
+            threads: intra-op threads; None takes every core this process may use (affinity and cgroup quota).
+            check: also run the golden texts, see `check_golden`.
+            providers: onnxruntime execution providers.
+
+        Raises:
+            BundleError: not a bundle, a newer schema, damaged files, or golden texts answered differently.
+        """
+        folder = Path(bundle)
+        description = read_description(folder)
+        check_files(folder, description)
+        encoder = TextEncoder.load(folder, max_length=description.max_length, pad_token_id=description.pad_token_id)
+        session = OnnxSession(
+            folder / description.model_file, threads=threads, providers=providers, output=description.output
+        )
+        classifier = cls(session, encoder, description.labels)
+        classifier.description = description
+        if check:
+            classifier.check_golden()
+        return classifier
+
+    def __call__(self, text: str) -> Prediction:
+        """Classify one text."""
+        if not isinstance(text, str):
+            raise InputError(f"expected one text (str), found {type(text).__name__}; for many texts use predict(texts)")
+        (prediction,) = self.predict([text])
+        return prediction
+
+    def predict(self, texts: Sequence[str]) -> list[Prediction]:
+        """Classify many texts; the answers come in the order of `texts`."""
+        tokens = self.encoder.encode(_as_list(texts))
+        rows = softmax(self._logits(tokens, self._batches(tokens, None)))
+        return [self._prediction(row, t.truncated) for row, t in zip(rows, tokens, strict=True)]
+
+    def predict_proba(self, texts: Sequence[str]) -> FloatArray:
+        """Probabilities, float32 of shape (texts, labels), columns in the order of `labels`."""
+        return softmax(self.logits(texts))
+
+    def logits(self, texts: Sequence[str], *, batch_size: int | None = None) -> FloatArray:
+        """Raw logits, float32 of shape (texts, labels).
+
+        `batch_size=None` forms length-sorted micro-batches, as `predict` does; a number forms batches of that many
+        texts in the order given, padded to their longest.
+        """
+        tokens = self.encoder.encode(_as_list(texts))
+        return self._logits(tokens, self._batches(tokens, batch_size))
+
+    def stream(self, texts: Iterable[str], *, window: int = 256) -> Iterator[Prediction]:
+        """Classify an endless or large iterable lazily, `window` texts at a time, in order."""
+        if isinstance(texts, str):
+            raise InputError("stream() takes an iterable of texts, not one text")
+        iterator = iter(texts)
+        while chunk := list(islice(iterator, window)):
+            yield from self.predict(chunk)
+
+    def check_golden(self) -> float:
+        """Answer the bundle's golden texts and compare with the PyTorch probabilities recorded in it.
+
+        Returns:
+            The largest difference of a probability.
+
+        Raises:
+            BundleIntegrityError: a label differs, or a probability differs by more than the recorded tolerance.
+        """
+        if self.description is None or not self.description.golden:
+            raise BundleIntegrityError("this classifier carries no golden texts to check")
+        golden = self.description.golden
+        expected = np.array([g.probabilities for g in golden], dtype=np.float32)
+        found = np.concatenate([self.predict_proba([g.text]) for g in golden])
+        changed = [g.text for g, e, f in zip(golden, expected, found, strict=True) if e.argmax() != f.argmax()]
+        difference = float(np.abs(expected - found).max())
+        if changed or difference > self.description.golden_tolerance:
+            raise BundleIntegrityError(
+                "this machine answers the golden texts differently from where the bundle was verified: "
+                f"{len(changed)} of {len(golden)} labels changed, largest probability difference {difference:.4f} "
+                f"(allowed {self.description.golden_tolerance:.4f}). "
+                "Its CPU rounds INT8 products otherwise; export on this machine, or ship onnx-fp32."
+            )
+        return difference
+
+    def _batches(
+        self, tokens: Sequence[Tokens], batch_size: int | None
+    ) -> list[np.ndarray[tuple[int, ...], np.dtype[np.intp]]]:
+        if batch_size is None:
+            return batching.by_length([len(t.ids) for t in tokens])
+        return batching.in_order(len(tokens), batch_size)
+
+    def _logits(
+        self, tokens: Sequence[Tokens], batches: Sequence[np.ndarray[tuple[int, ...], np.dtype[np.intp]]]
+    ) -> FloatArray:
+        logits = np.empty((len(tokens), len(self.labels)), dtype=np.float32)
+        for positions in batches:
+            logits[positions] = self.engine.run(self.encoder.pad([tokens[i] for i in positions]))
+        return logits
+
+    def _prediction(self, row: FloatArray, truncated: bool) -> Prediction:
+        probabilities = {label: float(p) for label, p in zip(self.labels, row, strict=True)}
+        best = int(row.argmax())
+        return Prediction(self.labels[best], float(row[best]), probabilities, truncated)
+
+
+def softmax(logits: FloatArray) -> FloatArray:
+    """Row-wise softmax of (texts, labels), shifted by the row maximum so that it cannot overflow."""
+    shifted = np.exp(logits - logits.max(axis=1, keepdims=True)) if len(logits) else logits
+    return np.asarray(shifted / shifted.sum(axis=1, keepdims=True), dtype=np.float32)
+
+
+def _as_list(texts: Sequence[str]) -> list[str]:
+    if isinstance(texts, str | bytes):
+        raise InputError("expected a sequence of texts, found one text; call the classifier itself for one text")
+    return list(texts)

@@ -1,0 +1,38 @@
+"""How many cores this process may really use.
+
+`os.cpu_count()` counts the host's cores. In a container with a CPU quota that oversubscribes: sixteen threads share two
+cores' worth of time and each prediction waits for the slowest. So the smallest of affinity and cgroup quota counts.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+
+_CGROUP = Path("/sys/fs/cgroup")
+
+
+def available_cores(cgroup: Path = _CGROUP) -> int:
+    """Cores that the scheduler grants: min(CPU affinity, cgroup v2 or v1 quota rounded up), at least 1."""
+    try:
+        cores = len(os.sched_getaffinity(0))
+    except AttributeError:
+        cores = os.cpu_count() or 1
+    quota = cgroup_quota(cgroup)
+    return max(1, min(cores, math.ceil(quota)) if quota else cores)
+
+
+def cgroup_quota(cgroup: Path = _CGROUP) -> float | None:
+    """The CPU quota of this process's cgroup in cores, or None where there is none."""
+    try:
+        quota, period = (cgroup / "cpu.max").read_text().split()
+        return None if quota == "max" else int(quota) / int(period)
+    except (OSError, ValueError):
+        pass
+    try:
+        quota_us = int((cgroup / "cpu" / "cpu.cfs_quota_us").read_text())
+        period_us = int((cgroup / "cpu" / "cpu.cfs_period_us").read_text())
+        return quota_us / period_us if quota_us > 0 and period_us > 0 else None
+    except (OSError, ValueError):
+        return None

@@ -1,0 +1,76 @@
+"""One onnxruntime session: options, providers, and inputs fed by the names that the graph declares."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime as ort
+
+from sentopt.errors import BundleError
+from sentopt.runtime.cores import available_cores
+from sentopt.runtime.tokenization import Batch
+
+FloatArray = npt.NDArray[np.float32]
+CPU: tuple[str, ...] = ("CPUExecutionProvider",)
+
+
+class OnnxSession:
+    """A loaded graph that maps a padded batch to logits. `run` may be called from many threads at once."""
+
+    def __init__(
+        self, model: Path | bytes, *, threads: int | None = None, providers: Sequence[str] = CPU, output: str = "logits"
+    ) -> None:
+        """
+        Args:
+            model: path of an ONNX file, or its content.
+            threads: intra-op threads; None takes every core this process may use.
+            providers: onnxruntime execution providers, in order of preference.
+            output: name of the graph output that holds the logits.
+
+        Raises:
+            BundleError: the file cannot be loaded, or wants inputs that are not known here.
+        """
+        missing = [name for name in providers if name not in ort.get_available_providers()]
+        if missing:
+            raise BundleError(
+                f"onnxruntime here has no {', '.join(missing)}; it has {', '.join(ort.get_available_providers())}"
+            )
+        source = model if isinstance(model, bytes) else os.fspath(model)
+        try:
+            self._session = ort.InferenceSession(source, session_options(threads), providers=list(providers))
+        except Exception as error:  # onnxruntime's exception classes share no public base but Exception
+            raise BundleError(
+                f"onnxruntime cannot load the model {'from memory' if isinstance(model, bytes) else model}: {error}"
+            ) from error
+        self.inputs = tuple(node.name for node in self._session.get_inputs())
+        self.output = output
+        unknown = set(self.inputs) - set(Batch.__dataclass_fields__)
+        if unknown:
+            raise BundleError(f"the model wants inputs that no tokenizer gives: {', '.join(sorted(unknown))}")
+        if output not in {node.name for node in self._session.get_outputs()}:
+            raise BundleError(f"the model has no output named {output!r}")
+
+    def run(self, batch: Batch) -> FloatArray:
+        """Logits, float32 of shape (texts, labels)."""
+        feeds = {name: getattr(batch, name) for name in self.inputs}
+        (logits,) = self._session.run([self.output], feeds)
+        return np.asarray(logits, dtype=np.float32)
+
+
+def session_options(threads: int | None) -> ort.SessionOptions:
+    """Options under which a bundle is both benchmarked and served.
+
+    The arena and the memory pattern are off: they keep one plan per input shape, and texts come in hundreds of shapes,
+    so that memory would grow with every new length (onnxruntime issues 11627, 9313).
+    """
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads or available_cores()
+    options.inter_op_num_threads = 1
+    options.enable_cpu_mem_arena = False
+    options.enable_mem_pattern = False
+    options.log_severity_level = 3
+    return options

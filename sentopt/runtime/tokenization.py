@@ -1,0 +1,117 @@
+"""Text to token ids, with the `tokenizers` library alone.
+
+The tokenizer is the `tokenizer.json` that training saved; that its ids equal those of transformers is checked when the
+bundle is made. Padding is done here in numpy, so that the shared tokenizer object is never changed after loading and
+can be used by many threads.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from tokenizers import Tokenizer
+
+from sentopt.errors import BundleError, InputError
+
+IntArray = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A padded batch as a graph wants it: each array is int64 of shape (texts, longest text)."""
+
+    input_ids: IntArray
+    attention_mask: IntArray
+    token_type_ids: IntArray
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """The token ids of one text, special tokens included, and whether the text had to be cut."""
+
+    ids: tuple[int, ...]
+    type_ids: tuple[int, ...]
+    truncated: bool
+
+
+class TextEncoder:
+    """Encodes texts with truncation at `max_length` tokens; thread-safe."""
+
+    def __init__(self, tokenizer: Tokenizer, *, max_length: int, pad_token_id: int) -> None:
+        self._tokenizer = tokenizer
+        self._tokenizer.no_padding()
+        self._tokenizer.enable_truncation(max_length)
+        self.max_length = max_length
+        self.pad_token_id = pad_token_id
+
+    @classmethod
+    def load(cls, folder: Path, *, max_length: int, pad_token_id: int | None = None) -> TextEncoder:
+        """Read `tokenizer.json` (and the padding token from `tokenizer_config.json`, unless given) in `folder`.
+
+        Raises:
+            BundleError: a file is missing or cannot be parsed.
+        """
+        path = folder / "tokenizer.json"
+        try:
+            tokenizer = Tokenizer.from_file(str(path))
+        except Exception as error:  # tokenizers raises bare Exception for missing and malformed files alike
+            raise BundleError(f"cannot read the tokenizer {path}: {error}") from error
+        if pad_token_id is None:
+            pad_token_id = _pad_token_id(folder, tokenizer)
+        return cls(tokenizer, max_length=max_length, pad_token_id=pad_token_id)
+
+    def encode(self, texts: Sequence[str]) -> list[Tokens]:
+        """One `Tokens` per text, in order. A text without any token becomes a single padding token.
+
+        Raises:
+            InputError: an element is not a `str`.
+        """
+        encodings = self._tokenizer.encode_batch_fast([_checked(text, i) for i, text in enumerate(texts)])
+        return [
+            Tokens(tuple(e.ids), tuple(e.type_ids), bool(e.overflowing))
+            if e.ids
+            else Tokens((self.pad_token_id,), (0,), False)
+            for e in encodings
+        ]
+
+    def pad(self, tokens: Sequence[Tokens]) -> Batch:
+        """Right-padded arrays, as wide as the longest of `tokens`."""
+        shape = (len(tokens), max(len(t.ids) for t in tokens))
+        input_ids = np.full(shape, self.pad_token_id, dtype=np.int64)
+        attention_mask = np.zeros(shape, dtype=np.int64)
+        token_type_ids = np.zeros(shape, dtype=np.int64)
+        for row, t in enumerate(tokens):
+            width = len(t.ids)
+            input_ids[row, :width] = t.ids
+            attention_mask[row, :width] = 1
+            token_type_ids[row, :width] = t.type_ids
+        return Batch(input_ids, attention_mask, token_type_ids)
+
+
+def _checked(text: Any, position: int) -> str:
+    if not isinstance(text, str):
+        raise InputError(f"text {position} is {type(text).__name__}, expected str: {text!r:.80}")
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:  # a lone surrogate is not text; every UTF-8 decoder shows it as U+FFFD
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
+def _pad_token_id(folder: Path, tokenizer: Tokenizer) -> int:
+    path = folder / "tokenizer_config.json"
+    try:
+        token = json.loads(path.read_text(encoding="utf-8")).get("pad_token")
+    except (OSError, ValueError) as error:
+        raise BundleError(f"cannot read {path}: {error}") from error
+    token = token["content"] if isinstance(token, dict) else token
+    token_id = tokenizer.token_to_id(token) if token else None
+    if token_id is None:
+        raise BundleError(f"{path} names no padding token of the vocabulary (found {token!r})")
+    return int(token_id)

@@ -1,0 +1,165 @@
+"""Stage `export`: the tuned checkpoint as an FP32 ONNX graph, accepted only if it computes what PyTorch computes."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from transformers import AutoTokenizer
+
+from sentopt import atomic
+from sentopt.backends.torch import TorchEngine
+from sentopt.data import store
+from sentopt.errors import ExportError
+from sentopt.recipe import Recipe
+from sentopt.results import ExportResult, GraphCheck, MadeVariant
+from sentopt.run_dir import RunDir
+from sentopt.runtime.session import OnnxSession
+from sentopt.runtime.tokenization import Batch, TextEncoder, Tokens
+from sentopt.silence import silenced
+from sentopt.variants import VariantSpec
+
+_SHAPES = ((1, 2), (1, 16), (2, 31), (3, 64), (8, 23), (5, 0))
+_PARITY_TEXTS = 500
+_ODD_TEXTS = (
+    "",
+    " ",
+    "\n\t",
+    "naïve café 😀👍🏽 — “quotes”",
+    "日本語のテキスト",
+    "a\u0000b",
+    "ALL CAPS!!! sooo goooood :-)",
+    "word " * 600,
+    "\u202emirrored",
+    "ﬁne ① ½",
+)
+
+
+def run(recipe: Recipe, run_dir: RunDir, *, specs: Sequence[VariantSpec]) -> ExportResult:
+    """Write one graph per row that is made by `export`.
+
+    Raises:
+        ExportError: the exporter failed, or the graph or the tokenizer differs from PyTorch's; figures are given.
+    """
+    exporter = "optimum" if importlib.util.find_spec("optimum.exporters.onnx") else "torch"
+    made = []
+    for spec in specs:
+        with atomic.replace_folder(run_dir.variant(spec.name)) as folder:
+            model = folder / "model.onnx"
+            _export(exporter, run_dir.checkpoint, model, recipe)
+            check = _check(recipe, run_dir, model)
+            made.append(MadeVariant(spec.name, model.stat().st_size))
+    return ExportResult(exporter, recipe.export.opset, check, tuple(made))
+
+
+def _export(exporter: str, checkpoint: Path, model: Path, recipe: Recipe) -> None:
+    try:
+        with silenced():
+            (_export_with_optimum if exporter == "optimum" else _export_with_torch)(checkpoint, model, recipe)
+    except Exception as error:  # exporters raise whatever the traced model raises
+        raise ExportError(
+            f"the {exporter} exporter cannot export {checkpoint}: {type(error).__name__}: {error}"
+        ) from error
+
+
+def _export_with_optimum(checkpoint: Path, model: Path, recipe: Recipe) -> None:
+    from optimum.exporters.onnx import main_export
+
+    main_export(
+        str(checkpoint),
+        output=model.parent,
+        task="text-classification",
+        opset=recipe.export.opset,
+        device="cpu",
+        framework="pt",
+        do_validation=False,  # it only warns; _check below refuses
+        library_name="transformers",
+        local_files_only=True,
+    )
+    for extra in model.parent.iterdir():
+        if extra.name != model.name:
+            extra.unlink()
+
+
+def _export_with_torch(checkpoint: Path, model: Path, recipe: Recipe) -> None:
+    """The tracing exporter of PyTorch, for environments that Optimum does not install into."""
+    engine = TorchEngine.load(checkpoint)
+    names = ["input_ids", "attention_mask"] + (["token_type_ids"] if engine.takes_type_ids else [])
+    example = {name: torch.ones((2, 8), dtype=torch.int64) for name in names}
+    torch.onnx.export(
+        _LogitsOnly(engine.module, names),
+        tuple(example.values()),
+        str(model),
+        input_names=names,
+        output_names=["logits"],
+        dynamic_axes={**{name: {0: "batch_size", 1: "sequence_length"} for name in names}, "logits": {0: "batch_size"}},
+        opset_version=recipe.export.opset,
+        dynamo=False,
+    )
+
+
+class _LogitsOnly(torch.nn.Module):
+    """Positional tensors in, logits out: the signature that a traced graph needs."""
+
+    def __init__(self, module: torch.nn.Module, names: Sequence[str]) -> None:
+        super().__init__()
+        self.module = module
+        self.names = list(names)
+
+    def forward(self, *tensors: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.module(**dict(zip(self.names, tensors, strict=True)), return_dict=True).logits
+        return logits
+
+
+def _check(recipe: Recipe, run_dir: RunDir, model: Path) -> GraphCheck:
+    encoder = TextEncoder.load(run_dir.checkpoint, max_length=recipe.model.max_length)
+    texts = [e.text for e in store.read_split(run_dir, "test")[:_PARITY_TEXTS]] + list(_ODD_TEXTS)
+    _check_tokenizer(encoder, run_dir.checkpoint, texts)
+    reference, graph = TorchEngine.load(run_dir.checkpoint), OnnxSession(model)
+    worst, shapes = 0.0, []
+    for batch in _mixed_batches(encoder, texts, _vocabulary(reference), recipe.run.seed):
+        difference = float(np.abs(reference.run(batch) - graph.run(batch)).max())
+        shapes.append((batch.input_ids.shape[0], batch.input_ids.shape[1]))
+        worst = max(worst, difference)
+        if not difference <= recipe.export.tolerance:  # NaN must fail too
+            raise ExportError(
+                f"the exported graph differs from PyTorch by {difference:.3g} in a logit "
+                f"on a padded batch of shape {shapes[-1]} (allowed: {recipe.export.tolerance:g}, export.tolerance)"
+            )
+    return GraphCheck(tuple(shapes), worst, recipe.export.tolerance, len(texts))
+
+
+def _mixed_batches(encoder: TextEncoder, texts: Sequence[str], vocabulary: int, seed: int) -> Iterator[Batch]:
+    """Padded batches of several shapes: random ids of mixed lengths (0 stands for the maximum), then real texts."""
+    random = np.random.default_rng(seed)
+    for size, width in _SHAPES:
+        lengths = random.integers(1, (width or encoder.max_length) + 1, size=size)
+        lengths[0] = width or encoder.max_length
+        rows = [random.integers(0, vocabulary, size=n).tolist() for n in lengths]
+        yield encoder.pad([Tokens(tuple(row), (0,) * len(row), False) for row in rows])
+    tokens = encoder.encode(list(texts[-32:]))
+    for start in range(0, len(tokens), 8):
+        yield encoder.pad(tokens[start : start + 8])
+
+
+def _check_tokenizer(encoder: TextEncoder, checkpoint: Path, texts: Sequence[str]) -> None:
+    """The runtime's ids must be those of transformers, or the graph would be fed what it was not trained on."""
+    tokenizer = AutoTokenizer.from_pretrained(checkpoint)
+    expected = tokenizer(list(texts), truncation=True, max_length=encoder.max_length)["input_ids"]
+    differing = [
+        text
+        for text, tokens, ids in zip(texts, encoder.encode(texts), expected, strict=True)
+        if ids and tuple(ids) != tokens.ids
+    ]
+    if differing:
+        raise ExportError(
+            f"tokenizer.json and transformers disagree on {len(differing)} of {len(texts)} texts, "
+            f"for example {differing[0]!r:.100}"
+        )
+
+
+def _vocabulary(reference: TorchEngine) -> int:
+    return int(reference.module.get_input_embeddings().num_embeddings)

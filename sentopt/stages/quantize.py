@@ -1,0 +1,75 @@
+"""Stage `quantize`: INT8 graphs from FP32 ones, with weights rounded now and activations at run time."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+
+from sentopt import atomic
+from sentopt.errors import ExportError
+from sentopt.results import MadeVariant, QuantizeResult
+from sentopt.run_dir import RunDir
+from sentopt.silence import silenced
+from sentopt.variants import QuantizeOptions, VariantSpec
+
+
+def run(run_dir: RunDir, *, specs: Sequence[VariantSpec]) -> QuantizeResult:
+    """Write one graph per row that is made by `quantize`.
+
+    Raises:
+        ExportError: the quantizer failed.
+    """
+    return QuantizeResult(tuple(_make(run_dir, spec) for spec in specs))
+
+
+def _make(run_dir: RunDir, spec: VariantSpec) -> MadeVariant:
+    assert spec.parent is not None
+    assert spec.quantize is not None
+    with atomic.replace_folder(run_dir.variant(spec.name)) as folder:
+        target = folder / "model.onnx"
+        quantizer = _with_optimum if importlib.util.find_spec("optimum.onnxruntime") else _with_onnxruntime
+        try:
+            with silenced():
+                quantizer(run_dir.model(spec.parent), target, spec.quantize)
+        except Exception as error:  # the quantizer raises whatever onnx and numpy raise
+            raise ExportError(
+                f"cannot quantize {spec.parent} to {spec.name}: {type(error).__name__}: {error}"
+            ) from error
+        return MadeVariant(spec.name, target.stat().st_size)
+
+
+def _with_optimum(source: Path, target: Path, options: QuantizeOptions) -> None:
+    from onnxruntime.quantization import QuantFormat, QuantizationMode, QuantType
+    from optimum.onnxruntime import ORTQuantizer
+    from optimum.onnxruntime.configuration import QuantizationConfig
+
+    config = QuantizationConfig(
+        is_static=False,
+        format=QuantFormat.QOperator,
+        mode=QuantizationMode.IntegerOps,
+        activations_dtype=QuantType.QUInt8,
+        weights_dtype=QuantType.QInt8,
+        per_channel=options.per_channel,
+        reduce_range=options.reduce_range,
+        operators_to_quantize=["MatMul", "Gemm", "Gather"],
+    )
+    quantizer = ORTQuantizer(source)
+    quantizer.quantize(save_dir=target.parent, quantization_config=config, file_suffix="")
+    for extra in target.parent.iterdir():
+        if extra.name != target.name:
+            extra.unlink()
+
+
+def _with_onnxruntime(source: Path, target: Path, options: QuantizeOptions) -> None:
+    """The same quantization where Optimum is not installed; Optimum calls this function."""
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    quantize_dynamic(
+        source,
+        target,
+        op_types_to_quantize=["MatMul", "Gemm", "Gather"],
+        per_channel=options.per_channel,
+        reduce_range=options.reduce_range,
+        weight_type=QuantType.QInt8,
+    )

@@ -1,0 +1,54 @@
+"""The order in which training texts are visited: a function of seed and epoch alone.
+
+transformers' own length-grouped sampler draws from the global random state, so that a training resumed in the middle of
+an epoch would see other batches than one that was never stopped. This one cannot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from torch.utils.data import Sampler
+
+_MEGABATCHES = 50
+
+
+class EpochSampler(Sampler[int]):
+    """Shuffles positions; with `group`, texts of one batch have similar lengths, so that little padding is computed.
+
+    Grouping as in transformers' `LengthGroupedSampler`: shuffle, cut into mega-batches of 50 batches, sort each by
+    length. The batches of each mega-batch are then shuffled, and the one with the longest text comes first, so that a
+    machine with too little memory fails at once.
+    """
+
+    def __init__(self, lengths: Sequence[int], *, batch_size: int, seed: int, group: bool) -> None:
+        self.lengths = np.asarray(lengths)
+        self.batch_size = batch_size
+        self.seed = seed
+        self.group = group
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by the training loop before each epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __iter__(self) -> Iterator[int]:
+        random = np.random.default_rng([self.seed, self.epoch])
+        order = random.permutation(len(self.lengths))
+        return iter((self._grouped(order, random) if self.group else order).tolist())
+
+    def _grouped(self, order: np.ndarray, random: np.random.Generator) -> np.ndarray:
+        mega = self.batch_size * _MEGABATCHES
+        batches: list[np.ndarray] = []
+        for start in range(0, len(order), mega):
+            chunk = order[start : start + mega]
+            chunk = chunk[np.argsort(-self.lengths[chunk], kind="stable")]
+            batches.extend(chunk[i : i + self.batch_size] for i in range(0, len(chunk), self.batch_size))
+        first = max(range(len(batches)), key=lambda i: (len(batches[i]), self.lengths[batches[i]].max()))
+        full = [i for i, batch in enumerate(batches) if len(batch) == self.batch_size and i != first]
+        rest = [i for i, batch in enumerate(batches) if len(batch) < self.batch_size and i != first]
+        return np.concatenate([batches[i] for i in [first, *random.permutation(full).tolist(), *rest]])

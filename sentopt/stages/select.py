@@ -1,0 +1,63 @@
+"""Stage `select`: the fastest variant among those that may ship, and the reason in words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sentopt.recipe import SelectSection
+from sentopt.results import BenchRow, Selection, Verdict
+from sentopt.variants import REFERENCE, VariantSpec
+
+
+def run(
+    select: SelectSection, specs: Sequence[VariantSpec], verdicts: Sequence[Verdict], rows: Sequence[BenchRow]
+) -> Selection:
+    """Choose by the recipe's objective; within `select.tie` of the fastest, agreement with PyTorch decides."""
+    judged = {v.variant: v for v in verdicts}
+    shipping = {s.name for s in specs if s.ships}
+    passed = [row for row in rows if row.variant in shipping and row.variant in judged and judged[row.variant].passed]
+    refused = [name for name in judged if name in shipping and not judged[name].passed]
+    if not passed:
+        return Selection(
+            None, select.objective, "no variant passed verification, so nothing ships. " + _why_refused(refused, judged)
+        )
+    fastest = min(passed, key=lambda row: cost(row, select.objective))
+    tied = [
+        row for row in passed if cost(row, select.objective) <= cost(fastest, select.objective) * (1.0 + select.tie)
+    ]
+    chosen = max(tied, key=lambda row: (judged[row.variant].agreement, -cost(row, select.objective)))
+    reason = _why_chosen(chosen, fastest, passed, rows, select)
+    return Selection(chosen.variant, select.objective, " ".join(filter(None, [reason, _why_refused(refused, judged)])))
+
+
+def cost(row: BenchRow, objective: str) -> float:
+    """What the objective minimizes: median milliseconds of one text, or seconds per text of many."""
+    return row.latency.p50 if objective == "latency" else 1.0 / row.texts_per_second
+
+
+def _why_chosen(
+    chosen: BenchRow, fastest: BenchRow, passed: Sequence[BenchRow], rows: Sequence[BenchRow], select: SelectSection
+) -> str:
+    figure = (
+        f"{chosen.latency.p50:.2f} ms per text"
+        if select.objective == "latency"
+        else f"{chosen.texts_per_second:.0f} texts/s"
+    )
+    words = (
+        f"{chosen.variant} is the fastest of {len(passed)} verified variant{'s' if len(passed) != 1 else ''} ({figure})"
+    )
+    if chosen is not fastest:
+        words = (
+            f"{chosen.variant} ({figure}) is within {select.tie:.0%} of the fastest, {fastest.variant}, "
+            "and its answers agree with PyTorch's at least as often"
+        )
+    reference = next((row for row in rows if row.variant == REFERENCE), None)
+    if reference:
+        words += (
+            f", {cost(reference, select.objective) / cost(chosen, select.objective):.1f} times as fast as PyTorch eager"
+        )
+    return words + "."
+
+
+def _why_refused(refused: Sequence[str], judged: dict[str, Verdict]) -> str:
+    return " ".join(f"{name} was refused: {judged[name].reason}." for name in refused)

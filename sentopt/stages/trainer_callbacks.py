@@ -1,0 +1,87 @@
+"""Trainer callbacks: a progress bar on stderr, and a stop that loses nothing."""
+
+from __future__ import annotations
+
+import math
+import signal
+import sys
+import threading
+from types import FrameType, TracebackType
+from typing import Any, Self
+
+from tqdm import tqdm
+from transformers import TrainerCallback
+
+
+class ProgressBar(TrainerCallback):
+    """One line on stderr: steps, loss, and the validation metric once it is known."""
+
+    def __init__(self, metric: str) -> None:
+        self.metric = metric
+        self.bar: Any = None
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Open the bar at the step that training starts or resumes from."""
+        self.bar = tqdm(total=state.max_steps, initial=state.global_step, desc="train", unit="step", file=sys.stderr)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Advance by what was done since the last call."""
+        self.bar.update(state.global_step - self.bar.n)
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
+        """Show the newest loss and metric."""
+        shown = {"loss": (logs or {}).get("loss"), self.metric: (logs or {}).get(f"eval_{self.metric}")}
+        known = {name: f"{value:.3f}" for name, value in shown.items() if value is not None}
+        if known and self.bar is not None:
+            self.bar.set_postfix(known)
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Close the bar."""
+        self.bar.close()
+
+
+class StopOnSignal(TrainerCallback):
+    """As a context: the first Ctrl-C or SIGTERM ends training after this step, with a checkpoint; the second kills."""
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._previous: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._previous[number] = signal.signal(number, self._request)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _request(self, number: int, frame: FrameType | None) -> None:
+        if self.requested:
+            raise KeyboardInterrupt
+        self.requested = True
+        print("\nstopping after this step and saving the state (press Ctrl-C again to stop at once)", file=sys.stderr)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Ask the Trainer to save and stop, but never in place of an evaluation: the resumed run would miss it."""
+        if not self.requested:
+            return
+        if state.global_step >= state.max_steps:
+            self.requested = False  # nothing is left to interrupt
+        elif not (control.should_evaluate or _ends_epoch(args, state, kwargs["train_dataloader"])):
+            control.should_save = True
+            control.should_training_stop = True
+
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """An epoch that was cut short is neither evaluated nor saved as if it were whole."""
+        if control.should_training_stop and self.requested:
+            control.should_evaluate = False
+            control.should_save = False
+
+
+def _ends_epoch(args: Any, state: Any, dataloader: Any) -> bool:
+    steps = max(1, math.ceil(len(dataloader) / args.gradient_accumulation_steps))
+    return bool(state.global_step % steps == 0)

@@ -1,0 +1,141 @@
+"""Stage `verify`: every variant against the PyTorch logits that were saved at training time, on the test split."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from sentopt import atomic, hardware, metrics
+from sentopt.backends.opening import open_variant
+from sentopt.data import store
+from sentopt.errors import RunDirError
+from sentopt.recipe import Recipe
+from sentopt.results import Verdict, VerifyResult
+from sentopt.run_dir import RunDir
+from sentopt.runtime.classifier import softmax
+from sentopt.runtime.session import FloatArray
+from sentopt.stats import PairedComparison, largest_passing_loss, paired_non_inferiority
+from sentopt.variants import VariantSpec
+
+_BATCH = 32
+
+
+def run(
+    recipe: Recipe, run_dir: RunDir, *, specs: Sequence[VariantSpec], progress: Callable[[str], None]
+) -> VerifyResult:
+    """Judge each of `specs`; a variant that cannot pass is a result, not an exception.
+
+    Raises:
+        RunDirError: the saved logits do not belong to the test split.
+    """
+    labels = store.read_labels(run_dir)
+    examples = store.read_split(run_dir, "test")
+    reference = np.load(run_dir.reference, allow_pickle=False)
+    if reference.shape != (len(examples), len(labels)):
+        raise RunDirError(
+            f"{run_dir.reference} has shape {reference.shape}, expected {(len(examples), len(labels))}: "
+            "run `sentopt train` again"
+        )
+    texts = [e.text for e in examples]
+    truth = np.array([e.label for e in examples])
+    verdicts = []
+    for spec in specs:
+        progress(spec.name)
+        classifier = open_variant(
+            spec,
+            checkpoint=run_dir.checkpoint,
+            model=run_dir.model(spec.file_owner),
+            labels=labels,
+            max_length=recipe.model.max_length,
+            threads=recipe.bench.threads or None,
+        )
+        answers = {
+            "micro-batches": classifier.logits(texts),
+            "one text at a time": classifier.logits(texts, batch_size=1),
+            f"batches of {_BATCH}": classifier.logits(texts, batch_size=_BATCH),
+        }
+        verdicts.append(_judge(spec.name, answers, reference, truth, labels, recipe))
+        if spec.made_by != "checkpoint":
+            _write_flips(run_dir, spec.name, texts, truth, labels, reference, answers["micro-batches"])
+    return VerifyResult(hardware.describe(), len(texts), tuple(verdicts))
+
+
+def _judge(
+    name: str,
+    answers: dict[str, FloatArray],
+    reference: FloatArray,
+    truth: npt.NDArray[np.int64],
+    labels: Sequence[str],
+    recipe: Recipe,
+) -> Verdict:
+    finite = all(np.isfinite(logits).all() for logits in answers.values())
+    compared = {
+        mode: paired_non_inferiority(
+            reference.argmax(axis=1) == truth,
+            logits.argmax(axis=1) == truth,
+            margin=recipe.verify.margin / 100.0,
+            confidence=recipe.verify.confidence,
+        )
+        for mode, logits in answers.items()
+    }
+    mode = min(compared, key=lambda m: compared[m].lower)
+    comparison, logits = compared[mode], answers[mode]
+    predicted = logits.argmax(axis=1)
+    agreement = float((predicted == reference.argmax(axis=1)).mean())
+    passed = comparison.non_inferior and finite
+    return Verdict(
+        variant=name,
+        passed=passed,
+        reason=_reason(comparison, mode) if finite else "some logits are not finite numbers",
+        comparison=comparison,
+        scores=metrics.score(predicted, truth, labels),
+        agreement=agreement,
+        max_probability_difference=max(float(np.abs(softmax(x) - softmax(reference)).max()) for x in answers.values()),
+        changed_labels=int((predicted != reference.argmax(axis=1)).sum()),
+        batch_flips=int(
+            (answers["one text at a time"].argmax(axis=1) != answers[f"batches of {_BATCH}"].argmax(axis=1)).sum()
+        ),
+    )
+
+
+def _reason(c: PairedComparison, mode: str) -> str:
+    figures = (
+        f"lost {c.lost}, gained {c.gained} of {c.n} texts; "
+        f"at {c.confidence:.0%} at most {max(0.0, -c.lower) * 100:.2f} points below PyTorch ({mode})"
+    )
+    margin = f"margin {c.margin * 100:g}"
+    if c.non_inferior:
+        return f"{figures}: within the {margin}"
+    if (
+        c.difference > -c.margin
+        and largest_passing_loss(c.n, c.lost + c.gained, margin=c.margin, confidence=c.confidence) < c.lost
+    ):
+        return f"{figures}: not proven within the {margin}; a larger test split could decide it"
+    return f"{figures}: outside the {margin}"
+
+
+def _write_flips(
+    run_dir: RunDir,
+    name: str,
+    texts: Sequence[str],
+    truth: npt.NDArray[np.int64],
+    labels: Sequence[str],
+    reference: FloatArray,
+    logits: FloatArray,
+) -> None:
+    """The texts whose label changed; `margin` is the lead of the top probability over the second."""
+    p_reference, p_variant = softmax(reference), softmax(logits)
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(["row", "label", "pytorch", "pytorch_margin", "variant", "variant_margin", "text"])
+    for row in np.flatnonzero(reference.argmax(axis=1) != logits.argmax(axis=1)):
+        margins = [float(np.diff(np.sort(p[row])[-2:])[0]) for p in (p_reference, p_variant)]
+        named = [labels[int(i)] for i in (truth[row], p_reference[row].argmax(), p_variant[row].argmax())]
+        writer.writerow(
+            [int(row) + 1, named[0], named[1], f"{margins[0]:.4f}", named[2], f"{margins[1]:.4f}", texts[int(row)]]
+        )
+    atomic.write_text(run_dir.flips(name), buffer.getvalue())

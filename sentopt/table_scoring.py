@@ -1,0 +1,98 @@
+"""Score every row of a table file into another, a window of rows at a time, in the order of the input."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+
+from sentopt import records
+from sentopt.data.tables import Row, RowWriter, count_rows, read_rows
+from sentopt.errors import DataError
+from sentopt.runtime.classifier import Classifier
+
+_WINDOW = 512
+
+
+@dataclass(frozen=True)
+class TableSummary:
+    """How many rows were scored, how many of them had no text or a text that was cut, and the count of each label."""
+
+    rows: int
+    empty: int
+    truncated: int
+    seconds: float
+    labels: dict[str, int]
+
+
+def score_table(
+    classifier: Classifier, source: Path, target: Path, *, text_column: str, progress: bool
+) -> TableSummary:
+    """Write the rows of `source` to `target` with the columns `label`, `score` and `p_<label>` added.
+
+    Raises:
+        DataError: unreadable input, a missing column, columns that would be overwritten, or no rows.
+    """
+    if source.resolve() == target.resolve():
+        raise DataError(f"{source} would overwrite itself; choose another output file")
+    rows = read_rows(source)
+    first = next(rows, None)
+    if first is None:
+        raise DataError(f"{source} has no rows")
+    added = ["label", "score", *(f"p_{label}" for label in classifier.labels)]
+    _check_columns(source, first, text_column, added)
+    counts: Counter[str] = Counter()
+    empty = truncated = 0
+    start = time.perf_counter()
+    with (
+        RowWriter(target, [*(c for c in first if c not in added), *added]) as writer,
+        _bar(progress, count_rows(source)) as bar,
+    ):
+        for window in _windows(chain([first], rows)):
+            texts = ["" if row[text_column] is None else str(row[text_column]) for row in window]
+            answers = classifier.predict(texts)
+            writer.write(
+                [
+                    {
+                        **row,
+                        "label": a.label,
+                        "score": round(a.score, 6),
+                        **{f"p_{k}": round(p, 6) for k, p in a.probabilities.items()},
+                    }
+                    for row, a in zip(window, answers, strict=True)
+                ]
+            )
+            counts.update(a.label for a in answers)
+            empty += sum(not text.strip() for text in texts)
+            truncated += sum(a.truncated for a in answers)
+            bar.update(len(window))
+    labels = {label: counts[label] for label in classifier.labels}
+    return TableSummary(counts.total(), empty, truncated, time.perf_counter() - start, labels)
+
+
+def _check_columns(source: Path, row: Row, text_column: str, added: list[str]) -> None:
+    if text_column not in row:
+        hint = records.nearest(text_column, [str(name) for name in row])
+        raise DataError(
+            f"{source} has no column {text_column!r}{hint}; it has {', '.join(repr(c) for c in row)}. "
+            "Name it with --text-column"
+        )
+    if text_column in added:
+        raise DataError(f"the text column {text_column!r} has the name of an output column; rename it in {source}")
+
+
+def _windows(rows: Iterator[Row]) -> Iterator[list[Row]]:
+    while window := list(islice(rows, _WINDOW)):
+        yield window
+
+
+def _bar(progress: bool, total: int | None) -> Any:
+    """A tqdm bar on stderr. tqdm is there wherever tokenizers is: its dependency huggingface_hub brings it."""
+    from tqdm import tqdm
+
+    return tqdm(total=total, unit="row", unit_scale=True, file=sys.stderr, disable=not progress)

@@ -1,0 +1,60 @@
+"""Timing that survives a noisy machine: warm up, then interleave what is compared, and keep every sample."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class LatencySummary:
+    """Percentiles of one workload in milliseconds."""
+
+    p50: float
+    p95: float
+    p99: float
+    samples: int
+
+
+def summarize(milliseconds: Sequence[float]) -> LatencySummary:
+    """Percentiles with linear interpolation between order statistics.
+
+    Raises:
+        ValueError: no samples.
+    """
+    if not milliseconds:
+        raise ValueError("no samples to summarize")
+    p50, p95, p99 = np.percentile(np.asarray(milliseconds), [50, 95, 99])
+    return LatencySummary(float(p50), float(p95), float(p99), len(milliseconds))
+
+
+def interleave(
+    work: Mapping[str, Sequence[Callable[[], object]]], *, rounds: int, on_round: Callable[[int], None] | None = None
+) -> dict[str, list[float]]:
+    """Time the calls of several contenders in rounds and return all samples, in milliseconds per call.
+
+    Each round runs every contender's calls once, and the order of the contenders is rotated by one, so that drift of
+    the machine and the state a predecessor leaves behind fall on all alike. One untimed pass comes first.
+
+    Args:
+        work: per contender, the calls that make up one round.
+        rounds: how often every call is timed.
+        on_round: told the number of each finished round.
+    """
+    samples: dict[str, list[float]] = {name: [] for name in work}
+    for calls in work.values():
+        for call in calls:
+            call()
+    names = list(work)
+    for number in range(rounds):
+        for name in names[number % len(names) :] + names[: number % len(names)]:
+            for call in work[name]:
+                start = time.perf_counter_ns()
+                call()
+                samples[name].append((time.perf_counter_ns() - start) / 1e6)
+        if on_round:
+            on_round(number + 1)
+    return samples

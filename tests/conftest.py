@@ -1,0 +1,119 @@
+"""Shared fixtures: a two-layer random backbone with a tokenizer trained here, small datasets, and one finished run."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from csv_files import LABELS, SAMPLE, read_csv, write_csv
+
+from sentopt import cli
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
+@pytest.fixture(scope="session")
+def backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A BERT with two layers, 32 dimensions and a 600-word vocabulary, all random, saved as from_pretrained wants it."""
+    import torch
+    from tokenizers import BertWordPieceTokenizer
+    from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast
+
+    folder = tmp_path_factory.mktemp("backbone")
+    trainer = BertWordPieceTokenizer()
+    texts = [row["text"] for row in read_csv(SAMPLE / "validation.csv")]
+    trainer.train_from_iterator(texts, vocab_size=600, min_frequency=1, show_progress=False)
+    trainer.save_model(str(folder))
+    tokenizer = BertTokenizerFast(vocab_file=str(folder / "vocab.txt"), model_max_length=64)
+    tokenizer.save_pretrained(folder)
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=64,
+        num_labels=3,
+    )
+    BertForSequenceClassification(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def reviews(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of three small splits whose labels a tiny model can learn: a telling word in ordinary sentences."""
+    folder = tmp_path_factory.mktemp("reviews")
+    telling = {"negative": "terrible", "neutral": "the", "positive": "great"}
+    for split, count in (("train", 240), ("validation", 60), ("test", 120)):
+        rows = []
+        for i, row in enumerate(read_csv(SAMPLE / "train.csv")[: count * 4 : 4]):
+            label = LABELS[i % 3]
+            rows.append((f"{telling[label]} {telling[label]} {row['text'][:60]} {split} {i}", label))
+        write_csv(folder / f"{split}.csv", rows)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_options(backbone: Path, reviews: Path) -> list[str]:
+    """Command-line options under which a whole run takes seconds."""
+    values = (
+        "train.epochs=3",
+        "train.learning_rate=0.01",
+        "train.precision=fp32",
+        "train.batch_size=16",
+        "model.max_length=48",
+        "verify.margin=5",
+        "bench.rounds=2",
+        "bench.texts=5",
+        "bench.throughput_texts=20",
+        "bench.grid=[[1, 8], [2, 16]]",
+        "export.variants=['torch', 'onnx-fp32', 'onnx-int8', 'onnx-int8-per-channel']",
+    )
+    settings = [argument for value in values for argument in ("--set", value)]
+    return ["--data", str(reviews), "--model", str(backbone), *settings]
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory: pytest.TempPathFactory, tiny_options: list[str]) -> Path:
+    """The directory of one complete `sentopt run`. Do not change it: copy it with `run_copy`."""
+    root = tmp_path_factory.mktemp("exports") / "tiny"
+    assert cli.main(["run", *tiny_options, "--run-dir", str(root)]) == 0
+    return root
+
+
+@pytest.fixture
+def run_copy(finished_run: Path, tmp_path: Path) -> Path:
+    """A copy of the finished run that a test may damage."""
+    return shutil.copytree(finished_run, tmp_path / "tiny")
+
+
+@pytest.fixture
+def bundle(finished_run: Path, tmp_path: Path) -> Path:
+    """A copy of the finished run's bundle, away from its run directory."""
+    return shutil.copytree(finished_run / "bundle", tmp_path / "bundle")
+
+
+@pytest.fixture
+def edit_description(bundle: Path) -> Callable[..., None]:
+    """Change top-level keys of the bundle's sentopt.json."""
+
+    def edit(**changes: object) -> None:
+        path = bundle / "sentopt.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+    return edit
+
+
+@pytest.fixture
+def in_folder(tmp_path: Path) -> Iterator[Path]:
+    """Run the test with an empty current folder."""
+    before = Path.cwd()
+    os.chdir(tmp_path)
+    yield tmp_path
+    os.chdir(before)

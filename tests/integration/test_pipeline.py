@@ -1,0 +1,248 @@
+"""A whole run: what is skipped, what is redone, what is refused, and what survives a kill."""
+
+import csv
+import importlib.util
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import helper, numpy_helper
+
+from sentopt import cli, manifest
+from sentopt.errors import RunDirError
+from sentopt.recipe import Recipe
+from sentopt.results import BenchResult, ExportResult, TrainResult, VerifyResult
+from sentopt.run_dir import RunDir
+from sentopt.stages import export, quantize
+from sentopt.variants import QuantizeOptions
+
+
+def stages_run(captured: str) -> list[str]:
+    return [line.removesuffix(" ...") for line in captured.splitlines() if line.endswith(" ...") and not line.startswith(" ")]
+
+
+def rerun(run_dir: Path, options: list[str], *extra: str) -> int:
+    return cli.main(["run", *options, "--run-dir", str(run_dir), *extra])
+
+
+def test_everything_is_there(finished_run: Path) -> None:
+    for name in ("recipe.toml", "run.json", "checkpoint/model.safetensors", "reference.npy", "variants/onnx-int8/model.onnx",
+                 "variants/onnx-int8/flips.csv", "bundle/sentopt.json", "bundle/tokenizer.json", "report.md", "report.html"):  # fmt: skip
+        assert (finished_run / name).is_file(), name
+    assert not (finished_run / "trainer").exists()
+    assert not [path for path in finished_run.rglob(".tmp-*")]
+    assert not [path for path in finished_run.rglob("*") if path.suffix in (".bin", ".pt", ".pth", ".pkl")]
+
+
+def test_records_are_typed_and_plausible(finished_run: Path) -> None:
+    found = manifest.read(finished_run / "run.json")
+    trained = found.result("train", TrainResult)
+    assert trained.beats_majority
+    assert trained.test.accuracy > 0.9
+    assert len(trained.evals) == 3
+    assert len(trained.loss) >= 4
+    assert trained.majority["test"] == pytest.approx(1 / 3)
+    assert [s.text for s in trained.samples][0] == "This is a great product!"
+    export = found.result("export", ExportResult)
+    assert export.check.max_logit_difference < 1e-4
+    assert len(export.check.shapes) >= 6
+    bench = found.result("bench", BenchResult)
+    assert bench.depth == "full"
+    assert [row.variant for row in bench.rows] == ["torch", "onnx-fp32", "onnx-int8", "onnx-int8-per-channel"]
+    assert all(row.peak_memory_bytes > 1e7 and row.load_ms > 0 and row.latency.samples == 10 for row in bench.rows)
+
+
+def test_reference_variant_agrees_with_the_saved_logits(finished_run: Path) -> None:
+    verdict = manifest.read(finished_run / "run.json").result("verify", VerifyResult).verdicts[0]
+    assert (verdict.variant, verdict.agreement, verdict.passed) == ("torch", 1.0, True)
+    assert verdict.max_probability_difference < 1e-5
+
+
+def test_checkpoint_loads_with_the_auto_classes(finished_run: Path) -> None:
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    model = AutoModelForSequenceClassification.from_pretrained(finished_run / "checkpoint")
+    assert list(model.config.id2label.values()) == ["negative", "neutral", "positive"]
+    logits = model(**AutoTokenizer.from_pretrained(finished_run / "checkpoint")("great great", return_tensors="pt")).logits
+    assert model.config.id2label[int(logits.argmax())] == "positive"
+
+
+def test_second_run_does_nothing(run_copy: Path, tiny_options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    before = (run_copy / "run.json").read_bytes()
+    assert rerun(run_copy, tiny_options) == 0
+    assert stages_run(capsys.readouterr().err) == []
+    assert (run_copy / "run.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("select.objective=throughput", ["select", "bundle", "report"]),
+        ("verify.margin=6", ["verify", "select", "bundle", "report"]),
+    ],
+)
+def test_only_what_depends_on_a_change_is_redone(
+    run_copy: Path, tiny_options: list[str], capsys: pytest.CaptureFixture[str], override: str, expected: list[str]
+) -> None:
+    assert rerun(run_copy, tiny_options, "--set", override) == 0
+    assert stages_run(capsys.readouterr().err) == expected
+
+
+def test_a_damaged_output_is_made_again(run_copy: Path, tiny_options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    model = run_copy / "variants" / "onnx-int8" / "model.onnx"
+    good = model.read_bytes()
+    model.write_bytes(good[:-1] + b"?")
+    assert rerun(run_copy, tiny_options) == 0
+    assert "quantize" in stages_run(capsys.readouterr().err)
+    assert model.read_bytes() == good
+
+
+def test_same_recipe_gives_the_same_checkpoint(run_copy: Path, tiny_options: list[str]) -> None:
+    before = (run_copy / "checkpoint" / "model.safetensors").read_bytes()
+    assert cli.main(["train", *tiny_options, "--run-dir", str(run_copy), "--force"]) == 0
+    assert (run_copy / "checkpoint" / "model.safetensors").read_bytes() == before
+
+
+def test_a_worse_variant_is_refused_and_another_is_chosen(
+    run_copy: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A quantizer that scrambles the classes: verification, not hope, must keep its graphs out."""
+    honest = quantize._with_optimum
+
+    def scrambling(source: Path, target: Path, options: QuantizeOptions) -> None:
+        honest(source, target, options)
+        scramble(target)
+
+    monkeypatch.setattr(quantize, "_with_optimum", scrambling)
+    assert cli.main(["export", "--run-dir", str(run_copy), "--json", "--force"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["select"]["variant"] == "onnx-fp32"
+    assert "onnx-int8 was refused" in result["select"]["reason"]
+    verdicts = {v["variant"]: v for v in result["verify"]["verdicts"]}
+    assert not verdicts["onnx-int8"]["passed"]
+    assert "outside the margin" in verdicts["onnx-int8"]["reason"]
+    with (run_copy / "variants" / "onnx-int8" / "flips.csv").open(newline="") as stream:
+        flips = list(csv.DictReader(stream))
+    assert len(flips) == verdicts["onnx-int8"]["changed_labels"] > 20
+    assert all(flip["pytorch"] != flip["variant"] for flip in flips)
+    assert (run_copy / "bundle" / "onnx" / "model.onnx").is_file()
+
+
+def scramble(path: Path) -> None:
+    """Rotate the order of a graph's logits."""
+    model = onnx.load(path)
+    for node in model.graph.node:
+        node.output[:] = ["straight" if name == "logits" else name for name in node.output]
+    model.graph.initializer.append(numpy_helper.from_array(np.array([1, 2, 0]), "order"))
+    model.graph.node.append(helper.make_node("Gather", ["straight", "order"], ["logits"], axis=1))
+    onnx.save(model, path)
+
+
+def test_nothing_ships_when_nothing_passes(run_copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """120 texts cannot prove half a point, not even for a graph that changes no label."""
+    assert cli.main(["export", "--run-dir", str(run_copy), "--set", "verify.margin=0.5"]) == 3
+    captured = capsys.readouterr()
+    assert "no variant passed verification" in captured.err
+    assert "a larger test split could decide it" in captured.out
+    assert not (run_copy / "bundle").exists()
+    assert cli.main(["predict", "--run-dir", str(run_copy), "hello"]) == 1
+    assert "has no bundle yet" in capsys.readouterr().err
+
+
+def test_a_graph_that_differs_from_pytorch_is_refused_with_the_figure(
+    run_copy: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = export._export_with_optimum
+
+    def scrambling(checkpoint: Path, model: Path, recipe: Recipe) -> None:
+        honest(checkpoint, model, recipe)
+        scramble(model)
+
+    monkeypatch.setattr(export, "_export_with_optimum", scrambling)
+    before = (run_copy / "variants" / "onnx-fp32" / "model.onnx").read_bytes()
+    assert cli.main(["export", "--run-dir", str(run_copy), "--force"]) == 1
+    assert re.search(r"differs from PyTorch by [\d.]+ in a logit on a padded batch of shape", capsys.readouterr().err)
+    assert (run_copy / "variants" / "onnx-fp32" / "model.onnx").read_bytes() == before
+
+
+def test_without_optimum_the_same_variants_are_made(
+    run_copy: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name.startswith("optimum") else found(name))
+    assert cli.main(["export", "--run-dir", str(run_copy), "--json", "--force"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert all(v["passed"] and v["agreement"] > 0.95 for v in result["verify"]["verdicts"])
+    assert manifest.read(run_copy / "run.json").result("export", ExportResult).exporter == "torch"
+
+
+def test_two_processes_cannot_share_a_run(run_copy: Path) -> None:
+    with RunDir(run_copy).locked(), pytest.raises(RunDirError, match="in use by another"), RunDir(run_copy).locked():
+        pass
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [('{"schema_version": 1, "name": "x", "sta', "is damaged"), ('{"schema_version": 9}', "schema 9"), ('{"stages": 3}', "is damaged")],
+)
+def test_a_half_written_manifest_is_explained(
+    run_copy: Path, tiny_options: list[str], capsys: pytest.CaptureFixture[str], content: str, message: str
+) -> None:
+    (run_copy / "run.json").write_text(content)
+    assert rerun(run_copy, tiny_options) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_a_half_written_run_is_completed(run_copy: Path, tiny_options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """As a kill during export leaves it: no later entries in the manifest, and a half-made folder."""
+    document = json.loads((run_copy / "run.json").read_text())
+    document["stages"] = {name: document["stages"][name] for name in ("prepare", "train")}
+    (run_copy / "run.json").write_text(json.dumps(document))
+    (run_copy / "variants" / ".tmp-onnx-fp32-dead").mkdir()
+    assert rerun(run_copy, tiny_options) == 0
+    assert stages_run(capsys.readouterr().err)[0] == "export"
+    assert not list(run_copy.rglob(".tmp-*"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=["ctrl-c", "kill"])
+def test_interrupted_training_resumes_to_the_same_weights(
+    tmp_path: Path, tiny_options: list[str], finished_run: Path, number: signal.Signals
+) -> None:
+    """Ctrl-C in the middle of an epoch saves there; after a kill, training goes on from the last epoch's checkpoint."""
+    root = tmp_path / "interrupted"
+    command = [sys.executable, "-m", "sentopt", "train", *tiny_options, "--run-dir", str(root)]
+    slow = "import sys, time, torch\nfrom sentopt.stages import train\nstep = train._Trainer.training_step\n"
+    slow += "train._Trainer.training_step = lambda *a, **k: (time.sleep(0.1), step(*a, **k))[1]\n"
+    slow += "from sentopt.cli import main\nsys.exit(main(sys.argv[1:]))"
+    process = subprocess.Popen([sys.executable, "-c", slow, *command[3:]], stderr=subprocess.PIPE, text=True)
+    wait_for(root / "trainer" / "checkpoint-15", process)
+    time.sleep(0.7)
+    process.send_signal(number)
+    _, stderr = process.communicate(timeout=120)
+    assert not (root / "checkpoint").exists()
+    if number == signal.SIGINT:
+        assert process.returncode == 130
+        assert "The same command continues from there" in stderr
+        assert max(int(p.name.split("-")[1]) for p in (root / "trainer").glob("checkpoint-*")) % 15 != 0
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, "COLUMNS": "80"})
+    assert "test accuracy" in done.stdout
+    trained = manifest.read(root / "run.json").result("train", TrainResult)
+    assert trained.resumed_from_step >= 15
+    whole = (finished_run / "checkpoint" / "model.safetensors").read_bytes()
+    assert (root / "checkpoint" / "model.safetensors").read_bytes() == whole
+
+
+def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 120
+    while not (path / "trainer_state.json").exists():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)

@@ -1,0 +1,69 @@
+"""Real datasets and the pinned backbone: that the whole way works on what people really have."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from sentopt import backbones, cli
+from sentopt.data import sources, splits
+from sentopt.errors import BackboneError
+from sentopt.recipe import DataSection
+from sentopt.run_dir import Split
+
+pytestmark = [
+    pytest.mark.realdata,
+    pytest.mark.skipif(not os.environ.get("SENTOPT_DATA_DIR"), reason="SENTOPT_DATA_DIR is not set"),
+]
+
+
+@pytest.fixture(scope="module")
+def _minilm() -> None:
+    try:
+        backbones.resolve("minilm")
+    except BackboneError as error:
+        pytest.skip(f"the pinned backbone cannot be had here: {error}")
+
+
+def sizes(dataset: str, **changes: object) -> tuple[dict[Split, int], splits.CleanData]:
+    data = DataSection(dataset=dataset, **changes)  # type: ignore[arg-type]
+    cleaned = splits.clean(sources.load(data), data, seed=42)
+    return {split: len(rows) for split, rows in cleaned.splits.items()}, cleaned
+
+
+def test_sst2() -> None:
+    found, data = sizes("sst2", duplicates="keep")
+    assert found == {"train": 67_349, "validation": 872, "test": 1_821}
+    assert data.labels == ("negative", "positive")
+
+
+def test_tweets_with_an_empty_text_and_no_validation_split() -> None:
+    found, data = sizes("tweets", duplicates="keep")
+    assert sum(found.values()) == 27_480 + 3_534
+    assert found["test"] == 3_534
+    assert "train: dropped 1 empty text" in data.notices
+
+
+def test_imdb_slices_and_leaks() -> None:
+    assert sizes("imdb", duplicates="keep")[0] == {"train": 8_000, "validation": 2_000, "test": 10_000}
+    found, data = sizes("imdb")
+    assert found["train"] < 8_000
+    assert any("also in validation or test" in notice for notice in data.notices)
+
+
+@pytest.mark.usefixtures("_minilm")
+def test_sst2_sample_to_a_verified_bundle(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """4,000 training phrases are enough to be far above the baseline, and INT8 is judged on all 1,821 test sentences."""
+    keys = ("data.train_limit=4000", "train.epochs=1", "train.learning_rate=1e-4", "bench.rounds=2", "bench.texts=20", "model.max_length=64")
+    settings = [argument for key in keys for argument in ("--set", key)]
+    code = cli.main(["run", "quickstart", "--data", "sst2", "--run-dir", str(tmp_path / "sst2"), "--json", *settings])
+    result = json.loads(capsys.readouterr().out)
+    verdicts = {v["variant"]: v for v in result["verify"]["verdicts"]}
+    assert code == 0
+    assert verdicts["torch"]["scores"]["accuracy"] > 0.75
+    assert verdicts["onnx-fp32"]["agreement"] > 0.999
+    assert verdicts["onnx-int8"]["agreement"] > 0.93
+    assert result["verify"]["texts"] == 1_821
+    rows = {row["variant"]: row for row in result["bench"]["rows"]}
+    assert rows[result["select"]["variant"]]["latency"]["p50"] < rows["torch"]["latency"]["p50"]

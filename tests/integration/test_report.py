@@ -1,0 +1,48 @@
+from html.parser import HTMLParser
+from pathlib import Path
+
+from sentopt import report
+
+
+class Collector(HTMLParser):
+    """Tags, and every address that a browser would fetch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.fetched: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.fetched += [value or "" for name, value in attrs if name in ("src", "href")]
+
+
+def test_html_is_self_contained_and_complete(finished_run: Path) -> None:
+    page = Collector()
+    page.feed((finished_run / "report.html").read_text(encoding="utf-8"))
+    assert page.tags.count("img") == 4
+    assert page.tags.count("table") >= 8
+    assert all(address.startswith("data:image/png;base64,") for address in page.fetched)
+
+
+def test_markdown_shows_the_figures_and_existing_plots(finished_run: Path) -> None:
+    text = (finished_run / "report.md").read_text(encoding="utf-8")
+    for part in ("## Result", "## Verification", "## Speed", "## Training", "## Test split", "## Data", "Tango", "onnx-int8"):
+        assert part in text
+    for name in ("loss", "confusion", "latency_by_length", "accuracy_latency"):
+        assert f"(plots/{name}.png)" in text
+        assert (finished_run / "plots" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_text_table_is_aligned_and_marked() -> None:
+    table = report.Table(("variant", "ms"), (("a", "1.00"), ("longer", "10.00")), mark=1)
+    assert report.as_text(table).splitlines() == ["  variant     ms", "  -------  -----", "  a         1.00", "> longer   10.00"]
+
+
+def test_markdown_cells_cannot_break_the_table() -> None:
+    table = report.Table(("text",), (("a|b\nc",),))
+    assert report.as_markdown(table).splitlines()[-1] == "| a\\|b c |"
+
+
+def test_html_is_escaped() -> None:
+    assert "<script>" not in report.as_html(report.Table(("x",), (("<script>",),)))

@@ -1,0 +1,189 @@
+"""The classifier on a real bundle: answers, odd inputs, threads, damage."""
+
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from itertools import count, islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sentopt import Classifier
+from sentopt.errors import BundleError, BundleIntegrityError, BundleVersionError, InputError
+
+TEXTS = ["great great day", "terrible terrible food", "the the shop opens at nine", "", "   \n", "😀" * 40, "great " * 300, "a\ud800b", "a\0b"]
+
+
+@pytest.fixture
+def classifier(bundle: Path) -> Classifier:
+    return Classifier.load(bundle, threads=1)
+
+
+def test_one_text_and_many_give_the_same_labels_in_order(classifier: Classifier) -> None:
+    together = classifier.predict(TEXTS)
+    assert [p.label for p in together] == [classifier(text).label for text in TEXTS]
+    assert [p.label for p in together[:3]] == ["positive", "negative", "neutral"]
+    assert [p.truncated for p in together] == [False] * 6 + [True] + [False] * 2
+
+
+def test_probabilities(classifier: Classifier) -> None:
+    rows = classifier.predict_proba(TEXTS)
+    assert rows.shape == (len(TEXTS), 3)
+    assert rows.dtype == np.float32
+    assert np.allclose(rows.sum(axis=1), 1.0, atol=1e-5)
+    prediction = classifier(TEXTS[0])
+    assert list(prediction.probabilities) == ["negative", "neutral", "positive"]
+    assert prediction.score == max(prediction.probabilities.values())
+
+
+def test_zero_texts(classifier: Classifier) -> None:
+    assert classifier.predict([]) == []
+    assert classifier.predict_proba([]).shape == (0, 3)
+    assert list(classifier.stream([])) == []
+
+
+def test_blank_texts_have_a_defined_answer(classifier: Classifier) -> None:
+    assert classifier("") == classifier(" \t\n") == classifier("")
+
+
+def test_stream_is_lazy_and_endless(classifier: Classifier) -> None:
+    endless = (f"great text {i}" for i in count())
+    assert len(list(islice(classifier.stream(endless, window=16), 40))) == 40
+
+
+@pytest.mark.parametrize("wrong", [None, 3, b"bytes", ["list"], float("nan")])
+def test_other_things_than_text_are_refused(classifier: Classifier, wrong: object) -> None:
+    with pytest.raises(InputError, match="expected one text"):
+        classifier(wrong)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="text 1 is"):
+        classifier.predict(["fine", wrong])  # type: ignore[list-item]
+
+
+def test_one_text_where_many_are_expected(classifier: Classifier) -> None:
+    with pytest.raises(InputError, match="found one text"):
+        classifier.predict("text")
+    with pytest.raises(InputError, match="iterable"):
+        next(classifier.stream("text"))
+
+
+def test_many_threads_share_one_classifier(classifier: Classifier) -> None:
+    texts = [f"{word} {word} number {i}" for i in range(60) for word in ("great", "terrible", "the")]
+    alone = [classifier(text) for text in texts]
+    wrong: list[str] = []
+
+    def work(offset: int) -> None:
+        for i in range(len(texts)):
+            j = (i + offset) % len(texts)
+            if classifier(texts[j]) != alone[j]:
+                wrong.append(texts[j])
+
+    threads = [threading.Thread(target=work, args=(k * 17,)) for k in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+def test_golden_texts_pass_here(bundle: Path) -> None:
+    loaded = Classifier.load(bundle, check=True)
+    assert loaded.description is not None
+    assert len(loaded.description.golden) >= 8
+    assert loaded.check_golden() <= loaded.description.golden_tolerance
+
+
+def test_a_machine_that_answers_otherwise_is_noticed(bundle: Path, edit_description: Callable[..., None]) -> None:
+    golden = json.loads((bundle / "sentopt.json").read_text())["golden"]
+    golden[0]["probabilities"].reverse()
+    edit_description(golden=golden)
+    with pytest.raises(BundleIntegrityError, match="answers the golden texts differently"):
+        Classifier.load(bundle, check=True)
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "config.json", "onnx"])
+def test_a_flipped_byte_is_noticed(bundle: Path, name: str) -> None:
+    path = next((bundle / name).iterdir()) if name == "onnx" else bundle / name
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(BundleIntegrityError, match=r"content differs from what was verified"):
+        Classifier.load(bundle)
+
+
+def test_missing_and_cut_files_are_all_named(bundle: Path) -> None:
+    (bundle / "config.json").unlink()
+    (bundle / "tokenizer.json").write_text("{}")
+    with pytest.raises(BundleIntegrityError, match=r"config\.json: missing\n.*tokenizer\.json: 2 bytes, expected"):
+        Classifier.load(bundle)
+
+
+def test_a_newer_schema_is_refused(bundle: Path, edit_description: Callable[..., None]) -> None:
+    edit_description(schema_version=99)
+    with pytest.raises(BundleVersionError, match="schema 99, this sentopt reads up to 1"):
+        Classifier.load(bundle)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"labels": ["only one"]}, "malformed"),
+        ({"files": {"../outside": {"bytes": 1, "sha256": "0"}}}, "outside the bundle"),
+        ({"model_file": "other.onnx"}, "not among the hashed files"),
+        ({"schema_version": "1"}, "no schema_version"),
+        ({"golden": [{"text": "x"}]}, "malformed"),
+    ],
+)
+def test_a_malformed_description_is_refused(
+    bundle: Path, edit_description: Callable[..., None], changes: dict[str, object], message: str
+) -> None:
+    edit_description(**changes)
+    with pytest.raises(BundleError, match=message):
+        Classifier.load(bundle)
+
+
+def test_a_folder_that_is_no_bundle(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match=r"not a bundle: it has no sentopt\.json"):
+        Classifier.load(tmp_path)
+
+
+LIGHT = """
+import sys
+from sentopt import Classifier
+print(Classifier.load(sys.argv[1])("great great").label)
+heavy = {"torch", "transformers", "datasets", "gradio", "evaluate", "optimum", "sklearn", "matplotlib", "onnx", "pandas"}
+print(sorted(heavy & {name.partition(".")[0] for name in sys.modules}))
+"""
+
+
+def test_prediction_imports_nothing_heavy(bundle: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", LIGHT, str(bundle)], capture_output=True, text=True, check=True)
+    assert done.stdout.split("\n")[:2] == ["positive", "[]"]
+
+
+GROWTH = """
+import random, resource, sys
+from sentopt import Classifier
+
+clf = Classifier.load(sys.argv[1], threads=1)
+random.seed(0)
+words = "great terrible the shop opened again with nothing new to say about it".split()
+
+def resident():
+    with open("/proc/self/statm") as stream:
+        return int(stream.read().split()[1]) * resource.getpagesize()
+
+for call in range(100_000):
+    clf(" ".join(random.choices(words, k=random.randint(1, 60))))
+    if call == 10_000:
+        early = resident()
+print(resident() / early)
+"""
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_over_a_hundred_thousand_calls(bundle: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", GROWTH, str(bundle)], capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 1.05

@@ -1,0 +1,23 @@
+import numpy as np
+import pytest
+
+from sentopt.runtime import batching
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_length_sorted_batches_hold_every_text_within_both_bounds(seed: int) -> None:
+    lengths = np.random.default_rng(seed).integers(1, 600, size=257).tolist()
+    batches = batching.by_length(lengths, max_batch=8, max_tokens=1024)
+    assert sorted(np.concatenate(batches).tolist()) == list(range(257))
+    widths = [max(lengths[i] for i in batch) for batch in batches]
+    assert widths == sorted(widths, reverse=True)
+    assert all(len(batch) <= 8 and (len(batch) == 1 or len(batch) * width <= 1024) for batch, width in zip(batches, widths, strict=True))
+
+
+def test_no_texts() -> None:
+    assert batching.by_length([]) == []
+    assert batching.in_order(0, 4) == []
+
+
+def test_in_order() -> None:
+    assert [batch.tolist() for batch in batching.in_order(5, 2)] == [[0, 1], [2, 3], [4]]

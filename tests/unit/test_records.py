@@ -1,0 +1,40 @@
+from dataclasses import dataclass, field
+
+import pytest
+
+from sentopt import records
+
+
+@dataclass(frozen=True)
+class Inner:
+    numbers: tuple[float, ...]
+    name: str | None = None
+
+
+@dataclass(frozen=True)
+class Outer:
+    inner: Inner
+    table: dict[str, Inner] = field(default_factory=dict)
+    pair: tuple[int, int] = (1, 2)
+
+
+def test_round_trip() -> None:
+    record = Outer(Inner((1.0, 2.5), None), {"a": Inner((), "x")}, (3, 4))
+    assert records.from_json(Outer, records.to_json(record)) == record
+
+
+def test_whole_numbers_are_numbers() -> None:
+    assert records.from_json(Inner, {"numbers": [1, 2]}).numbers == (1.0, 2.0)
+
+
+def test_every_problem_has_its_path() -> None:
+    with pytest.raises(ValueError, match="inner.numbers") as caught:
+        records.from_json(Outer, {"inner": {"numbers": [1, "x", True]}, "table": {"k": []}, "pair": [1]})
+    message = str(caught.value)
+    for part in ("inner.numbers[1]: expected a number", "inner.numbers[2]", "table.k: expected a table", "pair: expected 2 values"):
+        assert part in message
+
+
+def test_missing_keys_are_named() -> None:
+    with pytest.raises(ValueError, match="inner: missing"):
+        records.from_json(Outer, {})

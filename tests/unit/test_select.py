@@ -1,0 +1,55 @@
+from sentopt.recipe import SelectSection
+from sentopt.results import BenchRow, Scores, Selection, Verdict
+from sentopt.stages import select
+from sentopt.stats import PairedComparison
+from sentopt.timing import LatencySummary
+from sentopt.variants import VARIANTS
+
+SCORES = Scores(0.9, 0.9, 0.9, 0.9, (), ())
+COMPARISON = PairedComparison(100, 1, 1, 0.0, -0.005, 0.005, 0.01, 0.01, 0.95)
+
+
+def row(name: str, ms: float, per_second: float = 100.0) -> BenchRow:
+    return BenchRow(name, LatencySummary(ms, ms, ms, 10), per_second, (), 1.0, 1.0, 1, 1)
+
+
+def verdict(name: str, agreement: float = 0.99, passed: bool = True) -> Verdict:
+    return Verdict(name, passed, "because", COMPARISON, SCORES, agreement, 0.0, 0, 0)
+
+
+def choose(rows: list[BenchRow], verdicts: list[Verdict], objective: str = "latency") -> Selection:
+    return select.run(SelectSection(objective), list(VARIANTS.values()), verdicts, rows)  # type: ignore[arg-type]
+
+
+ROWS = [row("torch", 10.0), row("torch-bf16", 0.1), row("onnx-fp32", 5.0, 900), row("onnx-int8", 2.0, 400), row("onnx-int8-per-channel", 3.0)]
+ALL = [verdict(r.variant) for r in ROWS]
+
+
+def test_fastest_that_may_ship() -> None:
+    chosen = choose(ROWS, ALL)
+    assert chosen.variant == "onnx-int8"
+    assert "2.00 ms per text" in chosen.reason
+    assert "5.0 times as fast as PyTorch" in chosen.reason
+
+
+def test_throughput_is_another_objective() -> None:
+    assert choose(ROWS, ALL, "throughput").variant == "onnx-fp32"
+
+
+def test_refused_and_unverified_variants_never_ship() -> None:
+    refused = choose(ROWS, [verdict("torch"), verdict("onnx-fp32"), verdict("onnx-int8", passed=False)])
+    assert refused.variant == "onnx-fp32"
+    assert "onnx-int8 was refused: because" in refused.reason
+
+
+def test_ties_go_to_the_more_faithful() -> None:
+    rows = [row("onnx-int8", 2.0), row("onnx-int8-per-channel", 2.04)]
+    chosen = choose(rows, [verdict("onnx-int8", 0.97), verdict("onnx-int8-per-channel", 0.99)])
+    assert chosen.variant == "onnx-int8-per-channel"
+    assert "within 3% of the fastest, onnx-int8" in chosen.reason
+
+
+def test_nothing_passed() -> None:
+    chosen = choose(ROWS, [verdict(r.variant, passed=False) for r in ROWS])
+    assert chosen.variant is None
+    assert "nothing ships" in chosen.reason

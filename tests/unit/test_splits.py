@@ -1,0 +1,119 @@
+import math
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+
+from sentopt.data.sources import RawData, RawRow
+from sentopt.data.splits import CleanData, clean, majority_accuracy
+from sentopt.errors import DataError
+from sentopt.recipe import DataSection
+from sentopt.run_dir import Split
+
+
+def raw(labels: tuple[str, ...] = (), **splits: list[tuple[object, object]]) -> RawData:
+    rows = {split: [RawRow(t, y, f"{split} row {i}") for i, (t, y) in enumerate(pairs, 1)] for split, pairs in splits.items()}
+    return RawData(rows, labels, "test")  # type: ignore[arg-type]
+
+
+def numbered(count: int, split: str, labels: tuple[str, ...] = ("no", "yes")) -> list[tuple[object, object]]:
+    return [(f"{split} text {i}", labels[i % len(labels)]) for i in range(count)]
+
+
+def cleaned(data: RawData, **changes: object) -> CleanData:
+    return clean(data, replace(DataSection(dataset="files", train="x"), **changes), seed=1)  # type: ignore[arg-type]
+
+
+def sizes(data: CleanData) -> dict[Split, int]:
+    return {split: len(examples) for split, examples in data.splits.items()}
+
+
+def test_missing_splits_are_stratified_and_repeatable() -> None:
+    data = raw(train=numbered(100, "a", ("no", "no", "no", "yes")))
+    first, second = cleaned(data), cleaned(data)
+    assert first == second
+    assert sizes(first) == {"train": 72, "validation": 8, "test": 20}
+    assert Counter(e.label for e in first.splits["test"]) == {0: 15, 1: 5}
+    assert sum("split off train" in notice for notice in first.notices) == 2
+    everything = [e.text for split in first.splits.values() for e in split]
+    assert len(set(everything)) == 100
+
+
+def test_numbers_become_names_in_the_given_order() -> None:
+    data = cleaned(raw(("bad", "good"), train=[(f"t{i}", i % 2) for i in range(40)]))
+    assert data.labels == ("bad", "good")
+    assert {e.label for e in data.splits["train"]} == {0, 1}
+
+
+@pytest.mark.parametrize("values", [("0", "1"), (0, 1), (0.0, 1.0), ("0.0", "1.0")])
+def test_numeric_labels_without_names_are_noticed(values: tuple[object, object]) -> None:
+    data = cleaned(raw(train=[(f"t{i}", values[i % 2]) for i in range(40)]))
+    assert data.labels == ("0", "1")
+    assert any("give them names" in notice for notice in data.notices)
+
+
+def test_empty_texts_are_dropped_and_counted() -> None:
+    pairs = [*numbered(40, "a"), ("", "no"), ("  \n", "yes"), (None, "no"), (math.nan, "no")]
+    data = cleaned(raw(train=pairs))
+    assert sum(sizes(data).values()) == 40
+    assert "train: dropped 4 empty texts" in data.notices
+
+
+@pytest.mark.parametrize("missing", [None, math.nan, "", "NaN"])
+def test_missing_labels_are_an_error_that_names_the_row(missing: object) -> None:
+    with pytest.raises(DataError, match="train row 41: no label"):
+        cleaned(raw(("no", "yes"), train=[*numbered(40, "a"), ("text", missing)]))
+
+
+def test_wrong_labels_are_listed_with_the_nearest() -> None:
+    with pytest.raises(DataError, match=r"2 row\(s\).*train row 41: 'yess' \(did you mean 'yes'\?\)"):
+        cleaned(raw(("no", "yes"), train=[*numbered(40, "a"), ("text", "yess"), ("text", "??")]))
+
+
+def test_one_class_only() -> None:
+    with pytest.raises(DataError, match=r"one class only \(no\)"):
+        cleaned(raw(("no", "yes"), train=[(f"t{i}", "no") for i in range(10)]))
+
+
+def test_a_label_without_training_texts() -> None:
+    with pytest.raises(DataError, match="no training text has the label maybe"):
+        cleaned(raw(("no", "yes", "maybe"), train=numbered(40, "a")))
+
+
+@pytest.mark.parametrize("pairs", [[], [("", "no"), (None, "yes")]])
+def test_nothing_to_train_on(pairs: list[tuple[object, object]]) -> None:
+    with pytest.raises(DataError, match="no text to train on"):
+        cleaned(raw(("no", "yes"), train=pairs))
+
+
+def test_too_few_texts_to_split() -> None:
+    with pytest.raises(DataError, match="too few texts"):
+        cleaned(raw(train=[("a", "no"), ("b", "yes")]))
+
+
+def test_duplicates_and_leaks_are_dropped_from_train_only() -> None:
+    train = [*numbered(30, "a"), ("a text 0", "no"), ("a text 1 ", "no"), ("leaked", "yes")]
+    test = [*numbered(10, "b"), ("leaked", "yes"), ("leaked", "yes")]
+    data = raw(train=train, validation=numbered(10, "c"), test=test)
+    kept = cleaned(data)
+    assert sizes(kept) == {"train": 30, "validation": 10, "test": 12}
+    assert "train: dropped 1 text(s) that are also in validation or test" in kept.notices
+    assert "train: dropped 2 repeated text(s), 1 of them with another label than the first" in kept.notices
+    assert sizes(cleaned(data, duplicates="keep"))["train"] == 33
+
+
+def test_hidden_test_labels_are_replaced_by_validation() -> None:
+    data = cleaned(raw(("no", "yes"), train=numbered(50, "a"), validation=numbered(20, "b"), test=[("x", -1), ("y", -1)]))
+    assert sizes(data) == {"train": 45, "validation": 5, "test": 20}
+    assert any("hidden" in notice for notice in data.notices)
+
+
+def test_limits_take_a_repeatable_sample() -> None:
+    data = raw(train=numbered(100, "a"), validation=numbered(20, "b"), test=numbered(20, "c"))
+    limited = cleaned(data, train_limit=10, test_limit=5)
+    assert sizes(limited) == {"train": 10, "validation": 20, "test": 5}
+    assert limited == cleaned(data, train_limit=10, test_limit=5)
+
+
+def test_majority_baseline() -> None:
+    assert majority_accuracy([0, 0, 1, 2]) == 0.5

@@ -1,0 +1,23 @@
+import pytest
+
+from sentopt import timing
+
+
+def test_rounds_are_interleaved_rotated_and_warmed_up() -> None:
+    calls: list[str] = []
+    work = {name: [lambda name=name: calls.append(name)] * 2 for name in "abc"}
+    rounds: list[int] = []
+    samples = timing.interleave(work, rounds=3, on_round=rounds.append)
+    assert "".join(calls) == "aabbcc" + "aabbcc" + "bbccaa" + "ccaabb"
+    assert {name: len(times) for name, times in samples.items()} == {"a": 6, "b": 6, "c": 6}
+    assert rounds == [1, 2, 3]
+
+
+def test_percentiles() -> None:
+    summary = timing.summarize([float(i) for i in range(1, 102)])
+    assert (summary.p50, summary.p95, summary.p99, summary.samples) == (51.0, 96.0, 100.0, 101)
+
+
+def test_no_samples() -> None:
+    with pytest.raises(ValueError, match="no samples"):
+        timing.summarize([])
