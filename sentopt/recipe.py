@@ -125,9 +125,9 @@ class VerifySection:
 class BenchSection:
     """`texts` of the test split are timed one by one in each of `rounds`; `grid` is (batch, tokens) cells."""
 
-    rounds: int = 7
-    texts: int = 60
-    throughput_texts: int = 400
+    rounds: int = 5
+    texts: int = 50
+    throughput_texts: int = 192
     grid: tuple[tuple[int, int], ...] = ((1, 16), (1, 32), (1, 64), (1, 128), (16, 32), (16, 128))
     threads: int = 0
 

@@ -187,7 +187,7 @@ def _verdict_section(recipe: Recipe, verified: VerifyResult) -> Section:
             f"{v.comparison.lower * 100:+.2f} to {v.comparison.upper * 100:+.2f}",
             f"{v.comparison.p_value:.4f}",
             f"{v.max_probability_difference:.4f}",
-            str(v.batch_flips),
+            "-" if v.batch_flips is None else str(v.batch_flips),
             f"{v.scores.macro_f1:.4f}",
         )
         for v in verified.verdicts

@@ -144,8 +144,9 @@ class QuantizeResult:
 class Verdict:
     """How one variant answers the test split, compared with PyTorch, and whether it may ship.
 
-    `comparison` is the worse of two: length-sorted micro-batches (as `predict` serves many texts) and one text at a
-    time (as a request is served). `batch_flips` counts labels that change between batch 1 and batch 32.
+    `comparison` is the worst of three: length-sorted micro-batches (as `predict` serves many texts), one text at a time
+    (as a request is served), and batches of 32 in file order. `batch_flips` counts labels that change between batch 1
+    and batch 32; it is None for variants that cannot ship, which are run in micro-batches only.
     """
 
     variant: str
@@ -156,7 +157,7 @@ class Verdict:
     agreement: float
     max_probability_difference: float
     changed_labels: int
-    batch_flips: int
+    batch_flips: int | None
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,15 @@ REFERENCE = "torch"
 
 @dataclass(frozen=True)
 class QuantizeOptions:
-    """Options of onnxruntime's dynamic INT8 quantization, under its own names."""
+    """Options of dynamic INT8 quantization, two of them under onnxruntime's names.
+
+    `keep_first` is the share of weight products, counted from the input, that stays FP32: an error made there passes
+    through every later layer.
+    """
 
     per_channel: bool = False
     reduce_range: bool = False
+    keep_first: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -72,6 +77,16 @@ VARIANTS: dict[str, VariantSpec] = {
             parent="onnx-fp32",
             dtype="int8",
             quantize=QuantizeOptions(per_channel=True),
+            ships=True,
+        ),
+        VariantSpec(
+            "onnx-int8-mixed",
+            "as per-channel, with the first third of the weight products in FP32",
+            "quantize",
+            "onnx",
+            parent="onnx-fp32",
+            dtype="int8",
+            quantize=QuantizeOptions(per_channel=True, keep_first=1 / 3),
             ships=True,
         ),
         VariantSpec(

@@ -19,7 +19,7 @@ os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 @pytest.fixture(scope="session")
 def backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A BERT with two layers, 32 dimensions and a 600-word vocabulary, all random, saved as from_pretrained wants it."""
+    """A random BERT with two layers, 32 dimensions and a 600-word vocabulary, as from_pretrained loads it."""
     import torch
     from tokenizers import BertWordPieceTokenizer
     from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast
@@ -64,9 +64,9 @@ def tiny_options(backbone: Path, reviews: Path) -> list[str]:
     """Command-line options under which a whole run takes seconds."""
     values = (
         "train.epochs=3",
-        "train.learning_rate=0.01",
+        "train.learning_rate=0.004",
         "train.precision=fp32",
-        "train.batch_size=16",
+        "train.batch_size=8",
         "model.max_length=48",
         "verify.margin=5",
         "bench.rounds=2",

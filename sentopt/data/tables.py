@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import csv
 import gzip
-import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -170,7 +169,7 @@ def _position(path: Path, error: UnicodeDecodeError) -> str:
     """The line of the first undecodable byte; the codec only knows its place within one buffer."""
     opener: Any = gzip.open if path.suffix == ".gz" else open
     with opener(path, "rb") as stream:
-        for number, line in enumerate(io.BufferedReader(stream), 1):
+        for number, line in enumerate(stream, 1):
             try:
                 line.decode("utf-8")
             except UnicodeDecodeError:

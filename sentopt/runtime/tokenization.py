@@ -66,6 +66,11 @@ class TextEncoder:
             pad_token_id = _pad_token_id(folder, tokenizer)
         return cls(tokenizer, max_length=max_length, pad_token_id=pad_token_id)
 
+    @property
+    def vocabulary_size(self) -> int:
+        """Number of token ids, added tokens included."""
+        return int(self._tokenizer.get_vocab_size())
+
     def encode(self, texts: Sequence[str]) -> list[Tokens]:
         """One `Tokens` per text, in order. A text without any token becomes a single padding token.
 

@@ -27,7 +27,8 @@ from sentopt.variants import VariantSpec
 
 Depth = Literal["quick", "full"]
 Samples = dict[str, list[float]]
-_THROUGHPUT_ROUNDS = {"quick": 1, "full": 3}
+_GRID_ROUNDS = 3
+_THROUGHPUT_ROUNDS = {"quick": 1, "full": 2}
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def run(
     )
     tokenization = _time_tokenization(contenders[0].classifier, singles, bench.rounds)
     progress("grid")
-    grid = {cell: _time_cell(contenders, cell, bench.rounds, recipe.run.seed) for cell in bench.grid}
+    grid = {cell: _time_cell(contenders, cell, min(bench.rounds, _GRID_ROUNDS), recipe.run.seed) for cell in bench.grid}
     progress("throughput")
     many = _spread(texts, bench.throughput_texts)
     throughput = timing.interleave(
@@ -155,7 +156,7 @@ def _time_cell(contenders: Sequence[_Contender], cell: tuple[int, int], rounds: 
     batch, tokens = cell
     encoder = contenders[0].classifier.encoder
     width = min(tokens, encoder.max_length)
-    ids = np.random.default_rng(seed).integers(5, 1000, size=(batch, width))
+    ids = np.random.default_rng(seed).integers(0, encoder.vocabulary_size, size=(batch, width))
     padded = encoder.pad([Tokens(tuple(row), (0,) * width, False) for row in ids.tolist()])
 
     def call(classifier: Classifier) -> Callable[[], object]:

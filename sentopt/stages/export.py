@@ -120,7 +120,7 @@ def _check(recipe: Recipe, run_dir: RunDir, model: Path) -> GraphCheck:
     _check_tokenizer(encoder, run_dir.checkpoint, texts)
     reference, graph = TorchEngine.load(run_dir.checkpoint), OnnxSession(model)
     worst, shapes = 0.0, []
-    for batch in _mixed_batches(encoder, texts, _vocabulary(reference), recipe.run.seed):
+    for batch in _mixed_batches(encoder, texts, recipe.run.seed):
         difference = float(np.abs(reference.run(batch) - graph.run(batch)).max())
         shapes.append((batch.input_ids.shape[0], batch.input_ids.shape[1]))
         worst = max(worst, difference)
@@ -132,13 +132,14 @@ def _check(recipe: Recipe, run_dir: RunDir, model: Path) -> GraphCheck:
     return GraphCheck(tuple(shapes), worst, recipe.export.tolerance, len(texts))
 
 
-def _mixed_batches(encoder: TextEncoder, texts: Sequence[str], vocabulary: int, seed: int) -> Iterator[Batch]:
+def _mixed_batches(encoder: TextEncoder, texts: Sequence[str], seed: int) -> Iterator[Batch]:
     """Padded batches of several shapes: random ids of mixed lengths (0 stands for the maximum), then real texts."""
     random = np.random.default_rng(seed)
-    for size, width in _SHAPES:
-        lengths = random.integers(1, (width or encoder.max_length) + 1, size=size)
-        lengths[0] = width or encoder.max_length
-        rows = [random.integers(0, vocabulary, size=n).tolist() for n in lengths]
+    for size, wanted in _SHAPES:
+        width = min(wanted or encoder.max_length, encoder.max_length)
+        lengths = random.integers(1, width + 1, size=size)
+        lengths[0] = width
+        rows = [random.integers(0, encoder.vocabulary_size, size=n).tolist() for n in lengths]
         yield encoder.pad([Tokens(tuple(row), (0,) * len(row), False) for row in rows])
     tokens = encoder.encode(list(texts[-32:]))
     for start in range(0, len(tokens), 8):
@@ -160,6 +161,3 @@ def _check_tokenizer(encoder: TextEncoder, checkpoint: Path, texts: Sequence[str
             f"for example {differing[0]!r:.100}"
         )
 
-
-def _vocabulary(reference: TorchEngine) -> int:
-    return int(reference.module.get_input_embeddings().num_embeddings)

@@ -6,12 +6,16 @@ import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 
+import onnx
+
 from sentopt import atomic
 from sentopt.errors import ExportError
 from sentopt.results import MadeVariant, QuantizeResult
 from sentopt.run_dir import RunDir
 from sentopt.silence import silenced
 from sentopt.variants import QuantizeOptions, VariantSpec
+
+_OPERATORS = ("MatMul", "Gemm", "Gather")
 
 
 def run(run_dir: RunDir, *, specs: Sequence[VariantSpec]) -> QuantizeResult:
@@ -52,7 +56,8 @@ def _with_optimum(source: Path, target: Path, options: QuantizeOptions) -> None:
         weights_dtype=QuantType.QInt8,
         per_channel=options.per_channel,
         reduce_range=options.reduce_range,
-        operators_to_quantize=["MatMul", "Gemm", "Gather"],
+        operators_to_quantize=list(_OPERATORS),
+        nodes_to_exclude=_first_products(source, options.keep_first),
     )
     quantizer = ORTQuantizer(source)
     quantizer.quantize(save_dir=target.parent, quantization_config=config, file_suffix="")
@@ -68,8 +73,17 @@ def _with_onnxruntime(source: Path, target: Path, options: QuantizeOptions) -> N
     quantize_dynamic(
         source,
         target,
-        op_types_to_quantize=["MatMul", "Gemm", "Gather"],
+        op_types_to_quantize=list(_OPERATORS),
+        nodes_to_exclude=_first_products(source, options.keep_first),
         per_channel=options.per_channel,
         reduce_range=options.reduce_range,
         weight_type=QuantType.QInt8,
     )
+
+
+def _first_products(source: Path, share: float) -> list[str]:
+    """Names of the first `share` of the products with a constant weight; exporters write nodes in topological order."""
+    graph = onnx.load(source, load_external_data=False).graph
+    weights = {initializer.name for initializer in graph.initializer}
+    products = [n.name for n in graph.node if n.op_type in ("MatMul", "Gemm") and weights.intersection(n.input)]
+    return products[: int(share * len(products))]

@@ -7,6 +7,7 @@ import json
 import math
 import shutil
 import time
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -160,7 +161,9 @@ def _fit(
         trainer.remove_callback(callback)
     trainer.add_callback(ProgressBar(recipe.train.metric))
     trainer.add_callback(stop)
-    with stop:
+    with stop, warnings.catch_warnings():
+        # Checkpoints are sorted by number where the file system's times are too coarse, and that is right.
+        warnings.filterwarnings("ignore", message="mtime may not be reliable")
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     if stop.requested:
         raise TrainingInterrupted(

@@ -21,7 +21,8 @@ clf = Classifier.load(sys.argv[1])
 label = clf("great great day").label
 seconds = time.perf_counter() - start
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-print(json.dumps({"label": label, "seconds": seconds, "peak": peak, "modules": sorted({m.partition(".")[0] for m in sys.modules})}))
+modules = sorted({name.partition(".")[0] for name in sys.modules})
+print(json.dumps({"label": label, "seconds": seconds, "peak": peak, "modules": modules}))
 """
 
 
@@ -41,7 +42,9 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(*command: object, cwd: Path | None = None) -> str:
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, cwd=cwd, env=environment, check=False)
+    done = subprocess.run(
+        [str(part) for part in command], capture_output=True, text=True, cwd=cwd, env=environment, check=False
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -54,8 +54,15 @@ def test_imdb_slices_and_leaks() -> None:
 
 @pytest.mark.usefixtures("_minilm")
 def test_sst2_sample_to_a_verified_bundle(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """4,000 training phrases are enough to be far above the baseline, and INT8 is judged on all 1,821 test sentences."""
-    keys = ("data.train_limit=4000", "train.epochs=1", "train.learning_rate=1e-4", "bench.rounds=2", "bench.texts=20", "model.max_length=64")
+    """4,000 phrases are enough to be far above the baseline; INT8 is judged on all 1,821 test sentences."""
+    keys = (
+        "data.train_limit=4000",
+        "train.epochs=1",
+        "train.learning_rate=1e-4",
+        "bench.rounds=2",
+        "bench.texts=20",
+        "model.max_length=64",
+    )
     settings = [argument for key in keys for argument in ("--set", key)]
     code = cli.main(["run", "quickstart", "--data", "sst2", "--run-dir", str(tmp_path / "sst2"), "--json", *settings])
     result = json.loads(capsys.readouterr().out)

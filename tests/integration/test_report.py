@@ -27,7 +27,16 @@ def test_html_is_self_contained_and_complete(finished_run: Path) -> None:
 
 def test_markdown_shows_the_figures_and_existing_plots(finished_run: Path) -> None:
     text = (finished_run / "report.md").read_text(encoding="utf-8")
-    for part in ("## Result", "## Verification", "## Speed", "## Training", "## Test split", "## Data", "Tango", "onnx-int8"):
+    for part in (
+        "## Result",
+        "## Verification",
+        "## Speed",
+        "## Training",
+        "## Test split",
+        "## Data",
+        "Tango",
+        "onnx-int8",
+    ):
         assert part in text
     for name in ("loss", "confusion", "latency_by_length", "accuracy_latency"):
         assert f"(plots/{name}.png)" in text
@@ -36,7 +45,12 @@ def test_markdown_shows_the_figures_and_existing_plots(finished_run: Path) -> No
 
 def test_text_table_is_aligned_and_marked() -> None:
     table = report.Table(("variant", "ms"), (("a", "1.00"), ("longer", "10.00")), mark=1)
-    assert report.as_text(table).splitlines() == ["  variant     ms", "  -------  -----", "  a         1.00", "> longer   10.00"]
+    assert report.as_text(table).splitlines() == [
+        "  variant     ms",
+        "  -------  -----",
+        "  a         1.00",
+        "> longer   10.00",
+    ]
 
 
 def test_markdown_cells_cannot_break_the_table() -> None:

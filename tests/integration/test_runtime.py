@@ -14,7 +14,17 @@ import pytest
 from sentopt import Classifier
 from sentopt.errors import BundleError, BundleIntegrityError, BundleVersionError, InputError
 
-TEXTS = ["great great day", "terrible terrible food", "the the shop opens at nine", "", "   \n", "😀" * 40, "great " * 300, "a\ud800b", "a\0b"]
+TEXTS = [
+    "great great day",
+    "terrible terrible food",
+    "the the shop opens at nine",
+    "",
+    "   \n",
+    "😀" * 40,
+    "great " * 300,
+    "a\ud800b",
+    "a\0b",
+]
 
 
 @pytest.fixture
@@ -153,7 +163,7 @@ LIGHT = """
 import sys
 from sentopt import Classifier
 print(Classifier.load(sys.argv[1])("great great").label)
-heavy = {"torch", "transformers", "datasets", "gradio", "evaluate", "optimum", "sklearn", "matplotlib", "onnx", "pandas"}
+heavy = set("torch transformers datasets gradio evaluate optimum sklearn matplotlib onnx pandas".split())
 print(sorted(heavy & {name.partition(".")[0] for name in sys.modules}))
 """
 

@@ -44,9 +44,14 @@ def test_failed_folder_keeps_the_old_one(tmp_path: Path) -> None:
     target = tmp_path / "out"
     with atomic.replace_folder(target) as folder:
         (folder / "old").touch()
-    with pytest.raises(RuntimeError, match="half-way"), atomic.replace_folder(target) as folder:
-        (folder / "new").touch()
-        raise RuntimeError("half-way")
+
+    def stop_half_way() -> None:
+        with atomic.replace_folder(target) as folder:
+            (folder / "new").touch()
+            raise RuntimeError("half-way")
+
+    with pytest.raises(RuntimeError, match="half-way"):
+        stop_half_way()
     assert names(target) == {"old"}
     assert names(tmp_path) == {"out"}
 

@@ -65,7 +65,9 @@ def test_hub_then_wheel_and_the_result_is_cached(
     assert {path.name for path in folder.iterdir()} == set(CONTENT)
 
 
-def test_a_source_with_other_weights_is_refused(known: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_source_with_other_weights_is_refused(
+    known: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(backbones, "_fetch_from_hub", lambda backbone, folder: place(folder, model=b"evil"))
     with pytest.raises(BackboneError, match=r"hub: model\.safetensors has SHA-256 .* expected"):
         backbones.resolve("toy")

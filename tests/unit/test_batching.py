@@ -11,7 +11,10 @@ def test_length_sorted_batches_hold_every_text_within_both_bounds(seed: int) -> 
     assert sorted(np.concatenate(batches).tolist()) == list(range(257))
     widths = [max(lengths[i] for i in batch) for batch in batches]
     assert widths == sorted(widths, reverse=True)
-    assert all(len(batch) <= 8 and (len(batch) == 1 or len(batch) * width <= 1024) for batch, width in zip(batches, widths, strict=True))
+    assert all(
+        len(batch) <= 8 and (len(batch) == 1 or len(batch) * width <= 1024)
+        for batch, width in zip(batches, widths, strict=True)
+    )
 
 
 def test_no_texts() -> None:

@@ -12,7 +12,8 @@ def sixteen_cores(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("sixteen_cores")
 @pytest.mark.parametrize(
-    ("content", "expected"), [("max 100000", 16), ("200000 100000", 2), ("150000 100000", 2), ("20000 100000", 1), ("nonsense", 16)]
+    ("content", "expected"),
+    [("max 100000", 16), ("200000 100000", 2), ("150000 100000", 2), ("20000 100000", 1), ("nonsense", 16)],
 )
 def test_cgroup_v2_quota(tmp_path: Path, content: str, expected: int) -> None:
     (tmp_path / "cpu.max").write_text(content)

@@ -22,6 +22,8 @@ def test_scores_equal_scikit_learn(seed: int) -> None:
     assert scores.per_class[3].precision == 0.0
 
 
-@pytest.mark.parametrize("kind", [metrics.Accuracy, metrics.MacroScores, metrics.PerClassScores, metrics.ConfusionMatrix])
+@pytest.mark.parametrize(
+    "kind", [metrics.Accuracy, metrics.MacroScores, metrics.PerClassScores, metrics.ConfusionMatrix]
+)
 def test_each_is_an_evaluate_metric(kind: type) -> None:
     assert issubclass(kind, evaluate.Metric)

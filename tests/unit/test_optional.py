@@ -5,7 +5,7 @@ from sentopt._optional import require
 
 
 def test_a_missing_package_names_its_extra() -> None:
-    with pytest.raises(errors.MissingExtraError, match=r'surely_not_installed.*\n.*sentopt\[train\]'):
+    with pytest.raises(errors.MissingExtraError, match=r"surely_not_installed.*\n.*sentopt\[train\]"):
         require("surely_not_installed.part", extra="train")
 
 
@@ -18,4 +18,6 @@ def test_mistakes_of_this_package_are_not_disguised() -> None:
 def test_one_tree_of_errors() -> None:
     classes = [getattr(errors, name) for name in errors.__all__]
     assert all(issubclass(kind, errors.SentoptError) for kind in classes)
-    assert set(errors.__all__) == {name for name, kind in vars(errors).items() if isinstance(kind, type) and kind.__module__ == errors.__name__}
+    assert set(errors.__all__) == {
+        name for name, kind in vars(errors).items() if isinstance(kind, type) and kind.__module__ == errors.__name__
+    }

@@ -47,7 +47,15 @@ def test_impossible_values_are_reported_together() -> None:
         "train.eval_strategy=steps",
         "bench.grid=[]",
     )
-    for key in ("run.name", "train.epochs", "train.batch_size", "verify.margin", "data.labels", "train.eval_steps", "bench.grid"):
+    for key in (
+        "run.name",
+        "train.epochs",
+        "train.batch_size",
+        "verify.margin",
+        "data.labels",
+        "train.eval_steps",
+        "bench.grid",
+    ):
         assert f"  - {key}" in message
 
 
@@ -76,7 +84,7 @@ def test_malformed_overrides_are_explained(override: str) -> None:
 
 @pytest.mark.parametrize("value", ["nan", "inf", "true", "'x'"])
 def test_numbers_must_be_finite_numbers(value: str) -> None:
-    with pytest.raises(RecipeError, match="train.learning_rate"):
+    with pytest.raises(RecipeError, match=r"train\.learning_rate"):
         recipe.load("quickstart", [f"train.learning_rate={value}"])
 
 

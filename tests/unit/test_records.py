@@ -28,10 +28,15 @@ def test_whole_numbers_are_numbers() -> None:
 
 
 def test_every_problem_has_its_path() -> None:
-    with pytest.raises(ValueError, match="inner.numbers") as caught:
+    with pytest.raises(ValueError, match=r"inner\.numbers") as caught:
         records.from_json(Outer, {"inner": {"numbers": [1, "x", True]}, "table": {"k": []}, "pair": [1]})
     message = str(caught.value)
-    for part in ("inner.numbers[1]: expected a number", "inner.numbers[2]", "table.k: expected a table", "pair: expected 2 values"):
+    for part in (
+        "inner.numbers[1]: expected a number",
+        "inner.numbers[2]",
+        "table.k: expected a table",
+        "pair: expected 2 values",
+    ):
         assert part in message
 
 

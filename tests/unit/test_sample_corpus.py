@@ -29,7 +29,7 @@ def test_size_labels_and_balance(split: str) -> None:
     assert max(counts.values()) <= 1.1 * min(counts.values())
 
 
-@pytest.mark.parametrize(("one", "other"), combinations(LEAST, 2))
+@pytest.mark.parametrize(("one", "other"), list(combinations(LEAST, 2)))
 def test_no_five_words_in_a_row_are_shared_between_splits(one: str, other: str) -> None:
     seen = set().union(*(shingles(row["text"]) for row in SPLITS[one]))
     copies = [row["text"] for row in SPLITS[other] if shingles(row["text"]) & seen]

@@ -21,7 +21,13 @@ def choose(rows: list[BenchRow], verdicts: list[Verdict], objective: str = "late
     return select.run(SelectSection(objective), list(VARIANTS.values()), verdicts, rows)  # type: ignore[arg-type]
 
 
-ROWS = [row("torch", 10.0), row("torch-bf16", 0.1), row("onnx-fp32", 5.0, 900), row("onnx-int8", 2.0, 400), row("onnx-int8-per-channel", 3.0)]
+ROWS = [
+    row("torch", 10.0),
+    row("torch-bf16", 0.1),
+    row("onnx-fp32", 5.0, 900),
+    row("onnx-int8", 2.0, 400),
+    row("onnx-int8-per-channel", 3.0),
+]
 ALL = [verdict(r.variant) for r in ROWS]
 
 

@@ -12,7 +12,10 @@ from sentopt.run_dir import Split
 
 
 def raw(labels: tuple[str, ...] = (), **splits: list[tuple[object, object]]) -> RawData:
-    rows = {split: [RawRow(t, y, f"{split} row {i}") for i, (t, y) in enumerate(pairs, 1)] for split, pairs in splits.items()}
+    rows = {
+        split: [RawRow(t, y, f"{split} row {i}") for i, (t, y) in enumerate(pairs, 1)]
+        for split, pairs in splits.items()
+    }
     return RawData(rows, labels, "test")  # type: ignore[arg-type]
 
 
@@ -103,7 +106,9 @@ def test_duplicates_and_leaks_are_dropped_from_train_only() -> None:
 
 
 def test_hidden_test_labels_are_replaced_by_validation() -> None:
-    data = cleaned(raw(("no", "yes"), train=numbered(50, "a"), validation=numbered(20, "b"), test=[("x", -1), ("y", -1)]))
+    data = cleaned(
+        raw(("no", "yes"), train=numbered(50, "a"), validation=numbered(20, "b"), test=[("x", -1), ("y", -1)])
+    )
     assert sizes(data) == {"train": 45, "validation": 5, "test": 20}
     assert any("hidden" in notice for notice in data.notices)
 

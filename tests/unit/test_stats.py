@@ -81,7 +81,7 @@ def test_largest_passing_loss_is_the_boundary() -> None:
     most = stats.largest_passing_loss(1000, 20, margin=0.01, confidence=0.95)
     assert compare(lost=most, gained=20 - most, n=1000).non_inferior
     assert not compare(lost=most + 1, gained=19 - most, n=1000).non_inferior
-    assert stats.largest_passing_loss(20, 4, margin=0.001, confidence=0.95) == -1
+    assert stats.largest_passing_loss(20, 0, margin=0.001, confidence=0.95) == -1
 
 
 @pytest.mark.parametrize(("first", "second"), [(3, 4), (0, 0)])

@@ -14,7 +14,9 @@ ROWS = [
 ]
 
 
-@pytest.mark.parametrize("name", ["t.csv", "t.csv.gz", "t.tsv", "t.jsonl", "t.jsonl.gz", "t.ndjson", "t.parquet", "T.CSV"])
+@pytest.mark.parametrize(
+    "name", ["t.csv", "t.csv.gz", "t.tsv", "t.jsonl", "t.jsonl.gz", "t.ndjson", "t.parquet", "T.CSV"]
+)
 def test_what_is_written_is_read(name: str, tmp_path: Path) -> None:
     path = tmp_path / name
     with tables.RowWriter(path, ["text", "n"]) as writer:
@@ -25,9 +27,13 @@ def test_what_is_written_is_read(name: str, tmp_path: Path) -> None:
 
 
 def test_an_interrupted_write_leaves_no_file(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError, match="stop"), tables.RowWriter(tmp_path / "t.csv", ["text"]) as writer:
-        writer.write([{"text": "x"}])
-        raise RuntimeError("stop")
+    def stop_half_way() -> None:
+        with tables.RowWriter(tmp_path / "t.csv", ["text"]) as writer:
+            writer.write([{"text": "x"}])
+            raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError, match="stop"):
+        stop_half_way()
     assert not list(tmp_path.iterdir())
 
 

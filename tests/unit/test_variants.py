@@ -8,12 +8,14 @@ def names(have: set[str], wanted: tuple[str, ...] = ()) -> list[str]:
 
 
 def test_a_plain_cpu_runs_what_needs_nothing() -> None:
-    assert names(set()) == ["torch", "onnx-fp32", "onnx-int8", "onnx-int8-per-channel"]
+    assert names(set()) == ["torch", "onnx-fp32", "onnx-int8", "onnx-int8-per-channel", "onnx-int8-mixed"]
 
 
 def test_capabilities_add_rows() -> None:
     assert {"torch-bf16"} == set(names({"bf16"})) - set(names(set()))
-    assert {"torch-cuda", "torch-cuda-fp16", "onnx-cuda"} == set(names({"cuda", "onnxruntime-cuda"})) - set(names(set()))
+    assert {"torch-cuda", "torch-cuda-fp16", "onnx-cuda"} == set(names({"cuda", "onnxruntime-cuda"})) - set(
+        names(set())
+    )
 
 
 def test_wanted_rows_bring_reference_and_parents() -> None:
