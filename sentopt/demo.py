@@ -94,9 +94,11 @@ def launch(page: gr.Blocks, *, host: str, port: int, block: bool = True) -> Any:
 
 def _answer(classifier: Classifier, text: str) -> tuple[dict[str, float], str]:
     if not isinstance(text, str):
-        raise gr.Error("a text is expected")
+        raise gr.Error("a text is expected", print_exception=False)
     if len(text) > MAX_CHARACTERS:  # the text box stops at this length, a client of the API need not
-        raise gr.Error(f"the text has {len(text)} characters; at most {MAX_CHARACTERS} are accepted")
+        raise gr.Error(
+            f"the text has {len(text)} characters; at most {MAX_CHARACTERS} are accepted", print_exception=False
+        )
     start = time.perf_counter()
     prediction = classifier(text)
     milliseconds = (time.perf_counter() - start) * 1e3

@@ -160,4 +160,3 @@ def _check_tokenizer(encoder: TextEncoder, checkpoint: Path, texts: Sequence[str
             f"tokenizer.json and transformers disagree on {len(differing)} of {len(texts)} texts, "
             f"for example {differing[0]!r:.100}"
         )
-

@@ -1,7 +1,12 @@
 """The page through its real server and client."""
 
+import gc
 import json
+import signal
 import socket
+import subprocess
+import sys
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -12,24 +17,46 @@ import pytest
 pytestmark = pytest.mark.filterwarnings("default")  # gradio and starlette deprecate each other's calls
 
 
+@pytest.fixture(autouse=True)
+def _collected() -> Iterator[None]:
+    """The client leaves sockets to the garbage collector: collect them here, where that is no error."""
+    yield
+    gc.collect()
+
+
 @pytest.fixture(scope="module")
 def address(finished_run: Path) -> Iterator[str]:
-    from sentopt import demo
-
+    """`sentopt demo` as its own process, stopped as a person stops it."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    page = demo.build_page(finished_run / "bundle")
-    demo.launch(page, host="127.0.0.1", port=port, block=False)
-    yield f"http://127.0.0.1:{port}/"
-    page.close()
+    command = [sys.executable, "-m", "sentopt", "demo", "--run-dir", str(finished_run), "--port", str(port)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        wait_until_open(port, process)
+        yield f"http://127.0.0.1:{port}/"
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=20)
+    assert "Traceback" not in output
+
+
+def wait_until_open(port: int, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 60
+    while True:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 @pytest.fixture(scope="module")
 def client(address: str):  # type: ignore[no-untyped-def]
     from gradio_client import Client
 
-    return Client(address, verbose=False, analytics_enabled=False)
+    client = Client(address, verbose=False, analytics_enabled=False)
+    yield client
+    client.close()
 
 
 def test_a_text_is_classified(client) -> None:  # type: ignore[no-untyped-def]
