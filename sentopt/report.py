@@ -187,7 +187,7 @@ def _verdict_section(recipe: Recipe, verified: VerifyResult) -> Section:
             f"{v.comparison.lower * 100:+.2f} to {v.comparison.upper * 100:+.2f}",
             f"{v.comparison.p_value:.4f}",
             f"{v.max_probability_difference:.4f}",
-            "-" if v.batch_flips is None else str(v.batch_flips),
+            "-" if v.batch_flips is None else f"{v.batch_flips.changed} of {v.batch_flips.texts}",
             f"{v.scores.macro_f1:.4f}",
         )
         for v in verified.verdicts
@@ -206,8 +206,8 @@ def _verdict_section(recipe: Recipe, verified: VerifyResult) -> Section:
     text = (
         f"A variant passes if its accuracy is proven less than {recipe.verify.margin:g} points below PyTorch's at "
         f"{recipe.verify.confidence:.0%} confidence: Tango's score test for paired proportions "
-        "(Statistics in Medicine 17, 1998), one-sided, on the worst of three ways of serving "
-        "(micro-batches, one text at a time, batches of 32)."
+        "(Statistics in Medicine 17, 1998), one-sided, on the worse of two ways of serving "
+        "(micro-batches, one text at a time)."
     )
     failed = tuple(f"{v.variant}: {v.reason}." for v in verified.verdicts if not v.passed)
     return Section("Verification", (text, *failed), (Table(headings, rows),))

@@ -141,23 +141,33 @@ class QuantizeResult:
 
 
 @dataclass(frozen=True)
+class BatchFlips:
+    """Of `texts`, how many labels change between one text at a time and padded batches of `batch` in file order."""
+
+    batch: int
+    texts: int
+    changed: int
+
+
+@dataclass(frozen=True)
 class Verdict:
     """How one variant answers the test split, compared with PyTorch, and whether it may ship.
 
-    `comparison` is the worst of three: length-sorted micro-batches (as `predict` serves many texts), one text at a time
-    (as a request is served), and batches of 32 in file order. `batch_flips` counts labels that change between batch 1
-    and batch 32; it is None for variants that cannot ship, which are run in micro-batches only.
+    It is judged by the way of serving that compares worse: length-sorted micro-batches (as `predict` serves many
+    texts) or one text at a time (as a request is served). `way` says which, and all figures but `batch_flips` and
+    `max_probability_difference` are of that way. Variants that cannot ship are run in micro-batches only.
     """
 
     variant: str
     passed: bool
+    way: str
     reason: str
     comparison: PairedComparison
     scores: Scores
     agreement: float
     max_probability_difference: float
     changed_labels: int
-    batch_flips: int | None
+    batch_flips: BatchFlips | None
 
 
 @dataclass(frozen=True)

@@ -110,15 +110,3 @@ def wilson_interval(successes: int, n: int, confidence: float) -> tuple[float, f
     centre = (successes + z * z / 2.0) / (n + z * z)
     half = z / (n + z * z) * math.sqrt(successes * (n - successes) / n + z * z / 4.0)
     return max(0.0, centre - half), min(1.0, centre + half)
-
-
-def largest_passing_loss(n: int, discordant: int, *, margin: float, confidence: float) -> int:
-    """The most lost items with which a candidate still passes when `discordant` answers differ; -1 if none can pass.
-
-    It tells a user whether a test split is large enough to decide at all.
-    """
-    z = NormalDist().inv_cdf(confidence)
-    for lost in range(discordant, -1, -1):
-        if _tango_limit(discordant - lost, lost, n, z) > -margin:
-            return lost
-    return -1

@@ -57,7 +57,7 @@ def _with_optimum(source: Path, target: Path, options: QuantizeOptions) -> None:
         per_channel=options.per_channel,
         reduce_range=options.reduce_range,
         operators_to_quantize=list(_OPERATORS),
-        nodes_to_exclude=_first_products(source, options.keep_first),
+        nodes_to_exclude=_kept_products(source, options),
     )
     quantizer = ORTQuantizer(source)
     quantizer.quantize(save_dir=target.parent, quantization_config=config, file_suffix="")
@@ -74,16 +74,18 @@ def _with_onnxruntime(source: Path, target: Path, options: QuantizeOptions) -> N
         source,
         target,
         op_types_to_quantize=list(_OPERATORS),
-        nodes_to_exclude=_first_products(source, options.keep_first),
+        nodes_to_exclude=_kept_products(source, options),
         per_channel=options.per_channel,
         reduce_range=options.reduce_range,
         weight_type=QuantType.QInt8,
     )
 
 
-def _first_products(source: Path, share: float) -> list[str]:
-    """Names of the first `share` of the products with a constant weight; exporters write nodes in topological order."""
+def _kept_products(source: Path, options: QuantizeOptions) -> list[str]:
+    """Names of the products with a constant weight that stay FP32; exporters write nodes in topological order."""
     graph = onnx.load(source, load_external_data=False).graph
     weights = {initializer.name for initializer in graph.initializer}
     products = [n.name for n in graph.node if n.op_type in ("MatMul", "Gemm") and weights.intersection(n.input)]
-    return products[: int(share * len(products))]
+    first = products[: int(options.keep_first * len(products))]
+    last = products[len(products) - options.keep_last :]
+    return first + last

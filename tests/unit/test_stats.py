@@ -77,13 +77,6 @@ def test_wilson_against_a_known_value() -> None:
     assert (low, high) == (pytest.approx(0.2553, abs=1e-4), pytest.approx(0.3662, abs=1e-4))
 
 
-def test_largest_passing_loss_is_the_boundary() -> None:
-    most = stats.largest_passing_loss(1000, 20, margin=0.01, confidence=0.95)
-    assert compare(lost=most, gained=20 - most, n=1000).non_inferior
-    assert not compare(lost=most + 1, gained=19 - most, n=1000).non_inferior
-    assert stats.largest_passing_loss(20, 0, margin=0.001, confidence=0.95) == -1
-
-
 @pytest.mark.parametrize(("first", "second"), [(3, 4), (0, 0)])
 def test_unusable_arrays_are_refused(first: int, second: int) -> None:
     with pytest.raises(ValueError, match="equally long, non-empty"):
