@@ -127,7 +127,7 @@ class BenchSection:
 
     rounds: int = 5
     texts: int = 50
-    throughput_texts: int = 192
+    throughput_texts: int = 128
     grid: tuple[tuple[int, int], ...] = ((1, 16), (1, 32), (1, 64), (1, 128), (16, 32), (16, 128))
     threads: int = 0
 

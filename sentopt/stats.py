@@ -104,6 +104,15 @@ def _tango_limit(gained: int, lost: int, n: int, z: float) -> float:
     return low
 
 
+def fewest_texts(*, margin: float, confidence: float) -> int:
+    """The size of a test split below which not even identical answers are proven within the margin.
+
+    Without discordant pairs the lower limit is -z^2 / (n + z^2); this is the smallest n for which it exceeds -margin.
+    """
+    z = NormalDist().inv_cdf(confidence)
+    return math.floor(z * z * (1.0 - margin) / margin) + 1
+
+
 def wilson_interval(successes: int, n: int, confidence: float) -> tuple[float, float]:
     """Two-sided score interval of one proportion: E. B. Wilson, JASA 22 (1927) 209-212."""
     z = NormalDist().inv_cdf(0.5 + confidence / 2.0)

@@ -47,7 +47,7 @@ def plan(bench: BenchSection, depth: Depth) -> BenchSection:
         bench,
         rounds=min(bench.rounds, 3),
         texts=min(bench.texts, 40),
-        throughput_texts=min(bench.throughput_texts, 128),
+        throughput_texts=min(bench.throughput_texts, 64),
         grid=(grid[0], grid[-1]) if len(grid) > 1 else grid,
     )
 

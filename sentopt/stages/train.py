@@ -146,7 +146,7 @@ def _fit(
         model=model,
         args=arguments,
         train_dataset=encoded["train"],
-        eval_dataset=encoded["validation"],
+        eval_dataset=sorted(encoded["validation"], key=lambda e: len(e["input_ids"])),  # little padding
         processing_class=tokenizer,
         data_collator=DataCollatorWithPadding(tokenizer),
         compute_metrics=_eval_metrics,

@@ -20,7 +20,7 @@ from sentopt.run_dir import RunDir
 from sentopt.runtime.classifier import Classifier, softmax
 from sentopt.runtime.cores import available_cores
 from sentopt.runtime.session import FloatArray
-from sentopt.stats import PairedComparison, paired_non_inferiority
+from sentopt.stats import PairedComparison, fewest_texts, paired_non_inferiority
 from sentopt.variants import VariantSpec
 
 _SORTED, _ALONE = "micro-batches", "one text at a time"
@@ -132,7 +132,9 @@ def _reason(c: PairedComparison, way: str) -> str:
     if c.non_inferior:
         return f"{figures}: within the {margin}"
     if c.difference > -c.margin:
-        return f"{figures}: not proven within the {margin}; a larger test split could decide it"
+        least = fewest_texts(margin=c.margin, confidence=c.confidence)
+        need = f" (even unchanged answers need {least} texts)" if c.n < least else ""
+        return f"{figures}: not proven within the {margin}; a larger test split could decide it{need}"
     return f"{figures}: outside the {margin}"
 
 

@@ -77,6 +77,13 @@ def test_wilson_against_a_known_value() -> None:
     assert (low, high) == (pytest.approx(0.2553, abs=1e-4), pytest.approx(0.3662, abs=1e-4))
 
 
+@pytest.mark.parametrize("margin", [0.005, 0.01, 0.05])
+def test_fewest_texts_is_the_boundary(margin: float) -> None:
+    least = stats.fewest_texts(margin=margin, confidence=0.95)
+    assert compare(lost=0, gained=0, n=least, margin=margin).non_inferior
+    assert not compare(lost=0, gained=0, n=least - 1, margin=margin).non_inferior
+
+
 @pytest.mark.parametrize(("first", "second"), [(3, 4), (0, 0)])
 def test_unusable_arrays_are_refused(first: int, second: int) -> None:
     with pytest.raises(ValueError, match="equally long, non-empty"):
