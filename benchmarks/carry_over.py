@@ -24,6 +24,7 @@ SETS: tuple[tuple[str, Split, int], ...] = (("sst2", "validation", 0), ("imdb", 
 
 
 def main() -> None:
+    """Print the table."""
     classifier = Classifier.load(sys.argv[1] if len(sys.argv) > 1 else Path("exports/quickstart/bundle"))
     print("| dataset | texts | classes | accuracy | 95 % interval |\n|---|---|---|---|---|")
     for dataset, split, limit in SETS:

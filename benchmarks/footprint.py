@@ -26,6 +26,7 @@ print(open("/proc/self/status").read().partition("VmHWM:")[2].split()[0])
 
 
 def main() -> None:
+    """Print the three lines."""
     bundle = Path(sys.argv[1] if len(sys.argv) > 1 else "exports/quickstart/bundle").resolve()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
@@ -51,6 +52,7 @@ def install(folder: Path) -> Path:
 
 
 def size(environment: Path) -> int:
+    """Bytes of an environment without pip and setuptools."""
     files = [path for path in environment.rglob("*") if path.is_file() and not path.is_symlink()]
     return sum(path.stat().st_size for path in files if not {"pip", "setuptools"} & set(path.parts))
 

@@ -78,7 +78,7 @@ class TrainSection:
     """Hyperparameters, named as in `transformers.TrainingArguments` where it has them.
 
     `encoder_dropout = false` switches dropout off inside the encoder (the head keeps it): drawing its random masks is a
-    third of a training step on a CPU. `freeze_embeddings` keeps the token embeddings as pretrained, which saves about
+    third of a training step on a CPU. `freeze_embeddings` keeps the embeddings as pretrained, which saves about
     as much again: they are half of MiniLM's parameters.
     """
 
@@ -126,7 +126,7 @@ class BenchSection:
     """`texts` of the test split are timed one by one in each of `rounds`; `grid` is (batch, tokens) cells."""
 
     rounds: int = 5
-    texts: int = 50
+    texts: int = 40
     throughput_texts: int = 128
     grid: tuple[tuple[int, int], ...] = ((1, 16), (1, 32), (1, 64), (1, 128), (16, 32), (16, 128))
     threads: int = 0

@@ -93,7 +93,6 @@ class TrainResult:
     metric: str
     loss: tuple[LossPoint, ...]
     evals: tuple[EvalPoint, ...]
-    validation: Scores
     test: Scores
     majority: dict[str, float]
     truncated: dict[str, int]

@@ -68,11 +68,8 @@ def run(recipe: Recipe, run_dir: RunDir, *, resume_key: str) -> TrainResult:
     # Loaded again: accelerate leaves its mixed-precision autocast in the forward method of the model it trained.
     encoder = TextEncoder.load(run_dir.checkpoint, max_length=recipe.model.max_length)
     classifier = Classifier(TorchEngine.load(run_dir.checkpoint, threads=available_cores()), encoder, labels)
-    logits = {split: classifier.logits([e.text for e in splits[split]]) for split in ("validation", "test")}
-    _save_logits(run_dir.reference, logits["test"])
-    scores = {
-        s: metrics.score(logits[s].argmax(axis=1), _label_array(splits[s]), labels) for s in ("validation", "test")
-    }
+    logits = classifier.logits([e.text for e in splits["test"]])
+    _save_logits(run_dir.reference, logits)
     return TrainResult(
         backbone=recipe.model.backbone,
         device=trainer.args.device.type,
@@ -88,8 +85,7 @@ def run(recipe: Recipe, run_dir: RunDir, *, resume_key: str) -> TrainResult:
         metric=recipe.train.metric,
         loss=_loss_history(trainer.state.log_history),
         evals=_eval_history(trainer.state.log_history),
-        validation=scores["validation"],
-        test=scores["test"],
+        test=metrics.score(logits.argmax(axis=1), _label_array(splits["test"]), labels),
         majority={split: majority_accuracy([e.label for e in splits[split]]) for split in SPLITS},
         truncated={split: _count_truncated(encoder, splits[split]) for split in SPLITS},
         samples=_sample_answers(recipe.train.sample_texts, untuned, classifier.predict(recipe.train.sample_texts)),
@@ -242,7 +238,8 @@ def _untuned(backbone: Path, labels: Sequence[str], tokenizer: Any, train: Train
     if not train.encoder_dropout:
         _switch_off_dropout(model.base_model)
     if train.freeze_embeddings:
-        model.get_input_embeddings().requires_grad_(False)
+        embeddings = getattr(model.base_model, "embeddings", None) or model.get_input_embeddings()
+        embeddings.requires_grad_(False)
     model.config.pad_token_id = tokenizer.pad_token_id
     model.config.problem_type = "single_label_classification"
     return model

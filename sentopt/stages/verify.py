@@ -24,7 +24,6 @@ from sentopt.stats import PairedComparison, fewest_texts, paired_non_inferiority
 from sentopt.variants import VariantSpec
 
 _SORTED, _ALONE = "micro-batches", "one text at a time"
-_WAYS: tuple[tuple[str, int | None], ...] = ((_SORTED, None), (_ALONE, 1))
 _FLIP_TEXTS, _FLIP_BATCH = 320, 32
 
 
@@ -57,8 +56,7 @@ def run(
             max_length=recipe.model.max_length,
             threads=1 if spec.ships else None,  # the ways of serving run side by side instead
         )
-        answers = _answer(classifier, texts, _WAYS if spec.ships else _WAYS[:1])
-        flips = _batch_flips(classifier, texts, answers[_ALONE]) if spec.ships else None
+        answers, flips = _answer(classifier, texts, ships=spec.ships)
         verdict = _judge(spec.name, answers, reference, truth, labels, recipe, flips)
         verdicts.append(verdict)
         if spec.made_by != "checkpoint":
@@ -67,18 +65,18 @@ def run(
 
 
 def _answer(
-    classifier: Classifier, texts: Sequence[str], ways: Sequence[tuple[str, int | None]]
-) -> dict[str, FloatArray]:
+    classifier: Classifier, texts: Sequence[str], *, ships: bool
+) -> tuple[dict[str, FloatArray], BatchFlips | None]:
     """Logits for each way of serving. Nothing is timed here, so the ways share the cores."""
-    with ThreadPoolExecutor(max_workers=min(available_cores(), len(ways))) as pool:
-        futures = {way: pool.submit(classifier.logits, texts, batch_size=size) for way, size in ways}
-        return {way: future.result() for way, future in futures.items()}
-
-
-def _batch_flips(classifier: Classifier, texts: Sequence[str], alone: FloatArray) -> BatchFlips:
-    """Labels that change when texts arrive in mixed batches: padding and batch-mates move the scale of dynamic INT8."""
-    together = classifier.logits(texts[:_FLIP_TEXTS], batch_size=_FLIP_BATCH)
-    return BatchFlips(_FLIP_BATCH, len(together), _count_changes(together, alone[: len(together)]))
+    if not ships:
+        return {_SORTED: classifier.logits(texts)}, None
+    some = texts[:_FLIP_TEXTS]
+    with ThreadPoolExecutor(max_workers=available_cores()) as pool:
+        alone = pool.submit(classifier.logits, texts, batch_size=1)
+        together = pool.submit(classifier.logits, some, batch_size=_FLIP_BATCH)
+        answers = {_SORTED: pool.submit(classifier.logits, texts).result(), _ALONE: alone.result()}
+    changed = _count_changes(together.result(), answers[_ALONE][: len(some)])
+    return answers, BatchFlips(_FLIP_BATCH, len(some), changed)
 
 
 def _judge(
