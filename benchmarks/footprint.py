@@ -34,9 +34,7 @@ def main() -> None:
         print(f"base install: {size(folder / 'venv') / 2**20:.0f} MiB on disk beyond Python and pip")
         seconds, outputs = timed([python, "-c", FIRST_PREDICTION, bundle])
         peak = statistics.median(int(output) for output in outputs) / 1024
-        print(
-            f"import, load, first prediction: {seconds:.2f} s, {peak:.0f} MiB peak ({bundle.name} of {bundle.parent.name})"
-        )
+        print(f"import, load, first prediction: {seconds:.2f} s, {peak:.0f} MiB peak")
         seconds, _ = timed([folder / "venv" / "bin" / "sentopt", "--help"])
         print(f"sentopt --help: {seconds:.3f} s")
 
