@@ -3,13 +3,19 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 
-.PHONY: run test lint clean
+VENV5 := .venv-transformers5
+
+.PHONY: run test test-transformers5 lint clean
 
 run: $(VENV)/.installed
 	$(BIN)/sentopt run quickstart
 
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+# transformers 5 has no released Optimum exporter beside it: the same runs, with PyTorch's exporter and onnxruntime's quantizer.
+test-transformers5: $(VENV5)/.installed
+	$(VENV5)/bin/python -m pytest tests/integration/test_pipeline.py $(PYTEST_ARGS)
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
@@ -22,5 +28,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[all,dev]"
 	touch $@
 
+$(VENV5)/.installed: pyproject.toml
+	test -x $(VENV5)/bin/python || $(PYTHON) -m venv $(VENV5)
+	$(VENV5)/bin/python -m pip install --quiet torch==2.13.0 "transformers>=5" -e ".[train,bench]" onnx onnxruntime==1.31.1 pytest
+	touch $@
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) $(VENV5) build dist *.egg-info .mypy_cache .ruff_cache .import_linter_cache

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from types import ModuleType
 
 from sentopt.errors import MissingExtraError
@@ -23,3 +24,11 @@ def require(module: str, *, extra: str) -> ModuleType:
             f"this needs the package {error.name or module!r}, which the base install leaves out.\n"
             f'Install it with: pip install -c constraints.txt "sentopt[{extra}]"'
         ) from error
+
+
+def is_installed(module: str) -> bool:
+    """Whether `module` could be imported, without importing it (its parent packages are)."""
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False

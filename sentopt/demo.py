@@ -70,8 +70,10 @@ def serve(bundle: Path, *, host: str = "127.0.0.1", port: int = 7860) -> None:
     """
     if host not in _LOOPBACK:
         print(f"warning: {host} can be reached from other machines, and the page asks for no password", file=sys.stderr)
+    page = build_page(bundle)
+    print(f"serving {bundle} on http://{host}:{port} (Ctrl-C stops)", file=sys.stderr)
     try:
-        launch(build_page(bundle), host=host, port=port)
+        launch(page, host=host, port=port)
     except OSError as error:
         raise BundleError(f"cannot serve on {host}:{port}: {error}. Choose another port with --port") from error
 
@@ -88,7 +90,7 @@ def launch(page: gr.Blocks, *, host: str, port: int, block: bool = True) -> Any:
         max_file_size=1,
         enable_monitoring=False,
         prevent_thread_lock=not block,
-        quiet=False,
+        quiet=True,
     )
 
 

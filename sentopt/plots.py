@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from typing import Any
 
 from sentopt import atomic
+from sentopt._optional import is_installed
 from sentopt.manifest import Manifest
 from sentopt.results import BenchResult, TrainResult, VerifyResult
 from sentopt.run_dir import RunDir
@@ -16,7 +16,7 @@ _COLOURS = ("#1f77b4", "#9467bd", "#7f7f7f", "#2ca02c", "#d62728", "#ff7f0e", "#
 
 def draw(run_dir: RunDir, manifest: Manifest) -> dict[str, Path]:
     """Draw what the manifest has figures for; returns the path of each plot by name."""
-    if importlib.util.find_spec("matplotlib") is None:
+    if not is_installed("matplotlib"):
         return {}
     import matplotlib
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+_SETTLE_SECONDS = 0.02
+
 
 @dataclass(frozen=True)
 class LatencySummary:
@@ -37,7 +39,9 @@ def interleave(
     """Time the calls of several contenders in rounds and return all samples, in milliseconds per call.
 
     Each round runs every contender's calls once, and the order of the contenders is rotated by one, so that drift of
-    the machine and the state a predecessor leaves behind fall on all alike. One untimed pass comes first.
+    the machine and the state a predecessor leaves behind fall on all alike. Before each turn there is a short pause:
+    thread pools keep spinning for a while after their last call and would take cores from the next contender. One
+    untimed pass comes first.
 
     Args:
         work: per contender, the calls that make up one round.
@@ -51,6 +55,7 @@ def interleave(
     names = list(work)
     for number in range(rounds):
         for name in names[number % len(names) :] + names[: number % len(names)]:
+            time.sleep(_SETTLE_SECONDS)
             for call in work[name]:
                 start = time.perf_counter_ns()
                 call()

@@ -22,14 +22,22 @@ def backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random BERT with two layers, 32 dimensions and a 600-word vocabulary, as from_pretrained loads it."""
     import torch
     from tokenizers import BertWordPieceTokenizer
-    from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast
+    from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
 
     folder = tmp_path_factory.mktemp("backbone")
     trainer = BertWordPieceTokenizer()
     texts = [row["text"] for row in read_csv(SAMPLE / "validation.csv")]
     trainer.train_from_iterator(texts, vocab_size=600, min_frequency=1, show_progress=False)
-    trainer.save_model(str(folder))
-    tokenizer = BertTokenizerFast(vocab_file=str(folder / "vocab.txt"), model_max_length=64)
+    BertWordPieceTokenizer(vocab=trainer.get_vocab()).save(str(folder / "tokenizer.json"))
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_file=str(folder / "tokenizer.json"),
+        model_max_length=64,
+        pad_token="[PAD]",
+        unk_token="[UNK]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        mask_token="[MASK]",
+    )
     tokenizer.save_pretrained(folder)
     torch.manual_seed(0)
     config = BertConfig(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 
 from sentopt import hardware
+from sentopt._optional import is_installed
 from sentopt.runtime.classifier import Classifier
 from sentopt.runtime.session import CPU, OnnxSession
 from sentopt.runtime.tokenization import TextEncoder
@@ -19,7 +19,7 @@ def capabilities() -> set[Need]:
     have: set[Need] = set()
     if hardware.describe().has_bf16():
         have.add("bf16")
-    if importlib.util.find_spec("torch") and _torch_sees_cuda():
+    if is_installed("torch") and _torch_sees_cuda():
         have.add("cuda")
         if "CUDAExecutionProvider" in _providers():
             have.add("onnxruntime-cuda")

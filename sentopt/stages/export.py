@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import torch
 from transformers import AutoTokenizer
 
 from sentopt import atomic
+from sentopt._optional import is_installed
 from sentopt.backends.torch import TorchEngine
 from sentopt.data import store
 from sentopt.errors import ExportError
@@ -44,7 +44,7 @@ def run(recipe: Recipe, run_dir: RunDir, *, specs: Sequence[VariantSpec]) -> Exp
     Raises:
         ExportError: the exporter failed, or the graph or the tokenizer differs from PyTorch's; figures are given.
     """
-    exporter = "optimum" if importlib.util.find_spec("optimum.exporters.onnx") else "torch"
+    exporter = "optimum" if is_installed("optimum.exporters.onnx") else "torch"
     made = []
     for spec in specs:
         with atomic.replace_folder(run_dir.variant(spec.name)) as folder:

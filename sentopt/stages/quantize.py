@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 
 import onnx
 
 from sentopt import atomic
+from sentopt._optional import is_installed
 from sentopt.errors import ExportError
 from sentopt.results import MadeVariant, QuantizeResult
 from sentopt.run_dir import RunDir
@@ -32,7 +32,7 @@ def _make(run_dir: RunDir, spec: VariantSpec) -> MadeVariant:
     assert spec.quantize is not None
     with atomic.replace_folder(run_dir.variant(spec.name)) as folder:
         target = folder / "model.onnx"
-        quantizer = _with_optimum if importlib.util.find_spec("optimum.onnxruntime") else _with_onnxruntime
+        quantizer = _with_optimum if is_installed("optimum.onnxruntime") else _with_onnxruntime
         try:
             with silenced():
                 quantizer(run_dir.model(spec.parent), target, spec.quantize)

@@ -31,7 +31,7 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An interpreter with nothing but the built wheel, its dependencies, and pip."""
     folder = tmp_path_factory.mktemp("base")
     source = folder / "source"
-    shutil.copytree(ROOT, source, ignore=shutil.ignore_patterns(".venv", ".git", "exports", "build", "*.egg-info"))
+    shutil.copytree(ROOT, source, ignore=shutil.ignore_patterns(".venv*", ".git", "exports", "build", "*.egg-info"))
     run(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", folder, source)
     venv.create(folder / "venv", with_pip=True)
     interpreter = folder / "venv" / "bin" / "python"

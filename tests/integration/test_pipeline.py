@@ -1,7 +1,6 @@
 """A whole run: what is skipped, what is redone, what is refused, and what survives a kill."""
 
 import csv
-import importlib.util
 import json
 import os
 import re
@@ -17,6 +16,7 @@ import pytest
 from onnx import helper, numpy_helper
 
 from sentopt import cli, manifest
+from sentopt._optional import is_installed
 from sentopt.errors import RunDirError
 from sentopt.recipe import Recipe
 from sentopt.results import BenchResult, ExportResult, TrainResult, VerifyResult
@@ -124,13 +124,14 @@ def test_a_worse_variant_is_refused_and_another_is_chosen(
     run_copy: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A quantizer that scrambles the classes: verification, not hope, must keep its graphs out."""
-    honest = quantize._with_optimum
+    name = "_with_optimum" if is_installed("optimum.onnxruntime") else "_with_onnxruntime"
+    honest = getattr(quantize, name)
 
     def scrambling(source: Path, target: Path, options: QuantizeOptions) -> None:
         honest(source, target, options)
         scramble(target)
 
-    monkeypatch.setattr(quantize, "_with_optimum", scrambling)
+    monkeypatch.setattr(quantize, name, scrambling)
     assert cli.main(["export", "--run-dir", str(run_copy), "--json", "--force"]) == 0
     result = json.loads(capsys.readouterr().out)
     assert result["select"]["variant"] == "onnx-fp32"
@@ -169,13 +170,14 @@ def test_nothing_ships_when_nothing_passes(run_copy: Path, capsys: pytest.Captur
 def test_a_graph_that_differs_from_pytorch_is_refused_with_the_figure(
     run_copy: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    honest = export._export_with_optimum
+    name = "_export_with_optimum" if is_installed("optimum.exporters.onnx") else "_export_with_torch"
+    honest = getattr(export, name)
 
     def scrambling(checkpoint: Path, model: Path, recipe: Recipe) -> None:
         honest(checkpoint, model, recipe)
         scramble(model)
 
-    monkeypatch.setattr(export, "_export_with_optimum", scrambling)
+    monkeypatch.setattr(export, name, scrambling)
     before = (run_copy / "variants" / "onnx-fp32" / "model.onnx").read_bytes()
     assert cli.main(["export", "--run-dir", str(run_copy), "--force"]) == 1
     assert re.search(r"differs from PyTorch by [\d.]+ in a logit on a padded batch of shape", capsys.readouterr().err)
@@ -185,8 +187,8 @@ def test_a_graph_that_differs_from_pytorch_is_refused_with_the_figure(
 def test_without_optimum_the_same_variants_are_made(
     run_copy: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name.startswith("optimum") else found(name))
+    for stage in (export, quantize):
+        monkeypatch.setattr(stage, "is_installed", lambda name: False)
     assert cli.main(["export", "--run-dir", str(run_copy), "--json", "--force"]) == 0
     result = json.loads(capsys.readouterr().out)
     assert all(v["passed"] and v["agreement"] > 0.95 for v in result["verify"]["verdicts"])

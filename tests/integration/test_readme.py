@@ -26,7 +26,7 @@ def test_there_are_commands() -> None:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_commands_are_valid(command: str) -> None:
-    cli._parser().parse_args(shlex.split(command.partition(" < ")[0].partition(" | ")[0])[1:])
+    cli._parser().parse_args(shlex.split(re.split(r" [<>|] ", command)[0])[1:])
 
 
 @pytest.mark.usefixtures("in_folder")

@@ -1,7 +1,7 @@
 import pytest
 
 from sentopt import errors
-from sentopt._optional import require
+from sentopt._optional import is_installed, require
 
 
 def test_a_missing_package_names_its_extra() -> None:
@@ -13,6 +13,13 @@ def test_mistakes_of_this_package_are_not_disguised() -> None:
     with pytest.raises(ModuleNotFoundError) as caught:
         require("sentopt.no_such_module", extra="train")
     assert not isinstance(caught.value, errors.MissingExtraError)
+
+
+@pytest.mark.parametrize(
+    ("module", "expected"), [("json.decoder", True), ("json.nothing", False), ("nothing.at.all", False)]
+)
+def test_is_installed(module: str, expected: bool) -> None:
+    assert is_installed(module) is expected
 
 
 def test_one_tree_of_errors() -> None:
