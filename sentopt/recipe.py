@@ -78,8 +78,8 @@ class TrainSection:
     """Hyperparameters, named as in `transformers.TrainingArguments` where it has them.
 
     `encoder_dropout = false` switches dropout off inside the encoder (the head keeps it): drawing its random masks is a
-    third of a training step on a CPU. `freeze_embeddings` keeps the embeddings as pretrained, which saves about
-    as much again: they are half of MiniLM's parameters.
+    third of a training step on a CPU. `freeze_embeddings` keeps the embeddings, half of MiniLM's
+    parameters, as pretrained, which saves another tenth.
     """
 
     epochs: float = 3.0
