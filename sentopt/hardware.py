@@ -6,9 +6,8 @@ import importlib.metadata
 import os
 import platform
 from dataclasses import dataclass
-from pathlib import Path
 
-from sentopt.runtime.cores import available_cores, cgroup_quota
+from sentopt.runtime.cores import available_cores, cgroup_quota, cpu_model, cpuinfo
 
 _ISA_FLAGS = (
     "avx2",
@@ -36,6 +35,7 @@ PACKAGES = (
     "optimum",
     "optimum-onnx",
     "onnx",
+    "openvino",
     "scikit-learn",
     "gradio",
 )
@@ -59,10 +59,10 @@ class Hardware:
 
 def describe() -> Hardware:
     """Read this machine's description; what the system does not tell is empty or zero."""
-    info = _cpuinfo()
+    info = cpuinfo()
     flags = set((info.get("flags") or info.get("Features") or "").split())
     return Hardware(
-        cpu=info.get("model name") or platform.processor() or platform.machine(),
+        cpu=cpu_model(),
         isa=tuple(flag for flag in _ISA_FLAGS if flag in flags),
         cores=available_cores(),
         cpu_quota=cgroup_quota(),
@@ -80,19 +80,6 @@ def versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return found
-
-
-def _cpuinfo() -> dict[str, str]:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return {}
-    first: dict[str, str] = {}
-    for line in lines:
-        key, colon, value = line.partition(":")
-        if colon:
-            first.setdefault(key.strip(), value.strip())
-    return first
 
 
 def _memory_bytes() -> int:

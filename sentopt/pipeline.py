@@ -17,6 +17,7 @@ from typing import Any, Literal, TypeVar
 from sentopt import atomic, backbones, hardware, manifest, records, report
 from sentopt import recipe as recipes
 from sentopt._optional import require
+from sentopt.backends import emulation
 from sentopt.data import sources
 from sentopt.errors import RecipeError, RunDirError
 from sentopt.manifest import Manifest, StageEntry
@@ -89,7 +90,7 @@ class Pipeline:
         )
 
     def export(self) -> ExportResult:
-        """The FP32 ONNX graph, checked against PyTorch."""
+        """The FP32 ONNX graphs, checked against PyTorch."""
         self._needs("train", TrainResult)
         specs = [spec for spec in self._specs() if spec.made_by == "export"]
         depends = [
@@ -97,25 +98,34 @@ class Pipeline:
             [self.recipe.export, self.recipe.model.max_length, [s.name for s in specs]],
             _versions("torch", "transformers", "optimum", "optimum-onnx", "onnx", "onnxruntime"),
         ]
-        return self._stage(
+        result = self._stage(
             "export",
             ExportResult,
             depends,
             [self.run_dir.model(spec.name) for spec in specs],
             lambda key: require("sentopt.stages.export", extra="export").run(self.recipe, self.run_dir, specs=specs),
         )
+        for notice in result.notices:
+            self.say(f"note: {notice}")
+        return result
 
     def quantize(self) -> QuantizeResult:
         """The INT8 graphs."""
         self.export()
         specs = [spec for spec in self._specs() if spec.made_by == "quantize"]
-        depends = [self._outputs("export"), specs, _versions("optimum-onnx", "onnx", "onnxruntime")]
+        depends = [
+            self._outputs("prepare"),
+            self._outputs("train"),
+            self._outputs("export"),
+            [specs, self.recipe.model.max_length],
+            _versions("optimum-onnx", "onnx", "onnxruntime", "numpy"),
+        ]
         return self._stage(
             "quantize",
             QuantizeResult,
             depends,
             [self.run_dir.model(spec.name) for spec in specs],
-            lambda key: require("sentopt.stages.quantize", extra="export").run(self.run_dir, specs=specs),
+            lambda key: require("sentopt.stages.quantize", extra="export").run(self.recipe, self.run_dir, specs=specs),
         )
 
     def verify(self) -> VerifyResult:
@@ -127,14 +137,14 @@ class Pipeline:
             self._outputs("export"),
             self._outputs("quantize"),
             [self.recipe.verify, self.recipe.model.max_length, [s.name for s in specs]],
-            hardware.describe().isa,
-            _versions("onnxruntime", "torch", "numpy"),
+            [hardware.describe().isa, emulation.is_available()],
+            _versions("onnxruntime", "openvino", "torch", "numpy"),
         ]
         return self._stage(
             "verify",
             VerifyResult,
             depends,
-            [self.run_dir.flips(spec.name) for spec in specs if spec.made_by != "checkpoint"],
+            [self.run_dir.flips(spec.name) for spec in specs if spec.ships],
             lambda key: require("sentopt.stages.verify", extra="train").run(
                 self.recipe, self.run_dir, specs=specs, progress=self._progress("verify")
             ),
@@ -150,7 +160,7 @@ class Pipeline:
             self._outputs("quantize"),
             [self.recipe.bench, self.recipe.model.max_length, [s.name for s in specs]],
             hardware.describe(),
-            _versions("onnxruntime", "torch", "tokenizers", "numpy"),
+            _versions("onnxruntime", "openvino", "torch", "tokenizers", "numpy"),
         ]
         if depth == "quick" and self._is_current("bench", manifest.fingerprint([*base, "full"])):
             depth = "full"
@@ -263,7 +273,7 @@ class Pipeline:
         from sentopt.backends.opening import capabilities
 
         try:
-            return runnable(capabilities(), self.recipe.export.variants)
+            return runnable(capabilities(self.run_dir.checkpoint), self.recipe.export.variants)
         except ValueError as error:
             raise RecipeError(str(self.run_dir.recipe), [f"export.variants: {error}"]) from error
 

@@ -22,6 +22,7 @@ from sentopt.results import (
     BundleResult,
     ExportResult,
     PrepareResult,
+    QuantizeResult,
     Scores,
     Selection,
     TrainResult,
@@ -188,6 +189,7 @@ def _verdict_section(recipe: Recipe, verified: VerifyResult) -> Section:
             f"{v.comparison.p_value:.4f}",
             f"{v.max_probability_difference:.4f}",
             "-" if v.batch_flips is None else f"{v.batch_flips.changed} of {v.batch_flips.texts}",
+            "-" if v.cpu_flips is None else f"{v.cpu_flips.changed} of {v.cpu_flips.texts}",
             f"{v.scores.macro_f1:.4f}",
         )
         for v in verified.verdicts
@@ -201,13 +203,15 @@ def _verdict_section(recipe: Recipe, verified: VerifyResult) -> Section:
         "p (worse by the margin)",
         "max change of p",
         "labels changed, batch 1 to 32",
+        f"labels changed, {recipe.verify.cpu}",
         "macro F1",
     )
     text = (
         f"A variant passes if its accuracy is proven less than {recipe.verify.margin:g} points below PyTorch's at "
         f"{recipe.verify.confidence:.0%} confidence: Tango's score test for paired proportions "
         "(Statistics in Medicine 17, 1998), one-sided, on the worse of two ways of serving "
-        "(micro-batches, one text at a time)."
+        "(micro-batches, one text at a time). Labels that change with the batch, or on an emulated CPU, "
+        "are counted beside it."
     )
     failed = tuple(f"{v.variant}: {v.reason}." for v in verified.verdicts if not v.passed)
     return Section("Verification", (text, *failed), (Table(headings, rows),))
@@ -314,13 +318,24 @@ def _provenance_section(manifest: Manifest) -> Section:
         ("stage", "seconds", "finished"),
         tuple((name, f"{entry.seconds:.1f}", entry.finished) for name, entry in manifest.stages.items()),
     )
-    paragraphs = []
+    paragraphs: list[str] = []
     if "export" in manifest.stages:
         export = manifest.result("export", ExportResult)
+        paragraphs.extend(
+            f"{check.variant}: largest logit difference from PyTorch {check.max_logit_difference:.2g} "
+            f"on {len(check.shapes)} padded batches (allowed {check.tolerance:g})."
+            for check in export.checks
+        )
         paragraphs.append(
-            f"Graph exported by {export.exporter}, opset {export.opset}: largest logit difference "
-            f"{export.check.max_logit_difference:.2g} on {len(export.check.shapes)} padded batches; "
-            f"{export.check.tokenizer_texts} texts tokenized as transformers does."
+            f"Traced graphs come from {export.exporter}. "
+            f"{export.tokenizer_texts} texts are tokenized as transformers does."
+        )
+        paragraphs.extend(f"Note: {notice}." for notice in export.notices)
+    if "quantize" in manifest.stages and (found := manifest.result("quantize", QuantizeResult).calibration):
+        paragraphs.append(
+            f"INT8 of the lean graph: {found.products} products calibrated on {found.texts} training texts "
+            f"({found.tokens} tokens); "
+            f"largest relative error of an output {found.worst_error:.1e} ({found.worst_product})."
         )
     return Section("Provenance", tuple(paragraphs), (stages, versions))
 

@@ -106,12 +106,12 @@ class TrainResult:
 
 @dataclass(frozen=True)
 class GraphCheck:
-    """The exported FP32 graph against PyTorch: the largest logit difference over `shapes` of (batch, tokens)."""
+    """An FP32 graph against PyTorch: the largest logit difference over padded batches of `shapes` (batch, tokens)."""
 
+    variant: str
     shapes: tuple[tuple[int, int], ...]
     max_logit_difference: float
     tolerance: float
-    tokenizer_texts: int
 
 
 @dataclass(frozen=True)
@@ -124,19 +124,35 @@ class MadeVariant:
 
 @dataclass(frozen=True)
 class ExportResult:
-    """The FP32 graph."""
+    """The FP32 graphs. `exporter` traced what is not lean; `tokenizer_texts` gave the ids that transformers gives."""
 
     exporter: str
-    opset: int
-    check: GraphCheck
+    checks: tuple[GraphCheck, ...]
+    tokenizer_texts: int
     variants: tuple[MadeVariant, ...]
+    notices: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class CalibrationSummary:
+    """How much of the training texts the INT8 of the lean graph saw, and the product whose output it changes most.
+
+    The error is relative: mean squared error over variance.
+    """
+
+    texts: int
+    tokens: int
+    products: int
+    worst_product: str
+    worst_error: float
 
 
 @dataclass(frozen=True)
 class QuantizeResult:
-    """The quantized graphs."""
+    """The quantized graphs, and the calibration of the lean one where there is one."""
 
     variants: tuple[MadeVariant, ...]
+    calibration: CalibrationSummary | None
 
 
 @dataclass(frozen=True)
@@ -146,6 +162,16 @@ class BatchFlips:
     batch: int
     texts: int
     changed: int
+
+
+@dataclass(frozen=True)
+class CpuFlips:
+    """Of the first `texts`, how many labels change on an emulated CPU `model`, and the largest change of a logit."""
+
+    model: str
+    texts: int
+    changed: int
+    max_logit_difference: float
 
 
 @dataclass(frozen=True)
@@ -167,6 +193,7 @@ class Verdict:
     max_probability_difference: float
     changed_labels: int
     batch_flips: BatchFlips | None
+    cpu_flips: CpuFlips | None
 
 
 @dataclass(frozen=True)

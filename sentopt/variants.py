@@ -1,7 +1,7 @@
 """The table of variants. A variant is one way to compute the tuned model's logits; adding one is adding a row.
 
-`made_by` names the stage that writes its file: `export` writes an ONNX graph from the checkpoint, `quantize` derives
-one from the file of `parent`; `checkpoint` variants run the checkpoint itself and write nothing.
+`made_by` names the stage that writes its file: `export` writes an FP32 graph from the checkpoint, `quantize` an INT8
+one; variants made by nothing run the checkpoint itself, or the file of their `parent` in another engine.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
-Need = Literal["bf16", "cuda", "onnxruntime-cuda"]
+Need = Literal["bf16", "cuda", "onnxruntime-cuda", "openvino", "lean"]
+"""What a row needs: `lean` of the checkpoint, that `graph` knows its architecture; the others of the machine."""
 REFERENCE = "torch"
 
 
@@ -31,17 +32,22 @@ class QuantizeOptions:
 
 @dataclass(frozen=True)
 class VariantSpec:
-    """One row. `ships` says whether a bundle can hold it; `needs` what the machine must have to run it."""
+    """One row. `ships` says whether a bundle can hold it; `needs` what must be there to make and run it.
+
+    `quantize` are the options of a traced graph's INT8; a lean graph is calibrated instead. `stands_in_for` names the
+    row whose place this one takes where that one cannot be made; otherwise it is only made when asked for.
+    """
 
     name: str
     summary: str
-    made_by: Literal["checkpoint", "export", "quantize"]
-    backend: Literal["torch", "onnx"]
+    made_by: Literal["nothing", "export", "quantize"]
+    backend: Literal["torch", "onnx", "openvino"]
     parent: str | None = None
     device: Literal["cpu", "cuda"] = "cpu"
     dtype: Literal["float32", "bfloat16", "float16", "int8"] = "float32"
     quantize: QuantizeOptions | None = None
     needs: tuple[Need, ...] = ()
+    stands_in_for: str | None = None
     ships: bool = False
 
     @property
@@ -50,17 +56,22 @@ class VariantSpec:
         return "onnx/model_quantized.onnx" if self.dtype == "int8" else "onnx/model.onnx"
 
     @property
+    def engine(self) -> str:
+        """What a bundle of this variant is run with."""
+        return "openvino" if self.backend == "openvino" else "onnxruntime"
+
+    @property
     def file_owner(self) -> str:
         """The variant whose folder holds the ONNX file that this one runs."""
-        return self.name if self.made_by != "checkpoint" or self.backend == "torch" else str(self.parent)
+        return str(self.parent) if self.made_by == "nothing" and self.parent else self.name
 
 
 VARIANTS: dict[str, VariantSpec] = {
     spec.name: spec
     for spec in (
-        VariantSpec(REFERENCE, "PyTorch eager, FP32: the reference", "checkpoint", "torch"),
-        VariantSpec("torch-bf16", "PyTorch eager, BF16", "checkpoint", "torch", dtype="bfloat16", needs=("bf16",)),
-        VariantSpec("onnx-fp32", "ONNX, FP32, exported by Optimum", "export", "onnx", ships=True),
+        VariantSpec(REFERENCE, "PyTorch eager, FP32: the reference", "nothing", "torch"),
+        VariantSpec("torch-bf16", "PyTorch eager, BF16", "nothing", "torch", dtype="bfloat16", needs=("bf16",)),
+        VariantSpec("onnx-fp32", "ONNX, FP32, the traced graph", "export", "onnx", ships=True),
         VariantSpec(
             "onnx-int8",
             "ONNX, dynamic INT8, one scale per weight matrix",
@@ -79,6 +90,7 @@ VARIANTS: dict[str, VariantSpec] = {
             parent="onnx-fp32",
             dtype="int8",
             quantize=QuantizeOptions(per_channel=True),
+            stands_in_for="lean-int8",
             ships=True,
         ),
         VariantSpec(
@@ -89,15 +101,45 @@ VARIANTS: dict[str, VariantSpec] = {
             parent="onnx-fp32",
             dtype="int8",
             quantize=QuantizeOptions(per_channel=True, keep_first=1 / 6, keep_last=2),
+            stands_in_for="lean-int8",
+            ships=True,
+        ),
+        VariantSpec("lean-fp32", "the lean graph, FP32", "export", "onnx", needs=("lean",), ships=True),
+        VariantSpec(
+            "lean-int8",
+            "the lean graph, INT8 with calibrated activations and one scale per weight column",
+            "quantize",
+            "onnx",
+            parent="lean-fp32",
+            dtype="int8",
+            needs=("lean",),
             ships=True,
         ),
         VariantSpec(
-            "torch-cuda", "PyTorch eager on the GPU, FP32", "checkpoint", "torch", device="cuda", needs=("cuda",)
+            "openvino-bf16",
+            "the lean FP32 graph in OpenVINO, which computes in BF16",
+            "nothing",
+            "openvino",
+            parent="lean-fp32",
+            dtype="bfloat16",
+            needs=("lean", "openvino", "bf16"),
+            ships=True,
         ),
+        VariantSpec(
+            "openvino-int8",
+            "the lean INT8 graph in OpenVINO",
+            "nothing",
+            "openvino",
+            parent="lean-int8",
+            dtype="int8",
+            needs=("lean", "openvino"),
+            ships=True,
+        ),
+        VariantSpec("torch-cuda", "PyTorch eager on the GPU, FP32", "nothing", "torch", device="cuda", needs=("cuda",)),
         VariantSpec(
             "torch-cuda-fp16",
             "PyTorch eager on the GPU, FP16",
-            "checkpoint",
+            "nothing",
             "torch",
             device="cuda",
             dtype="float16",
@@ -106,7 +148,7 @@ VARIANTS: dict[str, VariantSpec] = {
         VariantSpec(
             "onnx-cuda",
             "the ONNX FP32 graph on the GPU",
-            "checkpoint",
+            "nothing",
             "onnx",
             parent="onnx-fp32",
             device="cuda",
@@ -119,7 +161,7 @@ VARIANTS: dict[str, VariantSpec] = {
 def runnable(have: Collection[Need], wanted: Collection[str] = ()) -> list[VariantSpec]:
     """The rows that a machine with the capabilities `have` can run, in table order.
 
-    `wanted` restricts them; the reference and the parents of wanted rows always stay.
+    `wanted` restricts them; the reference and the files that wanted rows are made from always stay.
 
     Raises:
         ValueError: `wanted` names a variant that is not in the table.
@@ -127,6 +169,13 @@ def runnable(have: Collection[Need], wanted: Collection[str] = ()) -> list[Varia
     unknown = sorted(set(wanted) - VARIANTS.keys())
     if unknown:
         raise ValueError(f"unknown variant {', '.join(unknown)}; known: {', '.join(VARIANTS)}")
-    kept = set(wanted or VARIANTS) | {REFERENCE}
-    kept |= {parent for name in kept if (parent := VARIANTS[name].parent)}
-    return [spec for spec in VARIANTS.values() if spec.name in kept and set(spec.needs) <= set(have)]
+    possible = {name for name, spec in VARIANTS.items() if set(spec.needs) <= set(have)}
+    kept = set(wanted) or {name for name in possible if VARIANTS[name].stands_in_for not in possible}
+    pending = [REFERENCE, *kept]
+    while pending:
+        name = pending.pop()
+        kept.add(name)
+        parent = VARIANTS[name].parent
+        if parent and parent not in kept:
+            pending.append(parent)
+    return [spec for spec in VARIANTS.values() if spec.name in kept & possible]

@@ -12,8 +12,10 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from sentopt.variants import VARIANTS, VariantSpec
+if TYPE_CHECKING:  # the import of the engine is part of what is measured
+    from sentopt.backends.opening import Candidate
 
 _TIMEOUT_SECONDS = 300
 _TEXT = "The room was clean, but the staff could not have cared less."
@@ -28,33 +30,22 @@ class ColdStart:
     peak_memory_bytes: int
 
 
-def measure(
-    spec: VariantSpec, *, checkpoint: Path, model: Path, labels: tuple[str, ...], max_length: int, threads: int
-) -> ColdStart:
-    """Start a fresh interpreter for `spec`.
+def measure(candidate: Candidate, *, threads: int) -> ColdStart:
+    """Start a fresh interpreter for `candidate`.
 
     Raises:
         subprocess.SubprocessError: the process failed or took over five minutes.
     """
-    arguments = json.dumps([spec.name, str(checkpoint), str(model), list(labels), max_length, threads])
-    command = [sys.executable, "-m", "sentopt.backends.cold", arguments]
+    command = [sys.executable, "-m", "sentopt.backends.cold", candidate.to_json(), str(threads)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_SECONDS, check=True)
     return ColdStart(**json.loads(done.stdout.splitlines()[-1]))
 
 
 def _main() -> None:
-    name, checkpoint, model, labels, max_length, threads = json.loads(sys.argv[1])
     start = time.perf_counter()
-    from sentopt.backends.opening import open_variant
+    from sentopt.backends.opening import Candidate
 
-    classifier = open_variant(
-        VARIANTS[name],
-        checkpoint=Path(checkpoint),
-        model=Path(model),
-        labels=tuple(labels),
-        max_length=max_length,
-        threads=threads,
-    )
+    classifier = Candidate.from_json(sys.argv[1]).open(threads=int(sys.argv[2]))
     loaded = time.perf_counter()
     classifier(_TEXT)
     answered = time.perf_counter()

@@ -17,6 +17,7 @@ from sentopt.errors import BundleError, BundleIntegrityError, BundleVersionError
 
 SCHEMA_VERSION = 1
 DESCRIPTION_FILE = "sentopt.json"
+ENGINES = ("onnxruntime", "openvino")
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class BundleDescription:
 
     name: str
     variant: str
+    engine: str
     labels: tuple[str, ...]
     max_length: int
     pad_token_id: int
@@ -72,6 +74,12 @@ def read_description(folder: Path) -> BundleDescription:
         return _parse(facts)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise BundleError(f"{path} is malformed: {type(error).__name__}: {error}") from error
+
+
+def _engine(name: object) -> str:
+    if name not in ENGINES:
+        raise ValueError(f"engine {name!r} is not one of {', '.join(ENGINES)}")
+    return str(name)
 
 
 def check_files(folder: Path, description: BundleDescription) -> None:
@@ -123,6 +131,7 @@ def _parse(facts: dict[str, Any]) -> BundleDescription:
     return BundleDescription(
         name=str(facts["name"]),
         variant=str(facts["variant"]),
+        engine=_engine(facts.get("engine", ENGINES[0])),
         labels=labels,
         max_length=int(facts["max_length"]),
         pad_token_id=int(facts["pad_token_id"]),

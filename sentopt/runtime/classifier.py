@@ -9,19 +9,25 @@ clf("The soup was cold and nobody cared.")   # Prediction(label='negative', scor
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
 
-from sentopt.errors import BundleIntegrityError, InputError
+from sentopt.errors import BundleError, BundleIntegrityError, InputError
 from sentopt.runtime import batching
-from sentopt.runtime.bundle import BundleDescription, check_files, read_description
+from sentopt.runtime.bundle import ENGINES, BundleDescription, check_files, read_description
 from sentopt.runtime.session import CPU, FloatArray, OnnxSession
 from sentopt.runtime.tokenization import Batch, TextEncoder, Tokens
+from sentopt.runtime.tuning import Tuning, default, recall
+
+Positions = npt.NDArray[np.intp]
 
 
 class Engine(Protocol):
@@ -45,15 +51,39 @@ class Prediction:
 class Classifier:
     """Texts in, labels and probabilities out. Safe to share between threads.
 
+    One text is answered by `engine`, which uses all threads for it. Many texts are cut into micro-batches that workers
+    answer side by side, each on one thread: that keeps the cores busier than sharing every product among them.
+
     An empty or blank text is answered like any other: the model sees its special tokens only, so the answer is always
     the same one.
     """
 
-    def __init__(self, engine: Engine, encoder: TextEncoder, labels: Sequence[str]) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        encoder: TextEncoder,
+        labels: Sequence[str],
+        *,
+        open_workers: Callable[[int], Engine] | None = None,
+        tuning: Tuning | None = None,
+    ) -> None:
+        """
+        Args:
+            engine: answers one batch at a time.
+            encoder: makes batches of texts.
+            labels: names of the logits.
+            open_workers: makes, for a number of workers, an engine on which as many threads may call `run` at once,
+                each using one core. It is called when many texts come for the first time.
+            tuning: workers and micro-batches.
+        """
         self.engine = engine
         self.encoder = encoder
         self.labels = tuple(labels)
+        self.tuning = tuning or default()
         self.description: BundleDescription | None = None
+        self._open_workers = open_workers if self.tuning.workers > 1 else None
+        self._workers: tuple[Engine, ThreadPoolExecutor] | None = None
+        self._lock = threading.Lock()
 
     @classmethod
     def load(
@@ -62,31 +92,85 @@ class Classifier:
         *,
         threads: int | None = None,
         check: bool = False,
+        engine: str | None = None,
+        tuning: Tuning | None = None,
         providers: Sequence[str] = CPU,
     ) -> Classifier:
         """Load a bundle after comparing all its files with their recorded hashes.
 
         Args:
             bundle: the folder that holds `sentopt.json`.
-            threads: intra-op threads; None takes every core this process may use (affinity and cgroup quota).
+            threads: cores to use; None takes every core this process may use (affinity and cgroup quota).
             check: also run the golden texts, see `check_golden`.
+            engine: "onnxruntime" or "openvino", instead of the one that the bundle was selected with.
+            tuning: threads, workers and micro-batches; None takes what `sentopt tune` measured here, or the defaults.
             providers: onnxruntime execution providers.
 
         Raises:
             BundleError: not a bundle, a newer schema, damaged files, or golden texts answered differently.
+            MissingExtraError: the engine is not installed.
         """
         folder = Path(bundle)
         description = read_description(folder)
         check_files(folder, description)
         encoder = TextEncoder.load(folder, max_length=description.max_length, pad_token_id=description.pad_token_id)
-        session = OnnxSession(
-            folder / description.model_file, threads=threads, providers=providers, output=description.output
+        engine = engine or description.engine
+        digest = description.files[description.model_file][1]
+        if tuning is None:
+            tuning = default(threads) if threads else recall(digest, engine) or default()
+        classifier = cls.open(
+            folder / description.model_file,
+            encoder,
+            description.labels,
+            engine=engine,
+            tuning=tuning,
+            providers=providers,
+            output=description.output,
         )
-        classifier = cls(session, encoder, description.labels)
         classifier.description = description
         if check:
             classifier.check_golden()
         return classifier
+
+    @classmethod
+    def open(
+        cls,
+        model: Path,
+        encoder: TextEncoder,
+        labels: Sequence[str],
+        *,
+        engine: str = "onnxruntime",
+        tuning: Tuning | None = None,
+        providers: Sequence[str] = CPU,
+        output: str = "logits",
+    ) -> Classifier:
+        """A classifier of an ONNX file, without a bundle around it.
+
+        Raises:
+            BundleError: the engine cannot load the file, or is not known.
+            MissingExtraError: the engine is not installed.
+        """
+        tuning = tuning or default()
+        if engine == "openvino":
+            from sentopt.runtime.openvino_session import OpenVinoSession
+
+            return cls(
+                OpenVinoSession(model, threads=tuning.threads, output=output),
+                encoder,
+                labels,
+                open_workers=lambda workers: OpenVinoSession(model, threads=1, workers=workers, output=output),
+                tuning=tuning,
+            )
+        if engine != "onnxruntime":
+            raise BundleError(f"unknown engine {engine!r}; known: {', '.join(ENGINES)}")
+        on_cpu = tuple(providers) == CPU
+        return cls(
+            OnnxSession(model, threads=tuning.threads, providers=providers, output=output),
+            encoder,
+            labels,
+            open_workers=(lambda workers: OnnxSession(model, threads=1, output=output)) if on_cpu else None,
+            tuning=tuning,
+        )
 
     def __call__(self, text: str) -> Prediction:
         """Classify one text."""
@@ -143,24 +227,37 @@ class Classifier:
                 "this machine answers the golden texts differently from where the bundle was verified: "
                 f"{len(changed)} of {len(golden)} labels changed, largest probability difference {difference:.4f} "
                 f"(allowed {self.description.golden_tolerance:.4f}). "
-                "Its CPU rounds INT8 products otherwise; export on this machine, or ship onnx-fp32."
+                "Its CPU rounds INT8 products otherwise; export on this machine, or ship an FP32 variant."
             )
         return difference
 
-    def _batches(
-        self, tokens: Sequence[Tokens], batch_size: int | None
-    ) -> list[np.ndarray[tuple[int, ...], np.dtype[np.intp]]]:
+    def _batches(self, tokens: Sequence[Tokens], batch_size: int | None) -> list[Positions]:
         if batch_size is None:
-            return batching.by_length([len(t.ids) for t in tokens])
+            lengths = [len(t.ids) for t in tokens]
+            return batching.by_length(lengths, max_batch=self.tuning.max_batch, max_tokens=self.tuning.max_tokens)
         return batching.in_order(len(tokens), batch_size)
 
-    def _logits(
-        self, tokens: Sequence[Tokens], batches: Sequence[np.ndarray[tuple[int, ...], np.dtype[np.intp]]]
-    ) -> FloatArray:
+    def _logits(self, tokens: Sequence[Tokens], batches: Sequence[Positions]) -> FloatArray:
         logits = np.empty((len(tokens), len(self.labels)), dtype=np.float32)
-        for positions in batches:
-            logits[positions] = self.engine.run(self.encoder.pad([tokens[i] for i in positions]))
+
+        def answer(engine: Engine, positions: Positions) -> None:
+            logits[positions] = engine.run(self.encoder.pad([tokens[i] for i in positions]))
+
+        if len(batches) < 2 or self._open_workers is None:
+            for positions in batches:
+                answer(self.engine, positions)
+        else:
+            engine, pool = self._started_workers(self._open_workers)
+            for _ in pool.map(lambda positions: answer(engine, positions), batches):
+                pass  # re-raises what a worker raised
         return logits
+
+    def _started_workers(self, open_workers: Callable[[int], Engine]) -> tuple[Engine, ThreadPoolExecutor]:
+        with self._lock:
+            if self._workers is None:
+                count = self.tuning.workers
+                self._workers = open_workers(count), ThreadPoolExecutor(count, thread_name_prefix="sentopt")
+            return self._workers
 
     def _prediction(self, row: FloatArray, truncated: bool) -> Prediction:
         probabilities = {label: float(p) for label, p in zip(self.labels, row, strict=True)}

@@ -1,4 +1,4 @@
-"""How many cores this process may really use.
+"""How many cores this process may really use, and of which processor.
 
 `os.cpu_count()` counts the host's cores. In a container with a CPU quota that oversubscribes: sixteen threads share two
 cores' worth of time and each prediction waits for the slowest. So the smallest of affinity and cgroup quota counts.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import platform
 from pathlib import Path
 
 _CGROUP = Path("/sys/fs/cgroup")
@@ -21,6 +22,25 @@ def available_cores(cgroup: Path = _CGROUP) -> int:
         cores = os.cpu_count() or 1
     quota = cgroup_quota(cgroup)
     return max(1, min(cores, math.ceil(quota)) if quota else cores)
+
+
+def cpuinfo() -> dict[str, str]:
+    """The first processor's entries of /proc/cpuinfo; empty where there is no such file."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return {}
+    first: dict[str, str] = {}
+    for line in lines:
+        key, colon, value = line.partition(":")
+        if colon:
+            first.setdefault(key.strip(), value.strip())
+    return first
+
+
+def cpu_model() -> str:
+    """The processor's name, as the system gives it."""
+    return cpuinfo().get("model name") or platform.processor() or platform.machine()
 
 
 def cgroup_quota(cgroup: Path = _CGROUP) -> float | None:

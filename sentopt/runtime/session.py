@@ -56,9 +56,13 @@ class OnnxSession:
 
     def run(self, batch: Batch) -> FloatArray:
         """Logits, float32 of shape (texts, labels)."""
-        feeds = {name: getattr(batch, name) for name in self.inputs}
-        (logits,) = self._session.run([self.output], feeds)
+        (logits,) = self.outputs(batch, [self.output])
         return np.asarray(logits, dtype=np.float32)
+
+    def outputs(self, batch: Batch, names: Sequence[str]) -> list[FloatArray]:
+        """The graph outputs called `names`, each as the graph gives it."""
+        found: list[FloatArray] = self._session.run(list(names), {name: getattr(batch, name) for name in self.inputs})
+        return found
 
 
 def session_options(threads: int | None) -> ort.SessionOptions:

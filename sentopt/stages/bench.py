@@ -14,7 +14,7 @@ import numpy as np
 
 from sentopt import atomic, hardware, timing
 from sentopt.backends import cold
-from sentopt.backends.opening import open_variant
+from sentopt.backends.opening import Candidate
 from sentopt.data import store
 from sentopt.errors import RunDirError
 from sentopt.recipe import BenchSection, Recipe
@@ -65,8 +65,9 @@ def run(
     labels = store.read_labels(run_dir)
     texts = _spread([e.text for e in store.read_split(run_dir, "test")], max(bench.texts, bench.throughput_texts))
     progress("cold starts")
-    starts = {s.name: _cold_start(s, run_dir, labels, recipe, threads) for s in specs}
-    contenders = [_contender(spec, run_dir, labels, recipe, threads) for spec in specs]
+    candidates = [Candidate.of(spec, run_dir, labels, recipe.model.max_length) for spec in specs]
+    starts = {c.spec.name: _cold_start(c, threads) for c in candidates}
+    contenders = [_Contender(c.spec, c.open(threads), c.model) for c in candidates]
 
     singles = _spread(texts, bench.texts)
     latency = timing.interleave(
@@ -93,44 +94,20 @@ def run(
             load_ms=starts[c.spec.name].load_ms,
             first_ms=starts[c.spec.name].first_ms,
             peak_memory_bytes=starts[c.spec.name].peak_memory_bytes,
-            bytes=_bytes(c.model),
+            bytes=c.model.stat().st_size,
         )
         for c in contenders
     )
     return BenchResult(depth, hardware.describe(), threads, bench.rounds, timing.summarize(tokenization), rows)
 
 
-def _contender(spec: VariantSpec, run_dir: RunDir, labels: tuple[str, ...], recipe: Recipe, threads: int) -> _Contender:
-    model = _model_path(spec, run_dir)
-    classifier = open_variant(
-        spec,
-        checkpoint=run_dir.checkpoint,
-        model=model,
-        labels=labels,
-        max_length=recipe.model.max_length,
-        threads=threads,
-    )
-    return _Contender(spec, classifier, model)
-
-
-def _model_path(spec: VariantSpec, run_dir: RunDir) -> Path:
-    return run_dir.model(spec.file_owner) if spec.backend == "onnx" else run_dir.checkpoint / "model.safetensors"
-
-
-def _cold_start(
-    spec: VariantSpec, run_dir: RunDir, labels: tuple[str, ...], recipe: Recipe, threads: int
-) -> cold.ColdStart:
+def _cold_start(candidate: Candidate, threads: int) -> cold.ColdStart:
     try:
-        return cold.measure(
-            spec,
-            checkpoint=run_dir.checkpoint.resolve(),
-            model=_model_path(spec, run_dir).resolve(),
-            labels=labels,
-            max_length=recipe.model.max_length,
-            threads=threads,
-        )
+        return cold.measure(candidate, threads=threads)
     except subprocess.CalledProcessError as error:
-        raise RunDirError(f"{spec.name} cannot be started in a process of its own:\n{error.stderr.strip()}") from error
+        raise RunDirError(
+            f"{candidate.spec.name} cannot be started in a process of its own:\n{error.stderr.strip()}"
+        ) from error
 
 
 def _single(classifier: Classifier, text: str) -> Callable[[], object]:
@@ -171,10 +148,6 @@ def _spread(texts: list[str], count: int) -> list[str]:
     if count >= len(texts):
         return texts
     return [texts[int(i)] for i in np.linspace(0, len(texts) - 1, count)]
-
-
-def _bytes(model: Path) -> int:
-    return model.stat().st_size
 
 
 def _write_samples(

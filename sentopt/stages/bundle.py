@@ -42,7 +42,7 @@ def run(recipe: Recipe, run_dir: RunDir, *, spec: VariantSpec, verdict: Verdict,
             if (run_dir.checkpoint / name).is_file():
                 shutil.copyfile(run_dir.checkpoint / name, folder / name)
         files = sorted(path for path in folder.rglob("*") if path.is_file())
-        golden = _golden(recipe, run_dir, model, labels, verdict)
+        golden = _golden(recipe, run_dir, spec, model, labels, verdict)
         description = _description(recipe, folder, spec, labels, files, golden, verdict, bench)
         (folder / DESCRIPTION_FILE).write_text(
             json.dumps(description, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
@@ -70,6 +70,7 @@ def _description(
         "made_by": f"sentopt {__version__}",
         "name": recipe.run.name,
         "variant": spec.name,
+        "engine": spec.engine,
         "labels": list(labels),
         "max_length": recipe.model.max_length,
         "pad_token_id": encoder.pad_token_id,
@@ -86,6 +87,8 @@ def _description(
             "macro_f1": verdict.scores.macro_f1,
             "agreement_with_pytorch": verdict.agreement,
             "comparison": records.to_json(verdict.comparison),
+            "batch_flips": records.to_json(verdict.batch_flips),
+            "cpu_flips": records.to_json(verdict.cpu_flips),
             "reason": verdict.reason,
         },
         "measured": {
@@ -99,7 +102,7 @@ def _description(
 
 
 def _golden(
-    recipe: Recipe, run_dir: RunDir, model: Path, labels: Sequence[str], verdict: Verdict
+    recipe: Recipe, run_dir: RunDir, spec: VariantSpec, model: Path, labels: Sequence[str], verdict: Verdict
 ) -> list[dict[str, Any]]:
     """Texts of the test split, from the least to the most certain, that this variant and PyTorch label the same.
 
@@ -115,7 +118,7 @@ def _golden(
     if not len(usable):
         usable = np.flatnonzero(short)
     encoder = TextEncoder.load(run_dir.checkpoint, max_length=recipe.model.max_length)
-    classifier = Classifier(OnnxSession(model), encoder, labels)
+    classifier = Classifier.open(model, encoder, labels, engine=spec.engine)
     by_lead = usable[np.argsort(lead[usable], kind="stable")]
     chosen: list[int] = []
     for position in (

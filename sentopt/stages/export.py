@@ -1,4 +1,4 @@
-"""Stage `export`: the tuned checkpoint as an FP32 ONNX graph, accepted only if it computes what PyTorch computes."""
+"""Stage `export`: the tuned checkpoint as FP32 ONNX graphs, accepted only if they compute what PyTorch computes."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+import onnx
 import torch
 from transformers import AutoTokenizer
 
@@ -14,6 +15,8 @@ from sentopt._optional import is_installed
 from sentopt.backends.torch import TorchEngine
 from sentopt.data import store
 from sentopt.errors import ExportError
+from sentopt.graph import families, lean
+from sentopt.graph.products import FloatProducts
 from sentopt.recipe import Recipe
 from sentopt.results import ExportResult, GraphCheck, MadeVariant
 from sentopt.run_dir import RunDir
@@ -45,14 +48,24 @@ def run(recipe: Recipe, run_dir: RunDir, *, specs: Sequence[VariantSpec]) -> Exp
         ExportError: the exporter failed, or the graph or the tokenizer differs from PyTorch's; figures are given.
     """
     exporter = "optimum" if is_installed("optimum.exporters.onnx") else "torch"
-    made = []
+    encoder = TextEncoder.load(run_dir.checkpoint, max_length=recipe.model.max_length)
+    texts = [e.text for e in store.read_split(run_dir, "test")[:_PARITY_TEXTS]] + list(_ODD_TEXTS)
+    _check_tokenizer(encoder, run_dir.checkpoint, texts)
+    reference = TorchEngine.load(run_dir.checkpoint)
+    batches = list(_mixed_batches(encoder, texts, recipe.run.seed))
+    made, checks = [], []
     for spec in specs:
         with atomic.replace_folder(run_dir.variant(spec.name)) as folder:
             model = folder / "model.onnx"
-            _export(exporter, run_dir.checkpoint, model, recipe)
-            check = _check(recipe, run_dir, model)
+            if "lean" in spec.needs:
+                onnx.save(lean.write(families.read(run_dir.checkpoint), FloatProducts()), model)
+            else:
+                _export(exporter, run_dir.checkpoint, model, recipe)
+            checks.append(_check(spec.name, reference, OnnxSession(model), batches, recipe.export.tolerance))
             made.append(MadeVariant(spec.name, model.stat().st_size))
-    return ExportResult(exporter, recipe.export.opset, check, tuple(made))
+    reason = families.why_not(run_dir.checkpoint)
+    notices = (f"no lean graph for this model ({reason}): the graph traced by {exporter} is used",) if reason else ()
+    return ExportResult(exporter, tuple(checks), len(texts), tuple(made), notices)
 
 
 def _export(exporter: str, checkpoint: Path, model: Path, recipe: Recipe) -> None:
@@ -114,22 +127,20 @@ class _LogitsOnly(torch.nn.Module):
         return logits
 
 
-def _check(recipe: Recipe, run_dir: RunDir, model: Path) -> GraphCheck:
-    encoder = TextEncoder.load(run_dir.checkpoint, max_length=recipe.model.max_length)
-    texts = [e.text for e in store.read_split(run_dir, "test")[:_PARITY_TEXTS]] + list(_ODD_TEXTS)
-    _check_tokenizer(encoder, run_dir.checkpoint, texts)
-    reference, graph = TorchEngine.load(run_dir.checkpoint), OnnxSession(model)
+def _check(
+    variant: str, reference: TorchEngine, graph: OnnxSession, batches: Sequence[Batch], tolerance: float
+) -> GraphCheck:
     worst, shapes = 0.0, []
-    for batch in _mixed_batches(encoder, texts, recipe.run.seed):
+    for batch in batches:
         difference = float(np.abs(reference.run(batch) - graph.run(batch)).max())
         shapes.append((batch.input_ids.shape[0], batch.input_ids.shape[1]))
         worst = max(worst, difference)
-        if not difference <= recipe.export.tolerance:  # NaN must fail too
+        if not difference <= tolerance:  # NaN must fail too
             raise ExportError(
-                f"the exported graph differs from PyTorch by {difference:.3g} in a logit "
-                f"on a padded batch of shape {shapes[-1]} (allowed: {recipe.export.tolerance:g}, export.tolerance)"
+                f"the graph {variant} differs from PyTorch by {difference:.3g} in a logit "
+                f"on a padded batch of shape {shapes[-1]} (allowed: {tolerance:g}, export.tolerance)"
             )
-    return GraphCheck(tuple(shapes), worst, recipe.export.tolerance, len(texts))
+    return GraphCheck(variant, tuple(shapes), worst, tolerance)
 
 
 def _mixed_batches(encoder: TextEncoder, texts: Sequence[str], seed: int) -> Iterator[Batch]:

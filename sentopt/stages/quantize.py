@@ -1,4 +1,8 @@
-"""Stage `quantize`: INT8 graphs from FP32 ones, with weights rounded now and activations at run time."""
+"""Stage `quantize`: the INT8 graphs.
+
+A traced graph gets dynamic INT8, as Optimum makes it: weights rounded now, activations at run time. The lean graph is
+written anew from the checkpoint, with activations calibrated on training texts.
+"""
 
 from __future__ import annotations
 
@@ -9,22 +13,45 @@ import onnx
 
 from sentopt import atomic
 from sentopt._optional import is_installed
+from sentopt.data import store
 from sentopt.errors import ExportError
-from sentopt.results import MadeVariant, QuantizeResult
+from sentopt.graph import families, lean
+from sentopt.graph.calibration import calibrate
+from sentopt.graph.products import Int8Products
+from sentopt.recipe import Recipe
+from sentopt.results import CalibrationSummary, MadeVariant, QuantizeResult
 from sentopt.run_dir import RunDir
+from sentopt.runtime.tokenization import TextEncoder
 from sentopt.silence import silenced
 from sentopt.variants import QuantizeOptions, VariantSpec
 
 _OPERATORS = ("MatMul", "Gemm", "Gather")
 
 
-def run(run_dir: RunDir, *, specs: Sequence[VariantSpec]) -> QuantizeResult:
+def run(recipe: Recipe, run_dir: RunDir, *, specs: Sequence[VariantSpec]) -> QuantizeResult:
     """Write one graph per row that is made by `quantize`.
 
     Raises:
         ExportError: the quantizer failed.
     """
-    return QuantizeResult(tuple(_make(run_dir, spec) for spec in specs))
+    traced = tuple(_make(run_dir, spec) for spec in specs if spec.quantize)
+    (lean_spec,) = [spec for spec in specs if not spec.quantize] or (None,)
+    if lean_spec is None:
+        return QuantizeResult(traced, None)
+    made, calibration = _make_lean(recipe, run_dir, lean_spec)
+    return QuantizeResult((*traced, made), calibration)
+
+
+def _make_lean(recipe: Recipe, run_dir: RunDir, spec: VariantSpec) -> tuple[MadeVariant, CalibrationSummary]:
+    architecture = families.read(run_dir.checkpoint)
+    encoder = TextEncoder.load(run_dir.checkpoint, max_length=recipe.model.max_length)
+    found = calibrate(architecture, encoder, [e.text for e in store.read_split(run_dir, "train")])
+    with atomic.replace_folder(run_dir.variant(spec.name)) as folder:
+        target = folder / "model.onnx"
+        onnx.save(lean.write(architecture, Int8Products(found.sites)), target)
+        made = MadeVariant(spec.name, target.stat().st_size)
+    worst = max(found.errors, key=lambda site: found.errors[site])
+    return made, CalibrationSummary(found.texts, found.tokens, len(found.sites), worst, found.errors[worst])
 
 
 def _make(run_dir: RunDir, spec: VariantSpec) -> MadeVariant:

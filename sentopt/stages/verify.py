@@ -6,16 +6,18 @@ import csv
 import io
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
 from sentopt import atomic, hardware, metrics
-from sentopt.backends.opening import open_variant
+from sentopt.backends import emulation
+from sentopt.backends.opening import Candidate
 from sentopt.data import store
 from sentopt.errors import RunDirError
-from sentopt.recipe import Recipe
-from sentopt.results import BatchFlips, Verdict, VerifyResult
+from sentopt.recipe import Recipe, VerifySection
+from sentopt.results import BatchFlips, CpuFlips, Verdict, VerifyResult
 from sentopt.run_dir import RunDir
 from sentopt.runtime.classifier import Classifier, softmax
 from sentopt.runtime.cores import available_cores
@@ -48,18 +50,16 @@ def run(
     verdicts = []
     for spec in specs:
         progress(spec.name)
-        classifier = open_variant(
-            spec,
-            checkpoint=run_dir.checkpoint,
-            model=run_dir.model(spec.file_owner),
-            labels=labels,
-            max_length=recipe.model.max_length,
-            threads=1 if spec.ships else None,  # the ways of serving run side by side instead
-        )
-        answers, flips = _answer(classifier, texts, ships=spec.ships)
-        verdict = _judge(spec.name, answers, reference, truth, labels, recipe, flips)
+        candidate = Candidate.of(spec, run_dir, labels, recipe.model.max_length)
+        answers, batch_flips = _answer(candidate.open(), texts, ships=spec.ships)
+        cpu_flips = None
+        if spec.ships and spec.backend == "onnx" and emulation.is_available():
+            progress(f"{spec.name} on an emulated {recipe.verify.cpu}")
+            cpu_flips = _answer_elsewhere(candidate, recipe.verify, texts, answers[_ALONE])
+        verdict = _judge(spec.name, answers, reference, truth, labels, recipe)
+        verdict = replace(verdict, batch_flips=batch_flips, cpu_flips=cpu_flips)
         verdicts.append(verdict)
-        if spec.made_by != "checkpoint":
+        if spec.ships:
             _write_flips(run_dir, spec.name, texts, truth, labels, reference, answers[verdict.way])
     return VerifyResult(hardware.describe(), len(texts), tuple(verdicts))
 
@@ -67,16 +67,29 @@ def run(
 def _answer(
     classifier: Classifier, texts: Sequence[str], *, ships: bool
 ) -> tuple[dict[str, FloatArray], BatchFlips | None]:
-    """Logits for each way of serving. Nothing is timed here, so the ways share the cores."""
+    """Logits for each way of serving, and how many labels change between them in the way that differs most."""
     if not ships:
         return {_SORTED: classifier.logits(texts)}, None
+    answers = {_SORTED: classifier.logits(texts), _ALONE: classifier.logits(texts, batch_size=1)}
     some = texts[:_FLIP_TEXTS]
+    together = classifier.logits(some, batch_size=_FLIP_BATCH)
+    return answers, BatchFlips(_FLIP_BATCH, len(some), _count_changes(together, answers[_ALONE][: len(some)]))
+
+
+def _answer_elsewhere(
+    candidate: Candidate, verify: VerifySection, texts: Sequence[str], here: FloatArray
+) -> CpuFlips | None:
+    """The first texts on another CPU, a share of them in each of as many processes as there are cores."""
+    some = texts[: verify.cpu_texts]
+    if not some:
+        return None
+    size = -(-len(some) // available_cores())
+    parts = [some[start : start + size] for start in range(0, len(some), size)]
     with ThreadPoolExecutor(max_workers=available_cores()) as pool:
-        alone = pool.submit(classifier.logits, texts, batch_size=1)
-        together = pool.submit(classifier.logits, some, batch_size=_FLIP_BATCH)
-        answers = {_SORTED: pool.submit(classifier.logits, texts).result(), _ALONE: alone.result()}
-    changed = _count_changes(together.result(), answers[_ALONE][: len(some)])
-    return answers, BatchFlips(_FLIP_BATCH, len(some), changed)
+        found = pool.map(lambda part: emulation.logits(candidate, part, cpu=verify.cpu), parts)
+        there = np.concatenate(list(found))
+    difference = float(np.abs(there - here[: len(some)]).max())
+    return CpuFlips(verify.cpu, len(some), _count_changes(there, here[: len(some)]), difference)
 
 
 def _judge(
@@ -86,7 +99,6 @@ def _judge(
     truth: npt.NDArray[np.int64],
     labels: Sequence[str],
     recipe: Recipe,
-    flips: BatchFlips | None,
 ) -> Verdict:
     finite = all(np.isfinite(logits).all() for logits in answers.values())
     compared = {
@@ -113,7 +125,8 @@ def _judge(
         agreement=agreement,
         max_probability_difference=max(float(np.abs(softmax(x) - softmax(reference)).max()) for x in answers.values()),
         changed_labels=_count_changes(logits, reference),
-        batch_flips=flips,
+        batch_flips=None,
+        cpu_flips=None,
     )
 
 

@@ -1,0 +1,106 @@
+"""A transformer classifier under neutral names: what all supported families have in common, as numpy arrays.
+
+Weights are stored input-major, (inputs, outputs), so that a product is `x @ weight + bias`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float32]
+Activation = Literal["gelu", "gelu_tanh", "relu", "tanh"]
+
+
+@dataclass(frozen=True)
+class Dense:
+    """`x @ weight + bias`: weight (inputs, outputs), bias (outputs,)."""
+
+    weight: FloatArray
+    bias: FloatArray
+
+
+@dataclass(frozen=True)
+class Norm:
+    """Layer normalization over the last axis: scale and bias (hidden,)."""
+
+    scale: FloatArray
+    bias: FloatArray
+    epsilon: float
+
+
+@dataclass(frozen=True)
+class Block:
+    """One transformer layer. The query already carries the 1/sqrt(head size) of the attention scores."""
+
+    query: Dense
+    key: Dense
+    value: Dense
+    output: Dense
+    attention_norm: Norm
+    up: Dense
+    down: Dense
+    output_norm: Norm
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """Token and position rows; the token type 0, the only one a single text has, is folded into the positions.
+
+    `positions` says how a token finds its row:
+        "absolute": its column in the batch;
+        "after_padding_id": `padding_id` + its rank among the tokens of its text that are not `padding_id` (RoBERTa);
+        "mask": its rank among the tokens that the attention mask keeps, so that padding on either side changes nothing.
+    """
+
+    words: FloatArray
+    rows: FloatArray
+    positions: Literal["absolute", "after_padding_id", "mask"]
+    padding_id: int = 0
+    norm: Norm | None = None
+    projection: Dense | None = None
+
+
+@dataclass(frozen=True)
+class HeadStep:
+    """One layer of the classification head, which sees a single token."""
+
+    dense: Dense
+    activation: Activation | None
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A classifier. `reads` is the token that its head sees; reading the last one goes with causal attention.
+
+    `norm_first` places normalization before attention and feed-forward (GPT-2) instead of after the residual (BERT);
+    then `final_norm` closes the stack.
+    """
+
+    family: str
+    embeddings: Embeddings
+    blocks: tuple[Block, ...]
+    heads: int
+    activation: Activation
+    head: tuple[HeadStep, ...]
+    reads: Literal["first", "last"] = "first"
+    norm_first: bool = False
+    final_norm: Norm | None = None
+
+    @property
+    def hidden(self) -> int:
+        """Width of the residual stream."""
+        return int(self.blocks[0].query.weight.shape[0])
+
+    @property
+    def labels(self) -> int:
+        """Number of logits."""
+        return int(self.head[-1].dense.bias.shape[0])
+
+    @property
+    def causal(self) -> bool:
+        """Whether a token sees only those before it."""
+        return self.reads == "last"

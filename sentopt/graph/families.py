@@ -1,0 +1,269 @@
+"""From a Hugging Face checkpoint to an `Architecture`: which families are known, and where they keep what.
+
+Only `config.json` and `model.safetensors` are read, so that the version of transformers does not matter.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sentopt.errors import ExportError
+from sentopt.graph.architecture import Activation, Architecture, Block, Dense, Embeddings, FloatArray, HeadStep, Norm
+
+Config = Mapping[str, Any]
+_WEIGHTS = "model.safetensors"
+_LARGEST_FILE = 1_900_000_000
+_ACTIVATIONS: dict[str, Activation] = {
+    "gelu": "gelu",
+    "gelu_python": "gelu",
+    "gelu_new": "gelu_tanh",
+    "gelu_fast": "gelu_tanh",
+    "gelu_pytorch_tanh": "gelu_tanh",
+    "relu": "relu",
+    "tanh": "tanh",
+}
+
+
+def why_not(checkpoint: Path) -> str | None:
+    """None where a lean graph can be written for the checkpoint, else the reason, to be shown to the user."""
+    config = _read_config(checkpoint)
+    model_type = config.get("model_type")
+    if model_type not in _FAMILIES:
+        return f"architecture {model_type!r} is not one of {', '.join(_FAMILIES)}"
+    activation = config.get(_FAMILIES[model_type].activation_key, "gelu")
+    if activation not in _ACTIVATIONS:
+        return f"activation {activation!r} is not one of {', '.join(_ACTIVATIONS)}"
+    for key, (plain, default) in _PLAIN_SETTINGS.items():
+        if config.get(key, default) not in plain:
+            return f"{key} = {config[key]!r} is not supported"
+    size = (checkpoint / _WEIGHTS).stat().st_size if (checkpoint / _WEIGHTS).is_file() else 0
+    if not 0 < size < _LARGEST_FILE:
+        return f"{_WEIGHTS} has {size / 1e9:.2f} GB, and a single ONNX file holds less than {_LARGEST_FILE / 1e9:g} GB"
+    return None
+
+
+def read(checkpoint: Path) -> Architecture:
+    """Read the weights of a checkpoint that `why_not` has nothing against.
+
+    Raises:
+        ExportError: a weight is missing, or the family is not known.
+    """
+    from safetensors.numpy import load_file
+
+    reason = why_not(checkpoint)
+    if reason:
+        raise ExportError(f"no lean graph can be written for {checkpoint}: {reason}")
+    config = _read_config(checkpoint)
+    family = _FAMILIES[config["model_type"]]
+    tensors = load_file(checkpoint / _WEIGHTS)
+    try:
+        return family.read(_Weights(tensors), config)
+    except KeyError as error:
+        raise ExportError(
+            f"{checkpoint} says model_type {config['model_type']!r} but has no weight or setting {error}"
+        ) from error
+
+
+class _Weights:
+    """The tensors of a checkpoint, read as float32 under the names that its family gives them."""
+
+    def __init__(self, tensors: Mapping[str, Any]) -> None:
+        self._tensors = tensors
+
+    def array(self, name: str) -> FloatArray:
+        return np.asarray(self._tensors[name], dtype=np.float32)
+
+    def linear(self, name: str) -> Dense:
+        """`torch.nn.Linear`, which stores (outputs, inputs)."""
+        return self._dense(name, np.ascontiguousarray(self.array(f"{name}.weight").T))
+
+    def conv1d(self, name: str) -> Dense:
+        """GPT-2's `Conv1D`, which stores (inputs, outputs)."""
+        return self._dense(name, self.array(f"{name}.weight"))
+
+    def norm(self, name: str, epsilon: float) -> Norm:
+        return Norm(self.array(f"{name}.weight"), self.array(f"{name}.bias"), epsilon)
+
+    def _dense(self, name: str, weight: FloatArray) -> Dense:
+        bias = self.array(f"{name}.bias") if f"{name}.bias" in self._tensors else np.zeros(weight.shape[1], np.float32)
+        return Dense(weight, bias)
+
+
+def _scaled(dense: Dense, factor: float) -> Dense:
+    return Dense(dense.weight * np.float32(factor), dense.bias * np.float32(factor))
+
+
+def _bert_like(w: _Weights, config: Config, *, root: str, head: tuple[HeadStep, ...]) -> Architecture:
+    """BERT, RoBERTa and ELECTRA name everything alike below their root."""
+    epsilon, heads = float(config["layer_norm_eps"]), int(config["num_attention_heads"])
+    size = int(config["hidden_size"]) // heads
+    blocks = tuple(
+        _bert_block(w, f"{root}.encoder.layer.{i}", epsilon, size) for i in range(int(config["num_hidden_layers"]))
+    )
+    return Architecture(
+        family=config["model_type"],
+        embeddings=_bert_embeddings(w, config, root, epsilon),
+        blocks=blocks,
+        heads=heads,
+        activation=_ACTIVATIONS[config["hidden_act"]],
+        head=head,
+    )
+
+
+def _bert_block(w: _Weights, prefix: str, epsilon: float, head_size: int) -> Block:
+    return Block(
+        query=_scaled(w.linear(f"{prefix}.attention.self.query"), head_size**-0.5),
+        key=w.linear(f"{prefix}.attention.self.key"),
+        value=w.linear(f"{prefix}.attention.self.value"),
+        output=w.linear(f"{prefix}.attention.output.dense"),
+        attention_norm=w.norm(f"{prefix}.attention.output.LayerNorm", epsilon),
+        up=w.linear(f"{prefix}.intermediate.dense"),
+        down=w.linear(f"{prefix}.output.dense"),
+        output_norm=w.norm(f"{prefix}.output.LayerNorm", epsilon),
+    )
+
+
+def _bert_embeddings(w: _Weights, config: Config, root: str, epsilon: float) -> Embeddings:
+    prefix = f"{root}.embeddings"
+    rows = w.array(f"{prefix}.position_embeddings.weight")
+    if config.get("type_vocab_size", 0):
+        rows = rows + w.array(f"{prefix}.token_type_embeddings.weight")[0]
+    projected = config.get("embedding_size", config["hidden_size"]) != config["hidden_size"]
+    return Embeddings(
+        words=w.array(f"{prefix}.word_embeddings.weight"),
+        rows=rows,
+        positions="after_padding_id" if root == "roberta" else "absolute",
+        padding_id=int(config.get("pad_token_id") or 0),
+        norm=w.norm(f"{prefix}.LayerNorm", epsilon),
+        projection=w.linear(f"{root}.embeddings_project") if projected else None,
+    )
+
+
+def _bert(w: _Weights, config: Config) -> Architecture:
+    head = (HeadStep(w.linear("bert.pooler.dense"), "tanh"), HeadStep(w.linear("classifier"), None))
+    return _bert_like(w, config, root="bert", head=head)
+
+
+def _roberta(w: _Weights, config: Config) -> Architecture:
+    head = (HeadStep(w.linear("classifier.dense"), "tanh"), HeadStep(w.linear("classifier.out_proj"), None))
+    return _bert_like(w, config, root="roberta", head=head)
+
+
+def _electra(w: _Weights, config: Config) -> Architecture:
+    head = (HeadStep(w.linear("classifier.dense"), "gelu"), HeadStep(w.linear("classifier.out_proj"), None))
+    return _bert_like(w, config, root="electra", head=head)
+
+
+def _distilbert(w: _Weights, config: Config) -> Architecture:
+    heads, epsilon = int(config["n_heads"]), 1e-12  # transformers has this epsilon in its code, not in the config
+    size, root = int(config["dim"]) // heads, "distilbert.embeddings"
+    blocks = []
+    for i in range(int(config["n_layers"])):
+        p = f"distilbert.transformer.layer.{i}"
+        blocks.append(
+            Block(
+                query=_scaled(w.linear(f"{p}.attention.q_lin"), size**-0.5),
+                key=w.linear(f"{p}.attention.k_lin"),
+                value=w.linear(f"{p}.attention.v_lin"),
+                output=w.linear(f"{p}.attention.out_lin"),
+                attention_norm=w.norm(f"{p}.sa_layer_norm", epsilon),
+                up=w.linear(f"{p}.ffn.lin1"),
+                down=w.linear(f"{p}.ffn.lin2"),
+                output_norm=w.norm(f"{p}.output_layer_norm", epsilon),
+            )
+        )
+    return Architecture(
+        family="distilbert",
+        embeddings=Embeddings(
+            words=w.array(f"{root}.word_embeddings.weight"),
+            rows=w.array(f"{root}.position_embeddings.weight"),
+            positions="absolute",
+            norm=w.norm(f"{root}.LayerNorm", epsilon),
+        ),
+        blocks=tuple(blocks),
+        heads=heads,
+        activation=_ACTIVATIONS[config["activation"]],
+        head=(HeadStep(w.linear("pre_classifier"), "relu"), HeadStep(w.linear("classifier"), None)),
+    )
+
+
+def _gpt2(w: _Weights, config: Config) -> Architecture:
+    heads, epsilon = int(config["n_head"]), float(config["layer_norm_epsilon"])
+    size = int(config["n_embd"]) // heads
+    blocks = []
+    for i in range(int(config["n_layer"])):
+        p = f"transformer.h.{i}"
+        query, key, value = _thirds(w.conv1d(f"{p}.attn.c_attn"))
+        factor = size**-0.5 if config.get("scale_attn_weights", True) else 1.0
+        if config.get("scale_attn_by_inverse_layer_idx", False):
+            factor /= i + 1
+        blocks.append(
+            Block(
+                query=_scaled(query, factor),
+                key=key,
+                value=value,
+                output=w.conv1d(f"{p}.attn.c_proj"),
+                attention_norm=w.norm(f"{p}.ln_1", epsilon),
+                up=w.conv1d(f"{p}.mlp.c_fc"),
+                down=w.conv1d(f"{p}.mlp.c_proj"),
+                output_norm=w.norm(f"{p}.ln_2", epsilon),
+            )
+        )
+    return Architecture(
+        family="gpt2",
+        embeddings=Embeddings(
+            words=w.array("transformer.wte.weight"), rows=w.array("transformer.wpe.weight"), positions="mask"
+        ),
+        blocks=tuple(blocks),
+        heads=heads,
+        activation=_ACTIVATIONS[config["activation_function"]],
+        head=(HeadStep(w.linear("score"), None),),
+        reads="last",
+        norm_first=True,
+        final_norm=w.norm("transformer.ln_f", epsilon),
+    )
+
+
+def _thirds(dense: Dense) -> tuple[Dense, Dense, Dense]:
+    weights, biases = np.split(dense.weight, 3, axis=1), np.split(dense.bias, 3)
+    query, key, value = (
+        Dense(np.ascontiguousarray(weight), bias) for weight, bias in zip(weights, biases, strict=True)
+    )
+    return query, key, value
+
+
+@dataclass(frozen=True)
+class _Family:
+    read: Callable[[_Weights, Config], Architecture]
+    activation_key: str = "hidden_act"
+
+
+_FAMILIES: dict[str, _Family] = {
+    "bert": _Family(_bert),
+    "distilbert": _Family(_distilbert, "activation"),
+    "roberta": _Family(_roberta),
+    "xlm-roberta": _Family(_roberta),
+    "electra": _Family(_electra),
+    "gpt2": _Family(_gpt2, "activation_function"),
+}
+# Settings that change what the model computes, with the values under which it computes what is written here, and what
+# a config that does not mention them means.
+_PLAIN_SETTINGS: dict[str, tuple[tuple[object, ...], object]] = {
+    "position_embedding_type": (("absolute", None), "absolute"),
+    "is_decoder": ((False, None), False),
+    "add_cross_attention": ((False, None), False),
+}
+
+
+def _read_config(checkpoint: Path) -> dict[str, Any]:
+    try:
+        config: dict[str, Any] = json.loads((checkpoint / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ExportError(f"cannot read {checkpoint / 'config.json'}: {error}") from error
+    return config

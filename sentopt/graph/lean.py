@@ -1,0 +1,214 @@
+"""The lean graph of an `Architecture`: the same function as the checkpoint, with less work.
+
+Every rewrite is exact in real arithmetic; in float32 logits move in the sixth digit.
+
+* The head reads one token, so the last block computes that token alone. Its keys and values are never formed: with
+  k_j = W_k x_j + b_k, the score q.k_j equals (W_k' q).x_j + q.b_k, whose last term is the same for every j and drops
+  out of the softmax; and sum_j p_j (W_v x_j + b_v) equals W_v (sum_j p_j x_j) + b_v. That turns two products over all
+  tokens into two over one token.
+* One product makes query, key and value. 1/sqrt(head size) is in the query's weights, token type 0 in the positions.
+* The attention bias is made once, and no shapes are traced but the number of columns.
+* A residual is a `Sum`. Written as `Add`, onnxruntime would fuse it with the normalization behind it into
+  SkipLayerNormalization, which is several times slower on CPUs than the two apart, and an application that loads the
+  graph cannot be asked to disable that.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+from onnx import TensorProto
+
+from sentopt.graph.architecture import Activation, Architecture, Block, Dense, FloatArray, Norm
+from sentopt.graph.nodes import GraphWriter
+from sentopt.graph.products import Products
+
+INPUTS = ("input_ids", "attention_mask")
+OUTPUT = "logits"
+_MASKED = 1e4  # exp(-1e4) is 0 in float32, and no score comes near it
+
+
+def write(architecture: Architecture, products: Products) -> onnx.ModelProto:
+    """The graph as a model with int64 inputs (batch, tokens) `input_ids` and `attention_mask`, output `logits`."""
+    return _Writer(architecture, products).write()
+
+
+class _Writer:
+    def __init__(self, architecture: Architecture, products: Products) -> None:
+        self.a = architecture
+        self.products = products
+        self.g = GraphWriter()
+        self.head_size = architecture.hidden // architecture.heads
+
+    def write(self) -> onnx.ModelProto:
+        x = self._embed()
+        padding = self._padding_bias()
+        bias = self._causal(padding) if self.a.causal else padding
+        for i, block in enumerate(self.a.blocks[:-1]):
+            x = self._block(x, block, bias, f"layer.{i}")
+        x = self._last_block(x, self.a.blocks[-1], padding, f"layer.{len(self.a.blocks) - 1}")
+        if self.a.final_norm:
+            x = self._norm(x, self.a.final_norm)
+        x = self.g.add("Squeeze", x, self.g.integers(1))
+        for i, step in enumerate(self.a.head):
+            last = i == len(self.a.head) - 1
+            x = self._linear(x, step.dense, name=OUTPUT if last else f"head.{i}")
+            if step.activation:
+                x = self._activate(x, step.activation)
+        outputs: list[tuple[str, list[str | int]]] = [(OUTPUT, ["batch_size", self.a.labels])]
+        outputs += [(name, ["batch_size", "sequence_length", width]) for name, width in self.products.taps]
+        return self.g.model(inputs=INPUTS, outputs=outputs)
+
+    # Embeddings and masks
+
+    def _embed(self) -> str:
+        e = self.a.embeddings
+        words = self.products.look_up(self.g, e.words, "input_ids")
+        x = self.g.add("Sum", words, self._position_rows())
+        if e.norm:
+            x = self._norm(x, e.norm)
+        return self._linear(x, e.projection) if e.projection else x
+
+    def _position_rows(self) -> str:
+        e, g = self.a.embeddings, self.g
+        rows = self.products.stored(g, e.rows)
+        if e.positions == "absolute":
+            columns = g.add("Shape", "input_ids", start=1, end=2)
+            return g.add("Slice", rows, g.integers(0), columns, g.integers(0))
+        if e.positions == "after_padding_id":
+            padding = g.add("Equal", "input_ids", g.integers(e.padding_id))
+            real = g.add("Cast", g.add("Not", padding), to=TensorProto.INT64)
+            rank = g.add("Mul", g.add("CumSum", real, g.integers(1)), real)
+            return g.add("Gather", rows, g.add("Add", rank, g.integers(e.padding_id)))
+        return g.add("Gather", rows, self._rank_in_text())
+
+    def _rank_in_text(self) -> str:
+        """0, 1, 2, ... over the tokens that the mask keeps."""
+        g = self.g
+        rank = g.add("Sub", g.add("CumSum", "attention_mask", g.integers(1)), g.integers(1))
+        return g.add("Max", rank, g.integers(0))
+
+    def _padding_bias(self) -> str:
+        """0 for real tokens, a large negative number for padding: (batch, 1, 1, tokens)."""
+        g = self.g
+        kept = g.add("Cast", "attention_mask", to=TensorProto.FLOAT)
+        bias = g.add("Mul", g.add("Sub", kept, g.scalar(1.0)), g.scalar(_MASKED))
+        return g.add("Unsqueeze", bias, g.integers(1, 2))
+
+    def _causal(self, padding: str) -> str:
+        """The padding bias plus one that hides later tokens: (batch, 1, tokens, tokens)."""
+        g = self.g
+        columns = g.add("Shape", "input_ids", start=1, end=2)
+        square = g.add("Expand", g.scalar(-_MASKED), g.add("Concat", columns, columns, axis=0))
+        later = g.add("Trilu", square, g.constant(np.array(1, dtype=np.int64)), upper=1)
+        return g.add("Add", padding, later)
+
+    # Blocks
+
+    def _block(self, x: str, block: Block, bias: str, site: str) -> str:
+        source = self._norm(x, block.attention_norm) if self.a.norm_first else x
+        q, k, v = self._queries_keys_values(source, block, site)
+        scores = self.g.add("Add", self.g.add("MatMul", q, k), bias)
+        context = self.g.add("MatMul", self.g.add("Softmax", scores, axis=-1), v)
+        context = self.g.add("Transpose", context, perm=[0, 2, 1, 3])
+        context = self.g.add("Reshape", context, self.g.integers(0, 0, self.a.hidden))
+        return self._after_attention(context, x, block, site)
+
+    def _queries_keys_values(self, x: str, block: Block, site: str) -> tuple[str, str, str]:
+        """(batch, heads, tokens, head size), keys with the last two axes swapped."""
+        g, hidden = self.g, self.a.hidden
+        joined = Dense(
+            np.concatenate([d.weight for d in (block.query, block.key, block.value)], axis=1),
+            np.concatenate([d.bias for d in (block.query, block.key, block.value)]),
+        )
+        qkv = self.products.product(g, x, joined, f"{site}.qkv")
+        parts = g.add_many("Split", qkv, g.integers(hidden, hidden, hidden), outputs=3, axis=-1)
+        shape = g.integers(0, 0, self.a.heads, self.head_size)
+        q, k, v = (g.add("Reshape", part, shape) for part in parts)
+        return (
+            g.add("Transpose", q, perm=[0, 2, 1, 3]),
+            g.add("Transpose", k, perm=[0, 2, 3, 1]),
+            g.add("Transpose", v, perm=[0, 2, 1, 3]),
+        )
+
+    def _last_block(self, x: str, block: Block, padding: str, site: str) -> str:
+        g, heads = self.g, self.a.heads
+        source = self._norm(x, block.attention_norm) if self.a.norm_first else x
+        read, read_source = self._read_token(x, source)
+        query = self.products.product(g, read_source, block.query, f"{site}.q")
+        query = g.add("Reshape", query, g.integers(0, heads, 1, self.head_size))
+        query = g.add("Squeeze", g.add("MatMul", query, self._per_head(block.key.weight, (1, 2, 0))), g.integers(2))
+        scores = g.add("MatMul", query, g.add("Transpose", source, perm=[0, 2, 1]))
+        scores = g.add("Add", scores, g.add("Squeeze", padding, g.integers(1)))
+        mixed = g.add("MatMul", g.add("Softmax", scores, axis=-1), source)
+        mixed = g.add("Unsqueeze", mixed, g.integers(2))
+        context = g.add("MatMul", mixed, self._per_head(block.value.weight, (1, 0, 2)))
+        context = g.add("Reshape", context, g.integers(0, 1, self.a.hidden))
+        context = g.add("Add", context, g.constant(block.value.bias))
+        return self._after_attention(context, read, block, site)
+
+    def _read_token(self, x: str, source: str) -> tuple[str, str]:
+        """The token that the head reads, out of both tensors: (batch, 1, hidden)."""
+        g = self.g
+        if self.a.reads == "first":
+            read = [g.add("Slice", t, g.integers(0), g.integers(1), g.integers(1)) for t in dict.fromkeys((x, source))]
+        else:
+            last = self._last_column()
+            read = [
+                g.add("Unsqueeze", g.add("GatherND", t, last, batch_dims=1), g.integers(1))
+                for t in dict.fromkeys((x, source))
+            ]
+        return read[0], read[-1]
+
+    def _last_column(self) -> str:
+        """The column of each text's last real token: (batch, 1)."""
+        g = self.g
+        column = g.add("CumSum", g.add("Expand", g.integers(1), g.add("Shape", "input_ids")), g.integers(1))
+        kept = g.add("Mul", column, "attention_mask")
+        return g.add("Sub", g.add("ReduceMax", kept, axes=[1], keepdims=1), g.integers(1))
+
+    def _per_head(self, weight: FloatArray, order: tuple[int, int, int]) -> str:
+        """A (hidden, hidden) weight cut into heads, axes (hidden, heads, head size) put in `order`."""
+        cut = weight.reshape(self.a.hidden, self.a.heads, self.head_size)
+        return self.products.stored(self.g, np.ascontiguousarray(cut.transpose(order)))
+
+    def _after_attention(self, context: str, x: str, block: Block, site: str) -> str:
+        """Output product, feed-forward and the two residuals, with normalization where the family has it."""
+        output = self.products.product(self.g, context, block.output, f"{site}.o")
+        x = self.g.add("Sum", output, x)
+        if not self.a.norm_first:
+            x = self._norm(x, block.attention_norm)
+        source = self._norm(x, block.output_norm) if self.a.norm_first else x
+        inner = self._activate(self.products.product(self.g, source, block.up, f"{site}.up"), self.a.activation)
+        x = self.g.add("Sum", self.products.product(self.g, inner, block.down, f"{site}.down"), x)
+        return x if self.a.norm_first else self._norm(x, block.output_norm)
+
+    # Small parts
+
+    def _norm(self, x: str, norm: Norm) -> str:
+        g = self.g
+        return g.add(
+            "LayerNormalization", x, g.constant(norm.scale), g.constant(norm.bias), axis=-1, epsilon=norm.epsilon
+        )
+
+    def _linear(self, x: str, dense: Dense, name: str = "") -> str:
+        g = self.g
+        return g.add("Add", g.add("MatMul", x, g.constant(dense.weight)), g.constant(dense.bias), name=name)
+
+    def _activate(self, x: str, activation: Activation) -> str:
+        if activation in ("relu", "tanh"):
+            return self.g.add(activation.capitalize(), x)
+        return self._gelu(x) if activation == "gelu" else self._gelu_tanh(x)
+
+    def _gelu(self, x: str) -> str:
+        """x/2 (1 + erf(x/sqrt 2)), in the form that onnxruntime fuses into one node."""
+        g = self.g
+        erf = g.add("Erf", g.add("Div", x, g.scalar(2.0**0.5)))
+        return g.add("Mul", g.add("Mul", x, g.add("Add", erf, g.scalar(1.0))), g.scalar(0.5))
+
+    def _gelu_tanh(self, x: str) -> str:
+        """x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))), as GPT-2 computes it (Hendrycks and Gimpel 2016)."""
+        g = self.g
+        cubed = g.add("Mul", g.add("Pow", x, g.scalar(3.0)), g.scalar(0.044715))
+        inner = g.add("Mul", g.add("Add", x, cubed), g.scalar((2.0 / np.pi) ** 0.5))
+        return g.add("Mul", g.add("Mul", x, g.scalar(0.5)), g.add("Add", g.add("Tanh", inner), g.scalar(1.0)))

@@ -1,0 +1,76 @@
+"""Writing an ONNX graph node by node: constants, operators and the finished model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+OPSET = 17
+_IR_VERSION = 8  # the newest that every onnxruntime from 1.20 on reads
+_CONTRIB = "com.microsoft"
+
+
+class GraphWriter:
+    """Collects nodes in topological order. Every method that adds something returns the name of the tensor it makes."""
+
+    def __init__(self) -> None:
+        self._nodes: list[onnx.NodeProto] = []
+        self._constants: dict[str, onnx.TensorProto] = {}
+
+    def constant(self, value: Any, name: str | None = None) -> str:
+        """An initializer. Arrays keep their dtype; pass numpy scalars, not Python numbers."""
+        name = name or f"constant_{len(self._constants)}"
+        self._constants[name] = numpy_helper.from_array(np.array(value, order="C"), name)
+        return name
+
+    def integers(self, *values: int) -> str:
+        """A one-dimensional int64 initializer: axes, sizes, shapes."""
+        return self.constant(np.array(values, dtype=np.int64))
+
+    def scalar(self, value: float) -> str:
+        """A float32 initializer without dimensions."""
+        return self.constant(np.array(value, dtype=np.float32))
+
+    def add(self, operator: str, *inputs: str, name: str = "", contrib: bool = False, **attributes: Any) -> str:
+        """A node with one output. An empty input name leaves an optional input out."""
+        (output,) = self.add_many(operator, *inputs, outputs=1, name=name, contrib=contrib, **attributes)
+        return output
+
+    def add_many(
+        self, operator: str, *inputs: str, outputs: int, name: str = "", contrib: bool = False, **attributes: Any
+    ) -> list[str]:
+        """A node with several outputs."""
+        label = name or f"{operator}_{len(self._nodes)}"
+        names = [label] if outputs == 1 else [f"{label}.{i}" for i in range(outputs)]
+        domain = _CONTRIB if contrib else ""
+        self._nodes.append(helper.make_node(operator, list(inputs), names, name=label, domain=domain, **attributes))
+        return names
+
+    def model(self, *, inputs: Sequence[str], outputs: Sequence[tuple[str, Sequence[str | int]]]) -> onnx.ModelProto:
+        """The finished model: int64 `inputs` of shape (batch_size, sequence_length), float32 `outputs`.
+
+        Raises:
+            onnx.checker.ValidationError: the nodes do not form a valid graph.
+        """
+        graph = helper.make_graph(
+            self._nodes,
+            "sentopt",
+            [
+                helper.make_tensor_value_info(name, TensorProto.INT64, ["batch_size", "sequence_length"])
+                for name in inputs
+            ],
+            [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in outputs],
+            list(self._constants.values()),
+        )
+        model = helper.make_model(
+            graph,
+            opset_imports=[helper.make_opsetid("", OPSET), helper.make_opsetid(_CONTRIB, 1)],
+            ir_version=_IR_VERSION,
+            producer_name="sentopt",
+        )
+        onnx.checker.check_model(model)
+        return model
