@@ -23,6 +23,7 @@ __all__ = [
     "RunDirError",
     "SentoptError",
     "TrainingInterrupted",
+    "WorkerError",
 ]
 
 
@@ -84,3 +85,7 @@ class EmulationError(SentoptError):
 
 class InputError(SentoptError, TypeError):
     """Something that is not a text was given to a classifier."""
+
+
+class WorkerError(SentoptError):
+    """A contender of a benchmark could not be started, or ended in the middle of it."""

@@ -207,7 +207,7 @@ class VerifyResult:
 
 @dataclass(frozen=True)
 class GridCell:
-    """Median milliseconds of one graph run on (batch, tokens) random ids, without tokenization."""
+    """Median milliseconds to answer `batch` texts of `tokens` random ids, without tokenization."""
 
     batch: int
     tokens: int
@@ -216,7 +216,10 @@ class GridCell:
 
 @dataclass(frozen=True)
 class BenchRow:
-    """Measurements of one variant. `latency` is one test text end to end, tokenization included."""
+    """Measurements of one variant, in a process of its own.
+
+    `latency` is one test text end to end, tokenization included; `peak_memory_bytes` that of the whole benchmark.
+    """
 
     variant: str
     latency: LatencySummary

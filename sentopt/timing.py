@@ -34,32 +34,28 @@ def summarize(milliseconds: Sequence[float]) -> LatencySummary:
 
 
 def interleave(
-    work: Mapping[str, Sequence[Callable[[], object]]], *, rounds: int, on_round: Callable[[int], None] | None = None
+    work: Mapping[str, Callable[[], Sequence[float]]], *, rounds: int, on_round: Callable[[int], None] | None = None
 ) -> dict[str, list[float]]:
-    """Time the calls of several contenders in rounds and return all samples, in milliseconds per call.
+    """Let several contenders work in turns and return all the samples that they took, in milliseconds.
 
-    Each round runs every contender's calls once, and the order of the contenders is rotated by one, so that drift of
-    the machine and the state a predecessor leaves behind fall on all alike. Before each turn there is a short pause:
-    thread pools keep spinning for a while after their last call and would take cores from the next contender. One
-    untimed pass comes first.
+    Each round gives every contender one turn, and the order is rotated by one, so that drift of the machine and the
+    state a predecessor leaves behind fall on all alike. Before each turn there is a short pause: thread pools keep
+    spinning for a while after their last call and would take cores from the next contender. The samples of a first
+    round are thrown away.
 
     Args:
-        work: per contender, the calls that make up one round.
-        rounds: how often every call is timed.
+        work: per contender, one turn: it returns the milliseconds of each thing it did.
+        rounds: how many turns of each contender count.
         on_round: told the number of each finished round.
     """
     samples: dict[str, list[float]] = {name: [] for name in work}
-    for calls in work.values():
-        for call in calls:
-            call()
+    for turn in work.values():
+        turn()
     names = list(work)
     for number in range(rounds):
         for name in names[number % len(names) :] + names[: number % len(names)]:
             time.sleep(_SETTLE_SECONDS)
-            for call in work[name]:
-                start = time.perf_counter_ns()
-                call()
-                samples[name].append((time.perf_counter_ns() - start) / 1e6)
+            samples[name].extend(work[name]())
         if on_round:
             on_round(number + 1)
     return samples

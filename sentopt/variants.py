@@ -48,6 +48,7 @@ class VariantSpec:
     quantize: QuantizeOptions | None = None
     needs: tuple[Need, ...] = ()
     stands_in_for: str | None = None
+    compiled: bool = False
     ships: bool = False
 
     @property
@@ -146,6 +147,25 @@ VARIANTS: dict[str, VariantSpec] = {
             needs=("cuda",),
         ),
         VariantSpec(
+            "torch-cuda-bf16",
+            "PyTorch eager on the GPU, BF16",
+            "nothing",
+            "torch",
+            device="cuda",
+            dtype="bfloat16",
+            needs=("cuda",),
+        ),
+        VariantSpec(
+            "torch-cuda-compiled",
+            "torch.compile on the GPU, FP16, a CUDA graph for each shape",
+            "nothing",
+            "torch",
+            device="cuda",
+            dtype="float16",
+            needs=("cuda",),
+            compiled=True,
+        ),
+        VariantSpec(
             "onnx-cuda",
             "the ONNX FP32 graph on the GPU",
             "nothing",
@@ -153,6 +173,15 @@ VARIANTS: dict[str, VariantSpec] = {
             parent="onnx-fp32",
             device="cuda",
             needs=("onnxruntime-cuda",),
+        ),
+        VariantSpec(
+            "lean-cuda",
+            "the lean FP32 graph on the GPU",
+            "nothing",
+            "onnx",
+            parent="lean-fp32",
+            device="cuda",
+            needs=("onnxruntime-cuda", "lean"),
         ),
     )
 }

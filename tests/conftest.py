@@ -99,7 +99,8 @@ def tiny_options(backbone: Path, reviews: Path) -> list[str]:
         "bench.texts=5",
         "bench.throughput_texts=20",
         "bench.grid=[[1, 8], [2, 16]]",
-        "export.variants=['torch', 'onnx-fp32', 'onnx-int8', 'onnx-int8-per-channel']",
+        "export.variants=['torch', 'onnx-fp32', 'onnx-int8', 'lean-fp32', 'lean-int8']",
+        "verify.cpu_texts=0",
     )
     settings = [argument for value in values for argument in ("--set", value)]
     return ["--data", str(reviews), "--model", str(backbone), *settings]

@@ -62,7 +62,11 @@ class Candidate:
             from sentopt.backends.torch import TorchEngine
 
             engine = TorchEngine.load(
-                self.checkpoint, device=self.spec.device, dtype=self.spec.dtype, threads=tuning.threads
+                self.checkpoint,
+                device=self.spec.device,
+                dtype=self.spec.dtype,
+                compiled=self.spec.compiled,
+                threads=tuning.threads,
             )
             return Classifier(engine, encoder, self.labels, tuning=tuning)
         return Classifier.open(

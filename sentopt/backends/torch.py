@@ -11,26 +11,48 @@ from transformers import AutoModelForSequenceClassification
 from sentopt.runtime.session import FloatArray
 from sentopt.runtime.tokenization import Batch
 
+_WIDTH_STEP = 16
+
 
 class TorchEngine:
-    """A sequence classification module in eager mode, called as people call it: forward under `inference_mode`."""
+    """A sequence classification module, called as people call it: forward under `inference_mode`.
 
-    def __init__(self, module: torch.nn.Module, *, device: str = "cpu", dtype: str = "float32") -> None:
+    With `compiled`, `torch.compile` makes one CUDA graph for each shape. So that there are few shapes, batches are
+    padded to a power of two texts and a multiple of 16 tokens, and the additional rows are cut off again.
+    """
+
+    def __init__(
+        self, module: torch.nn.Module, *, device: str = "cpu", dtype: str = "float32", compiled: bool = False
+    ) -> None:
         self.module = module.eval().to(device=device, dtype=getattr(torch, dtype))
         self.device = device
         self.takes_type_ids = getattr(module.config, "type_vocab_size", 0) > 1
+        self.longest = int(getattr(module.config, "max_position_embeddings", 0) or 0)
+        self.compiled = compiled
+        if compiled:
+            self.module = torch.compile(self.module, mode="reduce-overhead", dynamic=False)
 
     @classmethod
     def load(
-        cls, checkpoint: Path, *, device: str = "cpu", dtype: str = "float32", threads: int | None = None
+        cls,
+        checkpoint: Path,
+        *,
+        device: str = "cpu",
+        dtype: str = "float32",
+        compiled: bool = False,
+        threads: int | None = None,
     ) -> TorchEngine:
         """Load a checkpoint with the Auto classes; `threads` sets PyTorch's intra-op threads for the whole process."""
         if threads:
             torch.set_num_threads(threads)
-        return cls(AutoModelForSequenceClassification.from_pretrained(checkpoint), device=device, dtype=dtype)
+        module = AutoModelForSequenceClassification.from_pretrained(checkpoint)
+        return cls(module, device=device, dtype=dtype, compiled=compiled)
 
     def run(self, batch: Batch) -> FloatArray:
         """Logits, float32 of shape (texts, labels)."""
+        texts = len(batch.input_ids)
+        if self.compiled:
+            batch = _to_common_shape(batch, self.longest)
         feeds = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
         if self.takes_type_ids:
             feeds["token_type_ids"] = batch.token_type_ids
@@ -38,4 +60,19 @@ class TorchEngine:
             logits = self.module(
                 **{name: torch.from_numpy(array).to(self.device) for name, array in feeds.items()}
             ).logits
-        return np.asarray(logits.float().cpu().numpy())
+        return np.asarray(logits[:texts].float().cpu().numpy())
+
+
+def _to_common_shape(batch: Batch, longest: int) -> Batch:
+    """More masked columns, and copies of the first text as further rows, up to the next common shape."""
+    texts, width = batch.input_ids.shape
+    columns = -(-width // _WIDTH_STEP) * _WIDTH_STEP
+    columns = min(columns, longest) if longest >= width else columns
+    numbers = np.arange(1 << (texts - 1).bit_length())
+    rows = np.where(numbers < texts, numbers, 0)
+    padding = ((0, 0), (0, columns - width))
+    return Batch(
+        np.pad(batch.input_ids, padding, mode="edge")[rows],
+        np.pad(batch.attention_mask, padding)[rows],
+        np.pad(batch.token_type_ids, padding)[rows],
+    )

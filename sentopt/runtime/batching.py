@@ -11,13 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-MAX_BATCH = 8
-MAX_TOKENS = 1024
 
-
-def by_length(
-    lengths: Sequence[int], *, max_batch: int = MAX_BATCH, max_tokens: int = MAX_TOKENS
-) -> list[npt.NDArray[np.intp]]:
+def by_length(lengths: Sequence[int], *, max_batch: int, max_tokens: int) -> list[npt.NDArray[np.intp]]:
     """Positions of texts, batch by batch: longest first, so that the largest buffers are allocated once.
 
     A batch holds at most `max_batch` texts and at most `max_tokens` tokens after padding, but always at least one text.

@@ -182,7 +182,7 @@ class Classifier:
     def predict(self, texts: Sequence[str]) -> list[Prediction]:
         """Classify many texts; the answers come in the order of `texts`."""
         tokens = self.encoder.encode(_as_list(texts))
-        rows = softmax(self._logits(tokens, self._batches(tokens, None)))
+        rows = softmax(self.logits_of(tokens))
         return [self._prediction(row, t.truncated) for row, t in zip(rows, tokens, strict=True)]
 
     def predict_proba(self, texts: Sequence[str]) -> FloatArray:
@@ -195,7 +195,10 @@ class Classifier:
         `batch_size=None` forms length-sorted micro-batches, as `predict` does; a number forms batches of that many
         texts in the order given, padded to their longest.
         """
-        tokens = self.encoder.encode(_as_list(texts))
+        return self.logits_of(self.encoder.encode(_as_list(texts)), batch_size=batch_size)
+
+    def logits_of(self, tokens: Sequence[Tokens], *, batch_size: int | None = None) -> FloatArray:
+        """Raw logits of texts that are already tokenized; see `logits`."""
         return self._logits(tokens, self._batches(tokens, batch_size))
 
     def stream(self, texts: Iterable[str], *, window: int = 256) -> Iterator[Prediction]:
@@ -233,8 +236,12 @@ class Classifier:
 
     def _batches(self, tokens: Sequence[Tokens], batch_size: int | None) -> list[Positions]:
         if batch_size is None:
-            lengths = [len(t.ids) for t in tokens]
-            return batching.by_length(lengths, max_batch=self.tuning.max_batch, max_tokens=self.tuning.max_tokens)
+            share = -(-len(tokens) // self.tuning.workers)  # few texts: something to do for every worker
+            return batching.by_length(
+                [len(t.ids) for t in tokens],
+                max_batch=max(1, min(self.tuning.max_batch, share)),
+                max_tokens=self.tuning.max_tokens,
+            )
         return batching.in_order(len(tokens), batch_size)
 
     def _logits(self, tokens: Sequence[Tokens], batches: Sequence[Positions]) -> FloatArray:

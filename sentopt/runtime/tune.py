@@ -17,7 +17,7 @@ from sentopt.runtime.classifier import Classifier
 from sentopt.runtime.cores import available_cores
 from sentopt.runtime.tuning import Tuning
 
-_MICRO_BATCHES = ((1, 1024), (4, 512), (8, 1024), (16, 1024), (32, 2048))
+_MICRO_BATCHES = ((1, 512), (4, 256), (8, 512), (16, 512), (32, 1024))
 _ROUNDS = 5
 _MANY = 192
 T = TypeVar("T")

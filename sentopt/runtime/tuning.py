@@ -25,8 +25,8 @@ class Tuning:
 
     threads: int
     workers: int
-    max_batch: int = 8
-    max_tokens: int = 1024
+    max_batch: int = 16
+    max_tokens: int = 512
 
 
 def default(cores: int | None = None) -> Tuning:

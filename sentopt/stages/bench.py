@@ -3,39 +3,32 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from pathlib import Path
+from functools import partial
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from sentopt import atomic, hardware, timing
-from sentopt.backends import cold
+from sentopt.backends import worker
 from sentopt.backends.opening import Candidate
+from sentopt.backends.worker import Worker
 from sentopt.data import store
-from sentopt.errors import RunDirError
 from sentopt.recipe import BenchSection, Recipe
 from sentopt.results import BenchResult, BenchRow, GridCell
 from sentopt.run_dir import RunDir
-from sentopt.runtime.classifier import Classifier
 from sentopt.runtime.cores import available_cores
-from sentopt.runtime.tokenization import Tokens
+from sentopt.runtime.tokenization import TextEncoder
 from sentopt.variants import VariantSpec
 
 Depth = Literal["quick", "full"]
 Samples = dict[str, list[float]]
+_COMMAND = ("-m", "sentopt.backends.worker")
 _GRID_ROUNDS = 3
 _THROUGHPUT_ROUNDS = {"quick": 1, "full": 2}
-
-
-@dataclass(frozen=True)
-class _Contender:
-    spec: VariantSpec
-    classifier: Classifier
-    model: Path
 
 
 def plan(bench: BenchSection, depth: Depth) -> BenchSection:
@@ -58,89 +51,81 @@ def run(
     """Measure each of `specs` and write the raw samples.
 
     Raises:
-        RunDirError: a variant cannot be started in a process of its own.
+        WorkerError: a variant cannot be started in a process of its own.
     """
     bench = plan(recipe.bench, depth)
     threads = bench.threads or available_cores()
     labels = store.read_labels(run_dir)
     texts = _spread([e.text for e in store.read_split(run_dir, "test")], max(bench.texts, bench.throughput_texts))
-    progress("cold starts")
-    candidates = [Candidate.of(spec, run_dir, labels, recipe.model.max_length) for spec in specs]
-    starts = {c.spec.name: _cold_start(c, threads) for c in candidates}
-    contenders = [_Contender(c.spec, c.open(threads), c.model) for c in candidates]
+    candidates = {spec.name: Candidate.of(spec, run_dir, labels, recipe.model.max_length) for spec in specs}
+    with ExitStack() as stack:
+        workers = {}
+        for name, candidate in candidates.items():
+            progress(f"start {name}")
+            workers[name] = stack.enter_context(worker.start(*_COMMAND, candidate.to_json(), str(threads)))
+        measured = _measure(workers, bench, depth, texts, _random_rows(recipe, run_dir), progress)
+        peaks = {name: contender.peak_memory_bytes() for name, contender in workers.items()}
+    _write_samples(run_dir, measured)
+    rows = tuple(
+        BenchRow(
+            variant=name,
+            latency=timing.summarize(measured.latency[name]),
+            texts_per_second=measured.many_texts / (float(np.median(measured.throughput[name])) / 1e3),
+            grid=tuple(GridCell(b, t, timing.summarize(measured.grid[b, t][name]).p50) for b, t in bench.grid),
+            load_ms=workers[name].started.load_ms,
+            first_ms=workers[name].started.first_ms,
+            peak_memory_bytes=peaks[name],
+            bytes=candidate.model.stat().st_size,
+        )
+        for name, candidate in candidates.items()
+    )
+    return BenchResult(depth, hardware.describe(), threads, bench.rounds, timing.summarize(measured.tokenization), rows)
 
-    singles = _spread(texts, bench.texts)
+
+@dataclass(frozen=True)
+class _Measured:
+    latency: Samples
+    tokenization: list[float]
+    grid: dict[tuple[int, int], Samples]
+    throughput: Samples
+    many_texts: int
+
+
+def _measure(
+    workers: dict[str, Worker],
+    bench: BenchSection,
+    depth: Depth,
+    texts: list[str],
+    rows: npt.NDArray[np.int64],
+    progress: Callable[[str], None],
+) -> _Measured:
+    singles, many = _spread(texts, bench.texts), _spread(texts, bench.throughput_texts)
     latency = timing.interleave(
-        {c.spec.name: [_single(c.classifier, text) for text in singles] for c in contenders},
+        {name: partial(w.single, singles) for name, w in workers.items()},
         rounds=bench.rounds,
         on_round=lambda n: progress(f"single texts {n}/{bench.rounds}"),
     )
-    tokenization = _time_tokenization(contenders[0].classifier, singles, bench.rounds)
+    tokenization = next(iter(workers.values())).tokenize(singles * bench.rounds)
     progress("grid")
-    grid = {cell: _time_cell(contenders, cell, min(bench.rounds, _GRID_ROUNDS), recipe.run.seed) for cell in bench.grid}
-    progress("throughput")
-    many = _spread(texts, bench.throughput_texts)
-    throughput = timing.interleave(
-        {c.spec.name: [_many(c.classifier, many)] for c in contenders}, rounds=_THROUGHPUT_ROUNDS[depth]
-    )
-
-    _write_samples(run_dir, latency, tokenization, grid, throughput)
-    rows = tuple(
-        BenchRow(
-            variant=c.spec.name,
-            latency=timing.summarize(latency[c.spec.name]),
-            texts_per_second=len(many) / (float(np.median(throughput[c.spec.name])) / 1e3),
-            grid=tuple(GridCell(b, t, timing.summarize(grid[b, t][c.spec.name]).p50) for b, t in bench.grid),
-            load_ms=starts[c.spec.name].load_ms,
-            first_ms=starts[c.spec.name].first_ms,
-            peak_memory_bytes=starts[c.spec.name].peak_memory_bytes,
-            bytes=c.model.stat().st_size,
+    grid = {}
+    for batch, tokens in bench.grid:
+        ids, repeat = rows[:batch, :tokens].tolist(), max(1, 8 // batch)
+        grid[batch, tokens] = timing.interleave(
+            {name: partial(w.tokens, ids, repeat=repeat) for name, w in workers.items()},
+            rounds=min(bench.rounds, _GRID_ROUNDS),
         )
-        for c in contenders
+    progress("throughput")
+    throughput = timing.interleave(
+        {name: partial(w.many, many) for name, w in workers.items()}, rounds=_THROUGHPUT_ROUNDS[depth]
     )
-    return BenchResult(depth, hardware.describe(), threads, bench.rounds, timing.summarize(tokenization), rows)
+    return _Measured(latency, tokenization, grid, throughput, len(many))
 
 
-def _cold_start(candidate: Candidate, threads: int) -> cold.ColdStart:
-    try:
-        return cold.measure(candidate, threads=threads)
-    except subprocess.CalledProcessError as error:
-        raise RunDirError(
-            f"{candidate.spec.name} cannot be started in a process of its own:\n{error.stderr.strip()}"
-        ) from error
-
-
-def _single(classifier: Classifier, text: str) -> Callable[[], object]:
-    return lambda: classifier.predict_proba([text])
-
-
-def _many(classifier: Classifier, texts: list[str]) -> Callable[[], object]:
-    return lambda: classifier.predict_proba(texts)
-
-
-def _time_tokenization(classifier: Classifier, texts: Sequence[str], rounds: int) -> list[float]:
-    samples = []
-    for _ in range(rounds):
-        for text in texts:
-            start = time.perf_counter_ns()
-            classifier.encoder.pad(classifier.encoder.encode([text]))
-            samples.append((time.perf_counter_ns() - start) / 1e6)
-    return samples
-
-
-def _time_cell(contenders: Sequence[_Contender], cell: tuple[int, int], rounds: int, seed: int) -> Samples:
-    """The graph alone on random ids without padding; the model's own maximum bounds the length."""
-    batch, tokens = cell
-    encoder = contenders[0].classifier.encoder
-    width = min(tokens, encoder.max_length)
-    ids = np.random.default_rng(seed).integers(0, encoder.vocabulary_size, size=(batch, width))
-    padded = encoder.pad([Tokens(tuple(row), (0,) * width, False) for row in ids.tolist()])
-
-    def call(classifier: Classifier) -> Callable[[], object]:
-        return lambda: classifier.engine.run(padded)
-
-    repeats = max(1, 8 // batch)
-    return timing.interleave({c.spec.name: [call(c.classifier)] * repeats for c in contenders}, rounds=rounds)
+def _random_rows(recipe: Recipe, run_dir: RunDir) -> npt.NDArray[np.int64]:
+    """Random ids for the grid's largest cell; the model's own maximum bounds the length."""
+    encoder = TextEncoder.load(run_dir.checkpoint, max_length=recipe.model.max_length)
+    shape = (max(b for b, _ in recipe.bench.grid), min(max(t for _, t in recipe.bench.grid), encoder.max_length))
+    return np.random.default_rng(recipe.run.seed).integers(0, encoder.vocabulary_size, size=shape)
 
 
 def _spread(texts: list[str], count: int) -> list[str]:
@@ -150,18 +135,12 @@ def _spread(texts: list[str], count: int) -> list[str]:
     return [texts[int(i)] for i in np.linspace(0, len(texts) - 1, count)]
 
 
-def _write_samples(
-    run_dir: RunDir,
-    latency: Samples,
-    tokenization: list[float],
-    grid: dict[tuple[int, int], Samples],
-    throughput: Samples,
-) -> None:
+def _write_samples(run_dir: RunDir, measured: _Measured) -> None:
     document = {
         "unit": "ms",
-        "single_text": latency,
-        "tokenization": tokenization,
-        "grid": {f"{batch}x{tokens}": samples for (batch, tokens), samples in grid.items()},
-        "many_texts": throughput,
+        "single_text": measured.latency,
+        "tokenization": measured.tokenization,
+        "grid": {f"{batch}x{tokens}": samples for (batch, tokens), samples in measured.grid.items()},
+        "many_texts": measured.throughput,
     }
     atomic.write_text(run_dir.samples, json.dumps(document) + "\n")

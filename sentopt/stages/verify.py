@@ -53,7 +53,7 @@ def run(
         candidate = Candidate.of(spec, run_dir, labels, recipe.model.max_length)
         answers, batch_flips = _answer(candidate.open(), texts, ships=spec.ships)
         cpu_flips = None
-        if spec.ships and spec.backend == "onnx" and emulation.is_available():
+        if spec.dtype == "int8" and spec.backend == "onnx" and emulation.is_available():
             progress(f"{spec.name} on an emulated {recipe.verify.cpu}")
             cpu_flips = _answer_elsewhere(candidate, recipe.verify, texts, answers[_ALONE])
         verdict = _judge(spec.name, answers, reference, truth, labels, recipe)

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -37,7 +38,7 @@ def test_version_and_help(sentopt: Run) -> None:
     assert sentopt("--version") == (0, f"sentopt {__version__}\n", "")
     code, out, _ = sentopt("--help")
     assert code == 0
-    for verb in ("train", "export", "bench", "run", "predict", "demo", "check", "recipes", "report", "env"):
+    for verb in ("train", "export", "bench", "run", "predict", "demo", "check", "tune", "recipes", "report", "env"):
         assert f"\n    {verb}" in out
         code, help_text, _ = sentopt(verb, "--help")
         assert code == 0
@@ -60,7 +61,7 @@ def test_export_after_train_without_arguments(in_folder: Path, tiny_options: lis
     assert "untuned model" in out
     code, out, err = sentopt("export")
     assert code == 0
-    assert "> onnx-" in out
+    assert re.search(r"^> (onnx|lean)-(fp32|int8) ", out, re.MULTILINE)
     assert "Classifier.load('exports/" in out
     assert "run: exports/" in err
     code, out, _ = sentopt("predict", "great great")
@@ -153,6 +154,7 @@ def test_env(sentopt: Run) -> None:
         (["predict", "x"], 1, "no run found"),
         (["predict", "--bundle", "nowhere", "x"], 1, "is not a bundle"),
         (["check", "nowhere"], 1, "is not a bundle"),
+        (["tune", "nowhere"], 1, "is not a bundle"),
         (["predict", "x", "--input", "f.csv"], 2, "not both"),
         (["predict", "--input", "f.csv"], 2, "needs --output"),
         (["predict", "--output", "f.csv", "x"], 2, "goes with --input"),

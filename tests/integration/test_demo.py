@@ -81,7 +81,7 @@ def test_page_shows_the_comparison_and_sends_nothing_home(address: str) -> None:
         config = json.load(response)
     text = json.dumps(config)
     assert "How it was chosen" in text
-    assert "onnx-int8-per-channel" in text
+    assert "lean-int8" in text
     assert config["analytics_enabled"] is False
 
 

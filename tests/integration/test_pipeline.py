@@ -1,6 +1,5 @@
 """A whole run: what is skipped, what is redone, what is refused, and what survives a kill."""
 
-import csv
 import json
 import os
 import re
@@ -8,21 +7,23 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
+from csv_files import read_csv
 from onnx import helper, numpy_helper
 
 from sentopt import cli, manifest
 from sentopt._optional import is_installed
 from sentopt.errors import RunDirError
 from sentopt.recipe import Recipe
-from sentopt.results import BenchResult, ExportResult, TrainResult, VerifyResult
+from sentopt.results import BenchResult, ExportResult, QuantizeResult, TrainResult, VerifyResult
 from sentopt.run_dir import RunDir
 from sentopt.stages import export, quantize
-from sentopt.variants import QuantizeOptions
+from sentopt.variants import VariantSpec
 
 
 def stages_run(captured: str) -> list[str]:
@@ -39,7 +40,8 @@ def rerun(run_dir: Path, options: list[str], *extra: str) -> int:
 
 def test_everything_is_there(finished_run: Path) -> None:
     expected = "recipe.toml run.json checkpoint/model.safetensors reference.npy variants/onnx-int8/model.onnx"
-    expected += " variants/onnx-int8/flips.csv bundle/sentopt.json bundle/tokenizer.json report.md report.html"
+    expected += " variants/onnx-int8/flips.csv variants/lean-int8/model.onnx variants/lean-int8/flips.csv"
+    expected += " bundle/sentopt.json bundle/tokenizer.json report.md report.html"
     for name in expected.split():
         assert (finished_run / name).is_file(), name
     assert not (finished_run / "trainer").exists()
@@ -57,11 +59,11 @@ def test_records_are_typed_and_plausible(finished_run: Path) -> None:
     assert trained.majority["test"] == pytest.approx(1 / 3)
     assert trained.samples[0].text == "This is a great product!"
     export = found.result("export", ExportResult)
-    assert export.check.max_logit_difference < 1e-4
-    assert len(export.check.shapes) >= 6
+    assert [check.variant for check in export.checks] == ["onnx-fp32", "lean-fp32"]
+    assert all(check.max_logit_difference < 1e-4 and len(check.shapes) >= 6 for check in export.checks)
     bench = found.result("bench", BenchResult)
     assert bench.depth == "full"
-    assert [row.variant for row in bench.rows] == ["torch", "onnx-fp32", "onnx-int8", "onnx-int8-per-channel"]
+    assert [row.variant for row in bench.rows] == ["torch", "onnx-fp32", "onnx-int8", "lean-fp32", "lean-int8"]
     assert all(row.peak_memory_bytes > 1e7 and row.load_ms > 0 and row.latency.samples == 10 for row in bench.rows)
 
 
@@ -124,25 +126,26 @@ def test_a_worse_variant_is_refused_and_another_is_chosen(
     run_copy: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A quantizer that scrambles the classes: verification, not hope, must keep its graphs out."""
-    name = "_with_optimum" if is_installed("optimum.onnxruntime") else "_with_onnxruntime"
-    honest = getattr(quantize, name)
+    honest = quantize.run
 
-    def scrambling(source: Path, target: Path, options: QuantizeOptions) -> None:
-        honest(source, target, options)
-        scramble(target)
+    def scrambling(recipe: Recipe, run_dir: RunDir, *, specs: Sequence[VariantSpec]) -> QuantizeResult:
+        result = honest(recipe, run_dir, specs=specs)
+        for spec in specs:
+            scramble(run_dir.model(spec.name))
+        return result
 
-    monkeypatch.setattr(quantize, name, scrambling)
+    monkeypatch.setattr(quantize, "run", scrambling)
     assert cli.main(["export", "--run-dir", str(run_copy), "--json", "--force"]) == 0
     result = json.loads(capsys.readouterr().out)
-    assert result["select"]["variant"] == "onnx-fp32"
-    assert "onnx-int8 was refused" in result["select"]["reason"]
+    assert result["select"]["variant"] in ("onnx-fp32", "lean-fp32")
     verdicts = {v["variant"]: v for v in result["verify"]["verdicts"]}
-    assert not verdicts["onnx-int8"]["passed"]
-    assert "outside the margin" in verdicts["onnx-int8"]["reason"]
-    with (run_copy / "variants" / "onnx-int8" / "flips.csv").open(newline="") as stream:
-        flips = list(csv.DictReader(stream))
-    assert len(flips) == verdicts["onnx-int8"]["changed_labels"] > 20
-    assert all(flip["pytorch"] != flip["variant"] for flip in flips)
+    assert [name for name, verdict in verdicts.items() if not verdict["passed"]] == ["onnx-int8", "lean-int8"]
+    for name in ("onnx-int8", "lean-int8"):
+        assert f"{name} was refused" in result["select"]["reason"]
+        assert "outside the margin" in verdicts[name]["reason"]
+        flips = read_csv(run_copy / "variants" / name / "flips.csv")
+        assert len(flips) == verdicts[name]["changed_labels"] > 20
+        assert all(flip["pytorch"] != flip["variant"] for flip in flips)
     assert (run_copy / "bundle" / "onnx" / "model.onnx").is_file()
 
 

@@ -36,6 +36,7 @@ def test_markdown_shows_the_figures_and_existing_plots(finished_run: Path) -> No
         "## Data",
         "Tango",
         "onnx-int8",
+        "lean-int8",
     ):
         assert part in text
     for name in ("loss", "confusion", "latency_by_length", "accuracy_latency"):

@@ -18,7 +18,7 @@ def test_length_sorted_batches_hold_every_text_within_both_bounds(seed: int) -> 
 
 
 def test_no_texts() -> None:
-    assert batching.by_length([]) == []
+    assert batching.by_length([], max_batch=8, max_tokens=64) == []
     assert batching.in_order(0, 4) == []
 
 

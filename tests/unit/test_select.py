@@ -14,7 +14,7 @@ def row(name: str, ms: float, per_second: float = 100.0) -> BenchRow:
 
 
 def verdict(name: str, agreement: float = 0.99, passed: bool = True) -> Verdict:
-    return Verdict(name, passed, "micro-batches", "because", COMPARISON, SCORES, agreement, 0.0, 0, None)
+    return Verdict(name, passed, "micro-batches", "because", COMPARISON, SCORES, agreement, 0.0, 0, None, None)
 
 
 def choose(rows: list[BenchRow], verdicts: list[Verdict], objective: str = "latency") -> Selection:

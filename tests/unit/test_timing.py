@@ -1,3 +1,5 @@
+from functools import partial
+
 import pytest
 
 from sentopt import timing
@@ -5,11 +7,16 @@ from sentopt import timing
 
 def test_rounds_are_interleaved_rotated_and_warmed_up() -> None:
     calls: list[str] = []
-    work = {name: [lambda name=name: calls.append(name)] * 2 for name in "abc"}
+
+    def turn(name: str) -> list[float]:
+        calls.append(name)
+        return [float(len(calls)), 0.0]
+
+    work = {name: partial(turn, name) for name in "abc"}
     rounds: list[int] = []
     samples = timing.interleave(work, rounds=3, on_round=rounds.append)
-    assert "".join(calls) == "aabbcc" + "aabbcc" + "bbccaa" + "ccaabb"
-    assert {name: len(times) for name, times in samples.items()} == {"a": 6, "b": 6, "c": 6}
+    assert "".join(calls) == "abc" + "abc" + "bca" + "cab"
+    assert samples["a"] == [4.0, 0.0, 9.0, 0.0, 11.0, 0.0]
     assert rounds == [1, 2, 3]
 
 

@@ -11,6 +11,21 @@ def test_a_plain_cpu_runs_what_needs_nothing() -> None:
     assert names(set()) == ["torch", "onnx-fp32", "onnx-int8", "onnx-int8-per-channel", "onnx-int8-mixed"]
 
 
+def test_lean_rows_take_the_place_of_those_that_stand_in_for_them() -> None:
+    assert names({"lean"}) == ["torch", "onnx-fp32", "onnx-int8", "lean-fp32", "lean-int8"]
+    assert "onnx-int8-mixed" in names({"lean"}, ("onnx-int8-mixed",))
+
+
+def test_lean_rows_are_left_out_where_the_architecture_is_unknown_even_if_wanted() -> None:
+    assert names(set(), ("lean-int8", "onnx-fp32")) == ["torch", "onnx-fp32"]
+
+
+def test_openvino_runs_lean_graphs_only() -> None:
+    assert names({"openvino"}) == names(set())
+    assert set(names({"lean", "openvino"})) - set(names({"lean"})) == {"openvino-int8"}
+    assert set(names({"lean", "openvino", "bf16"})) - set(names({"lean", "bf16"})) == {"openvino-bf16", "openvino-int8"}
+
+
 def test_capabilities_add_rows() -> None:
     assert {"torch-bf16"} == set(names({"bf16"})) - set(names(set()))
     assert {"torch-cuda", "torch-cuda-fp16", "onnx-cuda"} == set(names({"cuda", "onnxruntime-cuda"})) - set(
@@ -20,6 +35,7 @@ def test_capabilities_add_rows() -> None:
 
 def test_wanted_rows_bring_reference_and_parents() -> None:
     assert names(set(), ("onnx-int8",)) == ["torch", "onnx-fp32", "onnx-int8"]
+    assert names({"lean", "openvino"}, ("openvino-int8",)) == ["torch", "lean-fp32", "lean-int8", "openvino-int8"]
 
 
 def test_unknown_rows_are_named() -> None:
@@ -29,6 +45,10 @@ def test_unknown_rows_are_named() -> None:
 
 @pytest.mark.parametrize("spec", VARIANTS.values(), ids=lambda spec: spec.name)
 def test_rows_are_consistent(spec) -> None:  # type: ignore[no-untyped-def]
-    assert (spec.made_by == "quantize") == (spec.quantize is not None)
+    is_lean = "lean" in spec.needs
+    assert (spec.quantize is not None) == (spec.made_by == "quantize" and not is_lean)
     assert spec.parent is None or spec.parent in VARIANTS
-    assert not spec.ships or (spec.backend == "onnx" and spec.device == "cpu")
+    assert spec.parent is None or ("lean" in VARIANTS[spec.parent].needs) == is_lean
+    assert spec.stands_in_for is None or "lean" in VARIANTS[spec.stands_in_for].needs
+    assert VARIANTS[spec.file_owner].made_by != "nothing" or spec.backend == "torch"
+    assert not spec.ships or (spec.backend in ("onnx", "openvino") and spec.device == "cpu")

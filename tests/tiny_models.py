@@ -1,0 +1,77 @@
+"""Two-layer random classifiers of every family that has a lean graph, and texts for them: "w7 w101 w3"."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+LABELS, VOCABULARY, POSITIONS = 3, 200, 70
+BERT_LIKE = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 64,
+    "max_position_embeddings": POSITIONS,
+    "num_labels": LABELS,
+    "layer_norm_eps": 0.01,  # unlike any default, so that it must have been read
+}
+GPT2 = {
+    "vocab_size": VOCABULARY,
+    "n_embd": 32,
+    "n_layer": 2,
+    "n_head": 4,
+    "n_inner": 48,
+    "n_positions": POSITIONS,
+    "num_labels": LABELS,
+    "layer_norm_epsilon": 0.01,
+    "pad_token_id": 0,
+}
+DISTILBERT = {
+    "vocab_size": VOCABULARY,
+    "dim": 32,
+    "n_layers": 2,
+    "n_heads": 4,
+    "hidden_dim": 64,
+    "max_position_embeddings": POSITIONS,
+    "num_labels": LABELS,
+}
+FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
+    "bert": ("Bert", BERT_LIKE),
+    "bert-one-type": ("Bert", {**BERT_LIKE, "type_vocab_size": 1}),
+    "distilbert": ("DistilBert", DISTILBERT),
+    "roberta": ("Roberta", {**BERT_LIKE, "pad_token_id": 1}),
+    "xlm-roberta": ("XLMRoberta", {**BERT_LIKE, "pad_token_id": 1}),
+    "electra": ("Electra", {**BERT_LIKE, "embedding_size": 16}),
+    "gpt2": ("GPT2", GPT2),
+}
+
+
+def build(family: str, **changes: object) -> Any:
+    """The model in evaluation mode; no parameter is zero or one, as many are in a fresh one."""
+    import torch
+    import transformers
+
+    name, settings = FAMILIES[family]
+    config = getattr(transformers, f"{name}Config")(**{**settings, **changes})
+    model = getattr(transformers, f"{name}ForSequenceClassification")(config).eval()
+    generator = torch.Generator().manual_seed(7)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += torch.randn(parameter.shape, generator=generator) * 0.2
+    return model
+
+
+def save(family: str, folder: Path, **changes: object) -> Any:
+    """Build the model and save its checkpoint. Returns the model."""
+    model = build(family, **changes)
+    model.save_pretrained(folder)
+    return model
+
+
+def texts(lengths: list[int], seed: int = 0) -> list[list[int]]:
+    """Random token ids, none of them a padding token."""
+    random = np.random.default_rng(seed)
+    return [random.integers(2, VOCABULARY, size=n).tolist() for n in lengths]
