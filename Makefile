@@ -14,8 +14,10 @@ test: $(VENV)/.installed
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 # transformers 5 has no released Optimum exporter beside it: the same runs, with PyTorch's exporter and onnxruntime's quantizer.
+# OpenVINO is here and not in the main environment, so that a bundle made there never needs it.
 test-transformers5: $(VENV5)/.installed
-	$(VENV5)/bin/python -m pytest tests/integration/test_pipeline.py $(PYTEST_ARGS)
+	$(VENV5)/bin/python -m pytest tests/integration/test_pipeline.py tests/integration/test_many_texts.py \
+		tests/unit/test_lean_graph.py $(PYTEST_ARGS)
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
@@ -30,7 +32,8 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 $(VENV5)/.installed: pyproject.toml
 	test -x $(VENV5)/bin/python || $(PYTHON) -m venv $(VENV5)
-	$(VENV5)/bin/python -m pip install --quiet torch==2.13.0 "transformers>=5" -e ".[train,bench]" onnx onnxruntime==1.31.1 pytest
+	$(VENV5)/bin/python -m pip install --quiet torch==2.13.0 "transformers>=5" -e ".[train,bench]" \
+		onnx onnxruntime==1.31.1 openvino==2026.4.1 pytest
 	touch $@
 
 clean:

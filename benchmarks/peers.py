@@ -49,8 +49,8 @@ from sentopt.variants import VARIANTS
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 GRID = ((1, 16), (1, 32), (1, 64), (1, 128), (16, 32), (16, 128))
-GRID_ROUNDS, THROUGHPUT_ROUNDS, CALIBRATION_TEXTS = 7, 3, 300
-REALTEXTS = {"sst2": 256, "tweets": 128, "imdb": 32}
+GRID_ROUNDS, THROUGHPUT_ROUNDS, CALIBRATION_TEXTS = 9, 4, 300
+REALTEXTS = {"sst2": 128, "tweets": 96, "imdb": 24}
 OURS = ("lean-fp32", "lean-int8", "openvino-bf16", "openvino-int8")
 PREFIX = "sentopt "
 PACKAGES = ("torch", "transformers", "onnxruntime", "optimum-onnx", "openvino", "nncf", "ctranslate2")

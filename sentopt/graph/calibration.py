@@ -21,7 +21,7 @@ from sentopt.runtime.session import OnnxSession
 from sentopt.runtime.tokenization import TextEncoder, Tokens
 
 _TEXTS, _TOKENS, _ROWS = 512, 16_384, 1_024
-_STRENGTHS = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+STRENGTHS = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 _WORTH_A_PASS = 0.8
 _LEVELS = 255
 
@@ -45,15 +45,24 @@ class Calibration:
     tokens: int
 
 
-def calibrate(architecture: Architecture, encoder: TextEncoder, texts: Sequence[str]) -> Calibration:
-    """Quantization of every product, from up to 512 of `texts`. The same texts give the same result."""
+def calibrate(
+    architecture: Architecture,
+    encoder: TextEncoder,
+    texts: Sequence[str],
+    *,
+    strengths: Sequence[float] = STRENGTHS,
+) -> Calibration:
+    """Quantization of every product, from up to 512 of `texts`. The same texts give the same result.
+
+    `strengths` are the degrees of smoothing that are tried beside none; at 1 all spread moves into the weight.
+    """
     tokens = _choose(encoder, texts)
     products = TappedProducts()
     model = lean.write(architecture, products).SerializeToString()
     seen = _observe(model, [name for name, _ in products.taps], tokens, encoder)
     sites, errors = {}, {}
     for site, dense in products.denses.items():
-        sites[site], errors[site] = _fit(dense, seen[f"tap.{site}"])
+        sites[site], errors[site] = _fit(dense, seen[f"tap.{site}"], strengths)
     return Calibration(sites, errors, len(tokens), sum(len(t.ids) for t in tokens))
 
 
@@ -93,14 +102,14 @@ def _record(seen: dict[str, _Seen], name: str, rows: FloatArray, kept: FloatArra
     one.rows.append(kept.copy())
 
 
-def _fit(dense: Dense, seen: _Seen) -> tuple[Site, float]:
+def _fit(dense: Dense, seen: _Seen, strengths: Sequence[float]) -> tuple[Site, float]:
     """The candidate with the smallest output error; smoothing has to earn the pass that it costs."""
     rows = np.concatenate(seen.rows)
     exact = rows @ dense.weight
     spread = float(exact.var()) or 1.0
     plain = _range(seen, None)
     best, least = plain, _error(dense.weight, rows, exact, plain) * _WORTH_A_PASS
-    for strength in _STRENGTHS:
+    for strength in strengths:
         site = _range(seen, _smoothing(dense.weight, seen, strength))
         error = _error(dense.weight, rows, exact, site)
         if error < least:

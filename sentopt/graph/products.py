@@ -112,7 +112,7 @@ class Int8Products(FloatProducts):
         if chosen.smoothing is not None:
             weight = weight * chosen.smoothing[:, None]
             x = graph.add("Mul", x, graph.constant(np.float32(1.0) / chosen.smoothing))
-        rounded, scales = quantize_columns(weight)
+        rounded, scales = self.round(weight)
         scale, zero_point = graph.scalar(chosen.scale), graph.constant(np.array(chosen.zero_point, dtype=np.uint8))
         bytes_ = graph.add("QuantizeLinear", x, scale, zero_point)
         return graph.add(
@@ -127,6 +127,10 @@ class Int8Products(FloatProducts):
             name=site,
             contrib=True,
         )
+
+    def round(self, weight: FloatArray) -> tuple[Int8Array, FloatArray]:
+        """How a weight becomes bytes and scales."""
+        return quantize_columns(weight)
 
     def look_up(self, graph: GraphWriter, table: FloatArray, ids: str) -> str:
         """See `Products`."""
