@@ -134,7 +134,7 @@ def _plot(model: str, result: Mapping[str, Any], path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, (left, right) = pyplot.subplots(1, 2, figsize=(13, 5.2), layout="constrained")
+    figure, (left, right) = pyplot.subplots(1, 2, figsize=(14, 5.2), layout="constrained")
     threads, grid = list(result["threads"].items())[-1]
     cells = [cell for cell in grid if cell.startswith("1x")]
     for name in next(iter(grid.values())):
@@ -149,8 +149,13 @@ def _plot(model: str, result: Mapping[str, Any], path: Path) -> None:
         )
     left.set(xscale="log", yscale="log", xlabel="tokens of one text", ylabel="milliseconds (median)")
     left.set_xticks([int(cell[2:]) for cell in cells], [cell[2:] for cell in cells])
+    left.minorticks_off()
+    milliseconds = [1, 2, 5, 10, 20, 50, 100, 200]
+    left.set_yticks(milliseconds, [str(n) for n in milliseconds])
+    values = [grid[cell][name] for cell in cells for name in grid[cell]]
+    left.set_ylim(min(values) * 0.9, max(values) * 1.1)
     left.set_title(f"One text, {threads} threads")
-    left.legend(fontsize=8)
+    left.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
     first, rates = next(iter(result["throughput"].items()))
     ranked = sorted(rates, key=lambda name: best_rate(rates[name]))
     right.barh(
@@ -161,6 +166,7 @@ def _plot(model: str, result: Mapping[str, Any], path: Path) -> None:
     for i, name in enumerate(ranked):
         right.text(best_rate(rates[name]), i, f" {best_rate(rates[name]):.0f}", va="center", fontsize=8)
     right.set(xlabel="texts per second, from raw text")
+    right.margins(x=0.12)
     right.set_title(f"Many texts: {first}")
     figure.suptitle(model)
     figure.savefig(path, dpi=110)

@@ -13,7 +13,10 @@ from pathlib import Path
 import pytest
 from csv_files import LABELS, SAMPLE, read_csv, write_csv
 
-from sentopt import cli
+from sentopt import cli, manifest, recipe
+from sentopt.results import BenchResult, VerifyResult
+from sentopt.run_dir import RunDir
+from sentopt.variants import VARIANTS
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
@@ -38,14 +41,13 @@ def _vocabulary(size: int = 600) -> dict[str, int]:
     return {piece: i for i, piece in enumerate(list(dict.fromkeys(pieces))[:size])}
 
 
-@pytest.fixture(scope="session")
-def backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A random BERT with two layers, 32 dimensions and a 600-word vocabulary, as from_pretrained loads it."""
+def _save_backbone(kind: str, folder: Path, **settings: object) -> Path:
+    """A random model of the class `kind` with two layers, 32 dimensions and a 600-word vocabulary."""
     import torch
+    import transformers
     from tokenizers import BertWordPieceTokenizer
-    from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
+    from transformers import PreTrainedTokenizerFast
 
-    folder = tmp_path_factory.mktemp("backbone")
     BertWordPieceTokenizer(vocab=_vocabulary()).save(str(folder / "tokenizer.json"))
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_file=str(folder / "tokenizer.json"),
@@ -58,7 +60,7 @@ def backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     tokenizer.save_pretrained(folder)
     torch.manual_seed(0)
-    config = BertConfig(
+    config = getattr(transformers, f"{kind}Config")(
         vocab_size=len(tokenizer),
         hidden_size=32,
         num_hidden_layers=2,
@@ -66,9 +68,22 @@ def backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
         intermediate_size=64,
         max_position_embeddings=64,
         num_labels=3,
+        **settings,
     )
-    BertForSequenceClassification(config).save_pretrained(folder)
+    getattr(transformers, f"{kind}ForSequenceClassification")(config).save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small BERT, as from_pretrained loads it."""
+    return _save_backbone("Bert", tmp_path_factory.mktemp("backbone"))
+
+
+@pytest.fixture(scope="session")
+def backbone_without_lean_graph(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An ALBERT of the same size."""
+    return _save_backbone("Albert", tmp_path_factory.mktemp("albert"), embedding_size=16)
 
 
 @pytest.fixture(scope="session")
@@ -127,6 +142,19 @@ def fp32_bundle(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) ->
     code = cli.main(["export", "--run-dir", str(root), "--set", "export.variants=['onnx-fp32']"])
     assert code == 0
     return root / "bundle"
+
+
+@pytest.fixture(scope="session")
+def int8_bundle(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle of the lean INT8 graph, whichever variant was the fastest."""
+    from sentopt.stages import bundle
+
+    run_dir = RunDir(shutil.copytree(finished_run, tmp_path_factory.mktemp("int8") / "tiny"))
+    found = manifest.read(run_dir.manifest)
+    (verdict,) = (v for v in found.result("verify", VerifyResult).verdicts if v.variant == "lean-int8")
+    measured, spec = found.result("bench", BenchResult), VARIANTS[verdict.variant]
+    bundle.run(recipe.load(str(run_dir.recipe)), run_dir, spec=spec, verdict=verdict, bench=measured)
+    return run_dir.bundle
 
 
 @pytest.fixture

@@ -56,11 +56,11 @@ def build(family: str, **changes: object) -> Any:
 
     name, settings = FAMILIES[family]
     config = getattr(transformers, f"{name}Config")(**{**settings, **changes})
-    model = getattr(transformers, f"{name}ForSequenceClassification")(config).eval()
-    generator = torch.Generator().manual_seed(7)
-    with torch.no_grad():
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(7)
+        model = getattr(transformers, f"{name}ForSequenceClassification")(config).eval()
         for parameter in model.parameters():
-            parameter += torch.randn(parameter.shape, generator=generator) * 0.2
+            parameter += torch.randn(parameter.shape) * 0.2
     return model
 
 

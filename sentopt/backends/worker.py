@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -110,6 +110,8 @@ def start(*arguments: str) -> Iterator[Worker]:
                 yield Worker(process, errors)
             finally:
                 process.kill()
+                with suppress(BrokenPipeError):  # a question that the process did not live to read
+                    process.stdin.close()  # type: ignore[union-attr]
 
 
 def serve(opened: Callable[[], Classifier]) -> None:

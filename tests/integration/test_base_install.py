@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from sentopt.backends import emulation
+
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.slow
 
@@ -76,14 +78,21 @@ def test_first_prediction_is_quick_and_light(python: Path, bundle: Path, tmp_pat
     assert not {"torch", "transformers", "datasets", "gradio", "tqdm"} & set(best["modules"])
 
 
-def test_verbs_of_the_runtime_work_and_the_others_name_their_extra(python: Path, bundle: Path, tmp_path: Path) -> None:
+def test_verbs_of_the_runtime_work_and_the_others_name_their_extra(
+    python: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SENTOPT_CACHE_DIR", str(tmp_path / "cache"))
     command = python.parent / "sentopt"
     assert run(command, "predict", "--bundle", bundle, "great great", cwd=tmp_path).startswith("positive")
     (tmp_path / "in.csv").write_text("text\ngreat great\nterrible terrible\n")
     run(command, "predict", "--bundle", bundle, "--input", "in.csv", "--output", "out.jsonl", cwd=tmp_path)
     rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     assert [row["label"] for row in rows] == ["positive", "negative"]
-    run(command, "check", bundle, cwd=tmp_path)
+    checked = run(command, "check", bundle, cwd=tmp_path)
+    if emulation.is_available():
+        elsewhere = run(command, "check", bundle, "--cpu", "EPYC-Milan", cwd=tmp_path)
+        assert elsewhere.splitlines()[:3] == checked.splitlines()[:3]
+    assert "kept for this machine" in run(command, "tune", bundle, cwd=tmp_path)
     run(command, "recipes", cwd=tmp_path)
     run(command, "env", cwd=tmp_path)
     for verb, extra in (("train", "train"), ("demo", "demo")):

@@ -198,6 +198,27 @@ def test_without_optimum_the_same_variants_are_made(
     assert manifest.read(run_copy / "run.json").result("export", ExportResult).exporter == "torch"
 
 
+def test_an_architecture_without_lean_graph_falls_back_on_the_traced_one(
+    tmp_path: Path,
+    tiny_options: list[str],
+    backbone_without_lean_graph: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    quick = ["--set", "export.variants=[]", "--set", "train.epochs=1", "--set", "bench.rounds=1"]
+    root = tmp_path / "albert"
+    assert rerun(root, tiny_options, "--model", str(backbone_without_lean_graph), *quick, "--json") == 0
+    captured = capsys.readouterr()
+    assert "note: no lean graph for this model (architecture 'albert' is not one of bert, " in captured.err
+    result = json.loads(captured.out)
+    verdicts = {v["variant"]: v for v in result["verify"]["verdicts"] if v["variant"].startswith(("onnx", "lean"))}
+    assert list(verdicts) == ["onnx-fp32", "onnx-int8", "onnx-int8-per-channel", "onnx-int8-mixed"]
+    assert all((root / "variants" / name / "model.onnx").is_file() for name in verdicts)
+    assert verdicts["onnx-fp32"]["passed"]
+    assert verdicts["onnx-fp32"]["agreement"] == 1.0
+    assert result["select"]["variant"] in verdicts
+    assert cli.main(["check", str(root / "bundle")]) == 0
+
+
 def test_two_processes_cannot_share_a_run(run_copy: Path) -> None:
     with RunDir(run_copy).locked(), pytest.raises(RunDirError, match="in use by another"), RunDir(run_copy).locked():
         pass

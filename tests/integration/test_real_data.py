@@ -62,6 +62,7 @@ def test_sst2_sample_to_a_verified_bundle(tmp_path: Path, capsys: pytest.Capture
         "bench.rounds=2",
         "bench.texts=20",
         "model.max_length=64",
+        "verify.cpu_texts=0",
     )
     settings = [argument for key in keys for argument in ("--set", key)]
     code = cli.main(["run", "quickstart", "--data", "sst2", "--run-dir", str(tmp_path / "sst2"), "--json", *settings])
@@ -71,6 +72,9 @@ def test_sst2_sample_to_a_verified_bundle(tmp_path: Path, capsys: pytest.Capture
     assert verdicts["torch"]["scores"]["accuracy"] > 0.75
     assert verdicts["onnx-fp32"]["agreement"] > 0.999
     assert verdicts["onnx-int8"]["agreement"] > 0.93
+    assert verdicts["lean-fp32"]["agreement"] > 0.999
+    assert verdicts["lean-int8"]["agreement"] > 0.985
+    assert verdicts["lean-int8"]["batch_flips"]["changed"] == 0
     assert result["verify"]["texts"] == 1_821
     rows = {row["variant"]: row for row in result["bench"]["rows"]}
     assert rows[result["select"]["variant"]]["latency"]["p50"] < rows["torch"]["latency"]["p50"]

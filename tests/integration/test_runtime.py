@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from sentopt import Classifier
-from sentopt.errors import BundleError, BundleIntegrityError, BundleVersionError, InputError
+from sentopt.errors import BundleError, BundleIntegrityError, BundleVersionError, InputError, MissingExtraError
 
 TEXTS = [
     "great great day",
@@ -144,6 +144,7 @@ def test_a_newer_schema_is_refused(bundle: Path, edit_description: Callable[...,
         ({"model_file": "other.onnx"}, "not among the hashed files"),
         ({"schema_version": "1"}, "no schema_version"),
         ({"golden": [{"text": "x"}]}, "malformed"),
+        ({"engine": "tensorrt"}, "malformed.*'tensorrt' is not one of onnxruntime, openvino"),
     ],
 )
 def test_a_malformed_description_is_refused(
@@ -159,11 +160,46 @@ def test_a_folder_that_is_no_bundle(tmp_path: Path) -> None:
         Classifier.load(tmp_path)
 
 
+def test_a_bundle_that_names_no_engine_is_run_with_onnxruntime(bundle: Path) -> None:
+    path = bundle / "sentopt.json"
+    path.write_text(json.dumps({key: value for key, value in json.loads(path.read_text()).items() if key != "engine"}))
+    assert Classifier.load(bundle, check=True).description.engine == "onnxruntime"  # type: ignore[union-attr]
+
+
+def test_an_unknown_engine_is_refused(bundle: Path) -> None:
+    with pytest.raises(BundleError, match="unknown engine 'tensorrt'; known: onnxruntime, openvino"):
+        Classifier.load(bundle, engine="tensorrt")
+
+
+def test_openvino_answers_as_onnxruntime_does(int8_bundle: Path) -> None:
+    pytest.importorskip("openvino")
+    texts = TEXTS + [f"{word} {word} number {i}" for i in range(9) for word in ("great", "terrible", "the")]
+    here, there = (Classifier.load(int8_bundle, engine=engine) for engine in ("onnxruntime", "openvino"))
+    expected = here.predict_proba(texts)
+    for found in (there.predict_proba(texts), np.concatenate([there.predict_proba([text]) for text in texts])):
+        assert (found.argmax(axis=1) == expected.argmax(axis=1)).all()
+        assert np.abs(found - expected).max() < 1e-2
+
+
+def test_a_bundle_for_openvino_is_run_with_openvino(bundle: Path, edit_description: Callable[..., None]) -> None:
+    pytest.importorskip("openvino")
+    edit_description(engine="openvino")
+    loaded = Classifier.load(bundle, check=True)
+    assert type(loaded.engine).__name__ == "OpenVinoSession"
+    assert loaded(TEXTS[0]).label == "positive"
+
+
+def test_a_missing_engine_is_named_with_its_extra(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(MissingExtraError, match=r"sentopt\[openvino\]"):
+        Classifier.load(bundle, engine="openvino")
+
+
 LIGHT = """
 import sys
 from sentopt import Classifier
 print(Classifier.load(sys.argv[1])("great great").label)
-heavy = set("torch transformers datasets gradio evaluate optimum sklearn matplotlib onnx pandas".split())
+heavy = set("openvino torch transformers datasets gradio evaluate optimum sklearn matplotlib onnx pandas".split())
 print(sorted(heavy & {name.partition(".")[0] for name in sys.modules}))
 """
 

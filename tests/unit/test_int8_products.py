@@ -1,4 +1,4 @@
-"""INT8 products: what rounding guarantees, what calibration decides, and that no text's answer depends on the others."""
+"""INT8 products: what rounding guarantees, what calibration decides, and that no answer depends on the company."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,6 +15,7 @@ from sentopt.graph import calibration, families, lean
 from sentopt.graph.architecture import Architecture, Dense, FloatArray
 from sentopt.graph.calibration import Calibration, calibrate
 from sentopt.graph.products import FloatProducts, Int8Products, Site, quantize_columns
+from sentopt.runtime.classifier import softmax
 from sentopt.runtime.session import OnnxSession
 from sentopt.runtime.tokenization import TextEncoder
 
@@ -186,7 +187,7 @@ def test_calibration_stays_within_its_limits_and_takes_one_text_at_least(
 
 
 def with_outlier(architecture: Architecture) -> Architecture:
-    """The same function, but one channel that feeds the first block's products is 200 times the others."""
+    """One channel that feeds the first feed-forward is 200 times what it was, and its weights take that back."""
     first, channel = architecture.blocks[0], 5
     scale = np.ones(architecture.hidden, np.float32)
     scale[channel] = 200.0
@@ -213,10 +214,10 @@ def test_smoothing_helps_where_it_is_chosen_and_is_not_chosen_where_it_cannot() 
     random = np.random.default_rng(0)
     rows = random.normal(size=(400, 32)).astype(np.float32)
     dense = Dense(random.normal(size=(32, 24)).astype(np.float32), np.zeros(24, np.float32))
-    assert calibration._fit(dense, seen(rows))[0].smoothing is None
+    assert calibration._fit(dense, seen(rows), calibration.STRENGTHS)[0].smoothing is None
     rows[:, 3] *= 100.0
     dense.weight[3] /= 100.0
-    site, relative = calibration._fit(dense, seen(rows))
+    site, relative = calibration._fit(dense, seen(rows), calibration.STRENGTHS)
     exact = rows @ dense.weight
     plain = calibration._error(dense.weight, rows, exact, calibration._range(seen(rows), None)) / exact.var()
     assert site.smoothing is not None
@@ -245,7 +246,7 @@ def logits_of(model: bytes, encoder: TextEncoder, batches: list[list[str]]) -> F
     return np.concatenate([session.run(encoder.pad(encoder.encode(batch))) for batch in batches])
 
 
-@pytest.mark.parametrize("family", ["bert", "roberta", "electra", "gpt2"])
+@pytest.mark.parametrize("family", ["bert", "distilbert", "roberta", "electra", "gpt2"])
 def test_int8_answers_do_not_depend_on_the_company(
     family: str, quantized: Callable[[str], bytes], encoder: TextEncoder
 ) -> None:
@@ -259,19 +260,16 @@ def test_int8_answers_do_not_depend_on_the_company(
     assert np.array_equal(shuffled, alone[order])
 
 
-@pytest.mark.parametrize("family", ["bert", "roberta", "electra", "gpt2"])
+@pytest.mark.parametrize("family", ["bert", "distilbert", "roberta", "electra", "gpt2"])
 def test_int8_probabilities_are_close_to_fp32(
     family: str, quantized: Callable[[str], bytes], architecture: Callable[[str], Architecture], encoder: TextEncoder
 ) -> None:
     exact = lean.write(architecture(family), FloatProducts()).SerializeToString()
-    found, expected = (probabilities(logits_of(model, encoder, [TEST])) for model in (quantized(family), exact))
-    assert np.abs(found - expected).max() < 0.05
-    assert expected.std(axis=0).max() > 0.05  # different texts are answered differently
-
-
-def probabilities(logits: FloatArray) -> FloatArray:
-    shifted: FloatArray = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return shifted / shifted.sum(axis=1, keepdims=True)
+    found, expected = (logits_of(model, encoder, [TEST]) for model in (quantized(family), exact))
+    difference = np.abs(softmax(found) - softmax(expected))
+    assert difference.max() < 0.15
+    assert difference.mean() < 0.02
+    assert (found - expected).var() < 0.03 * expected.var(axis=0).mean()  # little beside what tells texts apart
 
 
 def test_int8_files_are_smaller(quantized: Callable[[str], bytes], architecture: Callable[[str], Architecture]) -> None:

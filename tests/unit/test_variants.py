@@ -1,6 +1,6 @@
 import pytest
 
-from sentopt.variants import VARIANTS, runnable
+from sentopt.variants import VARIANTS, Need, runnable
 
 
 def names(have: set[str], wanted: tuple[str, ...] = ()) -> list[str]:
@@ -28,9 +28,11 @@ def test_openvino_runs_lean_graphs_only() -> None:
 
 def test_capabilities_add_rows() -> None:
     assert {"torch-bf16"} == set(names({"bf16"})) - set(names(set()))
-    assert {"torch-cuda", "torch-cuda-fp16", "onnx-cuda"} == set(names({"cuda", "onnxruntime-cuda"})) - set(
-        names(set())
-    )
+    on_torch = {"torch-cuda", "torch-cuda-fp16", "torch-cuda-bf16", "torch-cuda-compiled"}
+    assert set(names({"cuda"})) - set(names(set())) == on_torch
+    assert set(names({"cuda", "onnxruntime-cuda"})) - set(names({"cuda"})) == {"onnx-cuda"}
+    with_lean: set[Need] = {"cuda", "lean"}
+    assert set(names({*with_lean, "onnxruntime-cuda"})) - set(names(with_lean)) == {"onnx-cuda", "lean-cuda"}
 
 
 def test_wanted_rows_bring_reference_and_parents() -> None:
