@@ -127,7 +127,7 @@ class VerifySection:
     margin: float = 1.0
     confidence: float = 0.95
     cpu: str = "EPYC-Milan"
-    cpu_texts: int = 24
+    cpu_texts: int = 16
 
 
 @dataclass(frozen=True)
