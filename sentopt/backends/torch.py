@@ -28,6 +28,7 @@ class TorchEngine:
         self.device = device
         self.takes_type_ids = getattr(module.config, "type_vocab_size", 0) > 1
         self.longest = int(getattr(module.config, "max_position_embeddings", 0) or 0)
+        self.pad_token_id = int(getattr(module.config, "pad_token_id", 0) or 0)
         self.compiled = compiled
         if compiled:
             self.module = torch.compile(self.module, mode="reduce-overhead", dynamic=False)
@@ -52,7 +53,7 @@ class TorchEngine:
         """Logits, float32 of shape (texts, labels)."""
         texts = len(batch.input_ids)
         if self.compiled:
-            batch = _to_common_shape(batch, self.longest)
+            batch = _to_common_shape(batch, self.longest, self.pad_token_id)
         feeds = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
         if self.takes_type_ids:
             feeds["token_type_ids"] = batch.token_type_ids
@@ -63,7 +64,7 @@ class TorchEngine:
         return np.asarray(logits[:texts].float().cpu().numpy())
 
 
-def _to_common_shape(batch: Batch, longest: int) -> Batch:
+def _to_common_shape(batch: Batch, longest: int, pad_token_id: int) -> Batch:
     """More masked columns, and copies of the first text as further rows, up to the next common shape."""
     texts, width = batch.input_ids.shape
     columns = -(-width // _WIDTH_STEP) * _WIDTH_STEP
@@ -72,7 +73,7 @@ def _to_common_shape(batch: Batch, longest: int) -> Batch:
     rows = np.where(numbers < texts, numbers, 0)
     padding = ((0, 0), (0, columns - width))
     return Batch(
-        np.pad(batch.input_ids, padding, mode="edge")[rows],
+        np.pad(batch.input_ids, padding, constant_values=pad_token_id)[rows],
         np.pad(batch.attention_mask, padding)[rows],
         np.pad(batch.token_type_ids, padding)[rows],
     )

@@ -138,7 +138,9 @@ class _Writer:
         query = self.products.product(g, read_source, block.query, f"{site}.q")
         query = g.add("Reshape", query, g.integers(0, heads, 1, self.head_size))
         query = g.add("Squeeze", g.add("MatMul", query, self._per_head(block.key.weight, (1, 2, 0))), g.integers(2))
-        scores = g.add("MatMul", query, g.add("Transpose", source, perm=[0, 2, 1]))
+        # Tokens as rows: onnxruntime cuts a sum into blocks by the number of columns, which padding must not change.
+        scores = g.add("MatMul", source, g.add("Transpose", query, perm=[0, 2, 1]))
+        scores = g.add("Transpose", scores, perm=[0, 2, 1])
         scores = g.add("Add", scores, g.add("Squeeze", padding, g.integers(1)))
         mixed = g.add("MatMul", g.add("Softmax", scores, axis=-1), source)
         mixed = g.add("Unsqueeze", mixed, g.integers(2))

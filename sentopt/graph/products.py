@@ -164,7 +164,7 @@ def _largest_pair(weight: FloatArray) -> FloatArray:
     if len(weight) % 2:
         weight = np.concatenate([weight, np.zeros((1, weight.shape[1]), np.float32)])
     first, second = weight[0::2], weight[1::2]
-    together: FloatArray = np.where(first * second > 0, np.abs(first + second), 0.0).max(axis=0)
+    together: FloatArray = np.where(np.sign(first) * np.sign(second) > 0, np.abs(first + second), 0.0).max(axis=0)
     return together
 
 

@@ -47,7 +47,7 @@ def recall(model_digest: str, engine: str) -> Tuning | None:
     try:
         found = json.loads(_path(model_digest, engine).read_text(encoding="utf-8"))
         tuning = Tuning(**{key: int(value) for key, value in found.items()})
-    except (OSError, ValueError, TypeError, AttributeError, RuntimeError):
+    except (OSError, ValueError, TypeError, AttributeError, OverflowError, RuntimeError):
         return None
     return tuning if min(asdict(tuning).values()) >= 1 else None
 

@@ -21,13 +21,9 @@ def batch_of(texts: list[list[int]], padding_id: int) -> Batch:
     [(1, 7, 512, (1, 16)), (3, 16, 512, (4, 16)), (5, 17, 512, (8, 32)), (8, 70, 70, (8, 70)), (2, 9, 0, (2, 16))],
 )
 def test_few_shapes(texts: int, width: int, longest: int, expected: tuple[int, int]) -> None:
-    batch = _to_common_shape(batch_of(tiny_models.texts([width] * texts), 0), longest)
+    batch = _to_common_shape(batch_of(tiny_models.texts([width] * texts), 0), longest, 0)
     assert batch.input_ids.shape == batch.attention_mask.shape == batch.token_type_ids.shape == expected
     assert batch.attention_mask[:, width:].sum() == 0
-
-
-gpt2_reads_the_copies = pytest.mark.xfail(strict=True, reason="GPT-2 reads the last token that is not padding")
-roberta_counts_the_copies = pytest.mark.xfail(strict=True, reason="RoBERTa gives a position to what is not padding")
 
 
 @pytest.mark.parametrize(
@@ -36,13 +32,13 @@ roberta_counts_the_copies = pytest.mark.xfail(strict=True, reason="RoBERTa gives
         ("bert", [13, 6, 9]),
         ("distilbert", [70, 3]),
         ("roberta", [13, 6, 9]),
-        pytest.param("roberta", [68, 3], marks=roberta_counts_the_copies),
+        ("roberta", [68, 3]),
         ("electra", [13, 6, 9]),
-        pytest.param("gpt2", [13, 6, 9], marks=gpt2_reads_the_copies),
+        ("gpt2", [13, 6, 9]),
     ],
 )
 def test_a_common_shape_changes_no_answer(family: str, lengths: list[int]) -> None:
     engine = TorchEngine(tiny_models.build(family))
     batch = batch_of(tiny_models.texts(lengths), engine.module.config.pad_token_id or 0)
-    padded = engine.run(_to_common_shape(batch, engine.longest))[: len(lengths)]
+    padded = engine.run(_to_common_shape(batch, engine.longest, engine.pad_token_id))[: len(lengths)]
     assert np.abs(padded - engine.run(batch)).max() < 1e-5
