@@ -6,7 +6,6 @@ FOLDER is what `prepare` wrote.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import sys
 from collections.abc import Callable, Sequence
@@ -71,23 +70,6 @@ def _ctranslate2_int8(checkpoint: Path, folder: Path) -> None:
     from ctranslate2.converters import TransformersConverter
 
     TransformersConverter(str(checkpoint)).convert(str(folder / "ctranslate2-int8"), quantization="int8", force=True)
-
-
-class TorchPeer:
-    """A PyTorch module called with padded tensors."""
-
-    def __init__(self, module: Any) -> None:
-        self.module = module
-
-    def run(self, batch: Batch) -> FloatArray:
-        """Logits of one batch."""
-        import torch
-
-        with torch.inference_mode():
-            logits = self.module(
-                input_ids=torch.from_numpy(batch.input_ids), attention_mask=torch.from_numpy(batch.attention_mask)
-            ).logits
-        return np.asarray(logits.float().numpy())
 
 
 class OrtPeer:
@@ -161,8 +143,10 @@ class PipelinePeer(Classifier):
     def __init__(self, checkpoint: Path, encoder: TextEncoder, labels: Sequence[str]) -> None:
         from transformers import pipeline
 
-        super().__init__(TorchPeer(None), encoder, labels)
+        from sentopt.backends.torch import TorchEngine
+
         self.pipeline = pipeline(TASK, model=str(checkpoint), top_k=None, device="cpu")
+        super().__init__(TorchEngine(self.pipeline.model), encoder, labels)
 
     def logits(self, texts: Sequence[str], *, batch_size: int | None = None) -> FloatArray:
         """Logarithms of the pipeline's probabilities; their softmax is the pipeline's answer."""
@@ -177,36 +161,31 @@ class PipelinePeer(Classifier):
         raise NotImplementedError
 
 
-def _torch_module(checkpoint: Path, threads: int) -> Any:
-    import torch
-    from transformers import AutoModelForSequenceClassification
+def _torch(checkpoint: Path, threads: int, dtype: str = "float32") -> Any:
+    from sentopt.backends.torch import TorchEngine
 
-    torch.set_num_threads(threads)
-    return AutoModelForSequenceClassification.from_pretrained(checkpoint).eval()
+    return TorchEngine.load(checkpoint, dtype=dtype, threads=threads)
 
 
-def _torch_bf16(checkpoint: Path, threads: int) -> TorchPeer:
+def _torch_int8(checkpoint: Path, threads: int) -> Any:
     import torch
 
-    return TorchPeer(_torch_module(checkpoint, threads).to(torch.bfloat16))
+    engine = _torch(checkpoint, threads)
+    engine.module = torch.ao.quantization.quantize_dynamic(engine.module, {torch.nn.Linear}, dtype=torch.qint8)
+    return engine
 
 
-def _torch_int8(checkpoint: Path, threads: int) -> TorchPeer:
+def _torch_compile(checkpoint: Path, threads: int) -> Any:
     import torch
 
-    module = _torch_module(checkpoint, threads)
-    return TorchPeer(torch.ao.quantization.quantize_dynamic(module, {torch.nn.Linear}, dtype=torch.qint8))
-
-
-def _torch_compile(checkpoint: Path, threads: int) -> TorchPeer:
-    import torch
-
-    return TorchPeer(torch.compile(_torch_module(checkpoint, threads), dynamic=True))
+    engine = _torch(checkpoint, threads)
+    engine.module = torch.compile(engine.module, dynamic=True)
+    return engine
 
 
 ENGINES: dict[str, Callable[[Path, Path, int], Any]] = {
-    "torch": lambda checkpoint, folder, threads: TorchPeer(_torch_module(checkpoint, threads)),
-    "torch-bf16": lambda checkpoint, folder, threads: _torch_bf16(checkpoint, threads),
+    "torch": lambda checkpoint, folder, threads: _torch(checkpoint, threads),
+    "torch-bf16": lambda checkpoint, folder, threads: _torch(checkpoint, threads, "bfloat16"),
     "torch-int8": lambda checkpoint, folder, threads: _torch_int8(checkpoint, threads),
     "torch-compile": lambda checkpoint, folder, threads: _torch_compile(checkpoint, threads),
     "optimum-fp32": lambda checkpoint, folder, threads: OrtPeer(folder / "onnx" / "model.onnx", threads),
@@ -234,10 +213,9 @@ def open_peer(name: str, folder: Path, threads: int) -> Classifier:
     checkpoint = Path(about["checkpoint"])
     encoder = TextEncoder.load(checkpoint, max_length=about["max_length"])
     if name == PIPELINE:
-        with contextlib.suppress(ImportError):
-            import torch
+        import torch
 
-            torch.set_num_threads(threads)
+        torch.set_num_threads(threads)
         return PipelinePeer(checkpoint, encoder, about["labels"])
     return Classifier(ENGINES[name](checkpoint, folder, threads), encoder, about["labels"])
 

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import importlib.metadata
 import json
 import os
 import re
@@ -238,19 +237,9 @@ def _store(model: str, result: dict[str, Any]) -> None:
     path = RESULTS / f"{slug}.json"
     document = json.loads(path.read_text()) if path.is_file() else {}
     document["machine"] = f"{here.cpu} ({kind}), {here.cores} cores, {', '.join(here.isa)}"
-    document.setdefault("models", {})[model] = {"versions": _versions(), **result}
+    document.setdefault("models", {})[model] = {"versions": hardware.versions(PACKAGES), **result}
     RESULTS.mkdir(exist_ok=True)
     path.write_text(json.dumps(document, indent=1) + "\n")
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for package in PACKAGES:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 def _say(what: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sentopt.runtime.cores import available_cores, cgroup_quota, cpu_model, cpuinfo
@@ -71,10 +72,10 @@ def describe() -> Hardware:
     )
 
 
-def versions() -> dict[str, str]:
-    """Installed versions of the packages that results depend on, without importing any."""
+def versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:
+    """Installed versions, by default of the packages that results depend on, without importing any."""
     found = {}
-    for package in PACKAGES:
+    for package in packages:
         try:
             found[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:

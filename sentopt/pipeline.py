@@ -17,7 +17,6 @@ from typing import Any, Literal, TypeVar
 from sentopt import atomic, backbones, hardware, manifest, records, report
 from sentopt import recipe as recipes
 from sentopt._optional import require
-from sentopt.backends import emulation
 from sentopt.data import sources
 from sentopt.errors import RecipeError, RunDirError
 from sentopt.manifest import Manifest, StageEntry
@@ -130,6 +129,8 @@ class Pipeline:
 
     def verify(self) -> VerifyResult:
         """A verdict for every variant, valid for this machine's instruction set."""
+        from sentopt.backends import emulation
+
         self.quantize()
         specs = self._specs()
         depends = [

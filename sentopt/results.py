@@ -192,8 +192,8 @@ class Verdict:
     agreement: float
     max_probability_difference: float
     changed_labels: int
-    batch_flips: BatchFlips | None
-    cpu_flips: CpuFlips | None
+    batch_flips: BatchFlips | None = None
+    cpu_flips: CpuFlips | None = None
 
 
 @dataclass(frozen=True)

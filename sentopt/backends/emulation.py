@@ -34,13 +34,12 @@ def python(cpu: str, *arguments: str, text: str = "") -> str:
     Raises:
         EmulationError: there is no emulator, it does not know the model, or the program failed.
     """
-    qemu = shutil.which(_QEMU)
-    if qemu is None or not is_available():
+    if not is_available():
         raise EmulationError(
             f"another CPU can only be emulated on x86-64 Linux with {_QEMU}, which is not installed. "
             "On Debian and Ubuntu: apt-get install qemu-user"
         )
-    command = [qemu, "-cpu", cpu, sys.executable, *arguments]
+    command = [_QEMU, "-cpu", cpu, sys.executable, *arguments]
     done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=_TIMEOUT_SECONDS, check=False)
     if done.returncode:
         said = [line for line in done.stderr.splitlines() if "TCG doesn't support" not in line]

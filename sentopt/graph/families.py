@@ -104,7 +104,8 @@ def _bert_like(w: _Weights, config: Config, *, root: str, head: tuple[HeadStep, 
     epsilon, heads = float(config["layer_norm_eps"]), int(config["num_attention_heads"])
     size = int(config["hidden_size"]) // heads
     blocks = tuple(
-        _bert_block(w, f"{root}.encoder.layer.{i}", epsilon, size) for i in range(int(config["num_hidden_layers"]))
+        _linear_block(w, f"{root}.encoder.layer.{i}", _BERT_NAMES, epsilon, size)
+        for i in range(int(config["num_hidden_layers"]))
     )
     return Architecture(
         family=config["model_type"],
@@ -116,16 +117,52 @@ def _bert_like(w: _Weights, config: Config, *, root: str, head: tuple[HeadStep, 
     )
 
 
-def _bert_block(w: _Weights, prefix: str, epsilon: float, head_size: int) -> Block:
+@dataclass(frozen=True)
+class _BlockNames:
+    """Where a family whose products are all `torch.nn.Linear` keeps the parts of a block."""
+
+    query: str
+    key: str
+    value: str
+    output: str
+    attention_norm: str
+    up: str
+    down: str
+    output_norm: str
+
+
+_BERT_NAMES = _BlockNames(
+    query="attention.self.query",
+    key="attention.self.key",
+    value="attention.self.value",
+    output="attention.output.dense",
+    attention_norm="attention.output.LayerNorm",
+    up="intermediate.dense",
+    down="output.dense",
+    output_norm="output.LayerNorm",
+)
+_DISTILBERT_NAMES = _BlockNames(
+    query="attention.q_lin",
+    key="attention.k_lin",
+    value="attention.v_lin",
+    output="attention.out_lin",
+    attention_norm="sa_layer_norm",
+    up="ffn.lin1",
+    down="ffn.lin2",
+    output_norm="output_layer_norm",
+)
+
+
+def _linear_block(w: _Weights, prefix: str, names: _BlockNames, epsilon: float, head_size: int) -> Block:
     return Block(
-        query=_scaled(w.linear(f"{prefix}.attention.self.query"), head_size**-0.5),
-        key=w.linear(f"{prefix}.attention.self.key"),
-        value=w.linear(f"{prefix}.attention.self.value"),
-        output=w.linear(f"{prefix}.attention.output.dense"),
-        attention_norm=w.norm(f"{prefix}.attention.output.LayerNorm", epsilon),
-        up=w.linear(f"{prefix}.intermediate.dense"),
-        down=w.linear(f"{prefix}.output.dense"),
-        output_norm=w.norm(f"{prefix}.output.LayerNorm", epsilon),
+        query=_scaled(w.linear(f"{prefix}.{names.query}"), head_size**-0.5),
+        key=w.linear(f"{prefix}.{names.key}"),
+        value=w.linear(f"{prefix}.{names.value}"),
+        output=w.linear(f"{prefix}.{names.output}"),
+        attention_norm=w.norm(f"{prefix}.{names.attention_norm}", epsilon),
+        up=w.linear(f"{prefix}.{names.up}"),
+        down=w.linear(f"{prefix}.{names.down}"),
+        output_norm=w.norm(f"{prefix}.{names.output_norm}", epsilon),
     )
 
 
@@ -163,21 +200,10 @@ def _electra(w: _Weights, config: Config) -> Architecture:
 def _distilbert(w: _Weights, config: Config) -> Architecture:
     heads, epsilon = int(config["n_heads"]), 1e-12  # transformers has this epsilon in its code, not in the config
     size, root = int(config["dim"]) // heads, "distilbert.embeddings"
-    blocks = []
-    for i in range(int(config["n_layers"])):
-        p = f"distilbert.transformer.layer.{i}"
-        blocks.append(
-            Block(
-                query=_scaled(w.linear(f"{p}.attention.q_lin"), size**-0.5),
-                key=w.linear(f"{p}.attention.k_lin"),
-                value=w.linear(f"{p}.attention.v_lin"),
-                output=w.linear(f"{p}.attention.out_lin"),
-                attention_norm=w.norm(f"{p}.sa_layer_norm", epsilon),
-                up=w.linear(f"{p}.ffn.lin1"),
-                down=w.linear(f"{p}.ffn.lin2"),
-                output_norm=w.norm(f"{p}.output_layer_norm", epsilon),
-            )
-        )
+    blocks = tuple(
+        _linear_block(w, f"distilbert.transformer.layer.{i}", _DISTILBERT_NAMES, epsilon, size)
+        for i in range(int(config["n_layers"]))
+    )
     return Architecture(
         family="distilbert",
         embeddings=Embeddings(
@@ -186,7 +212,7 @@ def _distilbert(w: _Weights, config: Config) -> Architecture:
             positions="absolute",
             norm=w.norm(f"{root}.LayerNorm", epsilon),
         ),
-        blocks=tuple(blocks),
+        blocks=blocks,
         heads=heads,
         activation=_ACTIVATIONS[config["activation"]],
         head=(HeadStep(w.linear("pre_classifier"), "relu"), HeadStep(w.linear("classifier"), None)),

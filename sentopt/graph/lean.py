@@ -52,7 +52,7 @@ class _Writer:
         x = self.g.add("Squeeze", x, self.g.integers(1))
         for i, step in enumerate(self.a.head):
             last = i == len(self.a.head) - 1
-            x = self._linear(x, step.dense, name=OUTPUT if last else f"head.{i}")
+            x = self.g.dense(x, step.dense, name=OUTPUT if last else f"head.{i}")
             if step.activation:
                 x = self._activate(x, step.activation)
         outputs: list[tuple[str, list[str | int]]] = [(OUTPUT, ["batch_size", self.a.labels])]
@@ -67,7 +67,7 @@ class _Writer:
         x = self.g.add("Sum", words, self._position_rows())
         if e.norm:
             x = self._norm(x, e.norm)
-        return self._linear(x, e.projection) if e.projection else x
+        return self.g.dense(x, e.projection) if e.projection else x
 
     def _position_rows(self) -> str:
         e, g = self.a.embeddings, self.g
@@ -172,7 +172,7 @@ class _Writer:
     def _per_head(self, weight: FloatArray, order: tuple[int, int, int]) -> str:
         """A (hidden, hidden) weight cut into heads, axes (hidden, heads, head size) put in `order`."""
         cut = weight.reshape(self.a.hidden, self.a.heads, self.head_size)
-        return self.products.stored(self.g, np.ascontiguousarray(cut.transpose(order)))
+        return self.products.stored(self.g, cut.transpose(order))
 
     def _after_attention(self, context: str, x: str, block: Block, site: str) -> str:
         """Output product, feed-forward and the two residuals, with normalization where the family has it."""
@@ -192,10 +192,6 @@ class _Writer:
         return g.add(
             "LayerNormalization", x, g.constant(norm.scale), g.constant(norm.bias), axis=-1, epsilon=norm.epsilon
         )
-
-    def _linear(self, x: str, dense: Dense, name: str = "") -> str:
-        g = self.g
-        return g.add("Add", g.add("MatMul", x, g.constant(dense.weight)), g.constant(dense.bias), name=name)
 
     def _activate(self, x: str, activation: Activation) -> str:
         if activation in ("relu", "tanh"):

@@ -9,6 +9,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from sentopt.graph.architecture import Dense
+
 OPSET = 17
 _IR_VERSION = 8  # the newest that every onnxruntime from 1.20 on reads
 _CONTRIB = "com.microsoft"
@@ -49,6 +51,10 @@ class GraphWriter:
         domain = _CONTRIB if contrib else ""
         self._nodes.append(helper.make_node(operator, list(inputs), names, name=label, domain=domain, **attributes))
         return names
+
+    def dense(self, x: str, dense: Dense, *, name: str = "") -> str:
+        """`x @ weight + bias` in FP32."""
+        return self.add("Add", self.add("MatMul", x, self.constant(dense.weight)), self.constant(dense.bias), name=name)
 
     def model(self, *, inputs: Sequence[str], outputs: Sequence[tuple[str, Sequence[str | int]]]) -> onnx.ModelProto:
         """The finished model: int64 `inputs` of shape (batch_size, sequence_length), float32 `outputs`.

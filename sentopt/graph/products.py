@@ -56,9 +56,7 @@ class FloatProducts:
 
     def product(self, graph: GraphWriter, x: str, dense: Dense, site: str) -> str:
         """See `Products`."""
-        return graph.add(
-            "Add", graph.add("MatMul", x, graph.constant(dense.weight)), graph.constant(dense.bias), name=site
-        )
+        return graph.dense(x, dense, name=site)
 
     def look_up(self, graph: GraphWriter, table: FloatArray, ids: str) -> str:
         """See `Products`."""

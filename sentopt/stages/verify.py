@@ -125,8 +125,6 @@ def _judge(
         agreement=agreement,
         max_probability_difference=max(float(np.abs(softmax(x) - softmax(reference)).max()) for x in answers.values()),
         changed_labels=_count_changes(logits, reference),
-        batch_flips=None,
-        cpu_flips=None,
     )
 
 
