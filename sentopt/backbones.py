@@ -8,6 +8,7 @@ compared with its pinned SHA-256, wherever it came from.
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
 import shutil
@@ -18,6 +19,7 @@ import tempfile
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
@@ -27,6 +29,8 @@ from sentopt.runtime.bundle import sha256_file
 from sentopt.runtime.tuning import cache_folder
 
 MODEL_VARIABLE = "SENTOPT_MODEL_DIR"
+_USUAL_LENGTH, _LONGEST_INPUT = 512, 8192
+_POSITIONS_FROM_TWO = ("roberta", "xlm-roberta", "camembert", "mpnet")  # the first two rows stand for no position
 _HUB_TIMEOUT_SECONDS = 5
 _WHEEL_TIMEOUT_SECONDS = 600
 _log = logging.getLogger(__name__)
@@ -98,6 +102,34 @@ def identify(name: str, revision: str = "") -> str:
     if name in BACKBONES:
         return BACKBONES[name].files["model.safetensors"]
     return f"{name}@{revision}"
+
+
+def longest_input(folder: Path) -> int:
+    """How many tokens a model was made for, special tokens included: what its tokenizer cuts at, and has positions for.
+
+    512 where its files do not say.
+    """
+    known = [_positions(folder / "config.json"), _setting(folder / "tokenizer_config.json", "model_max_length")]
+    return min((value for value in known if value is not None), default=_USUAL_LENGTH)
+
+
+def _positions(config: Path) -> int | None:
+    found = _setting(config, "max_position_embeddings") or _setting(config, "n_positions")
+    return found - 2 if found is not None and _read(config).get("model_type") in _POSITIONS_FROM_TWO else found
+
+
+def _setting(path: Path, key: str) -> int | None:
+    """A length that a file states; tokenizers without one say 10**30."""
+    value = _read(path).get(key)
+    return int(value) if isinstance(value, int) and 0 < value <= _LONGEST_INPUT else None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return document
 
 
 def _resolve_known(backbone: Backbone) -> Path:

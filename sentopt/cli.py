@@ -15,13 +15,13 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from sentopt import __version__
+from sentopt import __version__, distributed
 from sentopt.errors import BundleError, DataError, RecipeError, RunDirError, SentoptError, TrainingInterrupted
 
 if TYPE_CHECKING:
     from sentopt.pipeline import Pipeline
     from sentopt.recipe import Recipe
-    from sentopt.results import Selection
+    from sentopt.results import Selection, TrainResult
 
 EXIT_ERROR, EXIT_USAGE, EXIT_NONE_PASSED, EXIT_INTERRUPTED = 1, 2, 3, 130
 _DATA_SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".jsonl", ".jsonl.gz", ".ndjson", ".ndjson.gz", ".parquet")
@@ -57,17 +57,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 def train(arguments: argparse.Namespace) -> int:
     """Tune the recipe's backbone on its data."""
     pipeline = _new_pipeline(arguments)
+    if not distributed.is_first():
+        pipeline.follow()
+        return 0
     with pipeline.run_dir.locked():
         result = pipeline.train()
         pipeline.report()
     if arguments.json:
         return _print_json({"run_dir": str(pipeline.run_dir.root), "train": _as_json(result)})
-    beats = "beats" if result.beats_majority else "does NOT beat"
-    print(
-        f"test accuracy {result.test.accuracy:.4f}, macro F1 {result.test.macro_f1:.4f}: "
-        f"{beats} the majority-class baseline of {result.majority['test']:.4f}\n"
-    )
-    print(_sample_table(result.samples))
+    _print_training(result)
     print(
         f"\ncheckpoint: {pipeline.run_dir.checkpoint}\nnext:       sentopt export{_run_dir_hint(arguments, pipeline)}"
     )
@@ -75,8 +73,18 @@ def train(arguments: argparse.Namespace) -> int:
 
 
 def export(arguments: argparse.Namespace) -> int:
-    """From a tuned checkpoint to a verified, benchmarked, selected bundle."""
-    return _finish(_existing_pipeline(arguments), arguments, depth="quick")
+    """From a tuned checkpoint to a verified, benchmarked, selected bundle.
+
+    Without --model, the checkpoint is what `sentopt train` left in the run directory.
+    """
+    if not arguments.model:
+        if arguments.data:
+            raise RecipeError("--data", ["goes with --model: the data that a tuned model is verified on"])
+        return _finish(_existing_pipeline(arguments), arguments, depth="quick")
+    pipeline = _pipeline_of_tuned_model(arguments)
+    with pipeline.run_dir.locked():
+        pipeline.train()
+    return _finish(pipeline, arguments, depth="quick")
 
 
 def bench(arguments: argparse.Namespace) -> int:
@@ -87,6 +95,9 @@ def bench(arguments: argparse.Namespace) -> int:
 def run(arguments: argparse.Namespace) -> int:
     """Everything: train, export, verify, benchmark, select, bundle, report."""
     pipeline = _new_pipeline(arguments)
+    if not distributed.is_first():
+        pipeline.follow()
+        return 0
     with pipeline.run_dir.locked():
         pipeline.train()
     return _finish(pipeline, arguments, depth="full")
@@ -102,7 +113,7 @@ def predict(arguments: argparse.Namespace) -> int:
         return _fail("--input needs --output FILE (.csv, .jsonl or .parquet) for the scored rows", EXIT_USAGE)
     if arguments.output and not arguments.input:
         return _fail("--output goes with --input; for texts and stdin, redirect stdout", EXIT_USAGE)
-    classifier = Classifier.load(_bundle(arguments), threads=arguments.threads)
+    classifier = Classifier.load(_bundle(arguments), threads=arguments.threads, abstain_below=arguments.abstain_below)
     if arguments.input:
         return _predict_table(classifier, arguments)
     if not arguments.texts and sys.stdin.isatty():
@@ -120,11 +131,12 @@ def predict(arguments: argparse.Namespace) -> int:
                         "score": answer.score,
                         "probabilities": answer.probabilities,
                         "truncated": answer.truncated,
+                        "abstained": answer.abstained,
                     }
                 )
             )
         else:
-            print(f"{answer.label}\t{answer.score:.4f}\t{text}")
+            print(f"{'?' if answer.abstained else answer.label}\t{answer.score:.4f}\t{text}")
     if truncated:
         print(
             f"note: {truncated} text(s) were longer than {classifier.encoder.max_length} tokens and were cut",
@@ -221,14 +233,19 @@ def tune(arguments: argparse.Namespace) -> int:
         else:
             print(
                 f"  many, {way.workers} worker{'s' if way.workers > 1 else ''}, "
-                f"up to {way.max_batch} texts of {way.max_tokens} tokens: {trial.texts_per_second:.0f} texts/s"
+                f"{_micro_batch(way)}: {trial.texts_per_second:.0f} texts/s"
             )
     chosen = tuned.tuning
     print(
-        f"kept for this machine: {chosen.threads} threads for one text; {chosen.workers} workers with up to "
-        f"{chosen.max_batch} texts and {chosen.max_tokens} tokens for many ({tuned.kept_in})"
+        f"kept for this machine: {chosen.threads} thread{'s' if chosen.threads > 1 else ''} for one text; "
+        f"{chosen.workers} worker{'s' if chosen.workers > 1 else ''}, {_micro_batch(chosen)}, for many "
+        f"({tuned.kept_in})"
     )
     return 0
+
+
+def _micro_batch(way: Any) -> str:
+    return "one text at a time" if way.max_batch == 1 else f"up to {way.max_batch} texts of {way.max_tokens} tokens"
 
 
 def recipes(arguments: argparse.Namespace) -> int:
@@ -293,6 +310,33 @@ def _new_pipeline(arguments: argparse.Namespace) -> Pipeline:
     recipe = recipes_module.load(
         name, [*_data_overrides(arguments.data), *_model_overrides(arguments.model), *arguments.set]
     )
+    root = Path(arguments.run_dir) if arguments.run_dir else EXPORTS / recipe.run.name
+    return _pipeline(recipe, RunDir(root), arguments)
+
+
+def _pipeline_of_tuned_model(arguments: argparse.Namespace) -> Pipeline:
+    """The run of a classifier that was tuned elsewhere, cut at as many tokens as it was made for."""
+    from sentopt import backbones
+    from sentopt import recipe as recipes_module
+    from sentopt.run_dir import EXPORTS, RunDir
+
+    if not arguments.data:
+        raise RecipeError("--model", ["a tuned model is verified on data: name labelled texts with --data"])
+    if arguments.recipe_option:
+        raise RecipeError("--recipe", ["a recipe says how to train; --model names a model that is tuned already"])
+    options = [
+        *_data_overrides(arguments.data),
+        *_model_overrides(arguments.model),
+        f"run.name={_run_name(Path(arguments.model).name)}",
+        "model.tuned=true",
+        "train.calibrate=false",
+        *arguments.set,
+    ]
+    recipe = recipes_module.resolve({}, options, source="command line")
+    if not any(setting.replace(" ", "").startswith("model.max_length=") for setting in arguments.set):
+        folder = backbones.resolve(recipe.model.backbone, recipe.model.revision)
+        longest = [f"model.max_length={backbones.longest_input(folder)}"]
+        recipe = recipes_module.with_overrides(recipe, longest, source="command line")
     root = Path(arguments.run_dir) if arguments.run_dir else EXPORTS / recipe.run.name
     return _pipeline(recipe, RunDir(root), arguments)
 
@@ -402,14 +446,11 @@ def _run_dir_hint(arguments: argparse.Namespace, pipeline: Pipeline) -> str:
     return f" --run-dir {pipeline.run_dir.root}" if arguments.run_dir else ""
 
 
-def _sample_table(samples: Any) -> str:
-    from sentopt.report import Table, as_text
+def _print_training(result: TrainResult) -> None:
+    from sentopt import report
 
-    rows = tuple(
-        (s.text, f"{s.untuned_label} {s.untuned_score:.3f}", "->", f"{s.tuned_label} {s.tuned_score:.3f}")
-        for s in samples
-    )
-    return as_text(Table(("sample text", "untuned model", "", "tuned model"), rows))
+    tables = report.per_class(result.test), report.confusion(result.test), report.samples(result)
+    print(report.training(result), report.against_majority(result), *map(report.as_text, tables), sep="\n\n")
 
 
 def _data_overrides(data: str | None) -> list[str]:
@@ -431,9 +472,12 @@ def _data_overrides(data: str | None) -> list[str]:
         chosen = {"train": path}
     else:
         return [f"data.dataset={data}", f"run.name={data}"]
-    name = "".join(c if c.isalnum() or c in "-_" else "-" for c in path.name.split(".")[0]).strip("-_") or "run"
     paths = [f"data.{split}={chosen.get(split, '')}" for split in ("train", "validation", "test")]
-    return ["data.dataset=files", f"run.name={name}", "data.labels=[]", *paths]
+    return ["data.dataset=files", f"run.name={_run_name(path.name.split('.')[0])}", "data.labels=[]", *paths]
+
+
+def _run_name(text: str) -> str:
+    return "".join(c if c.isalnum() or c in "-_" else "-" for c in text).strip("-_") or "run"
 
 
 def _model_overrides(model: str | None) -> list[str]:
@@ -485,6 +529,7 @@ def _predict_table(classifier: Any, arguments: argparse.Namespace) -> int:
     for count, what in (
         (summary.empty, "had no text (answered as the empty text)"),
         (summary.truncated, f"were cut at {classifier.encoder.max_length} tokens"),
+        (summary.abstained, f"scored below {classifier.abstain_below:g} and got no label"),
     ):
         if count:
             print(f"note: {count} row(s) {what}", file=sys.stderr)
@@ -553,8 +598,19 @@ def _add_run_verbs(verbs: Any) -> None:
         (
             "sentopt export\n"
             "  sentopt export --run-dir exports/short --set verify.margin=0.5\n"
+            "  sentopt export --model my-tuned-model/ --data reviews.csv\n"
             "  sentopt export --json | jq .select"
         ),
+    )
+    p.add_argument(
+        "--model",
+        metavar="FOLDER_OR_ID",
+        help="a classifier that was tuned elsewhere: a local folder, or a hub id with --set model.revision=HASH",
+    )
+    p.add_argument(
+        "--data",
+        metavar="PATH_OR_NAME",
+        help="with --model: the labelled texts to verify it on, as `sentopt train` takes",
     )
     _existing_run_options(p)
     p = _verb(
@@ -611,6 +667,13 @@ def _add_bundle_verbs(verbs: Any) -> None:
         type=_positive,
         metavar="N",
         help="threads of one prediction (default: every core granted to this process)",
+    )
+    p.add_argument(
+        "--abstain-below",
+        type=_probability,
+        default=0.0,
+        metavar="SCORE",
+        help="give no label (shown as ?) to texts whose best label scores less, from 0 to 1",
     )
     p.add_argument("--no-progress", action="store_true", help="no progress bar")
     _bundle_options(p)
@@ -733,6 +796,13 @@ def _positive(text: str) -> int:
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"expected 1 or more, found {value}")
+    return value
+
+
+def _probability(text: str) -> float:
+    value = float(text)
+    if not 0.0 <= value <= 1.0:
+        raise argparse.ArgumentTypeError(f"expected 0 to 1, found {text}")
     return value
 
 

@@ -84,7 +84,7 @@ class EmulationError(SentoptError):
 
 
 class InputError(SentoptError, TypeError):
-    """Something that is not a text was given to a classifier."""
+    """A classifier was given something that is not a text, or a setting that it cannot have."""
 
 
 class WorkerError(SentoptError):

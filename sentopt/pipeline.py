@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from sentopt import atomic, backbones, hardware, manifest, records, report
+from sentopt import atomic, backbones, distributed, hardware, manifest, records, report
 from sentopt import recipe as recipes
 from sentopt._optional import require
 from sentopt.data import sources
@@ -62,6 +62,7 @@ class Pipeline:
             sources.identify(self.recipe.data),
             self.recipe.data,
             self.recipe.run.seed,
+            self._model_identity() if self.recipe.model.tuned else "",  # decides the order of labels
             _versions("datasets", "scikit-learn"),
         ]
         result = self._stage(
@@ -76,10 +77,11 @@ class Pipeline:
         self.prepare()
         depends = [
             self._outputs("prepare"),
-            backbones.identify(self.recipe.model.backbone, self.recipe.model.revision),
+            self._model_identity(),
             [self.recipe.model, self.recipe.train, self.recipe.run.seed],
             _versions("torch", "transformers", "tokenizers", "accelerate"),
         ]
+        self._announce_training(depends)
         return self._stage(
             "train",
             TrainResult,
@@ -87,6 +89,21 @@ class Pipeline:
             [self.run_dir.checkpoint, self.run_dir.reference],
             lambda key: require("sentopt.stages.train", extra="train").run(self.recipe, self.run_dir, resume_key=key),
         )
+
+    def follow(self) -> None:
+        """In every process of a distributed training but the first: take part in what the first one trains."""
+        if key := distributed.share(None):
+            require("sentopt.stages.train", extra="train").follow(self.recipe, self.run_dir, resume_key=key)
+
+    def _announce_training(self, depends: object) -> None:
+        """Tell the other processes, where there are any, whether there is something to train."""
+        if distributed.world_size() == 1:
+            return
+        key = manifest.fingerprint(depends)
+        needed = not self.recipe.model.tuned and (self.force or not self._is_current("train", key))
+        if needed:
+            backbones.resolve(self.recipe.model.backbone, self.recipe.model.revision)  # fetched once, for all of them
+        distributed.share(key if needed else "")
 
     def export(self) -> ExportResult:
         """The FP32 ONNX graphs, checked against PyTorch."""
@@ -213,7 +230,12 @@ class Pipeline:
             depends,
             [self.run_dir.bundle],
             lambda key: require("sentopt.stages.bundle", extra="train").run(
-                self.recipe, self.run_dir, spec=spec, verdict=verdicts[spec.name], bench=measured
+                self.recipe,
+                self.run_dir,
+                spec=spec,
+                verdict=verdicts[spec.name],
+                bench=measured,
+                confidence=self._needs("train", TrainResult).confidence,
             ),
         )
 
@@ -228,6 +250,9 @@ class Pipeline:
         self._stage(
             "report", dict, [finished, _versions("sentopt", "matplotlib")], paths, lambda key: self._write_report()
         )
+
+    def _model_identity(self) -> str:
+        return backbones.identify(self.recipe.model.backbone, self.recipe.model.revision)
 
     def _write_report(self) -> dict[str, Any]:
         report.write(self.run_dir, self.recipe, self.manifest)

@@ -20,6 +20,7 @@ from sentopt.errors import RecipeError
 
 BUILTIN_FOLDER = Path(__file__).parent / "recipes"
 DEFAULT_RECIPE = "quickstart"
+TEST_AS_VALIDATION = "test"
 SAMPLE_TEXTS = (
     "This is a great product!",
     "I am very disappointed with the service.",
@@ -44,6 +45,9 @@ class DataSection:
 
     `dataset` is `sample` (the bundled corpus), `files` (then `train`, `validation`, `test` are paths of CSV, JSONL or
     Parquet files), `hub` (then they are split names of `hub_id` at `revision`), or a name of the dataset table.
+
+    `validation = "test"` evaluates on the test split while training, as many published examples do: the best checkpoint
+    is then chosen by the very texts that it is judged by.
     """
 
     dataset: str = "sample"
@@ -66,11 +70,15 @@ class DataSection:
 
 @dataclass(frozen=True)
 class ModelSection:
-    """`backbone` is a name of the backbone table, a local folder, or a hub id (then `revision` pins it)."""
+    """`backbone` is a name of the backbone table, a local folder, or a hub id (then `revision` pins it).
+
+    `tuned` says that it is a classifier already: it is not trained, but exported, verified and measured as it is.
+    """
 
     backbone: str = "minilm"
     revision: str = ""
     max_length: int = 128
+    tuned: bool = False
 
 
 @dataclass(frozen=True)
@@ -79,7 +87,9 @@ class TrainSection:
 
     `encoder_dropout = false` switches dropout off inside the encoder (the head keeps it): drawing its random masks is a
     third of a training step on a CPU. `freeze_embeddings` keeps the embeddings, half of MiniLM's
-    parameters, as pretrained, which saves another tenth.
+    parameters, as pretrained, which saves another tenth. `class_weights = "balanced"` gives every label the same weight
+    in the loss, however rare it is. `calibrate` fits a temperature on the validation split and divides it out of the
+    head, so that scores are probabilities; no label changes.
     """
 
     epochs: float = 3.0
@@ -92,6 +102,8 @@ class TrainSection:
     warmup_ratio: float = 0.1
     scheduler: Literal["linear", "cosine", "constant"] = "linear"
     label_smoothing: float = 0.0
+    class_weights: Literal["none", "balanced"] = "none"
+    calibrate: bool = True
     eval_strategy: Literal["epoch", "steps"] = "epoch"
     eval_steps: int = 0
     logging_steps: int = 10
@@ -100,7 +112,7 @@ class TrainSection:
     group_by_length: bool = True
     encoder_dropout: bool = True
     freeze_embeddings: bool = False
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     sample_texts: tuple[str, ...] = SAMPLE_TEXTS
 
 

@@ -20,6 +20,7 @@ from sentopt.results import (
     BenchResult,
     BenchRow,
     BundleResult,
+    Confidence,
     ExportResult,
     PrepareResult,
     QuantizeResult,
@@ -79,13 +80,14 @@ def _verdict_word(variant: str, verdict: Verdict | None) -> str:
 
 
 def as_text(table: Table) -> str:
-    """Aligned columns for a terminal; the marked row gets an arrow."""
+    """Aligned columns for a terminal, words to the left, numbers to the right; the marked row gets an arrow."""
     widths = [max(len(row[i]) for row in (table.headings, *table.rows)) for i in range(len(table.headings))]
+    words = [i == 0 or any(row[i][:1].isalpha() for row in table.rows) for i in range(len(table.headings))]
 
     def line(cells: Sequence[str], mark: str) -> str:
         padded = [
-            cell.ljust(w) if i in (0, 3) else cell.rjust(w)
-            for i, (cell, w) in enumerate(zip(cells, widths, strict=True))
+            cell.ljust(width) if left else cell.rjust(width)
+            for cell, width, left in zip(cells, widths, words, strict=True)
         ]
         return f"{mark} " + "  ".join(padded).rstrip()
 
@@ -150,6 +152,7 @@ def _sections(recipe: Recipe, manifest: Manifest, images: dict[str, Path]) -> li
     trained = manifest.result("train", TrainResult)
     sections.append(_training_section(trained, images))
     sections.append(_test_section(trained, images))
+    sections.append(_confidence_section(trained.confidence))
     sections.append(_data_section(manifest.result("prepare", PrepareResult), trained))
     sections.append(_provenance_section(manifest))
     return sections
@@ -244,30 +247,57 @@ def _speed_section(bench: BenchResult, images: dict[str, Path]) -> Section:
 
 
 def _training_section(trained: TrainResult, images: dict[str, Path]) -> Section:
-    beats = "beats" if trained.beats_majority else "does NOT beat"
-    text = (
-        f"{trained.backbone}, {trained.parameters:,} trainable parameters, {trained.steps} steps "
-        f"({trained.epochs:g} epochs) in {trained.precision} on {trained.device}: {trained.seconds:.0f} s, "
-        f"{trained.samples_per_second:.0f} texts/s. "
-        f"Best {trained.metric} {trained.best_metric:.4f} at step {trained.best_step}. "
-        f"Test accuracy {trained.test.accuracy:.4f} {beats} the "
-        f"majority-class baseline of {trained.majority['test']:.4f}."
-    )
     evals = Table(
-        ("step", "epoch", "validation loss", "accuracy", "macro F1"),
+        ("step", "epoch", "validation loss", "accuracy", "macro precision", "macro recall", "macro F1"),
         tuple(
-            (str(e.step), f"{e.epoch:.2f}", f"{e.loss:.4f}", f"{e.accuracy:.4f}", f"{e.macro_f1:.4f}")
+            (
+                str(e.step),
+                f"{e.epoch:.2f}",
+                *(f"{x:.4f}" for x in (e.loss, e.accuracy, e.macro_precision, e.macro_recall, e.macro_f1)),
+            )
             for e in trained.evals
         ),
     )
-    samples = Table(
+    tables = (evals, samples(trained)) if trained.evals else (samples(trained),)
+    return Section("Training", (training(trained), against_majority(trained)), tables, _pick(images, "loss"))
+
+
+def training(trained: TrainResult) -> str:
+    """What was trained, how long it took, and when it was best."""
+    if not trained.steps:
+        size = f"{trained.parameters:,} parameters"
+        return f"{trained.backbone} was tuned elsewhere and is taken as it is: {size}, not trained."
+    processes = f", {trained.processes} processes" if trained.processes > 1 else ""
+    return (
+        f"{trained.backbone}, {trained.parameters:,} trainable parameters, {trained.steps} steps "
+        f"({trained.epochs:.3g} epochs) in {trained.precision} on {trained.device}{processes}: "
+        f"{trained.seconds:.0f} s, {trained.samples_per_second:.0f} texts/s. "
+        f"Best validation {trained.metric} {trained.best_metric:.4f} at step {trained.best_step}."
+    )
+
+
+def against_majority(trained: TrainResult) -> str:
+    """Whether tuning was worth anything: accuracy against always answering the most frequent label."""
+    beats = "beats" if trained.beats_majority else "does NOT beat"
+    others = ", ".join(f"{split} {trained.majority[split]:.4f}" for split in ("train", "validation"))
+    return (
+        f"Test accuracy {trained.test.accuracy:.4f}, macro F1 {trained.test.macro_f1:.4f}: {beats} the majority-class "
+        f"baseline of {trained.majority['test']:.4f} ({others})."
+    )
+
+
+def samples(trained: TrainResult) -> Table:
+    """The sample texts before tuning, where that was done here, and after."""
+    if any(s.untuned_label is None for s in trained.samples):
+        rows = tuple((s.text, f"{s.tuned_label} {s.tuned_score:.3f}") for s in trained.samples)
+        return Table(("sample text", "answer"), rows)
+    return Table(
         ("sample text", "untuned", "tuned"),
         tuple(
             (s.text, f"{s.untuned_label} {s.untuned_score:.3f}", f"{s.tuned_label} {s.tuned_score:.3f}")
             for s in trained.samples
         ),
     )
-    return Section("Training", (text,), (evals, samples), _pick(images, "loss"))
 
 
 def _test_section(trained: TrainResult, images: dict[str, Path]) -> Section:
@@ -281,6 +311,22 @@ def _test_section(trained: TrainResult, images: dict[str, Path]) -> Section:
     return Section(
         "Test split", (text,), (per_class(trained.test), confusion(trained.test)), _pick(images, "confusion")
     )
+
+
+def _confidence_section(confidence: Confidence) -> Section:
+    fitted = (
+        f"Logits are divided by {confidence.temperature:.3f}, fitted on the validation split, in the model itself: "
+        f"expected calibration error on the test split {confidence.error_before:.4f} before, "
+        f"{confidence.error:.4f} after (15 bins, Guo et al. 2017). "
+        if confidence.temperature != 1.0
+        else f"Expected calibration error on the test split: {confidence.error:.4f} (15 bins, Guo et al. 2017). "
+    )
+    rows = tuple(
+        (f"{p.threshold:g}", f"{p.answered:.1%}", "-" if p.accuracy is None else f"{p.accuracy:.4f}")
+        for p in confidence.coverage
+    )
+    text = fitted + "What abstaining below a score would leave unanswered, and how accurate the rest is:"
+    return Section("Confidence", (text,), (Table(("abstain below", "answered", "accuracy of answers"), rows),))
 
 
 def per_class(scores: Scores) -> Table:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from sentopt.calibration import CoveragePoint
 from sentopt.hardware import Hardware
 from sentopt.stats import PairedComparison
 from sentopt.timing import LatencySummary
@@ -61,27 +62,48 @@ class EvalPoint:
     epoch: float
     loss: float
     accuracy: float
+    macro_precision: float
+    macro_recall: float
     macro_f1: float
 
 
 @dataclass(frozen=True)
 class SampleAnswer:
-    """One sample text as the model answered it before and after tuning."""
+    """One sample text as the model answered it before tuning, where that was done here, and after."""
 
     text: str
-    untuned_label: str
-    untuned_score: float
+    untuned_label: str | None
+    untuned_score: float | None
     tuned_label: str
     tuned_score: float
 
 
 @dataclass(frozen=True)
+class Confidence:
+    """What the scores are worth on the test split.
+
+    `error` is the expected calibration error after logits were divided by `temperature`, which was fitted on the
+    validation split; `error_before` is that of the logits as they were trained.
+    """
+
+    temperature: float
+    error: float
+    error_before: float
+    coverage: tuple[CoveragePoint, ...]
+
+
+@dataclass(frozen=True)
 class TrainResult:
-    """The outcome of fine-tuning. `majority` is the accuracy of always answering the most frequent label, per split."""
+    """The outcome of fine-tuning; 0 steps for a classifier that was tuned elsewhere and taken as it is.
+
+    `majority` is the accuracy of always answering the most frequent label, per split. `parameters` are the trainable
+    ones.
+    """
 
     backbone: str
     device: str
     precision: str
+    processes: int
     parameters: int
     steps: int
     epochs: float
@@ -94,6 +116,7 @@ class TrainResult:
     loss: tuple[LossPoint, ...]
     evals: tuple[EvalPoint, ...]
     test: Scores
+    confidence: Confidence
     majority: dict[str, float]
     truncated: dict[str, int]
     samples: tuple[SampleAnswer, ...]

@@ -21,11 +21,12 @@ _WINDOW = 512
 
 @dataclass(frozen=True)
 class TableSummary:
-    """How many rows were scored, how many of them had no text or a text that was cut, and the count of each label."""
+    """How many rows were scored, had no text, had a text that was cut, were abstained from; and the count of labels."""
 
     rows: int
     empty: int
     truncated: int
+    abstained: int
     seconds: float
     labels: dict[str, int]
 
@@ -34,6 +35,8 @@ def score_table(
     classifier: Classifier, source: Path, target: Path, *, text_column: str, progress: bool
 ) -> TableSummary:
     """Write the rows of `source` to `target` with the columns `label`, `score` and `p_<label>` added.
+
+    The label is empty where the classifier abstains.
 
     Raises:
         DataError: unreadable input, a missing column, columns that would be overwritten, or no rows.
@@ -60,19 +63,19 @@ def score_table(
                 [
                     {
                         **row,
-                        "label": a.label,
+                        "label": "" if a.abstained else a.label,
                         "score": round(a.score, 6),
                         **{f"p_{k}": round(p, 6) for k, p in a.probabilities.items()},
                     }
                     for row, a in zip(window, answers, strict=True)
                 ]
             )
-            counts.update(a.label for a in answers)
+            counts.update("" if a.abstained else a.label for a in answers)
             empty += sum(not text.strip() for text in texts)
             truncated += sum(a.truncated for a in answers)
             bar.update(len(window))
     labels = {label: counts[label] for label in classifier.labels}
-    return TableSummary(counts.total(), empty, truncated, time.perf_counter() - start, labels)
+    return TableSummary(counts.total(), empty, truncated, counts[""], time.perf_counter() - start, labels)
 
 
 def _check_columns(source: Path, row: Row, text_column: str, added: list[str]) -> None:

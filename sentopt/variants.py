@@ -17,7 +17,7 @@ REFERENCE = "torch"
 
 @dataclass(frozen=True)
 class QuantizeOptions:
-    """Options of dynamic INT8 quantization, two of them under onnxruntime's names.
+    """Options of dynamic INT8 quantization.
 
     Some weight products can stay FP32: the share `keep_first` of them, counted from the input, because an error made
     there passes through every later layer; and the last `keep_last` ones, the head, because they cost next to nothing
@@ -25,7 +25,6 @@ class QuantizeOptions:
     """
 
     per_channel: bool = False
-    reduce_range: bool = False
     keep_first: float = 0.0
     keep_last: int = 0
 

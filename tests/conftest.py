@@ -14,7 +14,7 @@ import pytest
 from csv_files import LABELS, SAMPLE, read_csv, write_csv
 
 from sentopt import cli, manifest, recipe
-from sentopt.results import BenchResult, VerifyResult
+from sentopt.results import BenchResult, TrainResult, VerifyResult
 from sentopt.run_dir import RunDir
 from sentopt.variants import VARIANTS
 
@@ -153,7 +153,10 @@ def int8_bundle(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) ->
     found = manifest.read(run_dir.manifest)
     (verdict,) = (v for v in found.result("verify", VerifyResult).verdicts if v.variant == "lean-int8")
     measured, spec = found.result("bench", BenchResult), VARIANTS[verdict.variant]
-    bundle.run(recipe.load(str(run_dir.recipe)), run_dir, spec=spec, verdict=verdict, bench=measured)
+    confidence = found.result("train", TrainResult).confidence
+    bundle.run(
+        recipe.load(str(run_dir.recipe)), run_dir, spec=spec, verdict=verdict, bench=measured, confidence=confidence
+    )
     return run_dir.bundle
 
 

@@ -1,4 +1,4 @@
-"""Two-layer random classifiers of every family that has a lean graph, and texts for them: "w7 w101 w3"."""
+"""Two-layer random classifiers of every family that is tested, and texts for them, as token ids."""
 
 from __future__ import annotations
 
@@ -47,6 +47,25 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "electra": ("Electra", {**BERT_LIKE, "embedding_size": 16}),
     "gpt2": ("GPT2", GPT2),
 }
+TRACED: dict[str, tuple[str, dict[str, Any]]] = {
+    "albert": ("Albert", {**BERT_LIKE, "embedding_size": 16}),
+    "deberta-v2": (
+        "DebertaV2",
+        {**BERT_LIKE, "relative_attention": True, "pos_att_type": ["p2c", "c2p"], "position_buckets": 16},
+    ),
+    "mpnet": ("MPNet", {**BERT_LIKE, "pad_token_id": 1}),
+    "modernbert": (
+        "ModernBert",
+        {
+            **{key: value for key, value in BERT_LIKE.items() if key != "layer_norm_eps"},
+            **dict.fromkeys(("bos_token_id", "cls_token_id"), 2),
+            **dict.fromkeys(("eos_token_id", "sep_token_id"), 3),
+            "pad_token_id": 0,
+            "reference_compile": False,
+        },
+    ),
+}
+"""Families without a lean graph."""
 
 
 def build(family: str, **changes: object) -> Any:
@@ -54,7 +73,7 @@ def build(family: str, **changes: object) -> Any:
     import torch
     import transformers
 
-    name, settings = FAMILIES[family]
+    name, settings = {**FAMILIES, **TRACED}[family]
     config = getattr(transformers, f"{name}Config")(**{**settings, **changes})
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(7)

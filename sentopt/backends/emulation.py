@@ -32,7 +32,7 @@ def python(cpu: str, *arguments: str, text: str = "") -> str:
     """Standard output of this Python, run with `arguments` on the CPU model `cpu`.
 
     Raises:
-        EmulationError: there is no emulator, it does not know the model, or the program failed.
+        EmulationError: there is no emulator, it does not know the model, or the program failed or never ended.
     """
     if not is_available():
         raise EmulationError(
@@ -40,7 +40,12 @@ def python(cpu: str, *arguments: str, text: str = "") -> str:
             "On Debian and Ubuntu: apt-get install qemu-user"
         )
     command = [_QEMU, "-cpu", cpu, sys.executable, *arguments]
-    done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=_TIMEOUT_SECONDS, check=False)
+    try:
+        done = subprocess.run(
+            command, input=text, capture_output=True, text=True, timeout=_TIMEOUT_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise EmulationError(f"on an emulated {cpu} the program took more than {_TIMEOUT_SECONDS} s") from error
     if done.returncode:
         said = [line for line in done.stderr.splitlines() if "TCG doesn't support" not in line]
         raise EmulationError(f"on an emulated {cpu} the program failed ({done.returncode}): " + "\n".join(said[-5:]))

@@ -27,6 +27,7 @@ class TorchEngine:
         self.module = module.eval().to(device=device, dtype=getattr(torch, dtype))
         self.device = device
         self.takes_type_ids = getattr(module.config, "type_vocab_size", 0) > 1
+        self.takes_positions = module.config.model_type == "gpt2"  # it would count padding on the left
         self.longest = int(getattr(module.config, "max_position_embeddings", 0) or 0)
         self.pad_token_id = int(getattr(module.config, "pad_token_id", 0) or 0)
         self.compiled = compiled
@@ -57,6 +58,8 @@ class TorchEngine:
         feeds = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
         if self.takes_type_ids:
             feeds["token_type_ids"] = batch.token_type_ids
+        if self.takes_positions:
+            feeds["position_ids"] = batch.position_ids
         with torch.inference_mode():
             logits = self.module(
                 **{name: torch.from_numpy(array).to(self.device) for name, array in feeds.items()}

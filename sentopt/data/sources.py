@@ -14,7 +14,7 @@ from sentopt._optional import require
 from sentopt.data import tables
 from sentopt.data.catalog import DATASETS, DatasetSpec, MirrorFile
 from sentopt.errors import DataError
-from sentopt.recipe import DataSection
+from sentopt.recipe import TEST_AS_VALIDATION, DataSection
 from sentopt.run_dir import SPLITS, Split
 from sentopt.runtime.bundle import sha256_file
 
@@ -76,7 +76,7 @@ def _files(data: DataSection) -> dict[Split, _File] | None:
     if data.dataset == "sample":
         return {split: _File(SAMPLE_FOLDER / f"{split}.csv") for split in SPLITS}
     if data.dataset == "files":
-        return {split: _File(Path(getattr(data, split)).expanduser()) for split in SPLITS if getattr(data, split)}
+        return {split: _File(Path(path).expanduser()) for split, path in _named(data).items()}
     if data.dataset == "hub":
         return None
     spec = DATASETS.get(data.dataset)
@@ -88,6 +88,14 @@ def _files(data: DataSection) -> dict[Split, _File] | None:
         )
     mirror = os.environ.get(MIRROR_VARIABLE)
     return {split: _mirrored(Path(mirror), file) for split, file in spec.mirror.items()} if mirror else None
+
+
+def _named(data: DataSection) -> dict[Split, str]:
+    """The file or hub split that the recipe names for each split."""
+    named = {split: str(getattr(data, split)) for split in SPLITS}
+    if data.validation == TEST_AS_VALIDATION:
+        named.pop("validation")
+    return {split: name for split, name in named.items() if name}
 
 
 def _mirrored(root: Path, file: MirrorFile) -> _File:
@@ -134,9 +142,7 @@ def _check_columns(row: tables.Row, text: str, label: str, path: Path) -> None:
 
 def _load_hub(data: DataSection, spec: DatasetSpec | None) -> RawData:
     hub_id, revision = (spec.hub_id, spec.revision) if spec else (data.hub_id, data.revision)
-    names: dict[Split, str] = (
-        spec.hub_splits if spec else {split: getattr(data, split) for split in SPLITS if getattr(data, split)}
-    )
+    names = spec.hub_splits if spec else _named(data)
     text = (spec.hub_text_column or spec.text_column) if spec else data.text_column
     label = (spec.hub_label_column or spec.label_column) if spec else data.label_column
     datasets = require("datasets", extra="train")

@@ -11,7 +11,7 @@ from sentopt import records
 from sentopt._optional import require
 from sentopt.data.sources import RawData, RawRow
 from sentopt.errors import DataError
-from sentopt.recipe import DataSection
+from sentopt.recipe import TEST_AS_VALIDATION, DataSection
 from sentopt.run_dir import SPLITS, Split
 
 _SHOWN = 5
@@ -54,6 +54,16 @@ def clean(raw: RawData, data: DataSection, *, seed: int) -> CleanData:
     splits = {split: _limited(splits[split], getattr(data, f"{split}_limit"), seed) for split in SPLITS}
     _check_classes(splits["train"], labels)
     return CleanData(splits, labels, tuple(notices))
+
+
+def reorder(data: CleanData, labels: Sequence[str]) -> CleanData:
+    """The same texts with `labels` in this order; it may hold names that no text has."""
+    position = {label: i for i, label in enumerate(labels)}
+    splits = {
+        split: [Example(e.text, position[data.labels[e.label]]) for e in examples]
+        for split, examples in data.splits.items()
+    }
+    return replace(data, splits=splits, labels=tuple(labels))
 
 
 def majority_accuracy(labels: Sequence[int]) -> float:
@@ -162,7 +172,13 @@ def _split_off_missing(
         ("validation", data.validation_fraction),
     )
     for split, fraction in missing:
-        if split not in result:
+        if split == "validation" and data.validation == TEST_AS_VALIDATION:
+            result["validation"] = result["test"]
+            notices.append(
+                "validation: the test split itself, as data.validation asks: the best checkpoint is chosen by the "
+                "texts that it is judged by, which flatters the test figures"
+            )
+        elif split not in result:
             result["train"], result[split] = _stratified(result["train"], fraction, seed, split)
             notices.append(
                 f"{split}: split off train, {len(result[split])} texts ({fraction:.0%}, stratified, seed {seed})"

@@ -42,8 +42,10 @@ def why_not(checkpoint: Path) -> str | None:
     for key, (plain, default) in _PLAIN_SETTINGS.items():
         if config.get(key, default) not in plain:
             return f"{key} = {config[key]!r} is not supported"
-    size = (checkpoint / _WEIGHTS).stat().st_size if (checkpoint / _WEIGHTS).is_file() else 0
-    if not 0 < size < _LARGEST_FILE:
+    if not (checkpoint / _WEIGHTS).is_file():
+        return f"it has no {_WEIGHTS}, or its weights are in several files"
+    size = (checkpoint / _WEIGHTS).stat().st_size
+    if size >= _LARGEST_FILE:
         return f"{_WEIGHTS} has {size / 1e9:.2f} GB, and a single ONNX file holds less than {_LARGEST_FILE / 1e9:g} GB"
     return None
 
@@ -226,12 +228,9 @@ def _gpt2(w: _Weights, config: Config) -> Architecture:
     for i in range(int(config["n_layer"])):
         p = f"transformer.h.{i}"
         query, key, value = _thirds(w.conv1d(f"{p}.attn.c_attn"))
-        factor = size**-0.5 if config.get("scale_attn_weights", True) else 1.0
-        if config.get("scale_attn_by_inverse_layer_idx", False):
-            factor /= i + 1
         blocks.append(
             Block(
-                query=_scaled(query, factor),
+                query=_scaled(query, size**-0.5),
                 key=key,
                 value=value,
                 output=w.conv1d(f"{p}.attn.c_proj"),
@@ -284,6 +283,9 @@ _PLAIN_SETTINGS: dict[str, tuple[tuple[object, ...], object]] = {
     "position_embedding_type": (("absolute", None), "absolute"),
     "is_decoder": ((False, None), False),
     "add_cross_attention": ((False, None), False),
+    # Two of GPT-2 that its own attention functions in transformers do not all honour.
+    "scale_attn_weights": ((True, None), True),
+    "scale_attn_by_inverse_layer_idx": ((False, None), False),
 }
 
 

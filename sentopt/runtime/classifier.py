@@ -40,12 +40,16 @@ class Engine(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """The most probable label of a text, its probability, those of all labels, and whether the text had to be cut."""
+    """The most probable label of a text, its probability, those of all labels, and whether the text had to be cut.
+
+    `abstained` says that the score is below what the classifier was told to answer with; `label` is there all the same.
+    """
 
     label: str
     score: float
     probabilities: dict[str, float]
     truncated: bool
+    abstained: bool = False
 
 
 class Classifier:
@@ -66,6 +70,7 @@ class Classifier:
         *,
         open_workers: Callable[[int], Engine] | None = None,
         tuning: Tuning | None = None,
+        abstain_below: float = 0.0,
     ) -> None:
         """
         Args:
@@ -75,11 +80,18 @@ class Classifier:
             open_workers: makes, for a number of workers, an engine on which as many threads may call `run` at once,
                 each using one core. It is called when many texts come for the first time.
             tuning: workers and micro-batches.
+            abstain_below: least score of an answer, from 0 to 1; predictions under it are marked `abstained`.
+
+        Raises:
+            InputError: `abstain_below` is no probability.
         """
+        if not 0.0 <= abstain_below <= 1.0:
+            raise InputError(f"abstain_below is a probability from 0 to 1, found {abstain_below}")
         self.engine = engine
         self.encoder = encoder
         self.labels = tuple(labels)
         self.tuning = tuning or default()
+        self.abstain_below = abstain_below
         self.description: BundleDescription | None = None
         self._open_workers = open_workers if self.tuning.workers > 1 else None
         self._workers: tuple[Engine, ThreadPoolExecutor] | None = None
@@ -95,6 +107,7 @@ class Classifier:
         engine: str | None = None,
         tuning: Tuning | None = None,
         providers: Sequence[str] = CPU,
+        abstain_below: float = 0.0,
     ) -> Classifier:
         """Load a bundle after comparing all its files with their recorded hashes.
 
@@ -105,8 +118,10 @@ class Classifier:
             engine: "onnxruntime" or "openvino", instead of the one that the bundle was selected with.
             tuning: threads, workers and micro-batches; None takes what `sentopt tune` measured here, or the defaults.
             providers: onnxruntime execution providers.
+            abstain_below: least score of an answer; predictions under it are marked `abstained`.
 
         Raises:
+            InputError: `abstain_below` is no probability.
             BundleError: not a bundle, a newer schema, damaged files, or golden texts answered differently.
             MissingExtraError: the engine is not installed.
         """
@@ -126,6 +141,7 @@ class Classifier:
             tuning=tuning,
             providers=providers,
             output=description.output,
+            abstain_below=abstain_below,
         )
         classifier.description = description
         if check:
@@ -143,6 +159,7 @@ class Classifier:
         tuning: Tuning | None = None,
         providers: Sequence[str] = CPU,
         output: str = "logits",
+        abstain_below: float = 0.0,
     ) -> Classifier:
         """A classifier of an ONNX file, without a bundle around it.
 
@@ -160,6 +177,7 @@ class Classifier:
                 labels,
                 open_workers=lambda workers: OpenVinoSession(model, threads=1, workers=workers, output=output),
                 tuning=tuning,
+                abstain_below=abstain_below,
             )
         if engine != "onnxruntime":
             raise BundleError(f"unknown engine {engine!r}; known: {', '.join(ENGINES)}")
@@ -170,6 +188,7 @@ class Classifier:
             labels,
             open_workers=(lambda workers: OnnxSession(model, threads=1, output=output)) if on_cpu else None,
             tuning=tuning,
+            abstain_below=abstain_below,
         )
 
     def __call__(self, text: str) -> Prediction:
@@ -269,7 +288,8 @@ class Classifier:
     def _prediction(self, row: FloatArray, truncated: bool) -> Prediction:
         probabilities = {label: float(p) for label, p in zip(self.labels, row, strict=True)}
         best = int(row.argmax())
-        return Prediction(self.labels[best], float(row[best]), probabilities, truncated)
+        score = float(row[best])
+        return Prediction(self.labels[best], score, probabilities, truncated, score < self.abstain_below)
 
 
 def softmax(logits: FloatArray) -> FloatArray:

@@ -12,7 +12,7 @@ import onnxruntime as ort
 
 from sentopt.errors import BundleError
 from sentopt.runtime.cores import available_cores
-from sentopt.runtime.tokenization import Batch
+from sentopt.runtime.tokenization import INPUTS, Batch
 
 FloatArray = npt.NDArray[np.float32]
 CPU: tuple[str, ...] = ("CPUExecutionProvider",)
@@ -48,7 +48,7 @@ class OnnxSession:
             ) from error
         self.inputs = tuple(node.name for node in self._session.get_inputs())
         self.output = output
-        unknown = set(self.inputs) - set(Batch.__dataclass_fields__)
+        unknown = set(self.inputs) - set(INPUTS)
         if unknown:
             raise BundleError(f"the model wants inputs that no tokenizer gives: {', '.join(sorted(unknown))}")
         if output not in {node.name for node in self._session.get_outputs()}:

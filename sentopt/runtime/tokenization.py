@@ -20,6 +20,8 @@ from tokenizers import Tokenizer
 from sentopt.errors import BundleError, InputError
 
 IntArray = npt.NDArray[np.int64]
+INPUTS = ("input_ids", "attention_mask", "token_type_ids", "position_ids")
+"""What a graph may ask for."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,11 @@ class Batch:
     input_ids: IntArray
     attention_mask: IntArray
     token_type_ids: IntArray
+
+    @property
+    def position_ids(self) -> IntArray:
+        """Positions counted from the first real token, so that padding on the left shifts nothing."""
+        return np.asarray(np.maximum(self.attention_mask.cumsum(axis=1) - 1, 0), dtype=np.int64)
 
 
 @dataclass(frozen=True)

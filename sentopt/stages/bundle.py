@@ -13,7 +13,7 @@ import numpy as np
 from sentopt import __version__, atomic, records
 from sentopt.data import store
 from sentopt.recipe import Recipe
-from sentopt.results import BenchResult, BundleResult, Verdict
+from sentopt.results import BenchResult, BundleResult, Confidence, Verdict
 from sentopt.run_dir import RunDir
 from sentopt.runtime.bundle import DESCRIPTION_FILE, SCHEMA_VERSION, sha256_file
 from sentopt.runtime.classifier import Classifier, softmax
@@ -27,7 +27,15 @@ _LONGEST_GOLDEN = 400
 _LEAST_TOLERANCE = 0.01
 
 
-def run(recipe: Recipe, run_dir: RunDir, *, spec: VariantSpec, verdict: Verdict, bench: BenchResult) -> BundleResult:
+def run(
+    recipe: Recipe,
+    run_dir: RunDir,
+    *,
+    spec: VariantSpec,
+    verdict: Verdict,
+    bench: BenchResult,
+    confidence: Confidence,
+) -> BundleResult:
     """Write `bundle/`, load it as an application would, and make it answer its own golden texts.
 
     Raises:
@@ -43,7 +51,10 @@ def run(recipe: Recipe, run_dir: RunDir, *, spec: VariantSpec, verdict: Verdict,
                 shutil.copyfile(run_dir.checkpoint / name, folder / name)
         files = sorted(path for path in folder.rglob("*") if path.is_file())
         golden = _golden(recipe, run_dir, spec, model, labels, verdict)
-        description = _description(recipe, folder, spec, labels, files, golden, verdict, bench)
+        description = {
+            **_description(recipe, folder, spec, labels, files, golden, verdict, bench),
+            "confidence": records.to_json(confidence),
+        }
         (folder / DESCRIPTION_FILE).write_text(
             json.dumps(description, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
         )

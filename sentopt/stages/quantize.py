@@ -82,7 +82,6 @@ def _with_optimum(source: Path, target: Path, options: QuantizeOptions) -> None:
         activations_dtype=QuantType.QUInt8,
         weights_dtype=QuantType.QInt8,
         per_channel=options.per_channel,
-        reduce_range=options.reduce_range,
         operators_to_quantize=list(_OPERATORS),
         nodes_to_exclude=_kept_products(source, options),
     )
@@ -103,7 +102,6 @@ def _with_onnxruntime(source: Path, target: Path, options: QuantizeOptions) -> N
         op_types_to_quantize=list(_OPERATORS),
         nodes_to_exclude=_kept_products(source, options),
         per_channel=options.per_channel,
-        reduce_range=options.reduce_range,
         weight_type=QuantType.QInt8,
     )
 

@@ -6,11 +6,15 @@ import math
 import signal
 import sys
 import threading
+import time
+from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Self
 
 from tqdm import tqdm
 from transformers import TrainerCallback
+
+from sentopt import distributed
 
 
 class ProgressBar(TrainerCallback):
@@ -40,6 +44,33 @@ class ProgressBar(TrainerCallback):
         self.bar.close()
 
 
+class StepClock(TrainerCallback):
+    """`seconds` spent in training steps, optimizer included; evaluation, saving and logging are not."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._start = 0.0
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Before the forward pass of a step's first batch."""
+        self._start = time.perf_counter()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """After the optimizer's step."""
+        self.seconds += time.perf_counter() - self._start
+
+
+class DropOldOptimizers(TrainerCallback):
+    """Training is resumed from the newest checkpoint only: of the others, two thirds (Adam's moments) can go."""
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """The newest checkpoint is complete by now."""
+        newest = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        for optimizer in Path(args.output_dir).glob("checkpoint-*/optimizer.pt"):
+            if optimizer.parent != newest:
+                optimizer.unlink()
+
+
 class StopOnSignal(TrainerCallback):
     """As a context: the first Ctrl-C or SIGTERM ends training after this step, with a checkpoint; the second kills."""
 
@@ -67,6 +98,7 @@ class StopOnSignal(TrainerCallback):
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Ask the Trainer to save and stop, but never in place of an evaluation: the resumed run would miss it."""
+        self.requested = distributed.any_of(self.requested)
         if not self.requested:
             return
         if state.global_step >= state.max_steps:

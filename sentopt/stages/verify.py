@@ -15,7 +15,7 @@ from sentopt import atomic, hardware, metrics
 from sentopt.backends import emulation
 from sentopt.backends.opening import Candidate
 from sentopt.data import store
-from sentopt.errors import RunDirError
+from sentopt.errors import EmulationError, RunDirError
 from sentopt.recipe import Recipe, VerifySection
 from sentopt.results import BatchFlips, CpuFlips, Verdict, VerifyResult
 from sentopt.run_dir import RunDir
@@ -55,7 +55,7 @@ def run(
         cpu_flips = None
         if spec.dtype == "int8" and spec.backend == "onnx" and emulation.is_available():
             progress(f"{spec.name} on an emulated {recipe.verify.cpu}")
-            cpu_flips = _answer_elsewhere(candidate, recipe.verify, texts, answers[_ALONE])
+            cpu_flips = _answer_elsewhere(candidate, recipe.verify, texts, answers[_ALONE], progress)
         verdict = _judge(spec.name, answers, reference, truth, labels, recipe)
         verdict = replace(verdict, batch_flips=batch_flips, cpu_flips=cpu_flips)
         verdicts.append(verdict)
@@ -77,7 +77,11 @@ def _answer(
 
 
 def _answer_elsewhere(
-    candidate: Candidate, verify: VerifySection, texts: Sequence[str], here: FloatArray
+    candidate: Candidate,
+    verify: VerifySection,
+    texts: Sequence[str],
+    here: FloatArray,
+    progress: Callable[[str], None],
 ) -> CpuFlips | None:
     """The first texts on another CPU, a share of them in each of as many processes as there are cores."""
     some = texts[: verify.cpu_texts]
@@ -85,9 +89,13 @@ def _answer_elsewhere(
         return None
     size = -(-len(some) // available_cores())
     parts = [some[start : start + size] for start in range(0, len(some), size)]
-    with ThreadPoolExecutor(max_workers=available_cores()) as pool:
-        found = pool.map(lambda part: emulation.logits(candidate, part, cpu=verify.cpu), parts)
-        there = np.concatenate(list(found))
+    try:
+        with ThreadPoolExecutor(max_workers=available_cores()) as pool:
+            found = pool.map(lambda part: emulation.logits(candidate, part, cpu=verify.cpu), parts)
+            there = np.concatenate(list(found))
+    except EmulationError as error:
+        progress(f"{candidate.spec.name} was not tried on another CPU: {error}")
+        return None
     difference = float(np.abs(there - here[: len(some)]).max())
     return CpuFlips(verify.cpu, len(some), _count_changes(there, here[: len(some)]), difference)
 

@@ -1,8 +1,12 @@
+import dataclasses
+import re
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from sentopt import recipe
+from sentopt.backbones import BACKBONES
 from sentopt.errors import RecipeError
 
 
@@ -102,3 +106,42 @@ def test_broken_toml_is_reported_with_its_path(tmp_path: Path) -> None:
 
 def test_hub_data_must_be_pinned() -> None:
     assert "data.revision" in problems_of({"run": {"name": "x"}, "data": {"dataset": "hub", "hub_id": "a/b"}})
+
+
+def test_the_basics_recipe_explains_every_training_key() -> None:
+    text = (recipe.BUILTIN_FOLDER / "trainer-basics.toml").read_text(encoding="utf-8")
+    stated = set(tomllib.loads(text)["train"])
+    assert stated == {field.name for field in dataclasses.fields(recipe.TrainSection)}
+
+
+@pytest.mark.parametrize("name", recipe.builtin_names())
+def test_backbones_of_shipped_recipes_are_pinned(name: str) -> None:
+    model = recipe.load(name).model
+    if model.backbone in BACKBONES:
+        assert not model.revision
+    else:
+        assert re.fullmatch(r"[0-9a-f]{40}", model.revision)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("imdb-2k-distilbert", (1.0, 0, 8, 5e-5, 0.0, "epoch", 20)),
+        ("tweets-gpt2", (3.0, 0, 4, 5e-5, 0.0, "epoch", 100)),
+        ("imdb-8k-distilbert", (3.0, 250, 64, 1e-5, 0.01, "steps", 20)),
+        ("sst2-distilbert", (2.0, 0, 16, 2e-5, 0.01, "epoch", 500)),
+    ],
+)
+def test_published_hyperparameters(name: str, expected: tuple[object, ...]) -> None:
+    train = recipe.load(name).train
+    found = (
+        train.epochs,
+        train.max_steps,
+        train.batch_size,
+        train.learning_rate,
+        train.weight_decay,
+        train.eval_strategy,
+        train.logging_steps,
+    )
+    assert found == expected
+    assert (train.scheduler, train.warmup_ratio, train.encoder_dropout) == ("linear", 0.0, True)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from sentopt.data.sources import RawData, RawRow
-from sentopt.data.splits import CleanData, clean, majority_accuracy
+from sentopt.data.splits import CleanData, clean, majority_accuracy, reorder
 from sentopt.errors import DataError
 from sentopt.recipe import DataSection
 from sentopt.run_dir import Split
@@ -122,3 +122,28 @@ def test_limits_take_a_repeatable_sample() -> None:
 
 def test_majority_baseline() -> None:
     assert majority_accuracy([0, 0, 1, 2]) == 0.5
+
+
+@pytest.mark.parametrize("own", [{}, {"validation": numbered(10, "v")}], ids=["none", "of its own"])
+def test_the_test_split_serves_as_validation_if_asked_for(own: dict[str, list[tuple[object, object]]]) -> None:
+    data = cleaned(raw(train=numbered(40, "a"), test=numbered(12, "b"), **own), validation="test")
+    assert data.splits["validation"] == data.splits["test"]
+    assert sizes(data) == {"train": 40, "validation": 12, "test": 12}
+    assert any("flatters the test figures" in notice for notice in data.notices)
+
+
+def test_hidden_test_labels_and_the_test_split_as_validation() -> None:
+    hidden: list[tuple[object, object]] = [(f"h{i}", -1) for i in range(9)]
+    labelled = [(f"v{i}", i % 2) for i in range(8)]
+    source = raw(("no", "yes"), train=[(f"t{i}", i % 2) for i in range(40)], validation=labelled, test=hidden)
+    data = cleaned(source, validation="test")
+    assert [e.text for e in data.splits["validation"]] == [e.text for e in data.splits["test"]]
+    assert sizes(data) == {"train": 40, "validation": 8, "test": 8}
+
+
+def test_labels_in_another_order_stay_with_their_texts() -> None:
+    data = cleaned(raw(train=numbered(40, "a"), test=numbered(10, "b"), validation=numbered(10, "c")))
+    turned = reorder(data, ("yes", "maybe", "no"))
+    for split, examples in data.splits.items():
+        named = [(e.text, data.labels[e.label]) for e in examples]
+        assert [(e.text, turned.labels[e.label]) for e in turned.splits[split]] == named

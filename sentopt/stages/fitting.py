@@ -1,0 +1,265 @@
+"""Fine-tuning with the Hugging Face Trainer: resumable, in one process or several, with little disk."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from transformers import DataCollatorWithPadding, Trainer, TrainingArguments
+
+from sentopt import atomic, distributed, hardware, metrics
+from sentopt.data.splits import Example
+from sentopt.errors import RecipeError, TrainingInterrupted
+from sentopt.recipe import Recipe, TrainSection
+from sentopt.stages.sampling import EpochSampler
+from sentopt.stages.trainer_callbacks import DropOldOptimizers, ProgressBar, StepClock, StopOnSignal
+
+_RESUME_KEY = "resume-key"
+Encoded = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Fit:
+    """The tuned model, and what there is to tell about the way to it; `history` is the Trainer's."""
+
+    model: Any
+    device: str
+    precision: str
+    processes: int
+    steps: int
+    epochs: float
+    seconds: float
+    samples_per_second: float
+    resumed_from_step: int
+    best_step: int
+    best_metric: float
+    history: Sequence[dict[str, Any]]
+
+
+def fit(
+    recipe: Recipe,
+    folder: Path,
+    model: Any,
+    tokenizer: Any,
+    train: Sequence[Example],
+    validation: Sequence[Example],
+    *,
+    resume_key: str,
+) -> Fit:
+    """Tune `model`, keeping the Trainer's checkpoints in `folder` until it has finished.
+
+    Training that was interrupted is resumed from its last complete Trainer checkpoint, provided that `resume_key` (a
+    fingerprint of everything that determines the weights) is the one it was started with.
+
+    Raises:
+        RecipeError: the batch cannot be shared out among the processes.
+        TrainingInterrupted: a signal stopped the training; its state is saved.
+    """
+    if distributed.is_first():
+        _remove_what_cannot_be_resumed(folder, resume_key)
+    distributed.share("cleaned")
+    checkpoint = max(folder.glob("checkpoint-*"), key=_step_of, default=None)
+    trainer = _trainer(recipe, folder, model, tokenizer, _encode(tokenizer, train), _encode(tokenizer, validation))
+    stop, clock = StopOnSignal(), StepClock()
+    trainer.add_callback(stop)
+    trainer.add_callback(clock)
+    with stop, warnings.catch_warnings():
+        # Checkpoints are sorted by number where the file system's times are too coarse, and that is right.
+        warnings.filterwarnings("ignore", message="mtime may not be reliable")
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    state = trainer.state
+    if stop.requested:
+        raise TrainingInterrupted(
+            f"training was stopped after step {state.global_step} of {state.max_steps}; "
+            f"its state is saved in {folder}. The same command continues from there."
+        )
+    return Fit(
+        # accelerate wraps the forward method of what it trains in mixed-precision autocast
+        model=trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False),
+        device=trainer.args.device.type,
+        precision="bf16" if trainer.args.bf16 else "fp16" if trainer.args.fp16 else "fp32",
+        processes=distributed.world_size(),
+        steps=state.global_step,
+        epochs=float(state.epoch or 0.0),
+        seconds=clock.seconds,
+        samples_per_second=trainer.samples / max(clock.seconds, 1e-9),
+        resumed_from_step=_step_of(checkpoint) if checkpoint else 0,
+        best_step=int(state.best_global_step or state.global_step),
+        best_metric=float(state.best_metric or 0.0),
+        history=state.log_history,
+    )
+
+
+class _Trainer(Trainer):
+    """The Trainer with a resumable sampler, this project's loss, and a count of the texts that it saw."""
+
+    def __init__(self, *args: Any, sampler: EpochSampler, class_weights: torch.Tensor | None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.sampler = sampler
+        self.class_weights = class_weights
+        self.samples = 0
+        # The loss below is a mean over its batch, whatever a model's forward method would take.
+        self.model_accepts_loss_kwargs = False
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> EpochSampler:
+        return self.sampler
+
+    def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **kwargs: Any) -> Any:
+        inputs = dict(inputs)
+        labels = inputs.pop("labels")
+        outputs = model(**inputs)
+        weights = self.class_weights if model.training else None
+        loss = torch.nn.functional.cross_entropy(
+            outputs.logits.float(),
+            labels,
+            weight=None if weights is None else weights.to(labels.device),
+            label_smoothing=self.args.label_smoothing_factor if model.training else 0.0,
+        )
+        return (loss, outputs) if return_outputs else loss
+
+    def training_step(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
+        self.samples += len(inputs["labels"]) * distributed.world_size()
+        loss: torch.Tensor = super().training_step(model, inputs, *args, **kwargs)
+        return loss
+
+
+def _trainer(
+    recipe: Recipe, folder: Path, model: Any, tokenizer: Any, train: list[Encoded], validation: list[Encoded]
+) -> _Trainer:
+    trainer = _Trainer(
+        model=model,
+        args=_arguments(recipe, folder, len(train)),
+        train_dataset=train,
+        eval_dataset=sorted(validation, key=lambda e: len(e["input_ids"])),  # little padding
+        processing_class=tokenizer,
+        data_collator=DataCollatorWithPadding(tokenizer),
+        compute_metrics=_eval_metrics,
+        class_weights=_class_weights(recipe.train, train, model.config.num_labels),
+        sampler=EpochSampler(
+            [len(e["input_ids"]) for e in train],
+            batch_size=recipe.train.batch_size,
+            seed=recipe.run.seed,
+            group=recipe.train.group_by_length,
+        ),
+    )
+    for callback in (transformers.ProgressCallback, transformers.PrinterCallback):
+        trainer.remove_callback(callback)
+    if distributed.is_first():
+        trainer.add_callback(ProgressBar(recipe.train.metric))
+        trainer.add_callback(DropOldOptimizers())
+    return trainer
+
+
+def _arguments(recipe: Recipe, folder: Path, texts: int) -> TrainingArguments:
+    train = recipe.train
+    per_epoch = max(1, math.ceil(math.ceil(texts / train.batch_size) / train.gradient_accumulation))
+    steps = train.max_steps or math.ceil(per_epoch * train.epochs)
+    precision = _precision(train.precision)
+    on_cuda = torch.cuda.is_available()
+    return TrainingArguments(
+        output_dir=str(folder),
+        num_train_epochs=train.epochs,
+        max_steps=train.max_steps or -1,
+        per_device_train_batch_size=_share_of_batch(train.batch_size),
+        per_device_eval_batch_size=train.eval_batch_size,
+        gradient_accumulation_steps=train.gradient_accumulation,
+        learning_rate=train.learning_rate,
+        weight_decay=train.weight_decay,
+        warmup_steps=math.ceil(steps * train.warmup_ratio),
+        lr_scheduler_type=train.scheduler,
+        label_smoothing_factor=train.label_smoothing,
+        eval_strategy=train.eval_strategy,
+        save_strategy=train.eval_strategy,
+        eval_steps=train.eval_steps or None,
+        save_steps=train.eval_steps or 500,
+        logging_steps=train.logging_steps,
+        metric_for_best_model=train.metric,
+        greater_is_better=True,
+        load_best_model_at_end=True,
+        save_total_limit=train.save_total_limit,
+        seed=recipe.run.seed,
+        data_seed=recipe.run.seed,
+        bf16=precision == "bf16",
+        fp16=precision == "fp16",
+        use_cpu=not on_cuda,
+        ddp_backend=distributed.backend() if distributed.world_size() > 1 else None,
+        ddp_find_unused_parameters=False,
+        report_to=[],
+        label_names=["labels"],
+        dataloader_num_workers=0,
+        dataloader_pin_memory=on_cuda,
+        push_to_hub=False,
+    )
+
+
+def _share_of_batch(batch_size: int) -> int:
+    """Texts of a batch for each process: together they take the steps that one process would take."""
+    processes = distributed.world_size()
+    if batch_size % processes:
+        raise RecipeError(
+            "train.batch_size",
+            [f"a batch of {batch_size} texts cannot be shared out evenly among {processes} processes"],
+        )
+    return batch_size // processes
+
+
+def _precision(wanted: str) -> str:
+    """What training computes in; `auto` is BF16 where the hardware has it, else FP16 on a GPU and FP32 on a CPU."""
+    if wanted != "auto":
+        return wanted
+    if torch.cuda.is_available():
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+    return "bf16" if hardware.describe().has_bf16() else "fp32"
+
+
+def _class_weights(train: TrainSection, encoded: Sequence[Encoded], labels: int) -> torch.Tensor | None:
+    """Inversely proportional to frequency, with a mean of 1 over the texts: scikit-learn's "balanced"."""
+    if train.class_weights == "none":
+        return None
+    counts = torch.bincount(torch.tensor([e["labels"] for e in encoded]), minlength=labels)
+    return len(encoded) / (labels * counts.float())
+
+
+def _encode(tokenizer: Any, examples: Sequence[Example]) -> list[Encoded]:
+    columns = tokenizer([e.text for e in examples], truncation=True, padding=False)
+    names = list(columns)
+    return [{**{name: columns[name][i] for name in names}, "labels": e.label} for i, e in enumerate(examples)]
+
+
+def _eval_metrics(prediction: Any) -> dict[str, float]:
+    given = {"predictions": prediction.predictions.argmax(axis=1), "references": prediction.label_ids}
+    macro = metrics.MacroScores(keep_in_memory=True).compute(**given, num_labels=prediction.predictions.shape[1])
+    accuracy = metrics.Accuracy(keep_in_memory=True).compute(**given)
+    return {**accuracy, **macro}
+
+
+def _remove_what_cannot_be_resumed(folder: Path, resume_key: str) -> None:
+    """Leave only complete checkpoints of the same training."""
+    key_file = folder / _RESUME_KEY
+    if not key_file.is_file() or key_file.read_text() != resume_key:
+        shutil.rmtree(folder, ignore_errors=True)
+        atomic.write_text(key_file, resume_key)
+    for checkpoint in folder.glob("checkpoint-*"):
+        if not _is_complete(checkpoint):
+            shutil.rmtree(checkpoint)
+
+
+def _is_complete(checkpoint: Path) -> bool:
+    """The Trainer writes `trainer_state.json` last."""
+    try:
+        json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def _step_of(checkpoint: Path) -> int:
+    return int(checkpoint.name.rpartition("-")[2])

@@ -1,0 +1,139 @@
+"""What training does beyond the Trainer: calibration, class weights, little disk, other protocols of evaluation."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny_models
+import torch
+from csv_files import read_csv, write_csv
+from sklearn.utils.class_weight import compute_class_weight
+
+from sentopt import Classifier, cli, manifest, recipe
+from sentopt.calibration import expected_calibration_error
+from sentopt.data import store
+from sentopt.errors import BackboneError
+from sentopt.results import PrepareResult, TrainResult
+from sentopt.run_dir import RunDir
+from sentopt.runtime.classifier import softmax
+from sentopt.stages import fitting, models
+
+
+def train(options: list[str], root: Path, *settings: str) -> TrainResult:
+    extra = [argument for setting in settings for argument in ("--set", setting)]
+    assert cli.main(["train", *options, "--run-dir", str(root), *extra]) == 0
+    return manifest.read(root / "run.json").result("train", TrainResult)
+
+
+def test_the_temperature_is_in_the_model_and_changes_no_label(
+    finished_run: Path, tiny_options: list[str], tmp_path: Path
+) -> None:
+    calibrated = manifest.read(finished_run / "run.json").result("train", TrainResult)
+    plain = train(tiny_options, tmp_path / "plain", "train.calibrate=false")
+    assert plain.confidence.temperature == 1.0
+    assert calibrated.confidence.temperature != 1.0
+    with_it, without = (np.load(root / "reference.npy") for root in (finished_run, tmp_path / "plain"))
+    assert with_it * calibrated.confidence.temperature == pytest.approx(without, abs=1e-3)
+    truth = np.array([e.label for e in store.read_split(RunDir(finished_run), "test")])
+    assert calibrated.confidence.error == pytest.approx(expected_calibration_error(softmax(with_it), truth))
+    assert calibrated.confidence.error_before == pytest.approx(plain.confidence.error, abs=1e-4)
+    bundled = json.loads((finished_run / "bundle" / "sentopt.json").read_text())["confidence"]
+    assert bundled["temperature"] == calibrated.confidence.temperature
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script")  # of DeBERTa
+@pytest.mark.parametrize("family", {**tiny_models.FAMILIES, **tiny_models.TRACED})
+def test_logits_of_every_family_can_be_divided(family: str) -> None:
+    model = tiny_models.build(family)
+    ids = torch.tensor(tiny_models.texts([12]))
+    with torch.inference_mode():
+        before = model(input_ids=ids).logits
+        models.divide_logits(model, 2.5)
+        assert torch.allclose(model(input_ids=ids).logits, before / 2.5, atol=1e-5)
+
+
+def test_a_model_whose_logits_are_no_product_is_refused() -> None:
+    model = tiny_models.build("bert")
+    model.classifier = torch.nn.Sequential(model.classifier, torch.nn.Tanh())
+    with pytest.raises(BackboneError, match=r"train\.calibrate=false"):
+        models.divide_logits(model, 2.0)
+
+
+def test_class_weights_are_those_of_scikit_learn() -> None:
+    labels = [0] * 7 + [1] * 2 + [2] * 11
+    section = recipe.TrainSection(class_weights="balanced")
+    weights = fitting._class_weights(section, [{"labels": label} for label in labels], 3)
+    assert weights is not None
+    assert weights.tolist() == pytest.approx(compute_class_weight("balanced", classes=np.arange(3), y=labels).tolist())
+    assert fitting._class_weights(recipe.TrainSection(), [{"labels": 0}], 3) is None
+
+
+def test_balanced_weights_find_more_of_a_rare_label(backbone: Path, tmp_path: Path) -> None:
+    """Texts that cannot be told apart: unweighted, the frequent label is always the better answer."""
+    folder = tmp_path / "rare"
+    folder.mkdir()
+    for split, count in (("train", 300), ("validation", 100), ("test", 100)):
+        rows = [(f"{split} {i} nothing tells", "rare" if i % 5 == 0 else "frequent") for i in range(count)]
+        write_csv(folder / f"{split}.csv", rows)
+    options = ["--data", str(folder), "--model", str(backbone)]
+    for key in ("train.precision=fp32", "train.epochs=2", "train.batch_size=8", "train.learning_rate=0.002"):
+        options += ["--set", key]
+    plain = train(options, tmp_path / "plain")
+    balanced = train(options, tmp_path / "balanced", "train.class_weights=balanced", "train.calibrate=false")
+    scores = softmax(np.load(tmp_path / "plain" / "reference.npy")).mean(axis=0)
+    weighted = softmax(np.load(tmp_path / "balanced" / "reference.npy")).mean(axis=0)
+    assert scores[1] == pytest.approx(0.2, abs=0.1)
+    assert weighted[1] == pytest.approx(0.5, abs=0.1)
+    assert not plain.beats_majority
+    assert not balanced.beats_majority
+
+
+def test_only_the_newest_checkpoint_keeps_its_optimizer(
+    tiny_options: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[int, int]] = []
+    on_save = fitting.DropOldOptimizers.on_save
+
+    def watched(self: object, args: object, state: object, control: object, **kwargs: object) -> None:
+        on_save(self, args, state, control, **kwargs)  # type: ignore[arg-type]
+        folder = tmp_path / "run" / "trainer"
+        seen.append((len(list(folder.glob("checkpoint-*"))), len(list(folder.glob("*/optimizer.pt")))))
+
+    monkeypatch.setattr(fitting.DropOldOptimizers, "on_save", watched)
+    train(tiny_options, tmp_path / "run")
+    assert [optimizers for _, optimizers in seen] == [1, 1, 1]
+    assert max(checkpoints for checkpoints, _ in seen) == 2
+
+
+def test_evaluating_on_test_while_training_is_possible_and_said(
+    tiny_options: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(tiny_options, tmp_path / "run", "data.validation=test", "train.max_steps=2")
+    run_dir = RunDir(tmp_path / "run")
+    assert store.read_split(run_dir, "validation") == store.read_split(run_dir, "test")
+    (notice,) = manifest.read(run_dir.manifest).result("prepare", PrepareResult).notices
+    assert "flatters the test figures" in notice
+    assert notice in capsys.readouterr().err
+
+
+def test_abstaining(fp32_bundle: Path) -> None:
+    texts = ["a great day", "terrible", "the"]
+    certain = Classifier.load(fp32_bundle, abstain_below=0.0).predict(texts)
+    never = Classifier.load(fp32_bundle, abstain_below=1.0).predict(texts)
+    assert not any(p.abstained for p in certain)
+    assert all(p.abstained for p in never if p.score < 1.0)
+    assert [p.label for p in certain] == [p.label for p in never]
+    with pytest.raises(TypeError, match=r"from 0 to 1, found 1\.5"):
+        Classifier.load(fp32_bundle, abstain_below=1.5)
+
+
+def test_abstaining_on_the_command_line(fp32_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    predict = ["predict", "--bundle", str(fp32_bundle), "--abstain-below", "1"]
+    assert cli.main([*predict, "a great day"]) == 0
+    assert capsys.readouterr().out.startswith("?\t")
+    write_csv(tmp_path / "in.csv", [("a great day", "1"), ("terrible", "2")], header=("text", "id"))
+    columns = ["--input", str(tmp_path / "in.csv"), "--output", str(tmp_path / "out.csv"), "--no-progress"]
+    assert cli.main([*predict, *columns]) == 0
+    assert "2 row(s) scored below 1 and got no label" in capsys.readouterr().err
+    assert [(row["id"], row["label"]) for row in read_csv(tmp_path / "out.csv")] == [("1", ""), ("2", "")]

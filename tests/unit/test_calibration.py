@@ -1,0 +1,58 @@
+import numpy as np
+import pytest
+
+from sentopt.calibration import COLDEST, HOTTEST, coverage, expected_calibration_error, temperature
+from sentopt.runtime.classifier import softmax
+
+
+def drawn(t: float, texts: int = 40_000) -> tuple[np.ndarray, np.ndarray]:
+    """Logits that are `t` times as large as those that the labels were drawn from."""
+    random = np.random.default_rng(3)
+    logits = random.normal(size=(texts, 3)) * 2
+    p = softmax(logits)
+    labels = (random.random(texts)[:, None] > np.cumsum(p, axis=1)).sum(axis=1).clip(max=2)
+    return logits * t, labels
+
+
+@pytest.mark.parametrize("t", [0.4, 1.0, 3.0])
+def test_the_temperature_that_made_the_logits_is_found(t: float) -> None:
+    assert temperature(*drawn(t)) == pytest.approx(t, rel=0.03)
+
+
+def test_it_has_the_least_loss_of_all() -> None:
+    logits, labels = drawn(1.7, 500)
+
+    def loss(t: float) -> float:
+        return float(-np.log(softmax(logits / t)[np.arange(500), labels]).mean())
+
+    best = temperature(logits, labels)
+    assert all(loss(best) <= loss(best * factor) for factor in (0.5, 0.97, 1.03, 2.0))
+
+
+def test_answers_that_are_always_right_or_never_stay_within_bounds() -> None:
+    logits = np.eye(3)[[0, 1, 2, 1]] * 4
+    assert temperature(logits, np.array([0, 1, 2, 1])) == pytest.approx(COLDEST)
+    assert temperature(logits, np.array([1, 2, 0, 0])) == pytest.approx(HOTTEST)
+
+
+def test_calibrated_scores_have_no_error_and_overconfident_ones_have() -> None:
+    logits, labels = drawn(3.0)
+    assert expected_calibration_error(softmax(logits / 3.0), labels) < 0.01
+    assert expected_calibration_error(softmax(logits), labels) > 0.08
+
+
+def test_calibration_error_by_hand() -> None:
+    probabilities = np.array([[0.9, 0.1], [0.9, 0.1], [0.4, 0.6], [0.0, 1.0]])
+    labels = np.array([0, 1, 1, 1])
+    # bins: two at 0.9 (one right), one at 0.6 (right), one at 1.0 (right)
+    assert expected_calibration_error(probabilities, labels) == pytest.approx((2 * 0.4 + 0.4 + 0.0) / 4)
+
+
+def test_coverage() -> None:
+    probabilities = np.array([[0.9, 0.1], [0.3, 0.7], [0.45, 0.55]])
+    points = coverage(probabilities, np.array([0, 0, 1]), (0.5, 0.8, 0.95))
+    assert [(p.answered, p.accuracy) for p in points] == [
+        (1.0, pytest.approx(2 / 3)),
+        (pytest.approx(1 / 3), 1.0),
+        (0.0, None),
+    ]
