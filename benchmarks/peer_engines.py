@@ -146,7 +146,10 @@ class PipelinePeer(Classifier):
         from sentopt.backends.torch import TorchEngine
 
         self.pipeline = pipeline(TASK, model=str(checkpoint), top_k=None, device="cpu")
-        super().__init__(TorchEngine(self.pipeline.model), encoder, labels)
+        engine = TorchEngine(self.pipeline.model)
+        if not engine.takes_type_ids:  # a random DistilBERT is given BERT's tokenizer
+            self.pipeline.tokenizer.model_input_names = ["input_ids", "attention_mask"]
+        super().__init__(engine, encoder, labels)
 
     def logits(self, texts: Sequence[str], *, batch_size: int | None = None) -> FloatArray:
         """Logarithms of the pipeline's probabilities; their softmax is the pipeline's answer."""

@@ -220,9 +220,7 @@ def _random_distilbert(run_dir: RunDir, labels: tuple[str, ...]) -> RunDir:
     names = dict(enumerate(labels))
     config = DistilBertConfig(num_labels=len(labels), id2label=names, label2id={v: k for k, v in names.items()})
     DistilBertForSequenceClassification(config).save_pretrained(other.checkpoint)
-    tokenizer = AutoTokenizer.from_pretrained(run_dir.checkpoint)
-    tokenizer.model_input_names = ["input_ids", "attention_mask"]  # DistilBERT takes no token types
-    tokenizer.save_pretrained(other.checkpoint)
+    AutoTokenizer.from_pretrained(run_dir.checkpoint).save_pretrained(other.checkpoint)
     settings = recipe.load(str(run_dir.recipe))
     export.run(settings, other, specs=[VARIANTS["lean-fp32"]])
     quantize.run(settings, other, specs=[VARIANTS["lean-int8"]])

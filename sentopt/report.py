@@ -268,10 +268,11 @@ def training(trained: TrainResult) -> str:
         size = f"{trained.parameters:,} parameters"
         return f"{trained.backbone} was tuned elsewhere and is taken as it is: {size}, not trained."
     processes = f", {trained.processes} processes" if trained.processes > 1 else ""
+    resumed = f" since it was resumed at step {trained.resumed_from_step}" if trained.resumed_from_step else ""
     return (
         f"{trained.backbone}, {trained.parameters:,} trainable parameters, {trained.steps} steps "
         f"({trained.epochs:.3g} epochs) in {trained.precision} on {trained.device}{processes}: "
-        f"{trained.seconds:.0f} s, {trained.samples_per_second:.0f} texts/s. "
+        f"{trained.seconds:.0f} s{resumed}, {trained.samples_per_second:.0f} texts/s. "
         f"Best validation {trained.metric} {trained.best_metric:.4f} at step {trained.best_step}."
     )
 

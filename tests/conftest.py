@@ -106,6 +106,7 @@ def tiny_options(backbone: Path, reviews: Path) -> list[str]:
     values = (
         "train.epochs=3",
         "train.learning_rate=0.003",
+        "train.ema_decay=0.9",
         "train.precision=fp32",
         "train.batch_size=8",
         "model.max_length=48",

@@ -7,6 +7,7 @@ import math
 import shutil
 import warnings
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from sentopt import atomic, distributed, hardware, metrics
 from sentopt.data.splits import Example
 from sentopt.errors import RecipeError, TrainingInterrupted
 from sentopt.recipe import Recipe, TrainSection
+from sentopt.stages.averaging import AveragedWeights
 from sentopt.stages.sampling import EpochSampler
 from sentopt.stages.trainer_callbacks import DropOldOptimizers, ProgressBar, StepClock, StopOnSignal
 
@@ -99,12 +101,22 @@ def fit(
 
 
 class _Trainer(Trainer):
-    """The Trainer with a resumable sampler, this project's loss, and a count of the texts that it saw."""
+    """The Trainer with a resumable sampler, this project's loss, averaged weights, and a count of the texts it saw."""
 
-    def __init__(self, *args: Any, sampler: EpochSampler, class_weights: torch.Tensor | None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        sampler: EpochSampler,
+        class_weights: torch.Tensor | None,
+        averaged: AveragedWeights | None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
         self.sampler = sampler
         self.class_weights = class_weights
+        self.averaged = averaged
+        if averaged:
+            self.add_callback(averaged)
         self.samples = 0
         # The loss below is a mean over its batch, whatever a model's forward method would take.
         self.model_accepts_loss_kwargs = False
@@ -125,6 +137,22 @@ class _Trainer(Trainer):
         )
         return (loss, outputs) if return_outputs else loss
 
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        with self.averaged.applied() if self.averaged else nullcontext():
+            scores: dict[str, float] = super().evaluate(*args, **kwargs)
+        return scores
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        with self.averaged.applied() if self.averaged else nullcontext():
+            super().save_model(output_dir, _internal_call)
+        if self.averaged and self.args.should_save:
+            self.averaged.save_last(Path(output_dir or self.args.output_dir))
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
+        if self.averaged:
+            self.averaged.resume(Path(resume_from_checkpoint))
+
     def training_step(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
         self.samples += len(inputs["labels"]) * distributed.world_size()
         loss: torch.Tensor = super().training_step(model, inputs, *args, **kwargs)
@@ -143,6 +171,7 @@ def _trainer(
         data_collator=DataCollatorWithPadding(tokenizer),
         compute_metrics=_eval_metrics,
         class_weights=_class_weights(recipe.train, train, model.config.num_labels),
+        averaged=AveragedWeights(model, recipe.train.ema_decay) if recipe.train.ema_decay else None,
         sampler=EpochSampler(
             [len(e["input_ids"]) for e in train],
             batch_size=recipe.train.batch_size,

@@ -15,6 +15,7 @@ from tqdm import tqdm
 from transformers import TrainerCallback
 
 from sentopt import distributed
+from sentopt.stages.averaging import LAST_WEIGHTS
 
 
 class ProgressBar(TrainerCallback):
@@ -61,14 +62,15 @@ class StepClock(TrainerCallback):
 
 
 class DropOldOptimizers(TrainerCallback):
-    """Training is resumed from the newest checkpoint only: of the others, two thirds (Adam's moments) can go."""
+    """Training is resumed from the newest checkpoint only: what that takes beyond the model can go from the others."""
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """The newest checkpoint is complete by now."""
         newest = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-        for optimizer in Path(args.output_dir).glob("checkpoint-*/optimizer.pt"):
-            if optimizer.parent != newest:
-                optimizer.unlink()
+        for checkpoint in Path(args.output_dir).glob("checkpoint-*"):
+            if checkpoint != newest:
+                for name in ("optimizer.pt", LAST_WEIGHTS):
+                    (checkpoint / name).unlink(missing_ok=True)
 
 
 class StopOnSignal(TrainerCallback):

@@ -274,7 +274,8 @@ def test_interrupted_training_resumes_to_the_same_weights(
         assert "The same command continues from there" in stderr
         assert max(int(p.name.split("-")[1]) for p in (root / "trainer").glob("checkpoint-*")) % 30 != 0
     done = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, "COLUMNS": "80"})
-    assert "test accuracy" in done.stdout
+    assert "Test accuracy" in done.stdout
+    assert "resumed at step" in done.stdout
     trained = manifest.read(root / "run.json").result("train", TrainResult)
     assert trained.resumed_from_step >= 30
     whole = (finished_run / "checkpoint" / "model.safetensors").read_bytes()
