@@ -62,7 +62,10 @@ class Manifest:
         try:
             return records.from_json(kind, self.stages[stage].result)
         except ValueError as error:
-            raise RunDirError(f"run.json: the record of stage {stage!r} is damaged: {error}") from error
+            raise RunDirError(
+                f"run.json: the record of stage {stage!r} is of another version of sentopt, or damaged ({error}); "
+                "run the stage again with --force"
+            ) from error
 
 
 def read(path: Path) -> Manifest:

@@ -240,6 +240,17 @@ def test_a_half_written_manifest_is_explained(
     assert message in capsys.readouterr().err
 
 
+def test_a_record_of_another_version_is_told_and_can_be_made_again(
+    run_copy: Path, tiny_options: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    document = json.loads((run_copy / "run.json").read_text())
+    del document["stages"]["train"]["result"]["confidence"]
+    (run_copy / "run.json").write_text(json.dumps(document))
+    assert cli.main(["export", "--run-dir", str(run_copy)]) == 1
+    assert "of another version of sentopt, or damaged (confidence: missing)" in capsys.readouterr().err
+    assert cli.main(["train", *tiny_options, "--run-dir", str(run_copy), "--force"]) == 0
+
+
 def test_a_half_written_run_is_completed(
     run_copy: Path, tiny_options: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

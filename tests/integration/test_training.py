@@ -11,12 +11,14 @@ from csv_files import read_csv, write_csv
 from sklearn.utils.class_weight import compute_class_weight
 
 from sentopt import Classifier, cli, manifest, recipe
-from sentopt.calibration import expected_calibration_error
+from sentopt.backends.torch import TorchEngine
+from sentopt.calibration import expected_calibration_error, temperature
 from sentopt.data import store
 from sentopt.errors import BackboneError
 from sentopt.results import PrepareResult, TrainResult
 from sentopt.run_dir import RunDir
 from sentopt.runtime.classifier import softmax
+from sentopt.runtime.tokenization import TextEncoder
 from sentopt.stages import fitting, models
 
 
@@ -26,20 +28,30 @@ def train(options: list[str], root: Path, *settings: str) -> TrainResult:
     return manifest.read(root / "run.json").result("train", TrainResult)
 
 
-def test_the_temperature_is_in_the_model_and_changes_no_label(
-    finished_run: Path, tiny_options: list[str], tmp_path: Path
-) -> None:
-    calibrated = manifest.read(finished_run / "run.json").result("train", TrainResult)
-    plain = train(tiny_options, tmp_path / "plain", "train.calibrate=false")
-    assert plain.confidence.temperature == 1.0
-    assert calibrated.confidence.temperature != 1.0
-    with_it, without = (np.load(root / "reference.npy") for root in (finished_run, tmp_path / "plain"))
-    assert with_it * calibrated.confidence.temperature == pytest.approx(without, abs=1e-3)
-    truth = np.array([e.label for e in store.read_split(RunDir(finished_run), "test")])
-    assert calibrated.confidence.error == pytest.approx(expected_calibration_error(softmax(with_it), truth))
-    assert calibrated.confidence.error_before == pytest.approx(plain.confidence.error, abs=1e-4)
-    bundled = json.loads((finished_run / "bundle" / "sentopt.json").read_text())["confidence"]
-    assert bundled["temperature"] == calibrated.confidence.temperature
+def test_the_temperature_is_in_the_model(finished_run: Path) -> None:
+    run_dir = RunDir(finished_run)
+    found = manifest.read(run_dir.manifest).result("train", TrainResult).confidence
+    assert found.temperature != 1.0
+    checkpoint = Classifier(
+        TorchEngine.load(run_dir.checkpoint), TextEncoder.load(run_dir.checkpoint, max_length=48), ("a", "b", "c")
+    )
+    validation = store.read_split(run_dir, "validation")
+    again = temperature(checkpoint.logits([e.text for e in validation]), np.array([e.label for e in validation]))
+    assert again == pytest.approx(1.0, abs=1e-3)  # nothing is left to divide by
+
+    logits = np.load(run_dir.reference)
+    truth = np.array([e.label for e in store.read_split(run_dir, "test")])
+    assert found.error == pytest.approx(expected_calibration_error(softmax(logits), truth))
+    before = expected_calibration_error(softmax(logits * found.temperature), truth)
+    assert found.error_before == pytest.approx(before, abs=1e-4)
+    bundled = json.loads((run_dir.bundle / "sentopt.json").read_text())["confidence"]
+    assert bundled["temperature"] == found.temperature
+
+
+def test_calibration_can_be_left_out(tiny_options: list[str], tmp_path: Path) -> None:
+    plain = train(tiny_options, tmp_path / "plain", "train.calibrate=false", "train.max_steps=3").confidence
+    assert plain.temperature == 1.0
+    assert plain.error == plain.error_before
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit.script")  # of DeBERTa

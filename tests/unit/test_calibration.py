@@ -29,10 +29,18 @@ def test_it_has_the_least_loss_of_all() -> None:
     assert all(loss(best) <= loss(best * factor) for factor in (0.5, 0.97, 1.03, 2.0))
 
 
-def test_answers_that_are_always_right_or_never_stay_within_bounds() -> None:
-    logits = np.eye(3)[[0, 1, 2, 1]] * 4
-    assert temperature(logits, np.array([0, 1, 2, 1])) == pytest.approx(COLDEST)
-    assert temperature(logits, np.array([1, 2, 0, 0])) == pytest.approx(HOTTEST)
+def test_few_right_answers_are_no_proof_of_certainty() -> None:
+    labels = np.array([0, 1, 2, 1])
+    logits = np.eye(3)[labels] * 4
+    p = softmax(logits / temperature(logits, labels)).max(axis=1)
+    assert p == pytest.approx(1 - 1 / 6)  # one text in two more than there are could be wrong
+
+
+def test_it_stays_within_bounds() -> None:
+    labels = np.arange(3_000) % 3
+    logits = np.eye(3)[labels]
+    assert temperature(logits * 0.1, labels) == pytest.approx(COLDEST)
+    assert temperature(logits, (labels + 1) % 3) == pytest.approx(HOTTEST)
 
 
 def test_calibrated_scores_have_no_error_and_overconfident_ones_have() -> None:
