@@ -18,13 +18,12 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from sentopt import recipe as recipes
 from sentopt.data import sources
-from sentopt.data.splits import CleanData, Example, clean
+from sentopt.data.splits import CleanData, clean
 from sentopt.recipe import Recipe
 from sentopt.stats import wilson_interval
 
@@ -86,21 +85,25 @@ def _row(dataset: str, texts: int, way: str, found: dict[str, list[dict[str, flo
 
 def _train(way: str, dataset: str, texts: int) -> dict[str, float]:
     from sentopt.backends.torch import TorchEngine
+    from sentopt.backends.worker import peak_memory_bytes
     from sentopt.runtime.classifier import Classifier
-    from sentopt.stages import models, train
+    from sentopt.stages import models
+    from sentopt.stages.fitting import make_deterministic
 
     recipe = _recipe(dataset, texts)
-    train._make_deterministic(recipe.run.seed)
+    make_deterministic(recipe.run.seed)
     data = clean(sources.load(recipe.data), recipe.data, seed=recipe.run.seed)
     with tempfile.TemporaryDirectory() as folder:
-        model, tokenizer, seconds, seen = (_as_example if way == "example" else _as_sentopt)(
-            recipe, data, Path(folder), PADDED.get(dataset)
-        )
+        if way == "example":
+            model, tokenizer, seconds, seen = _as_example(recipe, data, Path(folder), PADDED.get(dataset))
+        else:
+            model, tokenizer, seconds, seen = _as_sentopt(recipe, data, Path(folder))
         models.save(model, tokenizer, Path(folder) / "checkpoint")
         engine = TorchEngine.load(Path(folder) / "checkpoint")
-        peak = _peak_memory()
+        peak = peak_memory_bytes()
     test = data.splits["test"]
-    answers = Classifier(engine, train._encoder(tokenizer, recipe), data.labels).logits([e.text for e in test])
+    encoder = models.encoder_of(tokenizer, recipe.model.max_length)
+    answers = Classifier(engine, encoder, data.labels).logits([e.text for e in test])
     right = sum(int(a) == e.label for a, e in zip(answers.argmax(axis=1), test, strict=True))
     return {"seconds": seconds, "texts_per_second": seen / seconds, "peak_mib": peak / 2**20, "right": right}
 
@@ -113,7 +116,7 @@ def _recipe(dataset: str, texts: int) -> Recipe:
     )
 
 
-def _as_sentopt(recipe: Recipe, data: CleanData, folder: Path, padded: int | None) -> tuple[Any, Any, float, float]:
+def _as_sentopt(recipe: Recipe, data: CleanData, folder: Path) -> tuple[Any, Any, float, float]:
     from sentopt import backbones
     from sentopt.stages import models
     from sentopt.stages.fitting import fit
@@ -123,7 +126,8 @@ def _as_sentopt(recipe: Recipe, data: CleanData, folder: Path, padded: int | Non
     model = models.load_untuned(backbone, data.labels, tokenizer, recipe.train)
     splits = data.splits
     fitted = fit(recipe, folder / "trainer", model, tokenizer, splits["train"], splits["validation"], resume_key="-")
-    return fitted.model, tokenizer, fitted.seconds, fitted.seconds * fitted.samples_per_second
+    steps = fitted.steps
+    return fitted.model, tokenizer, steps.seconds, steps.seconds * steps.samples_per_second
 
 
 def _as_example(recipe: Recipe, data: CleanData, folder: Path, padded: int | None) -> tuple[Any, Any, float, float]:
@@ -136,6 +140,7 @@ def _as_example(recipe: Recipe, data: CleanData, folder: Path, padded: int | Non
     )
 
     from sentopt import backbones
+    from sentopt.stages.fitting import encode
     from sentopt.stages.trainer_callbacks import StepClock
 
     backbone = backbones.resolve(recipe.model.backbone)
@@ -158,24 +163,13 @@ def _as_example(recipe: Recipe, data: CleanData, folder: Path, padded: int | Non
     trainer = Trainer(
         model=model,
         args=arguments,
-        train_dataset=_padded(tokenizer, data.splits["train"], padded),
+        train_dataset=encode(tokenizer, data.splits["train"], padding="max_length" if padded else False),
         data_collator=DataCollatorWithPadding(tokenizer),
         processing_class=tokenizer,
         callbacks=[clock],
     )
     trainer.train()
     return model, tokenizer, clock.seconds, float(len(data.splits["train"]))
-
-
-def _padded(tokenizer: Any, examples: Sequence[Example], padded: int | None) -> list[dict[str, Any]]:
-    columns = tokenizer([e.text for e in examples], truncation=True, padding="max_length" if padded else False)
-    return [{**{name: columns[name][i] for name in columns}, "labels": e.label} for i, e in enumerate(examples)]
-
-
-def _peak_memory() -> int:
-    """Bytes, from /proc: `ru_maxrss` of a child counts the parent that it was forked from."""
-    status = Path("/proc/self/status").read_text()
-    return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 
 
 if __name__ == "__main__":

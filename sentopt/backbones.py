@@ -109,18 +109,17 @@ def longest_input(folder: Path) -> int:
 
     512 where its files do not say.
     """
-    known = [_positions(folder / "config.json"), _setting(folder / "tokenizer_config.json", "model_max_length")]
+    config, tokenizer = _read(folder / "config.json"), _read(folder / "tokenizer_config.json")
+    positions = _length(config, "max_position_embeddings") or _length(config, "n_positions")
+    if positions is not None and config.get("model_type") in _POSITIONS_FROM_TWO:
+        positions -= 2
+    known = [positions, _length(tokenizer, "model_max_length")]
     return min((value for value in known if value is not None), default=_USUAL_LENGTH)
 
 
-def _positions(config: Path) -> int | None:
-    found = _setting(config, "max_position_embeddings") or _setting(config, "n_positions")
-    return found - 2 if found is not None and _read(config).get("model_type") in _POSITIONS_FROM_TWO else found
-
-
-def _setting(path: Path, key: str) -> int | None:
-    """A length that a file states; tokenizers without one say 10**30."""
-    value = _read(path).get(key)
+def _length(settings: dict[str, Any], key: str) -> int | None:
+    """A length that is stated; tokenizers without one say 10**30."""
+    value = settings.get(key)
     return int(value) if isinstance(value, int) and 0 < value <= _LONGEST_INPUT else None
 
 

@@ -6,6 +6,7 @@ is any, and with which fingerprint.
 
 from __future__ import annotations
 
+import atexit
 import datetime
 import os
 from typing import Any
@@ -63,4 +64,5 @@ def _connected() -> Any:
         if torch.cuda.is_available():
             torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
         distributed.init_process_group(backend(), timeout=_PATIENCE)
+        atexit.register(distributed.destroy_process_group)  # threads of gloo that outlive it abort the interpreter
     return distributed

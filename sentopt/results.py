@@ -93,18 +93,12 @@ class Confidence:
 
 
 @dataclass(frozen=True)
-class TrainResult:
-    """The outcome of fine-tuning; 0 steps for a classifier that was tuned elsewhere and taken as it is.
+class Steps:
+    """How a model was trained; 0 steps for one that was tuned elsewhere and taken as it is."""
 
-    `majority` is the accuracy of always answering the most frequent label, per split. `parameters` are the trainable
-    ones.
-    """
-
-    backbone: str
     device: str
     precision: str
     processes: int
-    parameters: int
     steps: int
     epochs: float
     seconds: float
@@ -112,6 +106,17 @@ class TrainResult:
     resumed_from_step: int
     best_step: int
     best_metric: float
+
+
+@dataclass(frozen=True)
+class TrainResult(Steps):
+    """The outcome of fine-tuning. `majority` is the accuracy of always answering the most frequent label, per split.
+
+    `parameters` are the trainable ones.
+    """
+
+    backbone: str
+    parameters: int
     metric: str
     loss: tuple[LossPoint, ...]
     evals: tuple[EvalPoint, ...]

@@ -171,8 +171,8 @@ def _probabilities(classifier: Classifier, texts: list[str]) -> object:
     return classifier.predict_proba(texts).tolist()
 
 
-def _peak_memory_bytes(classifier: Classifier, about: None) -> int:
-    """`ru_maxrss` would count the parent that this process was forked from; the kernel's high-water mark does not."""
+def peak_memory_bytes() -> int:
+    """Of this process: the kernel's high-water mark, because `ru_maxrss` counts the parent it was forked from."""
     try:
         status = Path("/proc/self/status").read_text()
         return int(status.partition("VmHWM:")[2].split()[0]) * 1024
@@ -186,7 +186,7 @@ _TASKS: dict[str, Callable[[Any, Any], object]] = {
     "tokens": _tokens,
     "tokenize": _tokenize,
     "probabilities": _probabilities,
-    "memory": _peak_memory_bytes,
+    "memory": lambda classifier, about: peak_memory_bytes(),
 }
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from sentopt.errors import BundleError, MissingExtraError
 from sentopt.runtime.cores import available_cores
 from sentopt.runtime.session import FloatArray
-from sentopt.runtime.tokenization import INPUTS, Batch
+from sentopt.runtime.tokenization import Batch, check_inputs
 
 
 class OpenVinoSession:
@@ -50,9 +50,7 @@ class OpenVinoSession:
         except RuntimeError as error:
             raise BundleError(f"OpenVINO cannot compile {model}: {error}") from error
         self.inputs = tuple(port.get_any_name() for port in self._model.inputs)
-        unknown = set(self.inputs) - set(INPUTS)
-        if unknown:
-            raise BundleError(f"the model wants inputs that no tokenizer gives: {', '.join(sorted(unknown))}")
+        check_inputs(self.inputs)
         self.output = output
         self._requests = threading.local()
 

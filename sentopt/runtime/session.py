@@ -12,7 +12,7 @@ import onnxruntime as ort
 
 from sentopt.errors import BundleError
 from sentopt.runtime.cores import available_cores
-from sentopt.runtime.tokenization import INPUTS, Batch
+from sentopt.runtime.tokenization import Batch, check_inputs
 
 FloatArray = npt.NDArray[np.float32]
 CPU: tuple[str, ...] = ("CPUExecutionProvider",)
@@ -48,9 +48,7 @@ class OnnxSession:
             ) from error
         self.inputs = tuple(node.name for node in self._session.get_inputs())
         self.output = output
-        unknown = set(self.inputs) - set(INPUTS)
-        if unknown:
-            raise BundleError(f"the model wants inputs that no tokenizer gives: {', '.join(sorted(unknown))}")
+        check_inputs(self.inputs)
         if output not in {node.name for node in self._session.get_outputs()}:
             raise BundleError(f"the model has no output named {output!r}")
 

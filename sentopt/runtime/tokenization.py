@@ -8,7 +8,7 @@ can be used by many threads.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,7 @@ from tokenizers import Tokenizer
 from sentopt.errors import BundleError, InputError
 
 IntArray = npt.NDArray[np.int64]
-INPUTS = ("input_ids", "attention_mask", "token_type_ids", "position_ids")
-"""What a graph may ask for."""
+_INPUTS = ("input_ids", "attention_mask", "token_type_ids", "position_ids")
 
 
 @dataclass(frozen=True)
@@ -36,6 +35,17 @@ class Batch:
     def position_ids(self) -> IntArray:
         """Positions counted from the first real token, so that padding on the left shifts nothing."""
         return np.asarray(np.maximum(self.attention_mask.cumsum(axis=1) - 1, 0), dtype=np.int64)
+
+
+def check_inputs(names: Iterable[str]) -> None:
+    """Refuse a graph that asks for what a `Batch` does not have.
+
+    Raises:
+        BundleError: unknown inputs; all are named.
+    """
+    unknown = set(names) - set(_INPUTS)
+    if unknown:
+        raise BundleError(f"the model wants inputs that no tokenizer gives: {', '.join(sorted(unknown))}")
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shutil
 import warnings
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from sentopt import atomic, distributed, hardware, metrics
 from sentopt.data.splits import Example
 from sentopt.errors import RecipeError, TrainingInterrupted
 from sentopt.recipe import Recipe, TrainSection
+from sentopt.results import Steps
+from sentopt.runtime.cores import available_cores
 from sentopt.stages.averaging import AveragedWeights
 from sentopt.stages.sampling import EpochSampler
 from sentopt.stages.trainer_callbacks import DropOldOptimizers, ProgressBar, StepClock, StopOnSignal
@@ -33,16 +36,7 @@ class Fit:
     """The tuned model, and what there is to tell about the way to it; `history` is the Trainer's."""
 
     model: Any
-    device: str
-    precision: str
-    processes: int
-    steps: int
-    epochs: float
-    seconds: float
-    samples_per_second: float
-    resumed_from_step: int
-    best_step: int
-    best_metric: float
+    steps: Steps
     history: Sequence[dict[str, Any]]
 
 
@@ -65,27 +59,22 @@ def fit(
         RecipeError: the batch cannot be shared out among the processes.
         TrainingInterrupted: a signal stopped the training; its state is saved.
     """
-    if distributed.is_first():
-        _remove_what_cannot_be_resumed(folder, resume_key)
-    distributed.share("cleaned")
-    checkpoint = max(folder.glob("checkpoint-*"), key=_step_of, default=None)
-    trainer = _trainer(recipe, folder, model, tokenizer, _encode(tokenizer, train), _encode(tokenizer, validation))
+    checkpoint = distributed.share(_resumable(folder, resume_key) if distributed.is_first() else None)
+    trainer = _trainer(recipe, folder, model, tokenizer, encode(tokenizer, train), encode(tokenizer, validation))
     stop, clock = StopOnSignal(), StepClock()
     trainer.add_callback(stop)
     trainer.add_callback(clock)
     with stop, warnings.catch_warnings():
         # Checkpoints are sorted by number where the file system's times are too coarse, and that is right.
         warnings.filterwarnings("ignore", message="mtime may not be reliable")
-        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        trainer.train(resume_from_checkpoint=checkpoint or None)
     state = trainer.state
     if stop.requested:
         raise TrainingInterrupted(
             f"training was stopped after step {state.global_step} of {state.max_steps}; "
             f"its state is saved in {folder}. The same command continues from there."
         )
-    return Fit(
-        # accelerate wraps the forward method of what it trains in mixed-precision autocast
-        model=trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False),
+    steps = Steps(
         device=trainer.args.device.type,
         precision="bf16" if trainer.args.bf16 else "fp16" if trainer.args.fp16 else "fp32",
         processes=distributed.world_size(),
@@ -93,11 +82,28 @@ def fit(
         epochs=float(state.epoch or 0.0),
         seconds=clock.seconds,
         samples_per_second=trainer.samples / max(clock.seconds, 1e-9),
-        resumed_from_step=_step_of(checkpoint) if checkpoint else 0,
+        resumed_from_step=_step_of(Path(checkpoint)) if checkpoint else 0,
         best_step=int(state.best_global_step or state.global_step),
         best_metric=float(state.best_metric or 0.0),
-        history=state.log_history,
     )
+    # accelerate wraps the forward method of what it trains in mixed-precision autocast
+    model = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
+    return Fit(model, steps, state.log_history)
+
+
+def make_deterministic(seed: int) -> None:
+    """Fix every random state and the number of threads, and quiet transformers."""
+    torch.set_num_threads(max(1, available_cores() // distributed.local_world_size()))
+    transformers.set_seed(seed)
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+
+
+def encode(tokenizer: Any, examples: Sequence[Example], *, padding: bool | str = False) -> list[Encoded]:
+    """Inputs and label of each text, as the Trainer takes them; `padding` as the tokenizer takes it."""
+    columns = tokenizer([e.text for e in examples], truncation=True, padding=padding)
+    names = list(columns)
+    return [{**{name: columns[name][i] for name in names}, "labels": e.label} for i, e in enumerate(examples)]
 
 
 class _Trainer(Trainer):
@@ -137,13 +143,17 @@ class _Trainer(Trainer):
         )
         return (loss, outputs) if return_outputs else loss
 
+    def _kept_weights(self) -> AbstractContextManager[None]:
+        """The model has the weights that are evaluated and saved in this context."""
+        return self.averaged.applied() if self.averaged else nullcontext()
+
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
-        with self.averaged.applied() if self.averaged else nullcontext():
+        with self._kept_weights():
             scores: dict[str, float] = super().evaluate(*args, **kwargs)
         return scores
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        with self.averaged.applied() if self.averaged else nullcontext():
+        with self._kept_weights():
             super().save_model(output_dir, _internal_call)
         if self.averaged and self.args.should_save:
             self.averaged.save_last(Path(output_dir or self.args.output_dir))
@@ -193,6 +203,8 @@ def _arguments(recipe: Recipe, folder: Path, texts: int) -> TrainingArguments:
     steps = train.max_steps or math.ceil(per_epoch * train.epochs)
     precision = _precision(train.precision)
     on_cuda = torch.cuda.is_available()
+    # The Trainer never takes back what an earlier training of this process asked for: FP32 would go on in its BF16.
+    os.environ["ACCELERATE_MIXED_PRECISION"] = "no" if precision == "fp32" else precision
     return TrainingArguments(
         output_dir=str(folder),
         num_train_epochs=train.epochs,
@@ -257,12 +269,6 @@ def _class_weights(train: TrainSection, encoded: Sequence[Encoded], labels: int)
     return len(encoded) / (labels * counts.float())
 
 
-def _encode(tokenizer: Any, examples: Sequence[Example]) -> list[Encoded]:
-    columns = tokenizer([e.text for e in examples], truncation=True, padding=False)
-    names = list(columns)
-    return [{**{name: columns[name][i] for name in names}, "labels": e.label} for i, e in enumerate(examples)]
-
-
 def _eval_metrics(prediction: Any) -> dict[str, float]:
     given = {"predictions": prediction.predictions.argmax(axis=1), "references": prediction.label_ids}
     macro = metrics.MacroScores(keep_in_memory=True).compute(**given, num_labels=prediction.predictions.shape[1])
@@ -270,15 +276,19 @@ def _eval_metrics(prediction: Any) -> dict[str, float]:
     return {**accuracy, **macro}
 
 
-def _remove_what_cannot_be_resumed(folder: Path, resume_key: str) -> None:
-    """Leave only complete checkpoints of the same training."""
+def _resumable(folder: Path, resume_key: str) -> str:
+    """The last complete checkpoint of the same training, or nothing; leftovers of any other are removed."""
     key_file = folder / _RESUME_KEY
     if not key_file.is_file() or key_file.read_text() != resume_key:
         shutil.rmtree(folder, ignore_errors=True)
         atomic.write_text(key_file, resume_key)
+    complete = []
     for checkpoint in folder.glob("checkpoint-*"):
-        if not _is_complete(checkpoint):
+        if _is_complete(checkpoint):
+            complete.append(checkpoint)
+        else:
             shutil.rmtree(checkpoint)
+    return str(max(complete, key=_step_of)) if complete else ""
 
 
 def _is_complete(checkpoint: Path) -> bool:

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from tokenizers import Tokenizer
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from sentopt import atomic
 from sentopt.errors import BackboneError
 from sentopt.recipe import TrainSection
+from sentopt.runtime.tokenization import TextEncoder
 
 
 def load_tokenizer(folder: Path, max_length: int) -> Any:
@@ -32,6 +34,12 @@ def load_tokenizer(folder: Path, max_length: int) -> Any:
         tokenizer.pad_token = tokenizer.eos_token
     tokenizer.padding_side = "right"  # as the runtime pads; left padding would shift GPT-2's positions
     return tokenizer
+
+
+def encoder_of(tokenizer: Any, max_length: int) -> TextEncoder:
+    """The runtime's encoder of the same tokens."""
+    copy = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())  # the encoder sets truncation on what it is given
+    return TextEncoder(copy, max_length=max_length, pad_token_id=tokenizer.pad_token_id)
 
 
 def load_untuned(folder: Path, labels: Sequence[str], tokenizer: Any, train: TrainSection) -> Any:

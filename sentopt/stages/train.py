@@ -12,23 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-import transformers
-from tokenizers import Tokenizer
 
-from sentopt import atomic, backbones, calibration, distributed, metrics
+from sentopt import atomic, backbones, calibration, metrics
 from sentopt.backends.torch import TorchEngine
 from sentopt.data import store
 from sentopt.data.splits import Example, majority_accuracy
 from sentopt.recipe import Recipe
-from sentopt.results import Confidence, EvalPoint, LossPoint, SampleAnswer, TrainResult
+from sentopt.results import Confidence, EvalPoint, LossPoint, SampleAnswer, Steps, TrainResult
 from sentopt.run_dir import SPLITS, RunDir
 from sentopt.runtime.classifier import Classifier, Prediction, softmax
-from sentopt.runtime.cores import available_cores
 from sentopt.runtime.session import FloatArray
-from sentopt.runtime.tokenization import TextEncoder
 from sentopt.stages import models
-from sentopt.stages.fitting import Fit, fit
+from sentopt.stages.fitting import Fit, fit, make_deterministic
 
 _THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 
@@ -41,7 +36,7 @@ def run(recipe: Recipe, run_dir: RunDir, *, resume_key: str) -> TrainResult:
         RecipeError: the batch cannot be shared out among the processes.
         TrainingInterrupted: a signal stopped the training; its state is saved.
     """
-    _make_deterministic(recipe.run.seed)
+    make_deterministic(recipe.run.seed)
     labels = store.read_labels(run_dir)
     splits = {split: store.read_split(run_dir, split) for split in SPLITS}
     folder = backbones.resolve(recipe.model.backbone, recipe.model.revision)
@@ -56,7 +51,7 @@ def run(recipe: Recipe, run_dir: RunDir, *, resume_key: str) -> TrainResult:
             recipe, run_dir.trainer, model, tokenizer, splits["train"], splits["validation"], resume_key=resume_key
         )
 
-    classifier = Classifier(TorchEngine(fitted.model), _encoder(tokenizer, recipe), labels)
+    classifier = Classifier(TorchEngine(fitted.model), models.encoder_of(tokenizer, recipe.model.max_length), labels)
     temperature = 1.0
     if recipe.train.calibrate:
         temperature = calibration.temperature(*_logits_and_labels(classifier, splits["validation"]))
@@ -69,18 +64,9 @@ def run(recipe: Recipe, run_dir: RunDir, *, resume_key: str) -> TrainResult:
     logits, truth = _logits_and_labels(classifier, splits["test"])
     _save_logits(run_dir.reference, logits)
     return TrainResult(
+        **vars(fitted.steps),
         backbone=recipe.model.backbone,
-        device=fitted.device,
-        precision=fitted.precision,
-        processes=fitted.processes,
         parameters=sum(p.numel() for p in fitted.model.parameters() if p.requires_grad),
-        steps=fitted.steps,
-        epochs=fitted.epochs,
-        seconds=fitted.seconds,
-        samples_per_second=fitted.samples_per_second,
-        resumed_from_step=fitted.resumed_from_step,
-        best_step=fitted.best_step,
-        best_metric=fitted.best_metric,
         metric=recipe.train.metric,
         loss=_loss_history(fitted.history),
         evals=_eval_history(fitted.history),
@@ -101,7 +87,7 @@ def follow(recipe: Recipe, run_dir: RunDir, *, resume_key: str) -> None:
     Raises:
         TrainingInterrupted: a signal stopped the training in any of the processes.
     """
-    _make_deterministic(recipe.run.seed)
+    make_deterministic(recipe.run.seed)
     folder = backbones.resolve(recipe.model.backbone, recipe.model.revision)
     tokenizer = models.load_tokenizer(folder, recipe.model.max_length)
     model = models.load_untuned(folder, store.read_labels(run_dir), tokenizer, recipe.train)
@@ -109,25 +95,27 @@ def follow(recipe: Recipe, run_dir: RunDir, *, resume_key: str) -> None:
     fit(recipe, run_dir.trainer, model, tokenizer, train, validation, resume_key=resume_key)
 
 
-def _make_deterministic(seed: int) -> None:
-    torch.set_num_threads(max(1, available_cores() // distributed.local_world_size()))
-    transformers.set_seed(seed)
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
-
-
 def _taken(model: Any) -> Fit:
-    return Fit(model, "cpu", "fp32", 1, 0, 0.0, 0.0, 0.0, 0, 0, 0.0, ())
-
-
-def _encoder(tokenizer: Any, recipe: Recipe) -> TextEncoder:
-    copy = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())  # the encoder sets truncation on what it is given
-    return TextEncoder(copy, max_length=recipe.model.max_length, pad_token_id=tokenizer.pad_token_id)
+    nothing = Steps(
+        device="cpu",
+        precision="fp32",
+        processes=1,
+        steps=0,
+        epochs=0.0,
+        seconds=0.0,
+        samples_per_second=0.0,
+        resumed_from_step=0,
+        best_step=0,
+        best_metric=0.0,
+    )
+    return Fit(model, nothing, history=())
 
 
 def _answers(model: Any, tokenizer: Any, recipe: Recipe, labels: tuple[str, ...]) -> list[Prediction]:
     """The sample texts as the untuned model answers them."""
-    return Classifier(TorchEngine(model), _encoder(tokenizer, recipe), labels).predict(recipe.train.sample_texts)
+    return Classifier(TorchEngine(model), models.encoder_of(tokenizer, recipe.model.max_length), labels).predict(
+        recipe.train.sample_texts
+    )
 
 
 def _logits_and_labels(classifier: Classifier, examples: Sequence[Example]) -> tuple[FloatArray, np.ndarray]:

@@ -101,6 +101,16 @@ def test_balanced_weights_find_more_of_a_rare_label(backbone: Path, tmp_path: Pa
     assert not balanced.beats_majority
 
 
+def test_training_in_fp32_is_the_same_after_one_in_bf16(tiny_options: list[str], tmp_path: Path) -> None:
+    short = ("train.max_steps=6", "train.ema_decay=0")
+    train(tiny_options, tmp_path / "first", *short)
+    train(tiny_options, tmp_path / "bf16", *short, "train.precision=bf16")
+    train(tiny_options, tmp_path / "again", *short)
+    first, bf16, again = (np.load(tmp_path / name / "reference.npy") for name in ("first", "bf16", "again"))
+    assert not np.array_equal(bf16, first)
+    assert np.array_equal(again, first)
+
+
 def test_only_the_newest_checkpoint_keeps_its_optimizer(
     tiny_options: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,6 +19,7 @@ FAST = (
     "bench.grid=[[1, 8]]",
     "export.variants=['lean-fp32']",
 )
+Rename = Callable[[list[str]], None]
 SETTINGS = [argument for key in FAST for argument in ("--set", key)]
 
 
@@ -29,7 +30,7 @@ def tuned(finished_run: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def rename(tuned: Path) -> Callable[[list[str]], None]:
+def rename(tuned: Path) -> Rename:
     def names(labels: list[str]) -> None:
         edit(tuned / "config.json", id2label=dict(enumerate(labels)), label2id={n: i for i, n in enumerate(labels)})
 
@@ -70,7 +71,7 @@ def test_to_a_verified_bundle_with_the_same_probabilities(
 
 
 def test_labels_are_matched_by_name_whatever_their_order_and_case(
-    tuned: Path, rename: Callable[[list[str]], None], reviews: Path, tmp_path: Path
+    tuned: Path, rename: Rename, reviews: Path, tmp_path: Path
 ) -> None:
     from safetensors.numpy import load_file, save_file
 
@@ -86,7 +87,7 @@ def test_labels_are_matched_by_name_whatever_their_order_and_case(
 
 def test_labels_without_names_are_matched_by_position_and_said_so(
     tuned: Path,
-    rename: Callable[[list[str]], None],
+    rename: Rename,
     reviews: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -100,7 +101,7 @@ def test_labels_without_names_are_matched_by_position_and_said_so(
 
 def test_labels_that_the_model_does_not_know_are_refused(
     tuned: Path,
-    rename: Callable[[list[str]], None],
+    rename: Rename,
     reviews: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
