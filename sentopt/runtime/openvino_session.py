@@ -5,6 +5,7 @@ OpenVINO reads the ONNX file itself. The package is the extra `openvino`; nothin
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
 from pathlib import Path
@@ -41,17 +42,21 @@ class OpenVinoSession:
                 'Install it with: pip install "sentopt[openvino]"'
             ) from error
         settings = {
-            "NUM_STREAMS": workers,
-            "INFERENCE_NUM_THREADS": (threads or available_cores()) * workers,
+            "NUM_STREAMS": 1,
+            "INFERENCE_NUM_THREADS": threads or available_cores(),
             "ENABLE_CPU_PINNING": False,
         }
+        core = openvino.Core()
         try:
-            self._model = openvino.Core().compile_model(os.fspath(model), "CPU", settings)
+            # Streams of one compiled model prepare its INT8 weights at the same time, and with OpenVINO 2026.4 one load
+            # in three then answers wrongly until it is closed: a model for each worker, made one after the other.
+            self._models = [core.compile_model(os.fspath(model), "CPU", settings) for _ in range(workers)]
         except RuntimeError as error:
             raise BundleError(f"OpenVINO cannot compile {model}: {error}") from error
-        self.inputs = tuple(port.get_any_name() for port in self._model.inputs)
+        self.inputs = tuple(port.get_any_name() for port in self._models[0].inputs)
         check_inputs(self.inputs)
         self.output = output
+        self._turn = itertools.count()
         self._requests = threading.local()
 
     def run(self, batch: Batch) -> FloatArray:
@@ -63,5 +68,5 @@ class OpenVinoSession:
     def _request(self) -> Any:
         """One request a thread: a request cannot be shared, and making one costs more than using it."""
         if not hasattr(self._requests, "one"):
-            self._requests.one = self._model.create_infer_request()
+            self._requests.one = self._models[next(self._turn) % len(self._models)].create_infer_request()
         return self._requests.one

@@ -174,11 +174,12 @@ def test_an_unknown_engine_is_refused(bundle: Path) -> None:
 def test_openvino_answers_as_onnxruntime_does(int8_bundle: Path) -> None:
     pytest.importorskip("openvino")
     texts = TEXTS + [f"{word} {word} number {i}" for i in range(9) for word in ("great", "terrible", "the")]
-    here, there = (Classifier.load(int8_bundle, engine=engine) for engine in ("onnxruntime", "openvino"))
-    expected = here.predict_proba(texts)
-    for found in (there.predict_proba(texts), np.concatenate([there.predict_proba([text]) for text in texts])):
-        assert (found.argmax(axis=1) == expected.argmax(axis=1)).all()
-        assert np.abs(found - expected).max() < 1e-2
+    expected = Classifier.load(int8_bundle, engine="onnxruntime").predict_proba(texts)
+    for _ in range(10):  # streams that share a model got its weights wrong in one load of three
+        there = Classifier.load(int8_bundle, engine="openvino")
+        assert np.abs(there.predict_proba(texts) - expected).max() < 1e-2
+    one_by_one = np.concatenate([there.predict_proba([text]) for text in texts])
+    assert np.abs(one_by_one - expected).max() < 1e-2
 
 
 def test_a_bundle_for_openvino_is_run_with_openvino(bundle: Path, edit_description: Callable[..., None]) -> None:
