@@ -23,6 +23,7 @@ from sentopt.errors import RecipeError, TrainingInterrupted
 from sentopt.recipe import Recipe, TrainSection
 from sentopt.results import Steps
 from sentopt.runtime.cores import available_cores
+from sentopt.stages.allocation import reusing_freed_memory
 from sentopt.stages.averaging import AveragedWeights
 from sentopt.stages.sampling import EpochSampler
 from sentopt.stages.trainer_callbacks import DropOldOptimizers, ProgressBar, StepClock, StopOnSignal
@@ -40,6 +41,7 @@ class Fit:
     history: Sequence[dict[str, Any]]
 
 
+@reusing_freed_memory()
 def fit(
     recipe: Recipe,
     folder: Path,

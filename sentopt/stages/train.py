@@ -23,6 +23,7 @@ from sentopt.run_dir import SPLITS, RunDir
 from sentopt.runtime.classifier import Classifier, Prediction, softmax
 from sentopt.runtime.session import FloatArray
 from sentopt.stages import models
+from sentopt.stages.allocation import reusing_freed_memory
 from sentopt.stages.fitting import Fit, fit, make_deterministic
 
 _THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
@@ -118,6 +119,7 @@ def _answers(model: Any, tokenizer: Any, recipe: Recipe, labels: tuple[str, ...]
     )
 
 
+@reusing_freed_memory()
 def _logits_and_labels(classifier: Classifier, examples: Sequence[Example]) -> tuple[FloatArray, np.ndarray]:
     logits = classifier.logits([e.text for e in examples])
     return logits, np.array([e.label for e in examples], dtype=np.int64)

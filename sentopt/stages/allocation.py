@@ -1,0 +1,37 @@
+"""How the C library keeps memory while a model is trained."""
+
+from __future__ import annotations
+
+import ctypes
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+# mallopt(3), and the numbers of glibc's malloc.h
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4
+_LARGEST_MMAP_THRESHOLD = 32 * 2**20
+_DEFAULT_MMAPS = 65536
+
+
+@contextmanager
+def reusing_freed_memory() -> Iterator[None]:
+    """Keep what is freed for the next step; also usable as a decorator. Does nothing without glibc.
+
+    A training step allocates and frees the same large tensors over and over. By default glibc maps each of them anew
+    and the kernel clears every page: a third of the time of a step on 16 texts of 320 tokens. On leaving, what is not
+    used is given back.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        yield
+        return
+    libc = ctypes.CDLL(None)
+    libc.mallopt(_MMAP_MAX, 0)
+    libc.mallopt(_TRIM_THRESHOLD, -1)
+    try:
+        yield
+    finally:
+        # Any call of mallopt ends glibc's own adjustment of these: they are left as it would have come to set them.
+        libc.mallopt(_MMAP_MAX, _DEFAULT_MMAPS)
+        libc.mallopt(_MMAP_THRESHOLD, _LARGEST_MMAP_THRESHOLD)
+        libc.mallopt(_TRIM_THRESHOLD, 2 * _LARGEST_MMAP_THRESHOLD)
+        libc.malloc_trim(0)
