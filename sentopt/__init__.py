@@ -6,6 +6,7 @@ torch and its companions never.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
 __all__ = ["Classifier", "Prediction", "__version__"]
 
 __version__ = "0.1.0"
+
+# Since 1.29 onnxruntime sends usage data from Linux unless this is set before its first import; whoever wants that sets
+# it to 0. The sender is also a thread that would keep forked processes from ending.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 
 def __getattr__(name: str) -> object:

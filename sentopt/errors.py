@@ -84,7 +84,7 @@ class EmulationError(SentoptError):
 
 
 class InputError(SentoptError, TypeError):
-    """A classifier was given something that is not a text, or a setting that it cannot have."""
+    """A classifier was given something that is not a text, a setting that it cannot have, or asked to be copied."""
 
 
 class WorkerError(SentoptError):

@@ -19,6 +19,9 @@ SCHEMA_VERSION = 1
 DESCRIPTION_FILE = "sentopt.json"
 ENGINES = ("onnxruntime", "openvino")
 
+Source = Path | Mapping[str, bytes]
+"""Where a bundle is: a folder, or the content of its files by relative name."""
+
 
 @dataclass(frozen=True)
 class Golden:
@@ -52,19 +55,39 @@ def sha256_file(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def read_description(folder: Path) -> BundleDescription:
+def place(source: Source, name: str) -> str:
+    """How messages name a file of a bundle."""
+    return str(source / name) if isinstance(source, Path) else name
+
+
+def read_file(source: Source, name: str) -> bytes:
+    """The content of one file.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        OSError: it cannot be read.
+    """
+    if isinstance(source, Path):
+        return (source / name).read_bytes()
+    try:
+        return source[name]
+    except KeyError:
+        raise FileNotFoundError(name) from None
+
+
+def read_description(source: Source) -> BundleDescription:
     """Parse `sentopt.json` without touching the other files.
 
     Raises:
-        BundleError: the folder is no bundle, or the description is malformed.
+        BundleError: this is no bundle, or the description is malformed.
         BundleVersionError: the description has a newer schema.
     """
-    path = folder / DESCRIPTION_FILE
+    path = place(source, DESCRIPTION_FILE)
     try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
+        facts = json.loads(read_file(source, DESCRIPTION_FILE))
     except FileNotFoundError as error:
         raise BundleError(
-            f"{folder} is not a bundle: it has no {DESCRIPTION_FILE}. "
+            f"{_named(source)} is not a bundle: it has no {DESCRIPTION_FILE}. "
             "`sentopt export` writes one into exports/<run>/bundle"
         ) from error
     except (OSError, ValueError) as error:
@@ -76,13 +99,17 @@ def read_description(folder: Path) -> BundleDescription:
         raise BundleError(f"{path} is malformed: {type(error).__name__}: {error}") from error
 
 
+def _named(source: Source) -> str:
+    return str(source) if isinstance(source, Path) else "in memory"
+
+
 def _engine(name: object) -> str:
     if name not in ENGINES:
         raise ValueError(f"engine {name!r} is not one of {', '.join(ENGINES)}")
     return str(name)
 
 
-def check_files(folder: Path, description: BundleDescription) -> None:
+def check_files(source: Source, description: BundleDescription) -> None:
     """Compare every listed file with its recorded size and SHA-256.
 
     Raises:
@@ -90,21 +117,33 @@ def check_files(folder: Path, description: BundleDescription) -> None:
     """
     problems = []
     for name, (size, digest) in sorted(description.files.items()):
-        path = folder / name
-        if not path.is_file():
+        found = _size(source, name)
+        if found is None:
             problems.append(f"{name}: missing")
-        elif path.stat().st_size != size:
-            problems.append(f"{name}: {path.stat().st_size} bytes, expected {size}")
-        elif sha256_file(path) != digest:
+        elif found != size:
+            problems.append(f"{name}: {found} bytes, expected {size}")
+        elif _sha256(source, name) != digest:
             problems.append(f"{name}: content differs from what was verified (SHA-256)")
     if problems:
         listed = "\n".join(f"  - {problem}" for problem in problems)
         raise BundleIntegrityError(
-            f"the bundle {folder} is damaged:\n{listed}\nCopy it again, or make it again with `sentopt export`."
+            f"the bundle {_named(source)} is damaged:\n{listed}\nCopy it again, or make it again with `sentopt export`."
         )
 
 
-def _check_version(path: Path, facts: object) -> None:
+def _size(source: Source, name: str) -> int | None:
+    if isinstance(source, Path):
+        return (source / name).stat().st_size if (source / name).is_file() else None
+    return len(source[name]) if name in source else None
+
+
+def _sha256(source: Source, name: str) -> str:
+    if isinstance(source, Path):
+        return sha256_file(source / name)
+    return hashlib.sha256(source[name]).hexdigest()
+
+
+def _check_version(path: str, facts: object) -> None:
     version = facts.get("schema_version") if isinstance(facts, dict) else None
     if not isinstance(version, int):
         raise BundleError(f"{path} is malformed: it has no schema_version")

@@ -9,23 +9,23 @@ clf("The soup was cold and nobody cared.")   # Prediction(label='negative', scor
 from __future__ import annotations
 
 import os
-import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from sentopt.errors import BundleError, BundleIntegrityError, InputError
 from sentopt.runtime import batching
-from sentopt.runtime.bundle import ENGINES, BundleDescription, check_files, read_description
+from sentopt.runtime.bundle import ENGINES, BundleDescription, Source, check_files, read_description
 from sentopt.runtime.session import CPU, FloatArray, OnnxSession
 from sentopt.runtime.tokenization import Batch, TextEncoder, Tokens
 from sentopt.runtime.tuning import Tuning, default, recall
+from sentopt.runtime.workers import PerProcess, each, thread_pool
 
 Positions = npt.NDArray[np.intp]
 
@@ -53,7 +53,7 @@ class Prediction:
 
 
 class Classifier:
-    """Texts in, labels and probabilities out. Safe to share between threads.
+    """Texts in, labels and probabilities out. Safe to share between threads, and to use in a process forked since.
 
     One text is answered by `engine`, which uses all threads for it. Many texts are cut into micro-batches that workers
     answer side by side, each on one thread: that keeps the cores busier than sharing every product among them.
@@ -68,6 +68,7 @@ class Classifier:
         encoder: TextEncoder,
         labels: Sequence[str],
         *,
+        open_engine: Callable[[], Engine] | None = None,
         open_workers: Callable[[int], Engine] | None = None,
         tuning: Tuning | None = None,
         abstain_below: float = 0.0,
@@ -77,6 +78,7 @@ class Classifier:
             engine: answers one batch at a time.
             encoder: makes batches of texts.
             labels: names of the logits.
+            open_engine: makes `engine` again, for processes forked since.
             open_workers: makes, for a number of workers, an engine on which as many threads may call `run` at once,
                 each using one core. It is called when many texts come for the first time.
             tuning: workers and micro-batches.
@@ -87,20 +89,20 @@ class Classifier:
         """
         if not 0.0 <= abstain_below <= 1.0:
             raise InputError(f"abstain_below is a probability from 0 to 1, found {abstain_below}")
-        self.engine = engine
         self.encoder = encoder
         self.labels = tuple(labels)
         self.tuning = tuning or default()
         self.abstain_below = abstain_below
         self.description: BundleDescription | None = None
-        self._open_workers = open_workers if self.tuning.workers > 1 else None
-        self._workers: tuple[Engine, ThreadPoolExecutor] | None = None
-        self._lock = threading.Lock()
+        workers = self.tuning.workers
+        self._engine = PerProcess(open_engine or (lambda: engine), engine)
+        self._worker_engine = PerProcess(lambda: open_workers(workers)) if open_workers and workers > 1 else None
+        self._pool, self._waiting = thread_pool(workers), thread_pool(workers)
 
     @classmethod
     def load(
         cls,
-        bundle: str | os.PathLike[str],
+        bundle: str | os.PathLike[str] | Mapping[str, bytes],
         *,
         threads: int | None = None,
         check: bool = False,
@@ -112,7 +114,8 @@ class Classifier:
         """Load a bundle after comparing all its files with their recorded hashes.
 
         Args:
-            bundle: the folder that holds `sentopt.json`.
+            bundle: the folder that holds `sentopt.json`; or the content of its files by relative name, for bundles
+                that come from an archive or a database.
             threads: cores to use; None takes every core this process may use (affinity and cgroup quota).
             check: also run the golden texts, see `check_golden`.
             engine: "onnxruntime" or "openvino", instead of the one that the bundle was selected with.
@@ -125,16 +128,16 @@ class Classifier:
             BundleError: not a bundle, a newer schema, damaged files, or golden texts answered differently.
             MissingExtraError: the engine is not installed.
         """
-        folder = Path(bundle)
-        description = read_description(folder)
-        check_files(folder, description)
-        encoder = TextEncoder.load(folder, max_length=description.max_length, pad_token_id=description.pad_token_id)
+        source: Source = dict(bundle) if isinstance(bundle, Mapping) else Path(bundle)
+        description = read_description(source)
+        check_files(source, description)
+        encoder = TextEncoder.load(source, max_length=description.max_length, pad_token_id=description.pad_token_id)
         engine = engine or description.engine
         digest = description.files[description.model_file][1]
         if tuning is None:
             tuning = default(threads) if threads else recall(digest, engine) or default()
         classifier = cls.open(
-            folder / description.model_file,
+            source / description.model_file if isinstance(source, Path) else source[description.model_file],
             encoder,
             description.labels,
             engine=engine,
@@ -151,7 +154,7 @@ class Classifier:
     @classmethod
     def open(
         cls,
-        model: Path,
+        model: Path | bytes,
         encoder: TextEncoder,
         labels: Sequence[str],
         *,
@@ -161,34 +164,34 @@ class Classifier:
         output: str = "logits",
         abstain_below: float = 0.0,
     ) -> Classifier:
-        """A classifier of an ONNX file, without a bundle around it.
+        """A classifier of an ONNX file, or of its content, without a bundle around it.
 
         Raises:
             BundleError: the engine cannot load the file, or is not known.
             MissingExtraError: the engine is not installed.
         """
         tuning = tuning or default()
-        if engine == "openvino":
-            from sentopt.runtime.openvino_session import OpenVinoSession
-
-            return cls(
-                OpenVinoSession(model, threads=tuning.threads, output=output),
-                encoder,
-                labels,
-                open_workers=lambda workers: OpenVinoSession(model, threads=1, workers=workers, output=output),
-                tuning=tuning,
-                abstain_below=abstain_below,
-            )
-        if engine != "onnxruntime":
-            raise BundleError(f"unknown engine {engine!r}; known: {', '.join(ENGINES)}")
-        on_cpu = tuple(providers) == CPU
+        one, many = _openers(engine, model, output, providers)
+        open_engine = partial(one, tuning.threads)
         return cls(
-            OnnxSession(model, threads=tuning.threads, providers=providers, output=output),
+            open_engine(),
             encoder,
             labels,
-            open_workers=(lambda workers: OnnxSession(model, threads=1, output=output)) if on_cpu else None,
+            open_engine=open_engine,
+            open_workers=many,
             tuning=tuning,
             abstain_below=abstain_below,
+        )
+
+    @property
+    def engine(self) -> Engine:
+        """What answers one batch at a time, in this process."""
+        return self._engine.get()
+
+    def __reduce__(self) -> NoReturn:
+        raise InputError(
+            "a Classifier cannot be pickled or copied: it holds open sessions. Give other processes the path of the "
+            "bundle and load it there; threads may share one classifier"
         )
 
     def __call__(self, text: str) -> Prediction:
@@ -203,6 +206,12 @@ class Classifier:
         tokens = self.encoder.encode(_as_list(texts))
         rows = softmax(self.logits_of(tokens))
         return [self._prediction(row, t.truncated) for row, t in zip(rows, tokens, strict=True)]
+
+    async def apredict(self, texts: Sequence[str]) -> list[Prediction]:
+        """As `predict`, without blocking the event loop: `tuning.workers` calls run at once, the others wait."""
+        import asyncio  # not every application waits for it when it starts
+
+        return await asyncio.get_running_loop().run_in_executor(self._waiting.get(), self.predict, texts)
 
     def predict_proba(self, texts: Sequence[str]) -> FloatArray:
         """Probabilities, float32 of shape (texts, labels), columns in the order of `labels`."""
@@ -269,21 +278,14 @@ class Classifier:
         def answer(engine: Engine, positions: Positions) -> None:
             logits[positions] = engine.run(self.encoder.pad([tokens[i] for i in positions]))
 
-        if len(batches) < 2 or self._open_workers is None:
+        if len(batches) < 2 or self._worker_engine is None:
+            engine = self.engine
             for positions in batches:
-                answer(self.engine, positions)
+                answer(engine, positions)
         else:
-            engine, pool = self._started_workers(self._open_workers)
-            for _ in pool.map(lambda positions: answer(engine, positions), batches):
-                pass  # re-raises what a worker raised
+            shared = self._worker_engine.get()
+            each(self._pool.get(), lambda positions: answer(shared, positions), batches)
         return logits
-
-    def _started_workers(self, open_workers: Callable[[int], Engine]) -> tuple[Engine, ThreadPoolExecutor]:
-        with self._lock:
-            if self._workers is None:
-                count = self.tuning.workers
-                self._workers = open_workers(count), ThreadPoolExecutor(count, thread_name_prefix="sentopt")
-            return self._workers
 
     def _prediction(self, row: FloatArray, truncated: bool) -> Prediction:
         probabilities = {label: float(p) for label, p in zip(self.labels, row, strict=True)}
@@ -296,6 +298,26 @@ def softmax(logits: FloatArray) -> FloatArray:
     """Row-wise softmax of (texts, labels), shifted by the row maximum so that it cannot overflow."""
     shifted = np.exp(logits - logits.max(axis=1, keepdims=True)) if len(logits) else logits
     return np.asarray(shifted / shifted.sum(axis=1, keepdims=True), dtype=np.float32)
+
+
+def _openers(
+    engine: str, model: Path | bytes, output: str, providers: Sequence[str]
+) -> tuple[Callable[[int], Engine], Callable[[int], Engine] | None]:
+    """What opens an engine of a number of threads, and one that a number of workers may share."""
+    if engine == "openvino":
+        from sentopt.runtime.openvino_session import OpenVinoSession
+
+        return (
+            lambda threads: OpenVinoSession(model, threads=threads, output=output),
+            lambda workers: OpenVinoSession(model, threads=1, workers=workers, output=output),
+        )
+    if engine != "onnxruntime":
+        raise BundleError(f"unknown engine {engine!r}; known: {', '.join(ENGINES)}")
+
+    def session(threads: int) -> OnnxSession:
+        return OnnxSession(model, threads=threads, providers=providers, output=output)
+
+    return session, (lambda workers: session(threads=1)) if tuple(providers) == CPU else None
 
 
 def _as_list(texts: Sequence[str]) -> list[str]:

@@ -22,10 +22,12 @@ from sentopt.runtime.tokenization import Batch, check_inputs
 class OpenVinoSession:
     """A loaded graph that maps a padded batch to logits. `run` may be called from many threads at once."""
 
-    def __init__(self, model: Path, *, threads: int | None = None, workers: int = 1, output: str = "logits") -> None:
+    def __init__(
+        self, model: Path | bytes, *, threads: int | None = None, workers: int = 1, output: str = "logits"
+    ) -> None:
         """
         Args:
-            model: path of an ONNX file.
+            model: path of an ONNX file, or its content.
             threads: threads that work on one batch; None takes every core this process may use.
             workers: batches that are answered at the same time, when `run` is called from as many threads.
             output: name of the graph output that holds the logits.
@@ -50,9 +52,12 @@ class OpenVinoSession:
         try:
             # Streams of one compiled model prepare its INT8 weights at the same time, and with OpenVINO 2026.4 one load
             # in three then answers wrongly until it is closed: a model for each worker, made one after the other.
-            self._models = [core.compile_model(os.fspath(model), "CPU", settings) for _ in range(workers)]
+            graph = core.read_model(model) if isinstance(model, bytes) else os.fspath(model)
+            self._models = [core.compile_model(graph, "CPU", settings) for _ in range(workers)]
         except RuntimeError as error:
-            raise BundleError(f"OpenVINO cannot compile {model}: {error}") from error
+            raise BundleError(
+                f"OpenVINO cannot compile {'the model in memory' if isinstance(model, bytes) else model}: {error}"
+            ) from error
         self.inputs = tuple(port.get_any_name() for port in self._models[0].inputs)
         check_inputs(self.inputs)
         self.output = output

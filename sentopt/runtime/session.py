@@ -44,7 +44,7 @@ class OnnxSession:
             self._session = ort.InferenceSession(source, session_options(threads), providers=list(providers))
         except Exception as error:  # onnxruntime's exception classes share no public base but Exception
             raise BundleError(
-                f"onnxruntime cannot load the model {'from memory' if isinstance(model, bytes) else model}: {error}"
+                f"onnxruntime cannot load the model {'in memory' if isinstance(model, bytes) else model}: {error}"
             ) from error
         self.inputs = tuple(node.name for node in self._session.get_inputs())
         self.output = output

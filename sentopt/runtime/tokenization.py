@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ import numpy.typing as npt
 from tokenizers import Tokenizer
 
 from sentopt.errors import BundleError, InputError
+from sentopt.runtime.bundle import Source, place, read_file
 
 IntArray = npt.NDArray[np.int64]
 _INPUTS = ("input_ids", "attention_mask", "token_type_ids", "position_ids")
@@ -68,19 +68,18 @@ class TextEncoder:
         self.pad_token_id = pad_token_id
 
     @classmethod
-    def load(cls, folder: Path, *, max_length: int, pad_token_id: int | None = None) -> TextEncoder:
-        """Read `tokenizer.json` (and the padding token from `tokenizer_config.json`, unless given) in `folder`.
+    def load(cls, source: Source, *, max_length: int, pad_token_id: int | None = None) -> TextEncoder:
+        """Read `tokenizer.json`, and the padding token from `tokenizer_config.json` unless it is given.
 
         Raises:
             BundleError: a file is missing or cannot be parsed.
         """
-        path = folder / "tokenizer.json"
         try:
-            tokenizer = Tokenizer.from_file(str(path))
-        except Exception as error:  # tokenizers raises bare Exception for missing and malformed files alike
-            raise BundleError(f"cannot read the tokenizer {path}: {error}") from error
+            tokenizer = Tokenizer.from_buffer(read_file(source, "tokenizer.json"))
+        except Exception as error:  # tokenizers raises bare Exception for malformed files
+            raise BundleError(f"cannot read the tokenizer {place(source, 'tokenizer.json')}: {error}") from error
         if pad_token_id is None:
-            pad_token_id = _pad_token_id(folder, tokenizer)
+            pad_token_id = _pad_token_id(source, tokenizer)
         return cls(tokenizer, max_length=max_length, pad_token_id=pad_token_id)
 
     @property
@@ -126,10 +125,10 @@ def _checked(text: Any, position: int) -> str:
     return text
 
 
-def _pad_token_id(folder: Path, tokenizer: Tokenizer) -> int:
-    path = folder / "tokenizer_config.json"
+def _pad_token_id(source: Source, tokenizer: Tokenizer) -> int:
+    path = place(source, "tokenizer_config.json")
     try:
-        token = json.loads(path.read_text(encoding="utf-8")).get("pad_token")
+        token = json.loads(read_file(source, "tokenizer_config.json")).get("pad_token")
     except (OSError, ValueError) as error:
         raise BundleError(f"cannot read {path}: {error}") from error
     token = token["content"] if isinstance(token, dict) else token

@@ -33,7 +33,8 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An interpreter with nothing but the built wheel, its dependencies, and pip."""
     folder = tmp_path_factory.mktemp("base")
     source = folder / "source"
-    shutil.copytree(ROOT, source, ignore=shutil.ignore_patterns(".venv*", ".git", "exports", "build", "*.egg-info"))
+    not_source = shutil.ignore_patterns(".venv*", ".git", "exports", "node_modules", "build", "*.egg-info")
+    shutil.copytree(ROOT, source, ignore=not_source)
     pip(sys.executable, "wheel", "--no-deps", "--wheel-dir", folder, source)
     venv.create(folder / "venv", with_pip=True)
     interpreter = folder / "venv" / "bin" / "python"

@@ -1,0 +1,139 @@
+"""What applications do with a classifier: event loops, forked processes, bundles in memory, copies."""
+
+import asyncio
+import copy
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sentopt import Classifier
+from sentopt.errors import BundleError, BundleIntegrityError, InputError
+from sentopt.runtime.tuning import Tuning
+
+MANY = [f"{word} number {i}" for i in range(40) for word in ("great", "terrible", "the")]
+TWO_WORKERS = Tuning(threads=2, workers=2, max_batch=8, max_tokens=512)
+
+
+def files_of(bundle: Path) -> dict[str, bytes]:
+    return {p.relative_to(bundle).as_posix(): p.read_bytes() for p in bundle.rglob("*") if p.is_file()}
+
+
+def test_the_event_loop_goes_on_while_texts_are_answered(int8_bundle: Path) -> None:
+    classifier = Classifier.load(int8_bundle, tuning=TWO_WORKERS)
+    expected = classifier.predict(MANY)
+    ticks = 0
+
+    async def tick() -> None:
+        nonlocal ticks
+        while True:
+            await asyncio.sleep(0.001)
+            ticks += 1
+
+    async def ask() -> None:
+        ticking = asyncio.create_task(tick())
+        answers = await asyncio.gather(*(classifier.apredict(MANY * 20) for _ in range(3)))
+        ticking.cancel()
+        for found in answers:
+            assert [p.label for p in found] == [p.label for p in expected] * 20
+
+    asyncio.run(ask())
+    assert ticks > 10
+
+
+def test_errors_reach_who_awaits(fp32_bundle: Path) -> None:
+    classifier = Classifier.load(fp32_bundle)
+    with pytest.raises(InputError, match="found one text"):
+        asyncio.run(classifier.apredict("one text"))
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_pickling_is_refused_with_advice(fp32_bundle: Path, protocol: int) -> None:
+    with pytest.raises(InputError, match="path of the bundle"):
+        pickle.dumps(Classifier.load(fp32_bundle), protocol)
+
+
+def test_copying_is_refused(fp32_bundle: Path) -> None:
+    classifier = Classifier.load(fp32_bundle)
+    for copied in (copy.copy, copy.deepcopy):
+        with pytest.raises(InputError, match="cannot be pickled or copied"):
+            copied(classifier)
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+def test_a_bundle_in_memory(int8_bundle: Path, engine: str) -> None:
+    if engine == "openvino":
+        pytest.importorskip("openvino")
+    here = Classifier.load(int8_bundle, engine=engine, tuning=TWO_WORKERS)
+    there = Classifier.load(files_of(int8_bundle), engine=engine, tuning=TWO_WORKERS, check=True)
+    assert np.array_equal(here.predict_proba(MANY), there.predict_proba(MANY))
+
+
+def test_a_damaged_bundle_in_memory_is_refused(fp32_bundle: Path) -> None:
+    files = files_of(fp32_bundle)
+    damaged = {**files, "tokenizer.json": files["tokenizer.json"].replace(b"great", b"grate")}
+    with pytest.raises(BundleIntegrityError, match=r"in memory is damaged:\n  - tokenizer.json: content differs"):
+        Classifier.load(damaged)
+    del files["config.json"]
+    with pytest.raises(BundleIntegrityError, match=r"config\.json: missing"):
+        Classifier.load(files)
+    with pytest.raises(BundleError, match=r"in memory is not a bundle: it has no sentopt\.json"):
+        Classifier.load({})
+
+
+FORKED = """
+import os, sys, signal, warnings
+from sentopt import Classifier
+from sentopt.runtime.tuning import Tuning
+warnings.simplefilter("ignore")
+engine, parent_asks = sys.argv[2], sys.argv[3] == "used"
+clf = Classifier.load(sys.argv[1], engine=engine, tuning=Tuning(threads=2, workers=2, max_batch=8, max_tokens=512))
+texts = [f"great {i}" for i in range(40)]
+if parent_asks:
+    before = clf.predict(texts)
+child = os.fork()
+if child == 0:
+    signal.alarm(60)
+    many, one = clf.predict(texts), clf("terrible")
+    print(len(many), many[0].label, one.label, flush=True)
+    sys.exit(0)
+status = os.waitpid(child, 0)[1]
+assert status == 0, status
+assert clf("terrible").label == "negative"
+if parent_asks:
+    assert clf.predict(texts) == before
+"""
+
+
+@pytest.mark.parametrize("parent", ["used", "unused"])
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+def test_a_forked_process_answers_and_ends(fp32_bundle: Path, engine: str, parent: str) -> None:
+    if engine == "openvino":
+        pytest.importorskip("openvino")
+    done = subprocess.run(
+        [sys.executable, "-c", FORKED, fp32_bundle, engine, parent],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["40", "positive", "negative"]
+
+
+@pytest.mark.parametrize("asked_for", [False, True])
+def test_nothing_reports_home_unless_asked_for(fp32_bundle: Path, tmp_path: Path, asked_for: bool) -> None:
+    """onnxruntime's usage reports begin with an identity kept below the home folder; it keeps quiet where CI is set."""
+    code = "import sys\nfrom sentopt import Classifier\nClassifier.load(sys.argv[1])('great')"
+    environment = {k: v for k, v in os.environ.items() if k not in ("ORT_DISABLE_TELEMETRY", "CI")}
+    environment |= {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path)}
+    if asked_for:
+        environment["ORT_DISABLE_TELEMETRY"] = "0"
+    command = [sys.executable, "-c", code, str(fp32_bundle)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert any(path.name == "deviceid" for path in tmp_path.rglob("*")) == asked_for
