@@ -1,0 +1,37 @@
+// Put the page, a bundle and the libraries into one folder for any static web server:  npm run web -- BUNDLE OUT
+import { cp, mkdir, readFile, readdir } from "node:fs/promises";
+import path from "node:path";
+import { fileURLToPath } from "node:url";
+
+const HERE = path.dirname(fileURLToPath(import.meta.url));
+const PAGE = path.join(HERE, "..", "..", "web");
+const LIBRARIES = path.join(HERE, "node_modules");
+
+if (process.argv.length !== 4) fail("usage: npm run web -- BUNDLE OUT");
+// npm runs this script in the folder of package.json; paths are meant from where npm was called.
+const [bundle, out] = process.argv.slice(2).map((name) => path.resolve(process.env.INIT_CWD ?? "", name));
+
+const facts = await readFile(path.join(bundle, "sentopt.json"), "utf8").then(JSON.parse, () =>
+  fail(`${bundle} is not a bundle: it has no sentopt.json`),
+);
+if ((await readdir(out).catch(() => [])).length > 0) fail(`${out} is not empty`);
+
+const copies = [
+  ...["index.html", "style.css", "icon.svg", "page.js", "worker.js"].map((name) => [path.join(PAGE, name), name]),
+  // As .js and not .mjs: older web servers do not know that .mjs is JavaScript, and browsers then refuse it.
+  [path.join(HERE, "classifier.mjs"), "classifier.js"],
+  [path.join(LIBRARIES, "@huggingface/tokenizers/dist/tokenizers.min.mjs"), "lib/tokenizers.js"],
+  [path.join(LIBRARIES, "onnxruntime-web/dist/ort.wasm.bundle.min.mjs"), "lib/onnxruntime.js"],
+  [path.join(LIBRARIES, "onnxruntime-web/dist/ort-wasm-simd-threaded.wasm"), "lib/ort-wasm-simd-threaded.wasm"],
+  ...["sentopt.json", ...Object.keys(facts.files)].map((name) => [path.join(bundle, name), `bundle/${name}`]),
+];
+for (const [from, to] of copies) {
+  await mkdir(path.dirname(path.join(out, to)), { recursive: true });
+  await cp(from, path.join(out, to));
+}
+console.log(`${copies.length} files in ${out}; try it: python -m http.server --bind 127.0.0.1 --directory ${out}`);
+
+function fail(message) {
+  console.error(message);
+  process.exit(1);
+}

@@ -1,0 +1,274 @@
+"""The JavaScript examples of demo/embed and the page of demo/web, run by Node and Chromium, against the Classifier."""
+
+import functools
+import http.server
+import json
+import os
+import random
+import shutil
+import subprocess
+import threading
+import unicodedata
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tokenizers import BertWordPieceTokenizer
+
+from sentopt import Classifier
+from sentopt.runtime.tokenization import TextEncoder
+
+DEMO = Path(__file__).parents[2] / "demo"
+PACKAGE = DEMO / "embed" / "javascript"
+HERE = Path(__file__).parent
+TEXTS: list[str] = [
+    *json.loads((DEMO / "embed" / "texts.json").read_text(encoding="utf-8")),
+    "half a \ud83d pair",
+    "ΟΔΥΣΣΕΥΣ ΣΑΣ, a𠀀b, İstanbul ẞ ﷺ ½ Ⅷ",
+    *("great " * count for count in (45, 46, 47)),  # one under, at, and one over the 48 tokens of the small bundles
+]
+CHANGED_CATEGORY = {0x166D, 0x1734, 0x1885, 0x1886}
+"""Rare signs of Canadian Syllabics, Hanunoo and Mongolian: punctuation, marks or letters, depending on the Unicode."""
+
+CONTROLS = "\0\a\x1f\x7f\x85\xad\u200b\u200d\u2060\ufeff\ufffd\ud83d\ue000"
+SPACES = " \t\n\r\v\f\xa0\u1680\u2003\u2028\u3000"
+MIXTURES = (
+    "great terrible the film was Not GOOD don't ΣΊΣΥΦΟΣ ΣΑΣ STRASSE Straße İIıi naïve ﬁne",
+    "[CLS] [SEP] [PAD] [UNK] [MASK] [cls] [ SEP ] <s> </s> <pad> ##ing",
+    "😍 ❤️ 👩\u200d👩\u200d👧\u200d👦 👍🏽 🇩🇪 💩 ☺ 1️⃣ 🫠",
+)
+
+NODE = shutil.which("node")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+INSTALLED = (PACKAGE / "node_modules" / "onnxruntime-node").is_dir()
+
+pytestmark = [
+    pytest.mark.skipif(NODE is None, reason="node is not on PATH"),
+    pytest.mark.skipif(not INSTALLED, reason="run `npm ci` in demo/embed/javascript"),
+]
+in_chromium = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not on PATH")
+each_bundle = pytest.mark.parametrize("bundle_fixture", ["int8_bundle", "fp32_bundle"])
+
+
+@each_bundle
+@pytest.mark.parametrize("example", ["onnxruntime-node.mjs", "transformers.mjs"])
+def test_an_example_answers_as_the_classifier(
+    example: str, bundle_fixture: str, request: pytest.FixtureRequest
+) -> None:
+    bundle: Path = request.getfixturevalue(bundle_fixture)
+    expected = list(map(Classifier.load(bundle), TEXTS))
+    answers = node(PACKAGE / example, bundle, stdin=TEXTS)
+    assert [a["label"] for a in answers] == [p.label for p in expected]
+    for answer, prediction in zip(answers, expected, strict=True):
+        assert answer["probabilities"] == pytest.approx(prediction.probabilities, abs=1e-3)
+    assert {p.truncated for p in expected} == {True, False}
+
+
+def test_a_damaged_bundle_is_refused(bundle: Path) -> None:
+    damage(bundle / "tokenizer.json")
+    done = subprocess.run(
+        [str(NODE), str(PACKAGE / "onnxruntime-node.mjs"), str(bundle)],
+        input="[]",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "tokenizer.json: content differs from what was verified (SHA-256)" in done.stderr
+
+
+def test_random_texts_have_the_same_tokens(int8_bundle: Path, every_character: Path) -> None:
+    texts = random_texts(2000)
+    for bundle in (int8_bundle, every_character):
+        assert node(HERE / "token_ids.mjs", bundle, stdin=texts) == token_ids(bundle, texts)
+
+
+def test_every_character_has_the_same_tokens_except_four(every_character: Path) -> None:
+    """Of Unicode 3.2: what came later depends on which Unicode a tokenizer knows, and Python's is older than Node's."""
+    texts = [f"A{chr(code)}b" for code in assigned()]
+    found, expected = node(HERE / "token_ids.mjs", every_character, stdin=texts), token_ids(every_character, texts)
+    differing = {ord(t[1]) for t, f, e in zip(texts, found, expected, strict=True) if f != e}
+    assert differing == CHANGED_CATEGORY
+    assert len(texts) > 90_000
+
+
+@in_chromium
+@each_bundle
+def test_the_page_answers_as_the_classifier(
+    bundle_fixture: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    bundle: Path = request.getfixturevalue(bundle_fixture)
+    texts = ["great great day", *(text for text in TEXTS if text.strip() and text.isprintable())]
+    classifier = Classifier.load(bundle)
+    found = use_page(make_page(bundle, tmp_path / "page"), texts=texts, screenshots=screenshots(bundle_fixture))
+    assert found["headline"] == "Ready"
+    assert found["console"] == []
+    assert "SHA-256 was compared" in found["facts"]
+    assert "the same labels as PyTorch for 16 golden texts" in found["facts"]
+    for text, answer in zip([*texts, found["hurried"]["text"]], [*found["answers"], found["hurried"]], strict=True):
+        prediction = classifier(text)
+        assert answer["headline"] == prediction.label
+        assert answer["probabilities"] == pytest.approx(prediction.probabilities, abs=1e-3)
+        assert ("Only the first 48 tokens" in answer["note"]) == prediction.truncated
+        assert "Answered in" in answer["note"]
+    assert any("Only the first" in answer["note"] for answer in found["answers"])
+
+
+@in_chromium
+def test_the_page_refuses_a_damaged_model_in_words(fp32_bundle: Path, tmp_path: Path) -> None:
+    page = make_page(fp32_bundle, tmp_path / "page")
+    damage(page / "bundle" / "onnx" / "model.onnx")
+    found = use_page(page)
+    assert found["headline"] == (
+        "This page cannot answer: onnx/model.onnx: content differs from what was verified (SHA-256)."
+    )
+    assert found["disabled"]
+
+
+@in_chromium
+def test_the_page_says_what_is_missing(fp32_bundle: Path, tmp_path: Path) -> None:
+    page = make_page(fp32_bundle, tmp_path / "page")
+    assert "WebAssembly switched off" in use_page(page, "--js-flags=--jitless")["headline"]
+    insecure = use_page(page, "--host-resolver-rules=MAP page.test 127.0.0.1", host="page.test")
+    assert "https and localhost addresses only" in insecure["headline"]
+    (page / "bundle" / "tokenizer.json").unlink()
+    assert "bundle/tokenizer.json cannot be fetched: the server answered 404" in use_page(page)["headline"]
+    (page / "lib" / "ort-wasm-simd-threaded.wasm").unlink()
+    assert "lib/ort-wasm-simd-threaded.wasm cannot be fetched" in use_page(page)["headline"]
+    (page / "lib" / "tokenizers.js").unlink()
+    assert "a script of this page cannot be loaded" in use_page(page)["headline"]
+
+
+def test_a_page_is_not_made_over_other_files(fp32_bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("kept")
+    with pytest.raises(subprocess.CalledProcessError) as caught:
+        make_page(fp32_bundle, tmp_path)
+    assert "is not empty" in caught.value.stderr
+    with pytest.raises(subprocess.CalledProcessError) as caught:
+        make_page(tmp_path, tmp_path / "page")
+    assert "is not a bundle" in caught.value.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_the_package_names_exact_versions_and_no_registry() -> None:
+    package = json.loads((PACKAGE / "package.json").read_text())
+    assert package["private"]
+    for version in (*package["dependencies"].values(), *package["devDependencies"].values()):
+        assert version[0].isdigit()
+    lock = json.loads((PACKAGE / "package-lock.json").read_text())
+    assert all("integrity" in entry and "resolved" not in entry for name, entry in lock["packages"].items() if name)
+
+
+def node(script: Path, *arguments: object, stdin: object) -> Any:
+    """What a script of Node prints, given JSON on stdin."""
+    command = [str(NODE), str(script), *map(str, arguments)]
+    done = subprocess.run(command, input=json.dumps(stdin), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def damage(path: Path) -> None:
+    """Change one byte and not the size."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def token_ids(bundle: Path, texts: Sequence[str]) -> list[dict[str, Any]]:
+    facts = json.loads((bundle / "sentopt.json").read_text())
+    encoder = TextEncoder.load(bundle, max_length=facts["max_length"], pad_token_id=facts["pad_token_id"])
+    return [{"ids": list(t.ids), "truncated": t.truncated} for t in encoder.encode(texts)]
+
+
+def assigned() -> list[int]:
+    """The code points of Unicode 3.2, which every tokenizer knows, without surrogates and private ones."""
+    known = unicodedata.ucd_3_2_0
+    return [code for code in range(0x30000) if known.category(chr(code)) not in ("Cn", "Cs", "Co")]
+
+
+@pytest.fixture(scope="module")
+def every_character(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tokenizer of a bundle with a token for each character, so that no difference can hide behind [UNK]."""
+    folder = tmp_path_factory.mktemp("every_character")
+    characters = [chr(code) for code in assigned()]
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *characters, *(f"##{c}" for c in characters)]
+    BertWordPieceTokenizer(vocab={piece: i for i, piece in enumerate(pieces)}).save(str(folder / "tokenizer.json"))
+    (folder / "tokenizer_config.json").write_text(json.dumps({"pad_token": "[PAD]"}))
+    (folder / "sentopt.json").write_text(json.dumps({"max_length": 40, "pad_token_id": 0}))
+    return folder
+
+
+def random_texts(count: int) -> list[str]:
+    """Words, punctuation, scripts, emoji, controls, special tokens and any character, in any order."""
+    draw = random.Random(7)
+    anything = [chr(code) for code in assigned() if code not in CHANGED_CATEGORY]
+    blocks = [
+        *(range(33, 127), range(0xA0, 0x250), range(0x300, 0x370), range(0x370, 0x530), range(0x590, 0x700)),
+        *(range(0x900, 0xE80), range(0x1E00, 0x2000), range(0x3040, 0x3100), range(0x4E00, 0x9FA6)),
+        *(range(0xAC00, 0xD7A4), range(0x20000, 0x2A6D7), range(0xFF00, 0xFFF0)),
+    ]
+    known = set(anything)
+    pools = [[chr(code) for code in block if chr(code) in known] for block in blocks]  # one script after the other
+    pools += [anything, list(CONTROLS), list(SPACES), *(mixture.split() for mixture in MIXTURES)]
+    return [
+        draw.choice(["", " "]).join(
+            "".join(draw.choices(draw.choice(pools), k=draw.randint(1, 6))) for _ in range(draw.randint(0, 12))
+        )
+        for _ in range(count)
+    ]
+
+
+def make_page(bundle: Path, folder: Path) -> Path:
+    """Made as a developer makes it, less npm."""
+    command = [str(NODE), str(PACKAGE / "make-web.mjs"), str(bundle), str(folder)]
+    subprocess.run(command, capture_output=True, text=True, check=True)
+    return folder
+
+
+def use_page(
+    folder: Path,
+    *arguments: str,
+    texts: Sequence[str] = (),
+    screenshots: Path | None = None,
+    host: str = "127.0.0.1",
+) -> Any:
+    """What `use_page.mjs` found; whatever the page fetched came from its own server."""
+    with served(folder) as port:
+        asked = {
+            "chromium": CHROMIUM,
+            "arguments": arguments,
+            "url": f"http://{host}:{port}/",
+            "texts": texts,
+            "screenshots": screenshots and str(screenshots),
+        }
+        found = node(HERE / "use_page.mjs", stdin=asked)
+    assert all(address.startswith(asked["url"]) for address in found["requests"])
+    return found
+
+
+class QuietHandler(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[int]:
+    handler = functools.partial(QuietHandler, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server.server_port
+        server.shutdown()
+        thread.join()
+
+
+def screenshots(name: str) -> Path | None:
+    """A folder for pictures of the page, below the one that SENTOPT_ARTEFACTS names."""
+    root = os.environ.get("SENTOPT_ARTEFACTS")
+    if root is None:
+        return None
+    folder = Path(root) / f"page-{name}"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
