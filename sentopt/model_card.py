@@ -1,0 +1,138 @@
+"""A model card in Markdown, from what a bundle says of itself."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from sentopt.runtime.bundle import BundleDescription
+from sentopt.stats import wilson_interval
+
+_CONFIDENCE = 0.95
+
+
+def front_matter(description: BundleDescription, *, license_id: str = "") -> str:
+    """The YAML block that the hub reads. JSON values are YAML values, so that any label or name is quoted rightly."""
+    made_from, verified = description.facts.get("made_from", {}), description.facts["verified"]
+    dataset = str(made_from.get("dataset", "test split"))
+    metrics = [("accuracy", verified["accuracy"]), ("f1", verified["macro_f1"])]
+    lines = [
+        "pipeline_tag: text-classification",
+        "library_name: sentopt",
+        'tags: ["sentopt", "onnx", "onnxruntime", "transformers.js", "text-classification"]',
+        *([f"license: {json.dumps(license_id)}"] if license_id else []),
+        *([f"base_model: {json.dumps(made_from['backbone'])}"] if _is_hub_id(made_from.get("backbone")) else []),
+        *([f"datasets: [{json.dumps(dataset)}]"] if _is_hub_id(dataset) else []),
+        "model-index:",
+        f"- name: {json.dumps(description.name)}",
+        "  results:",
+        "  - task: {type: text-classification}",
+        f"    dataset: {{name: {json.dumps(dataset)}, type: {json.dumps(dataset)}, split: test}}",
+        "    metrics:",
+        *(f"    - {{type: {kind}, value: {value:.4f}}}" for kind, value in metrics),
+    ]
+    return "\n".join(["---", *lines, "---", ""])
+
+
+def body(description: BundleDescription) -> str:
+    """What it is, how to use it, how good it is, on what, how fast, and what it is not for."""
+    parts = (_summary, _use, _quality, _data, _speed, _limits, _files)
+    return "\n\n".join(part(description) for part in parts) + "\n"
+
+
+def _summary(d: BundleDescription) -> str:
+    return f"""# {d.name}
+
+A text classifier for the labels {_listed(d.labels)}. It runs in onnxruntime on any CPU, without PyTorch.
+
+It is the variant `{d.variant}` of a fine-tuned model. It ships because a test on the test split showed that it is as
+accurate as that model in PyTorch. Made with sentopt."""
+
+
+def _use(d: BundleDescription) -> str:
+    kind = "q8" if d.model_file.endswith("_quantized.onnx") else "fp32"
+    return f"""## Use
+
+```python
+from sentopt import Classifier  # numpy, onnxruntime, tokenizers
+
+clf = Classifier.load("path/of/this/folder", check=True)
+clf("a text")  # Prediction(label=..., score=..., probabilities=...)
+```
+
+Optimum (`ORTModelForSequenceClassification`) and transformers.js (`dtype: "{kind}"`) read the same folder.
+Texts are cut at {d.max_length} tokens."""
+
+
+def _quality(d: BundleDescription) -> str:
+    verified = d.facts["verified"]
+    n, accuracy = int(verified["test_texts"]), float(verified["accuracy"])
+    low, high = wilson_interval(round(accuracy * n), n, _CONFIDENCE)
+    rows = [
+        ("accuracy", f"{accuracy:.4f} (95 %: {low:.4f} to {high:.4f})"),
+        ("macro F1", f"{verified['macro_f1']:.4f}"),
+        ("the same label as PyTorch", f"{verified['agreement_with_pytorch']:.4f}"),
+    ]
+    if "confidence" in d.facts:
+        rows.append(("expected calibration error", f"{d.facts['confidence']['error']:.4f}"))
+    parts = [f"## Quality\n\nOn the {n} texts of the test split:\n\n{_table(('measure', 'value'), rows)}"]
+    if verified.get("per_label"):
+        columns = ("label", "precision", "recall", "f1", "support")
+        scores = [
+            (s["label"], *(f"{s[c]:.4f}" for c in columns[1:4]), str(s["support"])) for s in verified["per_label"]
+        ]
+        parts.append(_table(columns, scores))
+    parts.append(f"The test against PyTorch: {verified['reason']}.")
+    return "\n\n".join(parts)
+
+
+def _data(d: BundleDescription) -> str:
+    made_from: Mapping[str, Any] = d.facts.get("made_from", {})
+    if not made_from:
+        return "## Data\n\nThe bundle does not say what it was trained on."
+    texts = ", ".join(f"{count} {split}" for split, count in made_from["texts"].items())
+    how = "tuned elsewhere from" if made_from["tuned_elsewhere"] else "fine-tuned from"
+    revision = f" at revision `{made_from['backbone_revision']}`" if made_from["backbone_revision"] else ""
+    return (
+        f"## Data\n\n`{made_from['dataset']}` ({made_from['files']}): {texts} texts. The model was {how} "
+        f"`{made_from['backbone']}`{revision}."
+    )
+
+
+def _speed(d: BundleDescription) -> str:
+    measured = d.facts["measured"]
+    row, hardware = measured["row"], measured["hardware"]
+    return f"""## Speed
+
+One test text takes {row["latency"]["p50"]:.2f} ms (median, tokenization included; 99 of 100 take less than
+{row["latency"]["p99"]:.2f} ms), and many are answered at {row["texts_per_second"]:.0f} texts/s: measured with
+{measured["threads"]} thread(s) on {hardware["cpu"]} ({hardware["cores"]} cores; {", ".join(hardware["isa"])})."""
+
+
+def _limits(d: BundleDescription) -> str:
+    return f"""## Intended use and limits
+
+It sorts texts like those of its training data into {_listed(d.labels)}. The figures above hold for such
+texts: on other kinds of text, other languages, or later times it may be much worse, so measure it on your own before
+you rely on it. It sees the first {d.max_length} tokens only. It carries over what its training texts and its backbone
+hold of prejudice; do not decide about people by it alone. INT8 arithmetic differs between CPUs: `check=True` compares
+the answers on this one with those that were verified."""
+
+
+def _files(d: BundleDescription) -> str:
+    rows = [(f"`{name}`", str(size), f"`{digest}`") for name, (size, digest) in sorted(d.files.items())]
+    return f"## Files\n\n{_table(('file', 'bytes', 'SHA-256'), rows)}"
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def _listed(labels: Sequence[str]) -> str:
+    return ", ".join(f"`{label}`" for label in labels)
+
+
+def _is_hub_id(name: object) -> bool:
+    return isinstance(name, str) and name.count("/") == 1 and not name.startswith(("/", "."))

@@ -1,0 +1,57 @@
+"""A bundle in a repository of the Hugging Face Hub, with a model card."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from huggingface_hub import CommitOperationAdd, HfApi
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
+
+from sentopt import model_card
+from sentopt.errors import PublishError
+from sentopt.runtime.bundle import DESCRIPTION_FILE
+from sentopt.runtime.classifier import Classifier
+
+
+def push(
+    bundle: Path,
+    repository: str,
+    *,
+    private: bool = False,
+    revision: str = "main",
+    license_id: str = "",
+    message: str = "",
+) -> str:
+    """Check the bundle as an application would, then upload it in one commit; returns the address of that commit.
+
+    The repository is made if there is none. The token is the one that `hf auth login` keeps, or HF_TOKEN.
+
+    Raises:
+        BundleError: this is no bundle, it is damaged, or it answers its golden texts differently here.
+        PublishError: the hub cannot be reached, or refuses the name or the token.
+    """
+    description = Classifier.load(bundle, check=True).description
+    assert description is not None
+    card = model_card.front_matter(description, license_id=license_id) + "\n" + model_card.body(description)
+    files = [(name, (bundle / name).read_bytes()) for name in (*description.files, DESCRIPTION_FILE)]
+    operations = [
+        CommitOperationAdd(path_in_repo=name, path_or_fileobj=content)
+        for name, content in [*files, ("README.md", card.encode())]
+    ]
+    api = HfApi(library_name="sentopt")
+    try:
+        api.create_repo(repository, private=private, exist_ok=True, repo_type="model")
+        done = api.create_commit(
+            repository,
+            operations,
+            commit_message=message or f"{description.name}: {description.variant}",
+            revision=revision,
+        )
+    except HFValidationError as error:
+        raise PublishError(f"{repository!r} cannot be a repository; it is called OWNER/NAME: {error}") from error
+    except (LocalTokenNotFoundError, HfHubHTTPError, OSError) as error:
+        raise PublishError(
+            f"cannot push to {repository} at {api.endpoint}: {error}\n"
+            "It needs a token that may write: `hf auth login`, or HF_TOKEN in the environment."
+        ) from error
+    return str(done.commit_url)
