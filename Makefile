@@ -4,13 +4,14 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 
 VENV5 := .venv-transformers5
+JS := demo/embed/javascript
 
-.PHONY: run test test-transformers5 lint clean
+.PHONY: run test test-transformers5 javascript lint clean
 
 run: $(VENV)/.installed
 	$(BIN)/sentopt run quickstart
 
-test: $(VENV)/.installed
+test: $(VENV)/.installed javascript
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 # transformers 5 has no released Optimum exporter beside it: the same runs, with PyTorch's exporter and onnxruntime's quantizer.
@@ -18,6 +19,14 @@ test: $(VENV)/.installed
 test-transformers5: $(VENV5)/.installed
 	$(VENV5)/bin/python -m pytest tests/integration/test_pipeline.py tests/integration/test_many_texts.py \
 		tests/unit/test_lean_graph.py $(PYTEST_ARGS)
+
+# The JavaScript examples are tested where npm and its registry are; elsewhere those tests are skipped with a reason.
+javascript:
+	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory $(JS)/node_modules/.installed || true; fi
+
+$(JS)/node_modules/.installed: $(JS)/package.json $(JS)/package-lock.json
+	cd $(JS) && npm ci --no-audit --no-fund
+	touch $@
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
@@ -37,4 +46,4 @@ $(VENV5)/.installed: pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(VENV5) build dist *.egg-info .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) $(VENV5) $(JS)/node_modules build dist *.egg-info .mypy_cache .ruff_cache .import_linter_cache

@@ -77,6 +77,8 @@ def export(arguments: argparse.Namespace) -> int:
 
     Without --model, the checkpoint is what `sentopt train` left in the run directory.
     """
+    if arguments.string_input:
+        arguments.set = [*arguments.set, "export.string_input=true"]
     if not arguments.model:
         if arguments.data:
             raise RecipeError("--data", ["goes with --model: the data that a tuned model is verified on"])
@@ -157,46 +159,22 @@ def demo(arguments: argparse.Namespace) -> int:
 
 def check(arguments: argparse.Namespace) -> int:
     """Whether a bundle is what was verified, and answers here as it did there."""
-    from sentopt import hardware
-    from sentopt.runtime.classifier import Classifier
+    from sentopt import checking
 
     folder = _bundle(arguments)
     if arguments.cpu:
         return _check_elsewhere(folder, arguments.cpu, as_json=arguments.json)
-    classifier = Classifier.load(folder)
-    description = classifier.description
-    assert description is not None
-    difference = classifier.check_golden()
-    here, there = hardware.describe(), description.facts["measured"]["hardware"]
-    same = list(here.isa) == list(there["isa"])
+    found = checking.check(folder)
     if arguments.json:
-        return _print_json(
-            {
-                "bundle": str(folder),
-                "variant": description.variant,
-                "files": len(description.files),
-                "golden_texts": len(description.golden),
-                "largest_difference": difference,
-                "tolerance": description.golden_tolerance,
-                "verified_on": there["cpu"],
-                "same_instruction_set": same,
-            }
-        )
-    print(f"{folder}: {description.variant}, labels {', '.join(description.labels)}")
-    print(f"files:   {len(description.files)} intact (size and SHA-256)")
+        return _print_json({"bundle": str(folder), **_as_json(found)})
+    print(f"{folder}: {found.variant}, labels {', '.join(found.labels)}")
+    print(f"files:   {found.files} intact (size and SHA-256)")
     print(
-        f"golden:  {len(description.golden)} texts answered as verified, "
-        f"largest probability difference {difference:.4f} (allowed {description.golden_tolerance:.4f})"
+        f"golden:  {found.golden_texts} texts answered as verified, "
+        f"largest probability difference {found.largest_difference:.4f} (allowed {found.tolerance:.4f})"
     )
-    print(
-        f"machine: {here.cpu}; "
-        + (
-            "same instruction set as where it was verified"
-            if same
-            else f"verified on {there['cpu']}, whose instruction set differs ({', '.join(there['isa'])}): "
-            "the golden texts are what was checked here"
-        )
-    )
+    print(f"machine: {checking.machine_in_words(found)}")
+    print(f"runtime: {checking.runtime_in_words(found)}")
     return 0
 
 
@@ -208,10 +186,54 @@ def _check_elsewhere(folder: Path, cpu: str, *, as_json: bool) -> int:
     said = emulation.python(cpu, *arguments)
     if as_json:
         found = {**json.loads(said), "emulated_cpu": cpu}
-        found.pop("same_instruction_set")  # the emulated process reads the host's description
+        for of_host in ("here", "same_instruction_set"):  # the emulated process reads the host's description
+            found.pop(of_host)
         return _print_json(found)
     print("".join(line for line in said.splitlines(keepends=True) if not line.startswith("machine:")), end="")
     print(f"machine: an emulated {cpu}")
+    return 0
+
+
+def pack(arguments: argparse.Namespace) -> int:
+    """Write a bundle as one file: a .tar.gz archive, or with --wheel a Python package."""
+    from sentopt import packing
+    from sentopt.runtime.bundle import read_description, sha256_file
+
+    bundle = _bundle(arguments)
+    name = arguments.name or packing.plain_name(read_description(bundle))
+    if arguments.wheel:
+        written = packing.wheel(bundle, Path(arguments.output or "."), name=name, version=arguments.version)
+    else:
+        written = packing.archive(bundle, Path(arguments.output or f"{name}.tar.gz"))
+    if arguments.json:
+        return _print_json({"file": str(written), "bytes": written.stat().st_size, "sha256": sha256_file(written)})
+    print(f"{written}: {written.stat().st_size / 1e6:.1f} MB, SHA-256 {sha256_file(written)}")
+    return 0
+
+
+def push(arguments: argparse.Namespace) -> int:
+    """Upload a bundle with a model card to a repository of the Hugging Face Hub."""
+    from sentopt import model_card
+    from sentopt._optional import require
+    from sentopt.runtime.bundle import read_description
+
+    bundle = _bundle(arguments)
+    if arguments.card_only:
+        description = read_description(bundle)
+        print(model_card.front_matter(description, license_id=arguments.license))
+        print(model_card.body(description), end="")
+        return 0
+    address = require("sentopt.publishing", extra="hub").push(
+        bundle,
+        arguments.repository,
+        private=arguments.private,
+        revision=arguments.revision,
+        license_id=arguments.license,
+        message=arguments.message,
+    )
+    if arguments.json:
+        return _print_json({"commit": address})
+    print(address)
     return 0
 
 
@@ -599,6 +621,7 @@ def _add_run_verbs(verbs: Any) -> None:
             "sentopt export\n"
             "  sentopt export --run-dir exports/short --set verify.margin=0.5\n"
             "  sentopt export --model my-tuned-model/ --data reviews.csv\n"
+            "  sentopt export --string-input\n"
             "  sentopt export --json | jq .select"
         ),
     )
@@ -611,6 +634,11 @@ def _add_run_verbs(verbs: Any) -> None:
         "--data",
         metavar="PATH_OR_NAME",
         help="with --model: the labelled texts to verify it on, as `sentopt train` takes",
+    )
+    p.add_argument(
+        "--string-input",
+        action="store_true",
+        help="add onnx/model_string.onnx to the bundle: texts in, tokenizer inside (needs onnxruntime-extensions)",
     )
     _existing_run_options(p)
     p = _verb(
@@ -707,6 +735,32 @@ def _add_bundle_verbs(verbs: Any) -> None:
         "sentopt tune\n  sentopt tune exports/quickstart/bundle",
     )
     _bundle_argument(p)
+    p = _verb(
+        verbs,
+        "pack",
+        pack,
+        "write a bundle as one file: an archive or an installable wheel",
+        "sentopt pack\n  sentopt pack exports/quickstart/bundle --wheel --name my-sentiment --version 1.0",
+    )
+    _bundle_argument(p)
+    p.add_argument("--wheel", action="store_true", help="a wheel: pip install it, then `from NAME import classifier`")
+    p.add_argument("--name", metavar="NAME", help="name of the package or archive (default: that of the run)")
+    p.add_argument("--version", default="1.0", metavar="VERSION", help="version of the package (default: 1.0)")
+    p.add_argument("--output", metavar="PATH", help="the .tar.gz file, or the folder of the wheel (default: here)")
+    p = _verb(
+        verbs,
+        "push",
+        push,
+        "upload a bundle with a model card to the Hugging Face Hub",
+        "sentopt push me/my-sentiment --private --license apache-2.0\n  sentopt push me/my-sentiment --card-only",
+    )
+    p.add_argument("repository", metavar="OWNER/NAME", help="the repository; it is made if there is none")
+    _bundle_argument(p)
+    p.add_argument("--private", action="store_true", help="a repository that is made is private")
+    p.add_argument("--revision", default="main", metavar="BRANCH", help="branch to commit to (default: main)")
+    p.add_argument("--license", default="", metavar="ID", help="licence of the model, as the hub calls it")
+    p.add_argument("--message", default="", metavar="TEXT", help="commit message (default: run and variant)")
+    p.add_argument("--card-only", action="store_true", help="print the model card and upload nothing")
 
 
 def _add_information_verbs(verbs: Any) -> None:

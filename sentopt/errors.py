@@ -19,6 +19,7 @@ __all__ = [
     "ExportError",
     "InputError",
     "MissingExtraError",
+    "PublishError",
     "RecipeError",
     "RunDirError",
     "SentoptError",
@@ -81,6 +82,10 @@ class BundleVersionError(BundleError):
 
 class EmulationError(SentoptError):
     """Another CPU cannot be emulated here, or what ran on it failed."""
+
+
+class PublishError(SentoptError):
+    """A bundle could not be pushed to a hub."""
 
 
 class InputError(SentoptError, TypeError):

@@ -7,6 +7,7 @@ import os
 import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from sentopt.runtime.cores import available_cores, cgroup_quota, cpu_model, cpuinfo
 
@@ -81,6 +82,14 @@ def versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return found
+
+
+def granted_memory_bytes(limit: Path = Path("/sys/fs/cgroup/memory.max")) -> int:
+    """What this process may use: the machine's memory, or less where its cgroup says so; 0 where neither is known."""
+    try:
+        return min(int(limit.read_text()), _memory_bytes())
+    except (OSError, ValueError):  # no cgroup here, or "max"
+        return _memory_bytes()
 
 
 def _memory_bytes() -> int:

@@ -9,14 +9,14 @@ from __future__ import annotations
 import datetime
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from sentopt import atomic, backbones, distributed, hardware, manifest, records, report
 from sentopt import recipe as recipes
-from sentopt._optional import require
+from sentopt._optional import is_installed, require
 from sentopt.data import sources
 from sentopt.errors import RecipeError, RunDirError
 from sentopt.manifest import Manifest, StageEntry
@@ -28,7 +28,9 @@ from sentopt.results import (
     PrepareResult,
     QuantizeResult,
     Selection,
+    StringInput,
     TrainResult,
+    Verdict,
     VerifyResult,
 )
 from sentopt.run_dir import RunDir
@@ -108,10 +110,16 @@ class Pipeline:
     def export(self) -> ExportResult:
         """The FP32 ONNX graphs, checked against PyTorch."""
         self._needs("train", TrainResult)
+        if self.recipe.export.string_input and not is_installed("onnxruntime_extensions"):
+            require("onnxruntime_extensions", extra="string")  # now, and not when the benchmark is done
         specs = [spec for spec in self._specs() if spec.made_by == "export"]
         depends = [
             self._outputs("train"),
-            [self.recipe.export, self.recipe.model.max_length, [s.name for s in specs]],
+            [
+                replace(self.recipe.export, string_input=False, fp32_fallback=False, trim_keep=0),
+                self.recipe.model.max_length,
+                [s.name for s in specs],
+            ],
             _versions("torch", "transformers", "optimum", "optimum-onnx", "onnx", "onnxruntime"),
         ]
         result = self._stage(
@@ -133,14 +141,15 @@ class Pipeline:
             self._outputs("prepare"),
             self._outputs("train"),
             self._outputs("export"),
-            [specs, self.recipe.model.max_length],
+            [specs, self.recipe.model.max_length, self.recipe.export.trim_keep],
             _versions("optimum-onnx", "onnx", "onnxruntime", "numpy"),
         ]
+        trimmed = [self.run_dir.variant(spec.name) / "tokenizer.json" for spec in specs if spec.trimmed]
         return self._stage(
             "quantize",
             QuantizeResult,
             depends,
-            [self.run_dir.model(spec.name) for spec in specs],
+            [self.run_dir.model(spec.name) for spec in specs] + trimmed,
             lambda key: require("sentopt.stages.quantize", extra="export").run(self.recipe, self.run_dir, specs=specs),
         )
 
@@ -215,6 +224,7 @@ class Pipeline:
         spec = VARIANTS[selection.variant]
         verdicts = {v.variant: v for v in self._needs("verify", VerifyResult).verdicts}
         measured = self._needs("bench", BenchResult)
+        fallback = self._fallback(spec, verdicts, measured) if self.recipe.export.fp32_fallback else None
         depends = [
             self._outputs("train"),
             self._outputs("export"),
@@ -223,6 +233,8 @@ class Pipeline:
             verdicts,
             measured,
             spec,
+            fallback.name if fallback else None,
+            *self._string_input_depends(),
         ]
         return self._stage(
             "bundle",
@@ -234,10 +246,44 @@ class Pipeline:
                 self.run_dir,
                 spec=spec,
                 verdict=verdicts[spec.name],
+                fallback=(fallback, verdicts[fallback.name]) if fallback else None,
                 bench=measured,
                 confidence=self._needs("train", TrainResult).confidence,
+                data=self._needs("prepare", PrepareResult),
+                add=self._add_string_input if self.recipe.export.string_input else None,
             ),
         )
+
+    @staticmethod
+    def _fallback(spec: VariantSpec, verdicts: Mapping[str, Verdict], measured: BenchResult) -> VariantSpec | None:
+        """The fastest verified FP32 graph that takes the same tokens; None for what is FP32 already.
+
+        Raises:
+            RecipeError: no such graph passed.
+        """
+        if spec.dtype == "float32":
+            return None
+        p50 = {row.variant: row.latency.p50 for row in measured.rows}
+        graphs = [
+            other
+            for other in VARIANTS.values()
+            if other.ships and other.dtype == "float32" and other.backend == "onnx" and other.name in p50
+        ]
+        passed = [other for other in graphs if other.name in verdicts and verdicts[other.name].passed]
+        if spec.trimmed or not passed:
+            why = "its tokens are its own" if spec.trimmed else "no FP32 graph was verified and measured in this run"
+            raise RecipeError("export.fp32_fallback", [f"there is none for {spec.name}: {why}"])
+        return min(passed, key=lambda other: p50[other.name])
+
+    def _string_input_depends(self) -> list[object]:
+        """Nothing unless it is asked for: a bundle without it stays current where the package is upgraded."""
+        packages = ("onnx", "onnxruntime", "onnxruntime-extensions")
+        return ["string_input", hardware.versions(packages)] if self.recipe.export.string_input else []
+
+    def _add_string_input(self, folder: Path) -> StringInput:
+        stage = require("sentopt.stages.string_input", extra="export")
+        made: StringInput = stage.add(self.run_dir, folder, seed=self.recipe.run.seed)
+        return made
 
     def report(self) -> None:
         """`report.md`, `report.html` and `plots/` of whatever has been found so far."""

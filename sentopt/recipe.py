@@ -123,11 +123,17 @@ class ExportSection:
     """`variants` limits what is made (empty: every variant this machine can make and run).
 
     `tolerance` is the largest difference of a logit between an FP32 graph and PyTorch; `opset` is the traced graph's.
+    A trimmed variant keeps the `trim_keep` first pieces of the vocabulary beside those of the training texts: BERT's
+    family lists them by falling frequency. `string_input` adds a graph to the bundle that takes texts,
+    `fp32_fallback` adds the fastest verified FP32 graph to an INT8 bundle, for CPUs that answer differently.
     """
 
     opset: int = 17
     tolerance: float = 1e-4
     variants: tuple[str, ...] = ()
+    trim_keep: int = 10_000
+    string_input: bool = False
+    fp32_fallback: bool = False
 
 
 @dataclass(frozen=True)
@@ -332,6 +338,7 @@ _AT_LEAST: tuple[tuple[str, str, int], ...] = (
     ("train", "eval_steps", 0),
     ("train", "logging_steps", 1),
     ("train", "save_total_limit", 1),
+    ("export", "trim_keep", 0),
     ("bench", "rounds", 1),
     ("bench", "texts", 1),
     ("bench", "throughput_texts", 1),

@@ -378,6 +378,13 @@ def _provenance_section(manifest: Manifest) -> Section:
             f"{export.tokenizer_texts} texts are tokenized as transformers does."
         )
         paragraphs.extend(f"Note: {notice}." for notice in export.notices)
+    if "quantize" in manifest.stages and (vocabulary := manifest.result("quantize", QuantizeResult).vocabulary):
+        paragraphs.append(
+            f"The trimmed vocabulary keeps {vocabulary.kept:,} of {vocabulary.tokens:,} tokens. "
+            f"Of {vocabulary.words:,} words of the test split {vocabulary.respelled:,} are spelled in other tokens, "
+            f"{vocabulary.lost:,} of them as unknown; "
+            f"{vocabulary.changed_texts:,} of {vocabulary.texts:,} texts have such a word."
+        )
     if "quantize" in manifest.stages and (found := manifest.result("quantize", QuantizeResult).calibration):
         paragraphs.append(
             f"INT8 of the lean graph: {found.products} products calibrated on {found.texts} training texts "

@@ -176,11 +176,28 @@ class CalibrationSummary:
 
 
 @dataclass(frozen=True)
+class VocabularySummary:
+    """What a trimmed vocabulary keeps, and what that does to the words of the test split.
+
+    `respelled` of `words` come out in other tokens, `lost` of these as unknown; `changed_texts` of `texts` have one.
+    """
+
+    kept: int
+    tokens: int
+    texts: int
+    changed_texts: int
+    words: int
+    respelled: int
+    lost: int
+
+
+@dataclass(frozen=True)
 class QuantizeResult:
-    """The quantized graphs, and the calibration of the lean one where there is one."""
+    """The quantized graphs; the calibration of the lean ones and the vocabulary of a trimmed one, if there are any."""
 
     variants: tuple[MadeVariant, ...]
     calibration: CalibrationSummary | None
+    vocabulary: VocabularySummary | None = None
 
 
 @dataclass(frozen=True)
@@ -281,10 +298,26 @@ class Selection:
 
 
 @dataclass(frozen=True)
+class StringInput:
+    """The graph that takes texts: its `file` in the bundle, the domain of its `operators`, `version` of their package.
+
+    Its tokens are those of the tokenizer on `texts`; `max_probability_difference` is that to the bundle's own graph.
+    """
+
+    file: str
+    bytes: int
+    texts: int
+    max_probability_difference: float
+    operators: str
+    version: str
+
+
+@dataclass(frozen=True)
 class BundleResult:
-    """The bundle that was written."""
+    """The bundle that was written, and its graph that takes texts, if one was asked for."""
 
     variant: str
     files: int
     bytes: int
     golden_texts: int
+    string_input: StringInput | None = None

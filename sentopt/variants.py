@@ -10,8 +10,9 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
-Need = Literal["bf16", "cuda", "onnxruntime-cuda", "openvino", "lean"]
-"""What a row needs: `lean` of the checkpoint, that `graph` knows its architecture; the others of the machine."""
+Need = Literal["bf16", "cuda", "onnxruntime-cuda", "openvino", "lean", "wordpiece"]
+"""What a row needs: of the checkpoint `lean`, that `graph` knows its architecture, and `wordpiece`, that its vocabulary
+can be trimmed; the others of the machine."""
 REFERENCE = "torch"
 
 
@@ -34,7 +35,8 @@ class VariantSpec:
     """One row. `ships` says whether a bundle can hold it; `needs` what must be there to make and run it.
 
     `quantize` are the options of a traced graph's INT8; a lean graph is calibrated instead. `stands_in_for` names the
-    row whose place this one takes where that one cannot be made; otherwise it is only made when asked for.
+    row whose place this one takes where that one cannot be made; otherwise it is only made when asked for. So are
+    `trimmed` rows, which leave rare tokens out of the vocabulary and so have a tokenizer of their own.
     """
 
     name: str
@@ -47,6 +49,7 @@ class VariantSpec:
     quantize: QuantizeOptions | None = None
     needs: tuple[Need, ...] = ()
     stands_in_for: str | None = None
+    trimmed: bool = False
     compiled: bool = False
     ships: bool = False
 
@@ -113,6 +116,17 @@ VARIANTS: dict[str, VariantSpec] = {
             parent="lean-fp32",
             dtype="int8",
             needs=("lean",),
+            ships=True,
+        ),
+        VariantSpec(
+            "lean-int8-trimmed",
+            "lean-int8 with the embedding rows that its training texts and common words need",
+            "quantize",
+            "onnx",
+            parent="lean-fp32",
+            dtype="int8",
+            needs=("lean", "wordpiece"),
+            trimmed=True,
             ships=True,
         ),
         VariantSpec(
@@ -198,7 +212,9 @@ def runnable(have: Collection[Need], wanted: Collection[str] = ()) -> list[Varia
     if unknown:
         raise ValueError(f"unknown variant {', '.join(unknown)}; known: {', '.join(VARIANTS)}")
     possible = {name for name, spec in VARIANTS.items() if set(spec.needs) <= set(have)}
-    kept = set(wanted) or {name for name in possible if VARIANTS[name].stands_in_for not in possible}
+    kept = set(wanted) or {
+        name for name in possible if VARIANTS[name].stands_in_for not in possible and not VARIANTS[name].trimmed
+    }
     pending = [REFERENCE, *kept]
     while pending:
         name = pending.pop()

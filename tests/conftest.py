@@ -14,7 +14,7 @@ import pytest
 from csv_files import LABELS, SAMPLE, read_csv, write_csv
 
 from sentopt import cli, manifest, recipe
-from sentopt.results import BenchResult, TrainResult, VerifyResult
+from sentopt.results import BenchResult, PrepareResult, TrainResult, VerifyResult
 from sentopt.run_dir import RunDir
 from sentopt.variants import VARIANTS
 
@@ -154,10 +154,8 @@ def int8_bundle(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) ->
     found = manifest.read(run_dir.manifest)
     (verdict,) = (v for v in found.result("verify", VerifyResult).verdicts if v.variant == "lean-int8")
     measured, spec = found.result("bench", BenchResult), VARIANTS[verdict.variant]
-    confidence = found.result("train", TrainResult).confidence
-    bundle.run(
-        recipe.load(str(run_dir.recipe)), run_dir, spec=spec, verdict=verdict, bench=measured, confidence=confidence
-    )
+    told = {"confidence": found.result("train", TrainResult).confidence, "data": found.result("prepare", PrepareResult)}
+    bundle.run(recipe.load(str(run_dir.recipe)), run_dir, spec=spec, verdict=verdict, bench=measured, **told)
     return run_dir.bundle
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sentopt import hardware
 from sentopt._optional import is_installed
-from sentopt.graph import families
+from sentopt.graph import families, vocabulary
 from sentopt.run_dir import RunDir
 from sentopt.runtime.classifier import Classifier
 from sentopt.runtime.session import CPU
@@ -25,6 +25,8 @@ def capabilities(checkpoint: Path) -> set[Need]:
     have: set[Need] = set()
     if families.why_not(checkpoint) is None:
         have.add("lean")
+        if vocabulary.why_not(checkpoint) is None:
+            have.add("wordpiece")
     if is_installed("openvino"):
         have.add("openvino")
     if hardware.describe().has_bf16():
@@ -54,9 +56,14 @@ class Candidate:
         model = checkpoint / "model.safetensors" if is_torch else run_dir.model(spec.file_owner).resolve()
         return cls(spec, checkpoint, model, tuple(labels), max_length)
 
+    @property
+    def tokenizer(self) -> Path:
+        """The folder of its tokenizer: the checkpoint's, but where the vocabulary is trimmed."""
+        return self.model.parent if self.spec.trimmed else self.checkpoint
+
     def open(self, threads: int | None = None) -> Classifier:
-        """The variant as a classifier: same tokenization, batching and softmax for all, only the engine differs."""
-        encoder = TextEncoder.load(self.checkpoint, max_length=self.max_length)
+        """The variant as a classifier: same batching and softmax for all, only engine (and vocabulary) differ."""
+        encoder = TextEncoder.load(self.tokenizer, max_length=self.max_length)
         tuning = default(threads)
         if self.spec.backend == "torch":
             from sentopt.backends.torch import TorchEngine

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -33,7 +33,11 @@ class Golden:
 
 @dataclass(frozen=True)
 class BundleDescription:
-    """The parts of `sentopt.json` that the runtime acts on; `facts` holds the whole document."""
+    """The parts of `sentopt.json` that the runtime acts on; `facts` holds the whole document.
+
+    `fallback` describes the FP32 graph that an INT8 bundle carries on request: the same but for variant, engine, model
+    file, output and tolerance.
+    """
 
     name: str
     variant: str
@@ -47,6 +51,7 @@ class BundleDescription:
     golden: tuple[Golden, ...]
     golden_tolerance: float
     facts: Mapping[str, Any]
+    fallback: BundleDescription | None = None
 
 
 def sha256_file(path: Path) -> str:
@@ -167,7 +172,7 @@ def _parse(facts: dict[str, Any]) -> BundleDescription:
     golden = tuple(Golden(str(g["text"]), tuple(float(p) for p in g["probabilities"])) for g in facts["golden"])
     if len(labels) < 2 or any(len(g.probabilities) != len(labels) for g in golden):
         raise ValueError("labels and golden probabilities do not match")
-    return BundleDescription(
+    description = BundleDescription(
         name=str(facts["name"]),
         variant=str(facts["variant"]),
         engine=_engine(facts.get("engine", ENGINES[0])),
@@ -180,4 +185,19 @@ def _parse(facts: dict[str, Any]) -> BundleDescription:
         golden=golden,
         golden_tolerance=float(facts["golden_tolerance"]),
         facts=facts,
+    )
+    return replace(description, fallback=_fallback(description, facts["fallback"]) if "fallback" in facts else None)
+
+
+def _fallback(description: BundleDescription, facts: dict[str, Any]) -> BundleDescription:
+    model_file = str(facts["model_file"])
+    if model_file not in description.files:
+        raise ValueError(f"the fallback {model_file!r} is not among the hashed files")
+    return replace(
+        description,
+        variant=str(facts["variant"]),
+        engine=ENGINES[0],
+        model_file=model_file,
+        output=str(facts["output"]),
+        golden_tolerance=float(facts["golden_tolerance"]),
     )

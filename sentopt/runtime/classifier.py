@@ -9,6 +9,7 @@ clf("The soup was cold and nobody cared.")   # Prediction(label='negative', scor
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -110,6 +111,7 @@ class Classifier:
         tuning: Tuning | None = None,
         providers: Sequence[str] = CPU,
         abstain_below: float = 0.0,
+        fallback: bool = False,
     ) -> Classifier:
         """Load a bundle after comparing all its files with their recorded hashes.
 
@@ -117,20 +119,53 @@ class Classifier:
             bundle: the folder that holds `sentopt.json`; or the content of its files by relative name, for bundles
                 that come from an archive or a database.
             threads: cores to use; None takes every core this process may use (affinity and cgroup quota).
-            check: also run the golden texts, see `check_golden`.
+            check: also run the golden texts, see `check_golden`. If this CPU answers them differently and the bundle
+                carries an FP32 graph, that one is checked and used instead, with a warning.
             engine: "onnxruntime" or "openvino", instead of the one that the bundle was selected with.
             tuning: threads, workers and micro-batches; None takes what `sentopt tune` measured here, or the defaults.
             providers: onnxruntime execution providers.
             abstain_below: least score of an answer; predictions under it are marked `abstained`.
+            fallback: use the FP32 graph that the bundle carries (made with `export.fp32_fallback=true`).
 
         Raises:
             InputError: `abstain_below` is no probability.
-            BundleError: not a bundle, a newer schema, damaged files, or golden texts answered differently.
+            BundleError: not a bundle, a newer schema, damaged files, golden texts answered differently, or none of the
+                FP32 graph that is asked for.
             MissingExtraError: the engine is not installed.
         """
         source: Source = dict(bundle) if isinstance(bundle, Mapping) else Path(bundle)
         description = read_description(source)
         check_files(source, description)
+        if fallback:
+            description = _fallback_of(description)
+        opened = partial(
+            cls._of_bundle, source, threads=threads, tuning=tuning, providers=providers, abstain_below=abstain_below
+        )
+        classifier = opened(description, engine=engine)
+        if not check:
+            return classifier
+        try:
+            classifier.check_golden()
+        except BundleIntegrityError as error:
+            if description.fallback is None:
+                raise
+            warnings.warn(f"{error}\nThe FP32 graph that the bundle carries is used instead.", stacklevel=2)
+            classifier = opened(description.fallback, engine=None)
+            classifier.check_golden()
+        return classifier
+
+    @classmethod
+    def _of_bundle(
+        cls,
+        source: Source,
+        description: BundleDescription,
+        *,
+        threads: int | None,
+        engine: str | None,
+        tuning: Tuning | None,
+        providers: Sequence[str],
+        abstain_below: float,
+    ) -> Classifier:
         encoder = TextEncoder.load(source, max_length=description.max_length, pad_token_id=description.pad_token_id)
         engine = engine or description.engine
         digest = description.files[description.model_file][1]
@@ -147,8 +182,6 @@ class Classifier:
             abstain_below=abstain_below,
         )
         classifier.description = description
-        if check:
-            classifier.check_golden()
         return classifier
 
     @classmethod
@@ -318,6 +351,15 @@ def _openers(
         return OnnxSession(model, threads=threads, providers=providers, output=output)
 
     return session, (lambda workers: session(threads=1)) if tuple(providers) == CPU else None
+
+
+def _fallback_of(description: BundleDescription) -> BundleDescription:
+    if description.fallback is None:
+        raise BundleError(
+            f"the bundle {description.name} carries no FP32 graph; "
+            "make it again with: sentopt export --set export.fp32_fallback=true"
+        )
+    return description.fallback
 
 
 def _as_list(texts: Sequence[str]) -> list[str]:

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+
+from sentopt import hardware
 
 # mallopt(3), and the numbers of glibc's malloc.h
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4
 _LARGEST_MMAP_THRESHOLD = 32 * 2**20
 _DEFAULT_MMAPS = 65536
+_SHARE = 0.25
 
 
 @contextmanager
@@ -19,9 +25,9 @@ def reusing_freed_memory() -> Iterator[None]:
 
     A training step allocates and frees the same large tensors over and over. By default glibc maps each of them anew
     and the kernel clears every page: a third of the time of a step on 16 texts of 320 tokens. On leaving, what is not
-    used is given back.
+    used is given back. Batches of many lengths leave holes that nothing fits into, so `bound` must be called meanwhile.
     """
-    if platform.libc_ver()[0] != "glibc":
+    if not _is_glibc():
         yield
         return
     libc = ctypes.CDLL(None)
@@ -35,3 +41,23 @@ def reusing_freed_memory() -> Iterator[None]:
         libc.mallopt(_MMAP_THRESHOLD, _LARGEST_MMAP_THRESHOLD)
         libc.mallopt(_TRIM_THRESHOLD, 2 * _LARGEST_MMAP_THRESHOLD)
         libc.malloc_trim(0)
+
+
+def bound(limit: int | None = None) -> bool:
+    """Give back what is not used if this process has more than `limit` bytes; returns whether it did.
+
+    By default the limit is a quarter of the memory that is granted. A model that needs more than that is trained as
+    without `reusing_freed_memory`: no faster, and in no more memory.
+    """
+    if not _is_glibc():
+        return False
+    resident = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    if resident <= (hardware.granted_memory_bytes() * _SHARE if limit is None else limit):
+        return False
+    ctypes.CDLL(None).malloc_trim(0)
+    return True
+
+
+@cache
+def _is_glibc() -> bool:
+    return platform.libc_ver()[0] == "glibc"

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -63,7 +64,8 @@ def run(
         for name, candidate in candidates.items():
             progress(f"start {name}")
             workers[name] = stack.enter_context(worker.start(*_COMMAND, candidate.to_json(), str(threads)))
-        measured = _measure(workers, bench, depth, texts, _random_rows(recipe, run_dir), progress)
+        rows_of_ids = _random_rows(recipe, {candidate.tokenizer for candidate in candidates.values()})
+        measured = _measure(workers, bench, depth, texts, rows_of_ids, progress)
         peaks = {name: contender.peak_memory_bytes() for name, contender in workers.items()}
     _write_samples(run_dir, measured)
     rows = tuple(
@@ -121,11 +123,12 @@ def _measure(
     return _Measured(latency, tokenization, grid, throughput, len(many))
 
 
-def _random_rows(recipe: Recipe, run_dir: RunDir) -> npt.NDArray[np.int64]:
-    """Random ids for the grid's largest cell; the model's own maximum bounds the length."""
-    encoder = TextEncoder.load(run_dir.checkpoint, max_length=recipe.model.max_length)
-    shape = (max(b for b, _ in recipe.bench.grid), min(max(t for _, t in recipe.bench.grid), encoder.max_length))
-    return np.random.default_rng(recipe.run.seed).integers(0, encoder.vocabulary_size, size=shape)
+def _random_rows(recipe: Recipe, tokenizers: Collection[Path]) -> npt.NDArray[np.int64]:
+    """Random ids that all have, for the grid's largest cell; the model's own maximum bounds the length."""
+    longest, grid = recipe.model.max_length, recipe.bench.grid
+    size = min(TextEncoder.load(folder, max_length=longest).vocabulary_size for folder in tokenizers)
+    shape = (max(b for b, _ in grid), min(max(t for _, t in grid), longest))
+    return np.random.default_rng(recipe.run.seed).integers(0, size, size=shape)
 
 
 def _spread(texts: list[str], count: int) -> list[str]:

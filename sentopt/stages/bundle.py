@@ -4,27 +4,26 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 
-from sentopt import __version__, atomic, records
-from sentopt.data import store
+from sentopt import __version__, atomic, backbones, records
+from sentopt.data import catalog, store
 from sentopt.recipe import Recipe
-from sentopt.results import BenchResult, BundleResult, Confidence, Verdict
+from sentopt.results import BenchResult, BundleResult, Confidence, PrepareResult, StringInput, Verdict
 from sentopt.run_dir import RunDir
 from sentopt.runtime.bundle import DESCRIPTION_FILE, SCHEMA_VERSION, sha256_file
 from sentopt.runtime.classifier import Classifier, softmax
 from sentopt.runtime.session import OnnxSession
 from sentopt.runtime.tokenization import TextEncoder
+from sentopt.stages import golden
 from sentopt.variants import VariantSpec
 
-_FROM_CHECKPOINT = ("config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
-_GOLDEN_TEXTS = 16
-_LONGEST_GOLDEN = 400
-_LEAST_TOLERANCE = 0.01
+_WITH_THE_MODEL = ("config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 
 
 def run(
@@ -35,8 +34,14 @@ def run(
     verdict: Verdict,
     bench: BenchResult,
     confidence: Confidence,
+    data: PrepareResult,
+    fallback: tuple[VariantSpec, Verdict] | None = None,
+    add: Callable[[Path], StringInput] | None = None,
 ) -> BundleResult:
     """Write `bundle/`, load it as an application would, and make it answer its own golden texts.
+
+    `fallback` is an FP32 graph that goes with it. `add` puts a graph that takes texts into the finished folder; if it
+    raises, the bundle of before stays.
 
     Raises:
         BundleError: the written bundle does not load or does not answer as verified.
@@ -46,21 +51,37 @@ def run(
         model = folder / spec.bundle_file
         model.parent.mkdir(parents=True)
         shutil.copyfile(run_dir.model(spec.file_owner), model)
-        for name in _FROM_CHECKPOINT:
-            if (run_dir.checkpoint / name).is_file():
-                shutil.copyfile(run_dir.checkpoint / name, folder / name)
+        source = run_dir.variant(spec.file_owner) if spec.trimmed else run_dir.checkpoint
+        for name in _WITH_THE_MODEL:
+            if (source / name).is_file():
+                shutil.copyfile(source / name, folder / name)
+        if fallback:
+            shutil.copyfile(run_dir.model(fallback[0].file_owner), folder / fallback[0].bundle_file)
         files = sorted(path for path in folder.rglob("*") if path.is_file())
-        golden = _golden(recipe, run_dir, spec, model, labels, verdict)
+        encoder = TextEncoder.load(folder, max_length=recipe.model.max_length)
+        texts, tolerance = golden.choose(
+            Classifier.open(model, encoder, labels, engine=spec.engine),
+            store.read_split(run_dir, "test"),
+            softmax(np.load(run_dir.reference, allow_pickle=False)),
+            verdict,
+        )
         description = {
-            **_description(recipe, folder, spec, labels, files, golden, verdict, bench),
+            **_description(recipe, folder, spec, labels, files, verdict, bench),
+            "golden_tolerance": tolerance,
+            "golden": texts,
             "confidence": records.to_json(confidence),
+            "made_from": _made_from(recipe, data),
+            **({"fallback": _fallback(folder, *fallback)} if fallback else {}),
         }
         (folder / DESCRIPTION_FILE).write_text(
             json.dumps(description, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
         )
-        Classifier.load(folder, check=bool(golden))
+        Classifier.load(folder, check=bool(texts))
+        if fallback:
+            Classifier.load(folder, check=bool(texts), fallback=True)
+        added = add(folder) if add else None
         size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    return BundleResult(spec.name, len(files) + 1, size, len(golden))
+    return BundleResult(spec.name, len(files) + 1 + bool(added), size, len(texts), added)
 
 
 def _description(
@@ -69,7 +90,6 @@ def _description(
     spec: VariantSpec,
     labels: Sequence[str],
     files: Sequence[Path],
-    golden: list[dict[str, Any]],
     verdict: Verdict,
     bench: BenchResult,
 ) -> dict[str, Any]:
@@ -96,6 +116,7 @@ def _description(
             "test_texts": verdict.comparison.n,
             "accuracy": verdict.scores.accuracy,
             "macro_f1": verdict.scores.macro_f1,
+            "per_label": [records.to_json(scores) for scores in verdict.scores.per_class],
             "agreement_with_pytorch": verdict.agreement,
             "comparison": records.to_json(verdict.comparison),
             "batch_flips": records.to_json(verdict.batch_flips),
@@ -105,40 +126,35 @@ def _description(
         "measured": {
             "hardware": records.to_json(bench.hardware),
             "threads": bench.threads,
+            "onnxruntime": onnxruntime.__version__,
             "row": records.to_json(row),
         },
-        "golden_tolerance": max(_LEAST_TOLERANCE, verdict.max_probability_difference),
-        "golden": golden,
     }
 
 
-def _golden(
-    recipe: Recipe, run_dir: RunDir, spec: VariantSpec, model: Path, labels: Sequence[str], verdict: Verdict
-) -> list[dict[str, Any]]:
-    """Texts of the test split, from the least to the most certain, that this variant and PyTorch label the same.
+def _fallback(folder: Path, spec: VariantSpec, verdict: Verdict) -> dict[str, Any]:
+    session = OnnxSession(folder / spec.bundle_file)
+    return {
+        "variant": spec.name,
+        "model_file": spec.bundle_file,
+        "inputs": list(session.inputs),
+        "output": session.output,
+        "accuracy": verdict.scores.accuracy,
+        "agreement_with_pytorch": verdict.agreement,
+        "golden_tolerance": golden.tolerance(verdict, verdict.max_probability_difference),
+    }
 
-    A text that is a tie on this CPU would be decided by rounding on the next, so the lead of the top probability must
-    exceed twice what the variant may differ by, where such texts exist.
-    """
-    examples = store.read_split(run_dir, "test")
-    expected = softmax(np.load(run_dir.reference, allow_pickle=False))
-    top_two = np.sort(expected, axis=1)[:, -2:]
-    lead = top_two[:, 1] - top_two[:, 0]
-    short = np.array([len(e.text) <= _LONGEST_GOLDEN for e in examples])
-    usable = np.flatnonzero(short & (lead > 2.0 * verdict.max_probability_difference))
-    if not len(usable):
-        usable = np.flatnonzero(short)
-    encoder = TextEncoder.load(run_dir.checkpoint, max_length=recipe.model.max_length)
-    classifier = Classifier.open(model, encoder, labels, engine=spec.engine)
-    by_lead = usable[np.argsort(lead[usable], kind="stable")]
-    chosen: list[int] = []
-    for position in (
-        by_lead[np.linspace(0, len(by_lead) - 1, min(2 * _GOLDEN_TEXTS, len(by_lead))).astype(int)]
-        if len(by_lead)
-        else []
-    ):
-        answer = classifier.predict_proba([examples[position].text])[0]
-        if answer.argmax() == expected[position].argmax() and int(position) not in chosen:
-            chosen.append(int(position))
-    kept = chosen[:: max(1, len(chosen) // _GOLDEN_TEXTS)][:_GOLDEN_TEXTS]
-    return [{"text": examples[i].text, "probabilities": [round(float(p), 6) for p in expected[i]]} for i in kept]
+
+def _made_from(recipe: Recipe, data: PrepareResult) -> dict[str, Any]:
+    """Data and backbone, without the folders they were in on this machine."""
+    backbone, dataset = recipe.model.backbone, recipe.data.dataset
+    known, listed = backbones.BACKBONES.get(backbone), catalog.DATASETS.get(dataset)
+    return {
+        "dataset": listed.hub_id if listed else recipe.data.hub_id or dataset,
+        "files": data.source,
+        "sha256": dict(data.identity),
+        "texts": {split: sum(counts.values()) for split, counts in data.counts.items()},
+        "backbone": known.hub_id if known else Path(backbone).name if Path(backbone).is_dir() else backbone,
+        "backbone_revision": known.revision if known else recipe.model.revision,
+        "tuned_elsewhere": recipe.model.tuned,
+    }

@@ -15,7 +15,7 @@ from sentopt._optional import is_installed
 from sentopt.backends.torch import TorchEngine
 from sentopt.data import store
 from sentopt.errors import ExportError
-from sentopt.graph import families, lean
+from sentopt.graph import families, lean, vocabulary
 from sentopt.graph.products import FloatProducts
 from sentopt.recipe import Recipe
 from sentopt.results import ExportResult, GraphCheck, MadeVariant
@@ -23,7 +23,7 @@ from sentopt.run_dir import RunDir
 from sentopt.runtime.session import OnnxSession
 from sentopt.runtime.tokenization import Batch, TextEncoder, Tokens
 from sentopt.silence import silenced
-from sentopt.variants import VariantSpec
+from sentopt.variants import VARIANTS, VariantSpec
 
 _SHAPES = ((1, 2), (1, 16), (2, 31), (3, 64), (8, 23), (5, 0))
 _PARITY_TEXTS = 500
@@ -63,9 +63,18 @@ def run(recipe: Recipe, run_dir: RunDir, *, specs: Sequence[VariantSpec]) -> Exp
                 _export(exporter, run_dir.checkpoint, model, recipe)
             checks.append(_check(spec.name, reference, OnnxSession(model), batches, recipe.export.tolerance))
             made.append(MadeVariant(spec.name, model.stat().st_size))
-    reason = families.why_not(run_dir.checkpoint)
-    notices = (f"no lean graph for this model ({reason}): the graph traced by {exporter} is used",) if reason else ()
+    notices = _notices(recipe, run_dir.checkpoint, exporter)
     return ExportResult(exporter, tuple(checks), len(texts), tuple(made), notices)
+
+
+def _notices(recipe: Recipe, checkpoint: Path, exporter: str) -> tuple[str, ...]:
+    """What cannot be made of this model, and why."""
+    if reason := families.why_not(checkpoint):
+        return (f"no lean graph for this model ({reason}): the graph traced by {exporter} is used",)
+    trimmed = [name for name in recipe.export.variants if VARIANTS[name].trimmed]
+    if trimmed and (reason := vocabulary.why_not(checkpoint)):
+        return (f"no {', '.join(trimmed)} for this model: {reason}",)
+    return ()
 
 
 def _export(exporter: str, checkpoint: Path, model: Path, recipe: Recipe) -> None:

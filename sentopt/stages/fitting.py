@@ -23,7 +23,7 @@ from sentopt.errors import RecipeError, TrainingInterrupted
 from sentopt.recipe import Recipe, TrainSection
 from sentopt.results import Steps
 from sentopt.runtime.cores import available_cores
-from sentopt.stages.allocation import reusing_freed_memory
+from sentopt.stages import allocation
 from sentopt.stages.averaging import AveragedWeights
 from sentopt.stages.sampling import EpochSampler
 from sentopt.stages.trainer_callbacks import DropOldOptimizers, ProgressBar, StepClock, StopOnSignal
@@ -41,7 +41,7 @@ class Fit:
     history: Sequence[dict[str, Any]]
 
 
-@reusing_freed_memory()
+@allocation.reusing_freed_memory()
 def fit(
     recipe: Recipe,
     folder: Path,
@@ -168,6 +168,7 @@ class _Trainer(Trainer):
     def training_step(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
         self.samples += len(inputs["labels"]) * distributed.world_size()
         loss: torch.Tensor = super().training_step(model, inputs, *args, **kwargs)
+        allocation.bound()
         return loss
 
 

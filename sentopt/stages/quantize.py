@@ -1,12 +1,13 @@
 """Stage `quantize`: the INT8 graphs.
 
 A traced graph gets dynamic INT8, as Optimum makes it: weights rounded now, activations at run time. The lean graph is
-written anew from the checkpoint, with activations calibrated on training texts.
+written anew from the checkpoint, with activations calibrated on training texts. A trimmed one also gets a tokenizer.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import onnx
@@ -15,13 +16,13 @@ from sentopt import atomic
 from sentopt._optional import is_installed
 from sentopt.data import store
 from sentopt.errors import ExportError
-from sentopt.graph import families, lean
+from sentopt.graph import families, lean, vocabulary
 from sentopt.graph.calibration import calibrate
 from sentopt.graph.products import Int8Products
 from sentopt.recipe import Recipe
-from sentopt.results import CalibrationSummary, MadeVariant, QuantizeResult
+from sentopt.results import CalibrationSummary, MadeVariant, QuantizeResult, VocabularySummary
 from sentopt.run_dir import RunDir
-from sentopt.runtime.tokenization import TextEncoder
+from sentopt.runtime.tokenization import IntArray, TextEncoder
 from sentopt.silence import silenced
 from sentopt.variants import QuantizeOptions, VariantSpec
 
@@ -35,23 +36,40 @@ def run(recipe: Recipe, run_dir: RunDir, *, specs: Sequence[VariantSpec]) -> Qua
         ExportError: the quantizer failed.
     """
     traced = tuple(_make(run_dir, spec) for spec in specs if spec.quantize)
-    (lean_spec,) = [spec for spec in specs if not spec.quantize] or (None,)
-    if lean_spec is None:
+    lean_specs = [spec for spec in specs if not spec.quantize]
+    if not lean_specs:
         return QuantizeResult(traced, None)
-    made, calibration = _make_lean(recipe, run_dir, lean_spec)
-    return QuantizeResult((*traced, made), calibration)
-
-
-def _make_lean(recipe: Recipe, run_dir: RunDir, spec: VariantSpec) -> tuple[MadeVariant, CalibrationSummary]:
     architecture = families.read(run_dir.checkpoint)
     encoder = TextEncoder.load(run_dir.checkpoint, max_length=recipe.model.max_length)
-    found = calibrate(architecture, encoder, [e.text for e in store.read_split(run_dir, "train")])
-    with atomic.replace_folder(run_dir.variant(spec.name)) as folder:
-        target = folder / "model.onnx"
-        onnx.save(lean.write(architecture, Int8Products(found.sites)), target)
-        made = MadeVariant(spec.name, target.stat().st_size)
+    texts = [e.text for e in store.read_split(run_dir, "train")]
+    found = calibrate(architecture, encoder, texts)
     worst = max(found.errors, key=lambda site: found.errors[site])
-    return made, CalibrationSummary(found.texts, found.tokens, len(found.sites), worst, found.errors[worst])
+    calibration = CalibrationSummary(found.texts, found.tokens, len(found.sites), worst, found.errors[worst])
+    made, summary = list(traced), None
+    for spec in lean_specs:
+        with atomic.replace_folder(run_dir.variant(spec.name)) as folder:
+            written = architecture
+            if spec.trimmed:
+                kept, summary = _trim_tokenizer(recipe, run_dir, encoder, texts, folder)
+                written = vocabulary.trim(architecture, kept)
+            onnx.save(lean.write(written, Int8Products(found.sites)), folder / "model.onnx")
+            made.append(MadeVariant(spec.name, (folder / "model.onnx").stat().st_size))
+    return QuantizeResult(tuple(made), calibration, summary)
+
+
+def _trim_tokenizer(
+    recipe: Recipe, run_dir: RunDir, encoder: TextEncoder, texts: Sequence[str], folder: Path
+) -> tuple[IntArray, VocabularySummary]:
+    """The old ids of the tokens that stay; the tokenizer of these goes into `folder`.
+
+    Every token of `texts`, the training split, is among them, so that what was calibrated on those holds here, too.
+    """
+    used = {number for tokens in encoder.encode(texts) for number in tokens.ids}
+    kept = vocabulary.choose(run_dir.checkpoint, used, common=recipe.export.trim_keep)
+    vocabulary.write_files(run_dir.checkpoint, kept, folder)
+    test = [e.text for e in store.read_split(run_dir, "test")]
+    changes = vocabulary.compare(run_dir.checkpoint, folder, test)
+    return kept, VocabularySummary(kept=len(kept), tokens=encoder.vocabulary_size, **asdict(changes))
 
 
 def _make(run_dir: RunDir, spec: VariantSpec) -> MadeVariant:

@@ -3,12 +3,15 @@
 import platform
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from sentopt import hardware
+
 PROBE = """
 import ctypes
-from sentopt.stages.allocation import reusing_freed_memory
+from sentopt.stages.allocation import bound, reusing_freed_memory
 
 def resident():
     return int(open("/proc/self/statm").read().split()[1]) * 4096
@@ -27,6 +30,11 @@ plain = resident() - before
 with reusing_freed_memory():
     use()
     kept = resident() - before
+    assert not bound(2**40)
+    assert resident() - before > 190 * 2**20
+    assert bound(before + 100 * 2**20)
+    assert resident() - before < 50 * 2**20
+    use()
 print(plain // 2**20, kept // 2**20, (resident() - before) // 2**20)
 """
 
@@ -38,3 +46,11 @@ def test_freed_memory_is_kept_inside_and_given_back_after() -> None:
     assert plain < 50
     assert kept > 190
     assert after < 50
+
+
+def test_granted_memory_is_that_of_the_cgroup_where_it_is_less(tmp_path: Path) -> None:
+    machine = hardware.granted_memory_bytes(tmp_path / "nothing")
+    (tmp_path / "memory.max").write_text("1073741824\n")
+    assert hardware.granted_memory_bytes(tmp_path / "memory.max") == 2**30
+    (tmp_path / "memory.max").write_text("max\n")
+    assert hardware.granted_memory_bytes(tmp_path / "memory.max") == machine > 2**30

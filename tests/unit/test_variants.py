@@ -20,6 +20,12 @@ def test_lean_rows_are_left_out_where_the_architecture_is_unknown_even_if_wanted
     assert names(set(), ("lean-int8", "onnx-fp32")) == ["torch", "onnx-fp32"]
 
 
+def test_trimmed_rows_are_only_made_when_asked_for() -> None:
+    assert "lean-int8-trimmed" not in names({"lean", "wordpiece"})
+    assert names({"lean", "wordpiece"}, ("lean-int8-trimmed",)) == ["torch", "lean-fp32", "lean-int8-trimmed"]
+    assert names({"lean"}, ("lean-int8-trimmed",)) == ["torch", "lean-fp32"]
+
+
 def test_openvino_runs_lean_graphs_only() -> None:
     assert names({"openvino"}) == names(set())
     assert set(names({"lean", "openvino"})) - set(names({"lean"})) == {"openvino-int8"}

@@ -1,0 +1,350 @@
+"""A graph that takes texts: the tokenizer as operators of onnxruntime-extensions, in front of a bundle's own graph.
+
+Only WordPiece tokenizers (BERT's family) have one. The operators that promise a whole tokenizer are not used, because
+their ids differ from the reference: BertTokenizer keeps the pieces before one that is unknown, does not know special
+tokens in a text, and lowers and decomposes fewer characters; HfJsonTokenizer knows no WordPiece. Only small operators
+are: the texts become one string, each of its characters is looked up in a table made from the reference
+(`characters.py`), and a greedy search for pieces is all that is left to do.
+
+* Operators of the extensions end a text at NUL. onnxruntime's own Tokenizer therefore cuts there first.
+* Characters that the reference drops are free to be used inside the graph: one begins a text, one marks what is to be
+  dropped, and one stands for each special token. Where they are in a text they become the mark.
+* WordpieceTokenizer gives the pieces before an unknown one, too: all but a word's last token go where that is unknown.
+* One flat list of tokens goes through the graph; the padded matrix is a look-up in it.
+
+Texts must be UTF-8: onnxruntime cannot be given the lone surrogates that `TextEncoder` replaces.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, compose, helper, numpy_helper
+from tokenizers import Tokenizer
+
+from sentopt.errors import ExportError
+from sentopt.graph import characters
+from sentopt.graph.characters import CharacterTable
+from sentopt.graph.nodes import GraphWriter
+
+EXTENSIONS = "ai.onnx.contrib"
+INPUT = "texts"
+OUTPUTS = ("label_ids", "probabilities")
+_OPSETS = {EXTENSIONS: 1, "ai.onnx.ml": 3, "com.microsoft": 1}
+_BODY = "body."
+
+
+@dataclass(frozen=True)
+class WordPieces:
+    """What the graph must know of a tokenizer. `prefix` and `suffix` are the special tokens around every text."""
+
+    vocabulary: dict[str, int]
+    unknown: str
+    continuation: str
+    longest_word: int
+    special: dict[str, int]
+    prefix: tuple[int, ...]
+    suffix: tuple[int, ...]
+    pad: int
+    max_length: int
+    table: CharacterTable
+
+    @property
+    def unknown_id(self) -> int:
+        """The id of what cannot be spelled."""
+        return self.vocabulary[self.unknown]
+
+    @property
+    def room(self) -> int:
+        """Tokens of a text that fit between prefix and suffix."""
+        return self.max_length - len(self.prefix) - len(self.suffix)
+
+
+def read(path: Path, *, max_length: int, pad_token_id: int) -> WordPieces:
+    """The facts of a `tokenizer.json`.
+
+    Raises:
+        ExportError: it is no WordPiece tokenizer, or does something that the graph cannot do.
+    """
+    model = json.loads(path.read_text(encoding="utf-8"))["model"]
+    if model.get("type") != "WordPiece":
+        raise ExportError(
+            f"no string graph for this model: its tokenizer is {model.get('type')}, and only that of WordPiece "
+            "(BERT's family) can be written with the operators of onnxruntime-extensions without changing any token"
+        )
+    tokenizer = Tokenizer.from_file(str(path))
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    prefix, suffix = _around(tokenizer)
+    return WordPieces(
+        vocabulary=model["vocab"],
+        unknown=model["unk_token"],
+        continuation=model["continuing_subword_prefix"],
+        longest_word=model["max_input_chars_per_word"],
+        special=_special_tokens(tokenizer),
+        prefix=prefix,
+        suffix=suffix,
+        pad=pad_token_id,
+        max_length=max_length,
+        table=characters.read(tokenizer),
+    )
+
+
+def tokenizer_graph(facts: WordPieces, names: Sequence[str], *, opset: int, ir_version: int) -> onnx.ModelProto:
+    """A model from string `texts` (texts,) to those of a `Batch`'s arrays that are `names`, int64 (texts, tokens).
+
+    No text is answered as one empty text.
+
+    Raises:
+        ExportError: the tokenizer drops too few characters to mark anything with.
+    """
+    writer = _Writer(facts)
+    made = writer.write()
+    graph = helper.make_graph(
+        writer.nodes,
+        "tokenizer",
+        [helper.make_tensor_value_info(INPUT, TensorProto.STRING, ["texts"])],
+        [helper.make_tensor_value_info(made[name], TensorProto.INT64, ["texts", "tokens"]) for name in names],
+        writer.constants,
+    )
+    opsets = [helper.make_opsetid(domain, version) for domain, version in {"": opset, **_OPSETS}.items()]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=ir_version, producer_name="sentopt")
+
+
+def join(tokenizer: onnx.ModelProto, body: onnx.ModelProto, *, logits: str) -> onnx.ModelProto:
+    """Texts to `label_ids`, int64 (texts,), and `probabilities`, float32 (texts, labels)."""
+    fed = [(node.name, _BODY + node.name) for node in body.graph.input]
+    body = compose.add_prefix(body, prefix=_BODY)
+    (width,) = [o.type.tensor_type.shape.dim[-1].dim_value for o in body.graph.output if o.name == _BODY + logits]
+    joined = compose.merge_models(tokenizer, body, io_map=fed)
+    first, count = _BODY + "first", _BODY + "count"
+    labels, probabilities = OUTPUTS
+    joined.graph.initializer.append(numpy_helper.from_array(np.array([0], dtype=np.int64), first))
+    joined.graph.node.extend(
+        (
+            helper.make_node("Softmax", [_BODY + logits], [_BODY + probabilities], axis=-1),
+            helper.make_node("ArgMax", [_BODY + probabilities], [_BODY + labels], axis=-1, keepdims=0),
+            helper.make_node("Shape", [INPUT], [count]),
+            *(helper.make_node("Slice", [_BODY + name, first, count], [name]) for name in OUTPUTS),  # no text, no row
+        )
+    )
+    del joined.graph.output[:]
+    joined.graph.output.extend(
+        (
+            helper.make_tensor_value_info(labels, TensorProto.INT64, ["texts"]),
+            helper.make_tensor_value_info(probabilities, TensorProto.FLOAT, ["texts", width or "labels"]),
+        )
+    )
+    return joined
+
+
+def _around(tokenizer: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Ids that the tokenizer puts before and after every text."""
+    whole, text = tokenizer.encode("a"), tokenizer.encode("a", add_special_tokens=False).ids
+    starts = [i for i in range(len(whole.ids)) if whole.ids[i : i + len(text)] == text]
+    if not text or not starts or any(whole.type_ids):
+        raise ExportError("the tokenizer puts more around a text than tokens before and after it")
+    return tuple(whole.ids[: starts[0]]), tuple(whole.ids[starts[0] + len(text) :])
+
+
+def _special_tokens(tokenizer: Any) -> dict[str, int]:
+    """Tokens that are found in a text before anything else is done to it, such as "[SEP]"."""
+    added = tokenizer.get_added_tokens_decoder()
+    for token in added.values():
+        if token.normalized or token.single_word:
+            raise ExportError(f"the tokenizer looks for its token {token.content!r} in normalized text or whole words")
+    return {token.content: number for number, token in added.items()}
+
+
+class _Writer(GraphWriter):
+    """The tokenizer's nodes. Every method returns the name of the tensor it makes."""
+
+    def __init__(self, facts: WordPieces) -> None:
+        super().__init__()
+        self.facts = facts
+        needed = 2 + len(facts.special)
+        taken = set("".join(facts.vocabulary)) | set("\0\t\n")  # of pieces, and of how operators separate things
+        spare = [c for c, becomes in facts.table.changed.items() if not becomes and c not in taken]
+        if len(spare) < needed:
+            raise ExportError(
+                f"the tokenizer drops only {len(spare)} characters, and the graph must mark {needed} things"
+            )
+        self.begin, self.drop = spare[:2]
+        self.stand_ins = dict(zip(facts.special, spare[2:needed], strict=True))
+        self.ids = {**facts.vocabulary, **{self.stand_ins[token]: number for token, number in facts.special.items()}}
+        self.begin_id = 1 + max(self.ids.values())  # of no token; WordpieceTokenizer takes -1 for "not found"
+        self.ids[self.begin] = self.begin_id
+
+    @property
+    def nodes(self) -> list[onnx.NodeProto]:
+        return self._nodes
+
+    @property
+    def constants(self) -> list[onnx.TensorProto]:
+        return list(self._constants.values())
+
+    def write(self) -> dict[str, str]:
+        """Names of the tensors, by the names of a `Batch`'s arrays."""
+        words = self._words(self._looked_up(self._one_string()))
+        return self._padded(self._tokens(words))
+
+    # Texts and characters
+
+    def _one_string(self) -> str:
+        """All texts in one string, shape (1,), each behind the character that begins a text; NUL becomes the mark.
+
+        No text at all becomes one empty text, because a graph made for batches may not answer an empty one.
+        """
+        none = self.add("Cast", self.add("Equal", self.add("Shape", INPUT), self.integers(0)), to=TensorProto.INT64)
+        texts = self.add("Concat", INPUT, self.add("Slice", self._strings(""), self.integers(0), none), axis=0)
+        parts = self.add("Tokenizer", texts, contrib=True, mark=0, pad_value="", mincharnum=1, separators=["\\x00"])
+        texts = self._extension("StringJoin", parts, self._strings(self.drop), self.integers(1))
+        own = _klass((ord(c), ord(c)) for c in (self.begin, *self.stand_ins.values()))
+        texts = self._replace(texts, own, self.drop)
+        texts = self.add("Concat", self._strings(""), texts, axis=0)
+        return self._extension("StringJoin", texts, self._strings(self.begin), self.integers(0))
+
+    def _looked_up(self, text: str) -> str:
+        """The text as words between spaces."""
+        table = self.facts.table
+        for token, stand_in in self.stand_ins.items():
+            text = self._replace(text, "".join(f"\\x{{{ord(c):X}}}" for c in token), stand_in)
+        if table.dropped:
+            text = self._replace(text, _klass(table.dropped), "")
+        if table.alone:
+            text = self._replace(text, f"({_klass(table.alone)})", r" \1 ")
+        becomes = {**table.changed, **{c: f" {c} " for c in (self.begin, *self.stand_ins.values())}}
+        for separator in "\t\n":  # they separate the entries of a StringMapping
+            if separator in becomes:
+                text = self._replace(text, f"\\x{{{ord(separator):X}}}", becomes.pop(separator) or self.drop)
+        entries = "\n".join(f"{c}\t{into or self.drop}" for c, into in becomes.items())
+        single = self.add("Tokenizer", text, contrib=True, mark=0, pad_value="", mincharnum=1, separators=[""])
+        single = self._extension("StringMapping", single, map=entries)
+        text = self._extension("StringJoin", single, self._strings(""), self.integers(1))
+        return self._replace(text, _klass([(ord(self.drop), ord(self.drop))]), "")
+
+    def _words(self, text: str) -> str:
+        flags = self.constant(np.array([True]))
+        return self._extensions("StringSplit", text, self._strings(" "), flags, outputs=3)[1]
+
+    # Tokens
+
+    def _tokens(self, words: str) -> str:
+        """Ids of all texts in one list."""
+        f = self.facts
+        tokens, _, begins, ends = self._extensions(
+            "WordpieceTokenizer",
+            words,
+            self.integers(),
+            outputs=4,
+            vocab=json.dumps(self.ids, ensure_ascii=False),
+            suffix_indicator=f.continuation,
+            unknown_token=f.unknown,
+            max_input_chars_per_word=f.longest_word,
+        )
+        ids = self._node(
+            "ai.onnx.ml",
+            "LabelEncoder",
+            tokens,
+            keys_strings=list(self.ids),
+            values_int64s=list(self.ids.values()),
+            default_int64=f.unknown_id,
+        )[0]
+        return self._without_half_spelled(ids, begins, ends)
+
+    def _without_half_spelled(self, ids: str, begins: str, ends: str) -> str:
+        """What is left when a word whose last token is unknown is that token only. Rows of `begins` are words."""
+        ones = self.add("Expand", self.integers(1), self.add("Shape", begins))
+        zeros = self.add("Mul", ids, self.integers(0))
+        word = self.add("CumSum", self.add("ScatterElements", zeros, begins, ones, axis=0), self._axis())
+        word = self.add("Sub", word, self.integers(1))
+        last = self.add("Sub", ends, self.integers(1))
+        unknown = self.add("Equal", self.add("Gather", ids, last), self.integers(self.facts.unknown_id))
+        is_last = self.add("Equal", self.add("Gather", last, word), self._count_up(self.add("Shape", ids)))
+        spelled = self.add("Not", self.add("Gather", unknown, word))
+        return self.add("Compress", ids, self.add("Or", spelled, is_last), axis=0)
+
+    # The padded batch
+
+    def _padded(self, ids: str) -> dict[str, str]:
+        """Truncation, special tokens and padding, as one look-up in the ids followed by the special tokens."""
+        before, after = len(self.facts.prefix), len(self.facts.suffix)
+        begins, lengths = self._extents(ids)
+        end = self.add("Add", lengths, self.integers(before))
+        total = self.add("Max", self.add("Add", end, self.integers(after)), self.integers(1))
+        columns = self._columns(total)
+        count = self.add("Shape", ids)
+        special = self.constant(np.array([*self.facts.prefix, *self.facts.suffix, self.facts.pad], dtype=np.int64))
+        beyond = self.add("Sub", columns, end)  # negative before the text's last token, then 0, 1, ...
+        suffix = self.add("Add", beyond, self.add("Add", count, self.integers(before)))
+        padding = self.add("Add", count, self.integers(before + after))
+        at = self._where(self.add("Less", beyond, self.integers(after)), suffix, padding)
+        inside = self.add("Add", self.add("Add", columns, begins), self.integers(1 - before))
+        at = self._where(self.add("Less", beyond, self.integers(0)), inside, at)
+        prefix = self.add("Add", columns, count)
+        at = self._where(self.add("Less", columns, self.integers(before)), prefix, at)
+        mask = self.add("Cast", self.add("Less", columns, total), to=TensorProto.INT64)
+        rank = self.add("Sub", self.add("CumSum", mask, self.constant(np.array(1, dtype=np.int64))), self.integers(1))
+        return {
+            "input_ids": self.add("Gather", self.add("Concat", ids, special, axis=0), at, name="input_ids"),
+            "attention_mask": self.add("Identity", mask, name="attention_mask"),
+            "token_type_ids": self.add("Mul", mask, self.integers(0), name="token_type_ids"),
+            "position_ids": self.add("Max", rank, self.integers(0), name="position_ids"),
+        }
+
+    def _extents(self, ids: str) -> tuple[str, str]:
+        """Where each text begins, and how many of its tokens fit: both (texts, 1)."""
+        marks = self.add("NonZero", self.add("Equal", ids, self.integers(self.begin_id)))
+        begins = self.add("Reshape", marks, self.integers(-1))
+        later = self.add("Slice", begins, self.integers(1), self.integers(np.iinfo(np.int64).max))
+        ends = self.add("Concat", later, self.add("Shape", ids), axis=0)
+        lengths = self.add("Sub", self.add("Sub", ends, begins), self.integers(1))
+        kept = self.add("Min", lengths, self.integers(self.facts.room))
+        column = self.integers(1)
+        return self.add("Unsqueeze", begins, column), self.add("Unsqueeze", kept, column)
+
+    def _columns(self, total: str) -> str:
+        """0, 1, ... up to the longest text: (columns,)."""
+        flat = self.add("Reshape", total, self.integers(-1))
+        return self._count_up(self.add("ReduceMax", self.add("Concat", flat, self.integers(1), axis=0), keepdims=1))
+
+    def _count_up(self, stop: str) -> str:
+        zero, one = (self.constant(np.array(n, dtype=np.int64)) for n in (0, 1))
+        return self.add("Range", zero, self.add("Squeeze", stop), one)
+
+    # Small parts
+
+    def _axis(self) -> str:
+        return self.constant(np.array(0, dtype=np.int64))
+
+    def _where(self, condition: str, yes: str, no: str) -> str:
+        return self.add("Where", condition, yes, no)
+
+    def _strings(self, *values: str) -> str:
+        return self.constant(np.array(values, dtype=object))
+
+    def _replace(self, texts: str, pattern: str, by: str) -> str:
+        return self._extension("StringRegexReplace", texts, self._strings(pattern), self._strings(by))
+
+    def _extension(self, operator: str, *inputs: str, **attributes: Any) -> str:
+        return self._extensions(operator, *inputs, outputs=1, **attributes)[0]
+
+    def _extensions(self, operator: str, *inputs: str, outputs: int, **attributes: Any) -> list[str]:
+        return self._node(EXTENSIONS, operator, *inputs, outputs=outputs, **attributes)
+
+    def _node(self, domain: str, operator: str, *inputs: str, outputs: int = 1, **attributes: Any) -> list[str]:
+        label = f"{operator}_{len(self._nodes)}"
+        names = [f"{label}.{i}" for i in range(outputs)]
+        self._nodes.append(helper.make_node(operator, list(inputs), names, name=label, domain=domain, **attributes))
+        return names
+
+
+def _klass(runs: Any) -> str:
+    """A character class of RE2."""
+    return "[" + "".join(f"\\x{{{first:X}}}-\\x{{{last:X}}}" for first, last in runs) + "]"

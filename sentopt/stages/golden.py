@@ -1,0 +1,64 @@
+"""Golden texts: a few texts of the test split that a bundle carries, to be asked again wherever it is deployed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sentopt.data.splits import Example
+from sentopt.results import Verdict
+from sentopt.runtime.classifier import Classifier
+from sentopt.runtime.session import FloatArray
+
+_TEXTS = 16
+_LONGEST = 400
+_CLEAR_LEAD = 0.2
+_LEAST_TOLERANCE = 0.01
+
+
+def choose(
+    classifier: Classifier, examples: Sequence[Example], expected: FloatArray, verdict: Verdict
+) -> tuple[list[dict[str, Any]], float]:
+    """Texts that this variant and PyTorch label the same, with PyTorch's probabilities; and the tolerance of a check.
+
+    They go from the least to the most certain, but none is a tie: a tie on this CPU would be decided by rounding on the
+    next, so the lead of the top probability exceeds twice what the variant may differ by, or is clear in any case.
+    The tolerance is twice the largest difference that they show here, at most the largest of the whole test split.
+
+    Args:
+        classifier: of the variant's file.
+        examples: the test split.
+        expected: PyTorch's probabilities, float32 of shape (texts, labels).
+        verdict: of the variant.
+    """
+    kept: list[dict[str, Any]] = []
+    largest = 0.0
+    for i in _candidates(examples, expected, verdict):
+        found = classifier.predict_proba([examples[i].text])[0]
+        if found.argmax() == expected[i].argmax():
+            kept.append({"text": examples[i].text, "probabilities": [round(float(p), 6) for p in expected[i]]})
+            largest = max(largest, float(np.abs(found - expected[i]).max()))
+        if len(kept) == _TEXTS:
+            break
+    return kept, tolerance(verdict, 2.0 * largest)
+
+
+def tolerance(verdict: Verdict, seen: float) -> float:
+    """How far a probability may be from PyTorch's: `seen`, at most the largest difference of the whole test split."""
+    return max(_LEAST_TOLERANCE, min(seen, verdict.max_probability_difference))
+
+
+def _candidates(examples: Sequence[Example], expected: FloatArray, verdict: Verdict) -> npt.NDArray[np.intp]:
+    """Twice as many as wanted, evenly from the least to the most certain: first every other one, then those between."""
+    top_two = np.sort(expected, axis=1)[:, -2:]
+    lead = top_two[:, 1] - top_two[:, 0]
+    short = np.array([len(e.text) <= _LONGEST for e in examples])
+    usable = np.flatnonzero(short & (lead > min(_CLEAR_LEAD, 2.0 * verdict.max_probability_difference)))
+    if not len(usable):
+        usable = np.flatnonzero(short)
+    by_lead = usable[np.argsort(lead[usable], kind="stable")]
+    spread = by_lead[np.unique(np.linspace(0, len(by_lead) - 1, min(2 * _TEXTS, len(by_lead))).astype(int))]
+    return np.concatenate([spread[::2], spread[1::2]])

@@ -1,0 +1,278 @@
+"""Part of stage `bundle`, where it is asked for: a graph that takes texts, if its tokens are those of the tokenizer.
+
+It is held to the tokenizer of the bundle on thousands of texts: every character that Unicode names, random ones of many
+scripts, and texts that are known to be hard. One that differs anywhere is not written.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import sys
+import unicodedata
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+
+from sentopt import atomic
+from sentopt._optional import require
+from sentopt.data import store
+from sentopt.errors import ExportError
+from sentopt.graph import string_input
+from sentopt.results import StringInput
+from sentopt.run_dir import RunDir
+from sentopt.runtime.bundle import DESCRIPTION_FILE, BundleDescription, read_description, sha256_file
+from sentopt.runtime.classifier import Classifier
+from sentopt.runtime.session import session_options
+from sentopt.runtime.tokenization import TextEncoder
+
+FILE = "onnx/model_string.onnx"
+PACKAGE = "onnxruntime-extensions"
+RANDOM_TEXTS = 10_000
+_BATCH = 32
+_TOLERANCE = 1e-5
+_SHOWN = 5
+_TOKENS_OF_A_CHARACTER = 8  # at most, for nearly all of them, in the two places that `_every_character` puts it
+HARD_TEXTS = (
+    "",
+    " ",
+    "\t\n\r\u00a0\u2003\u3000",
+    "a\0b",
+    "\0",
+    "\0 \0",
+    "control\x01\x02\x03\x04\x05\x06\x07\x08\x0b\x0c\x0e\x1f\x7f\x80\x85\x9fcharacters",
+    "[S\x01EP] [S\0EP] [\u00adSEP] [SEP\ufffd]",
+    "caf\u00e9 cafe\u0301 \u00c5ngstr\u00f6m A\u030angstro\u0308m \u1e9b\u0323",
+    "\u0130stanbul I\u0307 stra\u00dfe STRASSE \u1e9e",
+    "a\u0315\u0300\u05ae\u0062 \u0301alone e\u0323\u0302 e\u0302\u0323 \u0344",
+    "\u03a3\u03af\u03c3\u03c5\u03c6\u03bf\u03c2 \u03a3\u038a\u03a3\u03a5\u03a6\u039f\u03a3 \u037e \u0387 \u1fef",
+    "\u8fd9\u90e8\u7535\u5f71\u592a\u68d2\u4e86 and \u7121\u804a \uf900\ufa0e\U0002f800\U00020000 \u3007\u3005\u30fc",
+    "\ucd5c\uace0\uc758 \uc601\ud654\uc600\uc5b4\uc694 \u1112\u1161\u11ab \uac01\u1100\u1161",
+    "\u3068\u3066\u3082\u826f\u3044\u6620\u753b\u3002\u304c\u304b\u3099 \uff76\uff9e \uff21\uff22\uff23",
+    "\u0641\u064a\u0644\u0645 \u0631\u064e\u0627\u0626\u0650\u0639 \u05e9\u05c1\u05b8\u05dc\u05d5\u05b9\u05dd",
+    "\u0928\u092e\u0938\u094d\u0924\u0947 \u0915\u093c \u0958 \u0e2a\u0e27\u0e31\u0e2a\u0e14\u0e35 \u0e33",
+    "\u2764\ufe0f \U0001f60d\U0001f60d \U0001f469\u200d\U0001f469\u200d\U0001f467",
+    "\U0001f1e9\U0001f1ea \U0001f44d\U0001f3fd 1\ufe0f\u20e3",
+    "\u200bzero\u200cwidth\u200d\u2060\ufeff soft\u00adhyphen \u202emirrored\u202c \U000e0041",
+    "\ufdd0 \uffff \U0001ffff \ue000 \uf8ff \U000f0000 \U0010ffff \u0378",
+    "\ufb01ne \u2460 \u00bd \u2126 \u212b \u01c4 \U0001d4d0\U0001d7d8",
+    "\U0001d15e \U0001d165\U0001d16d \U0001d16d\U0001d165",
+    "\u201cquotes\u201d \u2014 it\u2019s don't rock'n'roll $5.99 100% a&b c/d e\\f ^_^ ~`| \\1 \\0",
+    "http://example.com/a?b=c&d=%20e someone@example.com #tag @name",
+    "WHY??? sooo goooood!!! :-) [UNUSED1] [unused1] ##ing ing##",
+    "pneumono\u2603x hello\u2603 \u2603hello helloq\u0301\u2603",
+    "x" * 99 + " " + "x" * 100 + " " + "x" * 101,
+    "\u00e9" * 100 + " " + "\u00e9" * 101 + " " + "e\u0301" * 100 + " " + "\uac01" * 40,
+    "word " * 3000,
+    "!" * 5000,
+    "a" * 20_000,
+    "a\u0301" * 5000 + " b",
+)
+_ALPHABETS = (
+    (0x20, 0x7E),
+    (0xA0, 0x24F),
+    (0x250, 0x36F),
+    (0x370, 0x52F),
+    (0x530, 0x7BF),
+    (0x900, 0xDFF),
+    (0xE00, 0x10FF),
+    (0x1100, 0x11FF),
+    (0x1200, 0x1CFF),
+    (0x1D00, 0x1FFF),
+    (0x2000, 0x206F),
+    (0x2070, 0x2BFF),
+    (0x2E80, 0x33FF),
+    (0x4E00, 0x9FFF),
+    (0xA000, 0xABFF),
+    (0xAC00, 0xD7A3),
+    (0xE000, 0xFFFF),
+    (0x0, 0x1F),
+    (0x7F, 0x9F),
+    (0x10000, 0x1FFFF),
+    (0x1F300, 0x1FAFF),
+    (0x20000, 0x2FFFF),
+    (0x30000, 0x10FFFF),
+)
+
+
+def add(run_dir: RunDir, folder: Path, *, seed: int) -> StringInput:
+    """Write `onnx/model_string.onnx` into the bundle `folder` and describe it in its `sentopt.json`.
+
+    Raises:
+        ExportError: the tokenizer cannot be written as a graph, tokens differ, or answers do.
+        MissingExtraError: onnxruntime-extensions is not installed.
+    """
+    description = read_description(folder)
+    body = onnx.load(folder / description.model_file)
+    front = tokenizer_of(folder, description, body)
+    encoder = TextEncoder.load(folder, max_length=description.max_length, pad_token_id=description.pad_token_id)
+    texts = list(dict.fromkeys([*parity_texts(folder, seed), *(e.text for e in store.read_split(run_dir, "test"))]))
+    check_tokens(open_session(front.SerializeToString()), encoder, texts)
+    content = string_input.join(front, body, logits=description.output).SerializeToString()
+    difference = _check_answers(open_session(content), Classifier.load(folder, engine="onnxruntime"), texts)
+    (folder / FILE).write_bytes(content)
+    version = extensions().__version__
+    made = StringInput(FILE, len(content), len(texts), difference, string_input.EXTENSIONS, version)
+    _describe(folder, made)
+    return made
+
+
+def extensions() -> ModuleType:
+    """The package of the operators.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
+    name = "PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION"  # set by the import, it would slow down every later process
+    before = os.environ.get(name)
+    found = require("onnxruntime_extensions", extra="string")
+    if before is None:
+        os.environ.pop(name, None)
+    else:
+        os.environ[name] = before
+    return found
+
+
+def open_session(model: bytes) -> Any:
+    """An onnxruntime session that knows the operators."""
+    options = session_options(None)
+    options.register_custom_ops_library(extensions().get_library_path())
+    return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+def tokenizer_of(folder: Path, description: BundleDescription, body: onnx.ModelProto) -> onnx.ModelProto:
+    """The graph of the tokenizer in `folder`, from texts to the inputs of `body`.
+
+    Raises:
+        ExportError: the tokenizer cannot be written as a graph.
+    """
+    facts = string_input.read(
+        folder / "tokenizer.json", max_length=description.max_length, pad_token_id=description.pad_token_id
+    )
+    (opset,) = [entry.version for entry in body.opset_import if entry.domain in ("", "ai.onnx")]
+    names = [node.name for node in body.graph.input]
+    return string_input.tokenizer_graph(facts, names, opset=opset, ir_version=body.ir_version)
+
+
+def parity_texts(folder: Path, seed: int) -> Iterator[str]:
+    """Texts that any tokenizer may stumble over, with the special tokens of the one in `folder`."""
+    tokenizer = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    special = [token["content"] for token in tokenizer["added_tokens"]]
+    length = json.loads((folder / DESCRIPTION_FILE).read_text(encoding="utf-8"))["max_length"]
+    yield from HARD_TEXTS
+    for token in special:
+        yield from (token, f"a{token}b {token.lower()} {token.upper()}", " ".join(token), token[:-1], token * 3)
+        yield from (token + other for other in special)
+    yield from _every_character(max(1, (length - 2) // _TOKENS_OF_A_CHARACTER))
+    yield from random_texts(RANDOM_TEXTS, seed, special)
+
+
+def random_texts(count: int, seed: int, special: Sequence[str] = ()) -> Iterator[str]:
+    """Texts of 1 to 60 characters: a third of ASCII, a third of two scripts, a third of anything."""
+    chance = random.Random(seed)
+    for i in range(count):
+        ranges = ([_ALPHABETS[0]], chance.choices(_ALPHABETS, k=2), _ALPHABETS)[i % 3]
+        letters = [chr(chance.randint(*chance.choice(ranges))) for _ in range(chance.randint(1, 60))]
+        for position in range(0, len(letters), chance.randint(3, 12)):
+            letters[position] = " "
+        if special and chance.random() < 0.1:
+            letters.insert(chance.randrange(len(letters)), chance.choice(special))
+        yield "".join(letters)
+
+
+def _every_character(a_text: int) -> Iterator[str]:
+    """All characters that have a meaning in Unicode, each alone and in a word, `a_text` of them in one text."""
+    codes = (chr(code) for code in range(sys.maxunicode + 1))
+    known = [c for c in codes if unicodedata.category(c) not in ("Cn", "Cs", "Co")]
+    for start in range(0, len(known), a_text):
+        yield " ".join(f"{c} a{c}e" for c in known[start : start + a_text])
+
+
+def check_tokens(session: Any, encoder: TextEncoder, texts: Sequence[str]) -> None:
+    """Compare every array that the graph makes, padding included, with the encoder's, in batches of mixed lengths.
+
+    Raises:
+        ExportError: texts differ; their number and the first of them are given.
+    """
+    names = [node.name for node in session.get_outputs()]
+    differing: list[str] = []
+    for start in range(0, len(texts), _BATCH):
+        batch = texts[start : start + _BATCH]
+        expected = encoder.pad(encoder.encode(batch))
+        made = dict(zip(names, session.run(names, {string_input.INPUT: np.array(batch, dtype=object)}), strict=True))
+        if all(np.array_equal(made[name], getattr(expected, name)) for name in names):
+            continue
+        rows = {name: _rows(session, name, batch) for name in names}
+        alone = [encoder.pad([tokens]) for tokens in encoder.encode(batch)]
+        found = [
+            text
+            for i, text in enumerate(batch)
+            if any(rows[name][i] != getattr(alone[i], name)[0].tolist() for name in names)
+        ]
+        differing += found or batch  # right one by one: what is wrong is the padding
+    if differing:
+        raise ExportError(_message(session, encoder, differing, len(texts)))
+
+
+def _rows(session: Any, name: str, texts: Sequence[str]) -> list[list[int]]:
+    """One array of the graph, for each text on its own."""
+    return [session.run([name], {string_input.INPUT: np.array([text], dtype=object)})[0][0].tolist() for text in texts]
+
+
+def _message(session: Any, encoder: TextEncoder, differing: Sequence[str], total: int) -> str:
+    shown = differing[:_SHOWN]
+    lines = []
+    for text, made in zip(shown, _rows(session, "input_ids", shown), strict=True):
+        ids = list(encoder.encode([text])[0].ids)
+        both = zip(made, ids, strict=False)
+        first = next((i for i, (a, b) in enumerate(both) if a != b), min(len(made), len(ids)))
+        there = f"ids {made[first : first + 5]} instead of {ids[first : first + 5]} from token {first} on"
+        lines.append(f"  - {text!r:.100}: {there if made != ids else 'padded wrongly beside other texts'}")
+    return (
+        f"the tokenizer inside the graph differs from the bundle's on {len(differing)} of {total} texts, "
+        "so there is no string graph of this model:\n" + "\n".join(lines)
+    )
+
+
+def _check_answers(session: Any, classifier: Classifier, texts: Sequence[str]) -> float:
+    """The largest difference of a probability between the string graph and the classifier, one text at a time.
+
+    Raises:
+        ExportError: it is above the tolerance, or a label differs.
+    """
+    assert classifier.description is not None
+    worst = 0.0
+    for text in [golden.text for golden in classifier.description.golden] or texts[-_BATCH:]:
+        labels, rows = session.run(list(string_input.OUTPUTS), {string_input.INPUT: np.array([text], dtype=object)})
+        expected = classifier.predict_proba([text])
+        difference = float(np.abs(rows - expected).max())
+        if not difference <= _TOLERANCE or labels[0] != rows[0].argmax():
+            raise ExportError(
+                f"the string graph answers {text!r:.100} with probabilities that differ by {difference:.3g} from those "
+                f"of the bundle's own graph (allowed: {_TOLERANCE:g})"
+            )
+        worst = max(worst, difference)
+    return worst
+
+
+def _describe(folder: Path, made: StringInput) -> None:
+    """Add the file to `sentopt.json`, hashed as the others are."""
+    path = folder / DESCRIPTION_FILE
+    facts = json.loads(path.read_text(encoding="utf-8"))
+    facts["files"][made.file] = {"bytes": made.bytes, "sha256": sha256_file(folder / made.file)}
+    facts["string_input"] = {
+        "file": made.file,
+        "input": string_input.INPUT,
+        "outputs": list(string_input.OUTPUTS),
+        "texts_checked": made.texts,
+        "max_probability_difference": made.max_probability_difference,
+        "operators": made.operators,
+        "needs": f"{PACKAGE}=={made.version}",
+    }
+    atomic.write_text(path, json.dumps(facts, indent=1, ensure_ascii=False) + "\n")

@@ -1,0 +1,192 @@
+"""Trimming the vocabulary of a WordPiece model: what stays, under which ids, and what that changes."""
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tokenizers import Tokenizer
+
+from sentopt.backends.opening import capabilities
+from sentopt.graph import families, lean, vocabulary
+from sentopt.graph.products import FloatProducts
+from sentopt.runtime.session import FloatArray, OnnxSession
+from sentopt.runtime.tokenization import IntArray, TextEncoder
+from sentopt.variants import runnable
+
+TRAINING = ["the food was great", "terrible service, the soup was cold!"]
+
+
+@dataclass(frozen=True)
+class Trimmed:
+    checkpoint: Path
+    folder: Path
+    kept: IntArray
+
+    def encoder(self, folder: Path) -> TextEncoder:
+        return TextEncoder.load(folder, max_length=48)
+
+    def logits(self, text: str, *, trimmed: bool) -> FloatArray:
+        folder = self.folder if trimmed else self.checkpoint
+        architecture = families.read(self.checkpoint)
+        graph = lean.write(vocabulary.trim(architecture, self.kept) if trimmed else architecture, FloatProducts())
+        encoder = self.encoder(folder)
+        return OnnxSession(graph.SerializeToString()).run(encoder.pad(encoder.encode([text])))
+
+
+def words(folder: Path) -> dict[str, int]:
+    found: dict[str, int] = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))["model"]["vocab"]
+    return found
+
+
+def trim(checkpoint: Path, folder: Path, *, common: int = 0) -> Trimmed:
+    folder.mkdir()
+    encoder = TextEncoder.load(checkpoint, max_length=48)
+    used = {number for tokens in encoder.encode(TRAINING) for number in tokens.ids}
+    kept = vocabulary.choose(checkpoint, used, common=common)
+    vocabulary.write_files(checkpoint, kept, folder)
+    return Trimmed(checkpoint, folder, kept)
+
+
+@pytest.fixture(scope="module")
+def trimmed(backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> Trimmed:
+    return trim(backbone, tmp_path_factory.mktemp("trimmed") / "folder")
+
+
+def gone(trimmed: Trimmed) -> list[str]:
+    return sorted(words(trimmed.checkpoint).keys() - words(trimmed.folder).keys())
+
+
+def test_special_tokens_characters_and_training_tokens_stay_under_consecutive_ids(trimmed: Trimmed) -> None:
+    before, after = words(trimmed.checkpoint), words(trimmed.folder)
+    assert sorted(after.values()) == list(range(len(trimmed.kept)))
+    assert all(trimmed.kept[number] == before[token] for token, number in after.items())
+    characters = {token for token in before if len(token.removeprefix("##")) == 1}
+    assert {"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "food", "great", "terrible", *characters} <= after.keys()
+    assert len(gone(trimmed)) > 100
+
+
+def test_the_first_pieces_of_the_vocabulary_stay_as_asked_for(trimmed: Trimmed, tmp_path: Path) -> None:
+    order = sorted(gone(trimmed), key=words(trimmed.checkpoint).__getitem__)
+    several = [token for token in words(trimmed.checkpoint) if len(token) > 1 and token[0] not in "[#"]
+    more = trim(trimmed.checkpoint, tmp_path / "more", common=several.index(order[9]) + 1)
+    assert set(order[:10]) <= words(more.folder).keys()
+    assert words(more.folder).keys().isdisjoint(order[10:])
+    everything = trim(trimmed.checkpoint, tmp_path / "everything", common=10_000)
+    assert words(everything.folder) == words(trimmed.checkpoint)
+
+
+def test_a_text_of_kept_tokens_has_the_same_tokens_and_the_same_logits(trimmed: Trimmed) -> None:
+    text = "the soup was great! [MASK] xyz"
+    before, after = (Tokenizer.from_file(str(f / "tokenizer.json")) for f in (trimmed.checkpoint, trimmed.folder))
+    assert before.encode(text).tokens == after.encode(text).tokens
+    assert before.encode(text).ids != after.encode(text).ids
+    assert np.array_equal(trimmed.logits(text, trimmed=False), trimmed.logits(text, trimmed=True))
+
+
+def test_a_removed_word_is_spelled_and_nothing_else_changes(trimmed: Trimmed) -> None:
+    word = gone(trimmed)[0]
+    after = Tokenizer.from_file(str(trimmed.folder / "tokenizer.json"))
+    tokens = after.encode(f"the {word} was cold").tokens
+    assert tokens[:2] == ["[CLS]", "the"]
+    assert tokens[-3:] == ["was", "cold", "[SEP]"]
+    spelled = tokens[2:-3]
+    assert spelled != [word]
+    assert "".join(piece.removeprefix("##") for piece in spelled) == word
+    texts = [f"the {word} was cold", "great food", f"{word} {word}", "日本 \ud800"]
+    changes = vocabulary.compare(trimmed.checkpoint, trimmed.folder, texts)
+    assert (changes.texts, changes.changed_texts, changes.respelled, changes.lost) == (4, 2, 3, 0)
+    assert changes.words == 4 + 2 + 2 + 3
+
+
+def test_a_piece_whose_characters_are_no_pieces_stays(backbone: Path, tmp_path: Path) -> None:
+    checkpoint = shutil.copytree(backbone, tmp_path / "checkpoint")
+    document = json.loads((checkpoint / "tokenizer.json").read_text(encoding="utf-8"))
+    document["model"]["vocab"]["über"] = len(document["model"]["vocab"])
+    (checkpoint / "tokenizer.json").write_text(json.dumps(document), encoding="utf-8")
+    assert "über" in words(trim(checkpoint, tmp_path / "folder").folder)
+
+
+def test_transformers_reads_the_trimmed_files(trimmed: Trimmed) -> None:
+    from transformers import AutoConfig, AutoTokenizer
+
+    tokenizer, config = AutoTokenizer.from_pretrained(trimmed.folder), AutoConfig.from_pretrained(trimmed.folder)
+    assert config.vocab_size == len(tokenizer) == len(trimmed.kept)
+    encoder = trimmed.encoder(trimmed.folder)
+    assert (tokenizer.pad_token_id, config.pad_token_id) == (encoder.pad_token_id, encoder.pad_token_id)
+    texts = ["the soup was great", gone(trimmed)[0], "[MASK] it", ""]
+    assert tokenizer(texts)["input_ids"] == [list(t.ids) for t in encoder.encode(texts)]
+
+
+@pytest.mark.parametrize("post_processor", ["bert", "template"])
+def test_tokens_around_a_text_are_renumbered_and_never_left_out(
+    backbone: Path, tmp_path: Path, post_processor: str
+) -> None:
+    checkpoint = shutil.copytree(backbone, tmp_path / "checkpoint")
+    document = json.loads((checkpoint / "tokenizer.json").read_text(encoding="utf-8"))
+    # Both kinds, and ids behind tokens that will be gone; none is an added token, which would stay anyway.
+    last = len(document["model"]["vocab"]) - 1
+    (old,) = [token for token, number in document["model"]["vocab"].items() if number == last]
+    document["post_processor"] = (
+        {"type": "BertProcessing", "sep": [old, last], "cls": ["[CLS]", 2]}
+        if post_processor == "bert"
+        else {
+            "type": "TemplateProcessing",
+            "single": [{"Sequence": {"id": "A", "type_id": 0}}, {"SpecialToken": {"id": old, "type_id": 0}}],
+            "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 0}}],
+            "special_tokens": {old: {"id": old, "ids": [last], "tokens": [old]}},
+        }
+    )
+    document["padding"] = {
+        "strategy": "BatchLongest",
+        "direction": "Right",
+        "pad_to_multiple_of": None,
+        "pad_id": 0,
+        "pad_type_id": 0,
+        "pad_token": "[PAD]",
+    }
+    (checkpoint / "tokenizer.json").write_text(json.dumps(document), encoding="utf-8")
+    small = trim(checkpoint, tmp_path / "folder")
+    encoding = Tokenizer.from_file(str(small.folder / "tokenizer.json")).encode("great food")
+    assert encoding.ids[-1] == words(small.folder)[old] < last
+    assert encoding.tokens[-1] == old
+
+
+def test_byte_level_bpe_is_refused_with_words(tmp_path: Path) -> None:
+    import tiny_models
+    from tokenizers import ByteLevelBPETokenizer
+
+    tiny_models.save("bert", tmp_path)
+    ByteLevelBPETokenizer().save(str(tmp_path / "tokenizer.json"))
+    assert "its tokenizer is BPE" in str(vocabulary.why_not(tmp_path))
+    have = capabilities(tmp_path)
+    assert "lean" in have
+    assert [spec.name for spec in runnable(have, ("lean-int8-trimmed",))] == ["torch", "lean-fp32"]
+
+
+def test_the_export_says_why_a_variant_that_was_asked_for_is_not_made(backbone: Path, tmp_path: Path) -> None:
+    import tiny_models
+    from tokenizers import ByteLevelBPETokenizer
+
+    from sentopt import recipe
+    from sentopt.stages import export
+
+    tiny_models.save("bert", tmp_path)
+    ByteLevelBPETokenizer().save(str(tmp_path / "tokenizer.json"))
+    asked = recipe.load("quickstart", ["export.variants=['lean-int8-trimmed']"])
+    (notice,) = export._notices(asked, tmp_path, "torch")
+    assert notice.startswith("no lean-int8-trimmed for this model: its tokenizer is BPE")
+    assert export._notices(asked, backbone, "torch") == ()
+    assert export._notices(recipe.load("quickstart"), tmp_path, "torch") == ()
+
+
+def test_what_cannot_be_read_is_refused_with_words(backbone: Path, tmp_path: Path) -> None:
+    assert "no tokenizer.json" in str(vocabulary.why_not(tmp_path))
+    (tmp_path / "tokenizer.json").write_text("[]")
+    assert "no tokenizer.json" in str(vocabulary.why_not(tmp_path))
+    document = json.loads((backbone / "tokenizer.json").read_text(encoding="utf-8"))
+    (tmp_path / "tokenizer.json").write_text(json.dumps({**document, "post_processor": {"type": "Sequence"}}))
+    assert "ends in Sequence" in str(vocabulary.why_not(tmp_path))
+    assert vocabulary.why_not(backbone) is None
