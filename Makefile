@@ -18,6 +18,7 @@ test: $(VENV)/.installed javascript
 # OpenVINO is here and not in the main environment, so that a bundle made there never needs it.
 test-transformers5: $(VENV5)/.installed
 	$(VENV5)/bin/python -m pytest tests/integration/test_pipeline.py tests/integration/test_many_texts.py \
+		tests/integration/test_runtime.py tests/integration/test_applications.py \
 		tests/unit/test_lean_graph.py $(PYTEST_ARGS)
 
 # The JavaScript examples are tested where npm and its registry are; elsewhere those tests are skipped with a reason.
