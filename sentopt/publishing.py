@@ -50,8 +50,14 @@ def push(
     except HFValidationError as error:
         raise PublishError(f"{repository!r} cannot be a repository; it is called OWNER/NAME: {error}") from error
     except (LocalTokenNotFoundError, HfHubHTTPError, OSError) as error:
-        raise PublishError(
-            f"cannot push to {repository} at {api.endpoint}: {error}\n"
-            "It needs a token that may write: `hf auth login`, or HF_TOKEN in the environment."
-        ) from error
+        raise PublishError(f"cannot push to {repository} at {api.endpoint}: {error}\n{_advice(error)}") from error
     return str(done.commit_url)
+
+
+def _advice(error: Exception) -> str:
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    if isinstance(error, LocalTokenNotFoundError) or status in (401, 403):
+        return "It needs a token that may write: `hf auth login`, or HF_TOKEN in the environment."
+    if status is None:
+        return "Can it be reached from here? Nothing was uploaded."
+    return "Nothing was committed."

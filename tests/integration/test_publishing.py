@@ -60,6 +60,15 @@ def test_without_a_token_that_may_write_it_says_so(
     assert hub.commits == []
 
 
+def test_a_hub_that_cannot_be_reached(bundle: Path, tmp_path: Path) -> None:
+    with hub_stand_in.running() as gone:
+        pass
+    done = push(gone, tmp_path, "me/tiny", bundle, HF_TOKEN=hub_stand_in.TOKEN)
+    assert done.returncode == 1
+    assert "Can it be reached from here?" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_names_that_no_repository_has(hub: hub_stand_in.Hub, bundle: Path, tmp_path: Path) -> None:
     done = push(hub, tmp_path, "me/tiny/../other", bundle, HF_TOKEN=hub_stand_in.TOKEN)
     assert done.returncode == 1
