@@ -21,21 +21,25 @@ class PerProcess(Generic[T]):
 
     def __init__(self, make: Callable[[], T], made: T | None = None) -> None:
         self._make = make
+        self._made = made
         self._lock = threading.Lock()
-        self._made: tuple[int, T] | None = None if made is None else (os.getpid(), made)
+        self._pid = os.getpid()
 
     def get(self) -> T:
         """The object of this process."""
-        made = self._made
-        if made is not None and made[0] == os.getpid():
-            return made[1]
-        if made is not None:
-            ctypes.pythonapi.Py_IncRef(ctypes.py_object(made[1]))
-            self._lock = threading.Lock()  # the parent's may be held by a thread that is not here
-        with self._lock:
-            if self._made is None or self._made[0] != os.getpid():
-                self._made = os.getpid(), self._make()
-            return self._made[1]
+        if self._pid != os.getpid():
+            self._leave_behind()
+        if self._made is None:
+            with self._lock:
+                if self._made is None:
+                    self._made = self._make()
+        return self._made
+
+    def _leave_behind(self) -> None:
+        if self._made is not None:
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._made))
+        self._made, self._lock = None, threading.Lock()  # the parent's may be held by a thread that is not here
+        self._pid = os.getpid()
 
 
 def thread_pool(count: int) -> PerProcess[ThreadPoolExecutor]:
