@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import onnxruntime
+
 from sentopt import hardware
 from sentopt.hardware import Hardware
 from sentopt.runtime.classifier import Classifier
@@ -55,7 +57,7 @@ def check(bundle: Path) -> BundleCheck:
         verified_isa=tuple(there["isa"]),
         verified_with=str(measured.get("onnxruntime", "")),
         here=here,
-        onnxruntime=hardware.versions(["onnxruntime"]).get("onnxruntime", ""),
+        onnxruntime=onnxruntime.__version__,
         same_instruction_set=list(here.isa) == list(there["isa"]),
     )
 

@@ -219,9 +219,7 @@ def push(arguments: argparse.Namespace) -> int:
 
     bundle = _bundle(arguments)
     if arguments.card_only:
-        description = read_description(bundle)
-        print(model_card.front_matter(description, license_id=arguments.license))
-        print(model_card.body(description), end="")
+        print(model_card.write(read_description(bundle), license_id=arguments.license), end="")
         return 0
     address = require("sentopt.publishing", extra="hub").push(
         bundle,
@@ -432,8 +430,9 @@ def _selection(pipeline: Pipeline) -> Selection:
 
 
 def _print_table(pipeline: Pipeline) -> None:
-    from sentopt.report import as_text, comparison
+    from sentopt.report import comparison
     from sentopt.results import BenchResult, VerifyResult
+    from sentopt.text_tables import as_text
 
     selection = _selection(pipeline)
     verified, measured = (
@@ -469,10 +468,10 @@ def _run_dir_hint(arguments: argparse.Namespace, pipeline: Pipeline) -> str:
 
 
 def _print_training(result: TrainResult) -> None:
-    from sentopt import report
+    from sentopt import report, text_tables
 
     tables = report.per_class(result.test), report.confusion(result.test), report.samples(result)
-    print(report.training(result), report.against_majority(result), *map(report.as_text, tables), sep="\n\n")
+    print(report.training(result), report.against_majority(result), *map(text_tables.as_text, tables), sep="\n\n")
 
 
 def _data_overrides(data: str | None) -> list[str]:

@@ -124,7 +124,7 @@ def _heading(classifier: Classifier) -> str:
 
 def _how_chosen(classifier: Classifier, bundle: Path) -> str:
     """The run's comparison table, where the bundle still lies in its run directory; else what the bundle records."""
-    from sentopt import manifest, report
+    from sentopt import manifest, report, text_tables
     from sentopt.results import BenchResult, Selection, VerifyResult
     from sentopt.run_dir import RunDir
 
@@ -134,7 +134,7 @@ def _how_chosen(classifier: Classifier, bundle: Path) -> str:
         selection, bench = found.result("select", Selection), found.result("bench", BenchResult)
         table = report.comparison(found.result("verify", VerifyResult).verdicts, bench, selection)
         return (
-            f"## How it was chosen\n\n{selection.reason}\n\n{report.as_markdown(table)}\n\n"
+            f"## How it was chosen\n\n{selection.reason}\n\n{text_tables.as_markdown(table)}\n\n"
             f"Measured on {bench.hardware.cpu}, {bench.threads} threads."
         )
     description = _description(classifier)

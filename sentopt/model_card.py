@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sentopt.runtime.bundle import BundleDescription
 from sentopt.stats import wilson_interval
+from sentopt.text_tables import Table, as_markdown
 
 _CONFIDENCE = 0.95
+
+
+def write(description: BundleDescription, *, license_id: str = "") -> str:
+    """The whole file."""
+    return front_matter(description, license_id=license_id) + "\n" + body(description)
 
 
 def front_matter(description: BundleDescription, *, license_id: str = "") -> str:
@@ -76,13 +82,15 @@ def _quality(d: BundleDescription) -> str:
     ]
     if "confidence" in d.facts:
         rows.append(("expected calibration error", f"{d.facts['confidence']['error']:.4f}"))
-    parts = [f"## Quality\n\nOn the {n} texts of the test split:\n\n{_table(('measure', 'value'), rows)}"]
+    parts = [
+        f"## Quality\n\nOn the {n} texts of the test split:\n\n{as_markdown(Table(('measure', 'value'), tuple(rows)))}"
+    ]
     if verified.get("per_label"):
         columns = ("label", "precision", "recall", "f1", "support")
         scores = [
             (s["label"], *(f"{s[c]:.4f}" for c in columns[1:4]), str(s["support"])) for s in verified["per_label"]
         ]
-        parts.append(_table(columns, scores))
+        parts.append(as_markdown(Table(columns, tuple(scores))))
     parts.append(f"The test against PyTorch: {verified['reason']}.")
     return "\n\n".join(parts)
 
@@ -122,12 +130,7 @@ the answers on this one with those that were verified."""
 
 def _files(d: BundleDescription) -> str:
     rows = [(f"`{name}`", str(size), f"`{digest}`") for name, (size, digest) in sorted(d.files.items())]
-    return f"## Files\n\n{_table(('file', 'bytes', 'SHA-256'), rows)}"
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+    return f"## Files\n\n{as_markdown(Table(('file', 'bytes', 'SHA-256'), tuple(rows)))}"
 
 
 def _listed(labels: Sequence[str]) -> str:

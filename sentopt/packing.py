@@ -19,7 +19,7 @@ from pathlib import Path
 
 from sentopt import __version__, atomic, model_card
 from sentopt.errors import InputError
-from sentopt.runtime.bundle import DESCRIPTION_FILE, BundleDescription, check_files, read_description
+from sentopt.runtime.bundle import BundleDescription, read_files
 
 _EARLIEST = (1980, 1, 1, 0, 0, 0)  # that a zip archive can state
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")  # packaging.python.org, "Names and normalization"
@@ -71,7 +71,7 @@ def archive(bundle: Path, output: Path) -> Path:
     """
     if not output.name.endswith(".tar.gz"):
         raise InputError(f"an archive is a .tar.gz file, found {output.name}")
-    description, files = _content(bundle)
+    description, files = read_files(bundle)
     packed = io.BytesIO()
     with (
         gzip.GzipFile(filename="", mode="wb", fileobj=packed, mtime=0) as compressed,
@@ -95,7 +95,7 @@ def wheel(bundle: Path, folder: Path, *, name: str, version: str) -> Path:
     module = _module_name(name)
     if not _VERSION.fullmatch(version):
         raise InputError(f"{version!r} is not a version that Python packages can have, such as 1.0 or 2.1.3rc1")
-    description, files = _content(bundle)
+    description, files = read_files(bundle)
     about = f"{module}-{version}.dist-info"
     entries = {
         f"{module}/__init__.py": _MODULE.format(title=_title(description), module=module).encode(),
@@ -115,13 +115,6 @@ def wheel(bundle: Path, folder: Path, *, name: str, version: str) -> Path:
     output = folder / f"{module}-{version}-py3-none-any.whl"
     atomic.write_bytes(output, packed.getvalue())
     return output
-
-
-def _content(bundle: Path) -> tuple[BundleDescription, dict[str, bytes]]:
-    """What belongs to the bundle, and nothing that lies beside it."""
-    description = read_description(bundle)
-    check_files(bundle, description)
-    return description, {name: (bundle / name).read_bytes() for name in (*description.files, DESCRIPTION_FILE)}
 
 
 def _module_name(name: str) -> str:

@@ -9,7 +9,7 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalToken
 
 from sentopt import model_card
 from sentopt.errors import PublishError
-from sentopt.runtime.bundle import DESCRIPTION_FILE
+from sentopt.runtime.bundle import read_files
 from sentopt.runtime.classifier import Classifier
 
 
@@ -30,14 +30,10 @@ def push(
         BundleError: this is no bundle, it is damaged, or it answers its golden texts differently here.
         PublishError: the hub cannot be reached, or refuses the name or the token.
     """
-    description = Classifier.load(bundle, check=True).description
-    assert description is not None
-    card = model_card.front_matter(description, license_id=license_id) + "\n" + model_card.body(description)
-    files = [(name, (bundle / name).read_bytes()) for name in (*description.files, DESCRIPTION_FILE)]
-    operations = [
-        CommitOperationAdd(path_in_repo=name, path_or_fileobj=content)
-        for name, content in [*files, ("README.md", card.encode())]
-    ]
+    description, files = read_files(bundle)
+    Classifier.load(files, check=True)
+    files["README.md"] = model_card.write(description, license_id=license_id).encode()
+    operations = [CommitOperationAdd(path_in_repo=name, path_or_fileobj=content) for name, content in files.items()]
     api = HfApi(library_name="sentopt")
     try:
         api.create_repo(repository, private=private, exist_ok=True, repo_type="model")

@@ -14,7 +14,7 @@ import json
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,23 +23,12 @@ from tokenizers import Tokenizer
 
 from sentopt.errors import ExportError
 from sentopt.graph.architecture import Architecture
+from sentopt.results import VocabularySummary
 from sentopt.runtime.tokenization import IntArray
 
 _WITHOUT_IDS = "special_tokens_map.json"
 _PLACEHOLDER = re.compile(r"\[unused\d+\]")
 _POST_PROCESSORS = (None, "TemplateProcessing", "BertProcessing")
-
-
-@dataclass(frozen=True)
-class Changes:
-    """Of `words` in `texts`, how many are `respelled` in other tokens, how many of them are `lost`, for [UNK], and how
-    many texts have such a word."""
-
-    texts: int
-    changed_texts: int
-    words: int
-    respelled: int
-    lost: int
 
 
 def why_not(checkpoint: Path) -> str | None:
@@ -111,21 +100,22 @@ def write_files(checkpoint: Path, kept: IntArray, folder: Path) -> None:
         shutil.copyfile(checkpoint / _WITHOUT_IDS, folder / _WITHOUT_IDS)
 
 
-def compare(checkpoint: Path, trimmed: Path, texts: Sequence[str]) -> Changes:
+def compare(checkpoint: Path, trimmed: Path, texts: Sequence[str]) -> VocabularySummary:
     """What the words of `texts` become in the tokenizers of two folders; nothing is cut."""
-    before, after = (_words(folder / "tokenizer.json", texts) for folder in (checkpoint, trimmed))
+    tokenizers = [Tokenizer.from_file(str(folder / "tokenizer.json")) for folder in (checkpoint, trimmed)]
+    tokens, kept = (tokenizer.get_vocab_size() for tokenizer in tokenizers)
+    before, after = (_words(tokenizer, texts) for tokenizer in tokenizers)
     unknown = _read(checkpoint / "tokenizer.json")["model"]["unk_token"]
     words = respelled = lost = changed_texts = 0
     for old, new in zip(before, after, strict=True):
         changed = [(a, b) for a, b in zip(old, new, strict=True) if a != b]
         words, respelled, changed_texts = words + len(old), respelled + len(changed), changed_texts + bool(changed)
         lost += sum(b == [unknown] for _, b in changed)
-    return Changes(len(texts), changed_texts, words, respelled, lost)
+    return VocabularySummary(kept, tokens, len(texts), changed_texts, words, respelled, lost)
 
 
-def _words(path: Path, texts: Sequence[str]) -> Iterator[list[list[str]]]:
+def _words(tokenizer: Tokenizer, texts: Sequence[str]) -> Iterator[list[list[str]]]:
     """For each text, the tokens of each of its words."""
-    tokenizer = Tokenizer.from_file(str(path))
     tokenizer.no_padding()
     tokenizer.no_truncation()
     for text in texts:

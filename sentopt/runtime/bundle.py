@@ -136,6 +136,19 @@ def check_files(source: Source, description: BundleDescription) -> None:
         )
 
 
+def read_files(source: Source) -> tuple[BundleDescription, dict[str, bytes]]:
+    """The content of all that belongs to a bundle, checked, and of nothing that lies beside it.
+
+    Raises:
+        BundleError: this is no bundle, or its files are not those that were verified.
+    """
+    description = read_description(source)
+    there = [name for name in (*description.files, DESCRIPTION_FILE) if _size(source, name) is not None]
+    files = {name: read_file(source, name) for name in there}
+    check_files(files, description)
+    return description, files
+
+
 def _size(source: Source, name: str) -> int | None:
     if isinstance(source, Path):
         return (source / name).stat().st_size if (source / name).is_file() else None

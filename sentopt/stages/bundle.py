@@ -66,7 +66,7 @@ def run(
             verdict,
         )
         description = {
-            **_description(recipe, folder, spec, labels, files, verdict, bench),
+            **_description(recipe, folder, spec, encoder, labels, files, verdict, bench),
             "golden_tolerance": tolerance,
             "golden": texts,
             "confidence": records.to_json(confidence),
@@ -88,26 +88,22 @@ def _description(
     recipe: Recipe,
     folder: Path,
     spec: VariantSpec,
+    encoder: TextEncoder,
     labels: Sequence[str],
     files: Sequence[Path],
     verdict: Verdict,
     bench: BenchResult,
 ) -> dict[str, Any]:
-    encoder = TextEncoder.load(folder, max_length=recipe.model.max_length)
-    session = OnnxSession(folder / spec.bundle_file)
     row = next(row for row in bench.rows if row.variant == spec.name)
     return {
         "schema_version": SCHEMA_VERSION,
         "made_by": f"sentopt {__version__}",
         "name": recipe.run.name,
-        "variant": spec.name,
         "engine": spec.engine,
         "labels": list(labels),
         "max_length": recipe.model.max_length,
         "pad_token_id": encoder.pad_token_id,
-        "model_file": spec.bundle_file,
-        "inputs": list(session.inputs),
-        "output": session.output,
+        **_graph(folder, spec),
         "files": {
             path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": sha256_file(path)}
             for path in files
@@ -132,13 +128,19 @@ def _description(
     }
 
 
-def _fallback(folder: Path, spec: VariantSpec, verdict: Verdict) -> dict[str, Any]:
+def _graph(folder: Path, spec: VariantSpec) -> dict[str, Any]:
     session = OnnxSession(folder / spec.bundle_file)
     return {
         "variant": spec.name,
         "model_file": spec.bundle_file,
         "inputs": list(session.inputs),
         "output": session.output,
+    }
+
+
+def _fallback(folder: Path, spec: VariantSpec, verdict: Verdict) -> dict[str, Any]:
+    return {
+        **_graph(folder, spec),
         "accuracy": verdict.scores.accuracy,
         "agreement_with_pytorch": verdict.agreement,
         "golden_tolerance": golden.tolerance(verdict, verdict.max_probability_difference),

@@ -7,7 +7,6 @@ written anew from the checkpoint, with activations calibrated on training texts.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 import onnx
@@ -68,8 +67,7 @@ def _trim_tokenizer(
     kept = vocabulary.choose(run_dir.checkpoint, used, common=recipe.export.trim_keep)
     vocabulary.write_files(run_dir.checkpoint, kept, folder)
     test = [e.text for e in store.read_split(run_dir, "test")]
-    changes = vocabulary.compare(run_dir.checkpoint, folder, test)
-    return kept, VocabularySummary(kept=len(kept), tokens=encoder.vocabulary_size, **asdict(changes))
+    return kept, vocabulary.compare(run_dir.checkpoint, folder, test)
 
 
 def _make(run_dir: RunDir, spec: VariantSpec) -> MadeVariant:

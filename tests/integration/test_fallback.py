@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from sentopt import Classifier, cli
 from sentopt.errors import BundleError, BundleIntegrityError
 from sentopt.stages import select
 
+Edit = Callable[..., None]
 TEXTS = ["great great day", "terrible food", "the shop opens at nine"]
 
 
@@ -31,11 +33,6 @@ def bundle(made: Path, tmp_path: Path) -> Path:
     return shutil.copytree(made, tmp_path / "bundle")
 
 
-def edit(bundle: Path, **changes: object) -> None:
-    path = bundle / "sentopt.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
-
-
 def test_both_graphs_answer(bundle: Path) -> None:
     int8, fp32 = Classifier.load(bundle, check=True), Classifier.load(bundle, check=True, fallback=True)
     assert int8.description is not None
@@ -45,8 +42,8 @@ def test_both_graphs_answer(bundle: Path) -> None:
     assert not np.array_equal(int8.predict_proba(TEXTS), fp32.predict_proba(TEXTS))
 
 
-def test_a_cpu_that_answers_differently_gets_the_fp32_graph(bundle: Path) -> None:
-    edit(bundle, golden_tolerance=0.0)
+def test_a_cpu_that_answers_differently_gets_the_fp32_graph(bundle: Path, edit_description: Edit) -> None:
+    edit_description(golden_tolerance=0.0)
     with pytest.warns(UserWarning, match="FP32 graph that the bundle carries is used instead"):
         classifier = Classifier.load(bundle, check=True)
     assert classifier.description is not None
@@ -54,9 +51,9 @@ def test_a_cpu_that_answers_differently_gets_the_fp32_graph(bundle: Path) -> Non
     assert classifier("great great day").label == "positive"
 
 
-def test_nothing_is_hidden_where_both_differ(bundle: Path) -> None:
+def test_nothing_is_hidden_where_both_differ(bundle: Path, edit_description: Edit) -> None:
     facts = json.loads((bundle / "sentopt.json").read_text())
-    edit(bundle, golden_tolerance=0.0, fallback={**facts["fallback"], "golden_tolerance": 0.0})
+    edit_description(golden_tolerance=0.0, fallback={**facts["fallback"], "golden_tolerance": 0.0})
     with pytest.warns(UserWarning, match="used instead"), pytest.raises(BundleIntegrityError, match="differently"):
         Classifier.load(bundle, check=True)
 
@@ -66,8 +63,8 @@ def test_without_one_it_says_how_to_get_it(fp32_bundle: Path) -> None:
         Classifier.load(fp32_bundle, fallback=True)
 
 
-def test_a_fallback_that_is_not_hashed_is_refused(bundle: Path) -> None:
+def test_a_fallback_that_is_not_hashed_is_refused(bundle: Path, edit_description: Edit) -> None:
     facts = json.loads((bundle / "sentopt.json").read_text())
-    edit(bundle, fallback={**facts["fallback"], "model_file": "config.txt"})
+    edit_description(fallback={**facts["fallback"], "model_file": "config.txt"})
     with pytest.raises(BundleError, match="not among the hashed files"):
         Classifier.load(bundle)

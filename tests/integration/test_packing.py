@@ -8,6 +8,7 @@ import sys
 import tarfile
 import time
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -105,9 +106,8 @@ def test_a_damaged_bundle_is_not_packed(bundle: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "a.tar.gz").exists()
 
 
-def test_a_name_cannot_leave_the_archive(bundle: Path, tmp_path: Path) -> None:
-    path = bundle / "sentopt.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "name": "../../up"}))
+def test_a_name_cannot_leave_the_archive(bundle: Path, edit_description: Callable[..., None], tmp_path: Path) -> None:
+    edit_description(name="../../up")
     with tarfile.open(packing.archive(bundle, tmp_path / "a.tar.gz")) as tar:
         assert {name.partition("/")[0] for name in tar.getnames()} == {"up"}
 

@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import hub_stand_in
@@ -104,9 +104,8 @@ def test_the_card_says_what_the_bundle_says(bundle: Path, capsys: pytest.Capture
         assert facts["files"][name]["sha256"] in card
 
 
-def test_labels_that_would_break_the_card_are_quoted(bundle: Path) -> None:
-    path = bundle / "sentopt.json"
+def test_labels_that_would_break_the_card_are_quoted(bundle: Path, edit_description: Callable[..., None]) -> None:
     name = 'a: "b" # c\n---'
-    path.write_text(json.dumps({**json.loads(path.read_text()), "name": name}))
+    edit_description(name=name)
     front = model_card.front_matter(read_description(bundle))
     assert yaml.safe_load(front.strip().strip("-"))["model-index"][0]["name"] == name

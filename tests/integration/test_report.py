@@ -1,7 +1,7 @@
 from html.parser import HTMLParser
 from pathlib import Path
 
-from sentopt import report
+from sentopt import text_tables
 
 
 class Collector(HTMLParser):
@@ -45,8 +45,8 @@ def test_markdown_shows_the_figures_and_existing_plots(finished_run: Path) -> No
 
 
 def test_text_table_is_aligned_and_marked() -> None:
-    table = report.Table(("variant", "ms"), (("a", "1.00"), ("longer", "10.00")), mark=1)
-    assert report.as_text(table).splitlines() == [
+    table = text_tables.Table(("variant", "ms"), (("a", "1.00"), ("longer", "10.00")), mark=1)
+    assert text_tables.as_text(table).splitlines() == [
         "  variant     ms",
         "  -------  -----",
         "  a         1.00",
@@ -55,9 +55,9 @@ def test_text_table_is_aligned_and_marked() -> None:
 
 
 def test_markdown_cells_cannot_break_the_table() -> None:
-    table = report.Table(("text",), (("a|b\nc",),))
-    assert report.as_markdown(table).splitlines()[-1] == "| a\\|b c |"
+    table = text_tables.Table(("text",), (("a|b\nc",),))
+    assert text_tables.as_markdown(table).splitlines()[-1] == "| a\\|b c |"
 
 
 def test_html_is_escaped() -> None:
-    assert "<script>" not in report.as_html(report.Table(("x",), (("<script>",),)))
+    assert "<script>" not in text_tables.as_html(text_tables.Table(("x",), (("<script>",),)))
