@@ -152,8 +152,8 @@ def demo(arguments: argparse.Namespace) -> int:
     from sentopt._optional import require
 
     bundle = _bundle(arguments)
-    page = require("sentopt.demo", extra="demo")
-    page.serve(bundle, host=arguments.host, port=arguments.port)
+    server = require("sentopt.demo.server", extra="demo")
+    server.serve(bundle, host=arguments.host, port=arguments.port)
     return 0
 
 

@@ -21,8 +21,10 @@ __all__ = [
     "MissingExtraError",
     "PublishError",
     "RecipeError",
+    "RequestRefused",
     "RunDirError",
     "SentoptError",
+    "ServingError",
     "TrainingInterrupted",
     "WorkerError",
 ]
@@ -86,6 +88,22 @@ class EmulationError(SentoptError):
 
 class PublishError(SentoptError):
     """A bundle could not be pushed to a hub."""
+
+
+class ServingError(SentoptError):
+    """The demo cannot be served: the port is taken, or its credentials cannot be used."""
+
+
+class RequestRefused(SentoptError):
+    """The demo does not answer a request: it is too large, or there are too many.
+
+    `status` is the HTTP status that says so, `retry_after` the seconds after which to try again, if that can help.
+    """
+
+    def __init__(self, status: int, message: str, *, retry_after: int | None = None) -> None:
+        self.status = status
+        self.retry_after = retry_after
+        super().__init__(message)
 
 
 class InputError(SentoptError, TypeError):

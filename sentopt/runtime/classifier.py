@@ -236,7 +236,10 @@ class Classifier:
 
     def predict(self, texts: Sequence[str]) -> list[Prediction]:
         """Classify many texts; the answers come in the order of `texts`."""
-        tokens = self.encoder.encode(_as_list(texts))
+        return self.predict_tokens(self.encoder.encode(_as_list(texts)))
+
+    def predict_tokens(self, tokens: Sequence[Tokens]) -> list[Prediction]:
+        """As `predict`, for texts that are already tokenized."""
         rows = softmax(self.logits_of(tokens))
         return [self._prediction(row, t.truncated) for row, t in zip(rows, tokens, strict=True)]
 

@@ -1,0 +1,170 @@
+"""Requests that arrive together are answered together: micro-batches, bounded in tokens, shared out fairly.
+
+Nothing waits for a batch to fill. While the model is busy, what arrives collects; the next call takes some of every
+request that waits, so that one text does not queue behind a thousand of somebody else's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from sentopt.demo.counters import Counters
+from sentopt.demo.limits import Limits
+from sentopt.errors import RequestRefused
+from sentopt.runtime.classifier import Classifier, Prediction
+from sentopt.runtime.tokenization import Tokens
+
+_CALLS = 2  # of the model at once: while one is computing, the texts of the next are gathered and answers handed out
+_SHARE = 16  # texts of one request in a round, while others wait
+_INLINE_CHARACTERS = 2_000  # tokenized at once; a thread would cost more time than these do
+_NEWEST = 0.2  # weight of the newest call in the running estimate of tokens per second
+
+
+class _Job:
+    """A request: the tokens of its texts, how many have been handed out, and the answers so far."""
+
+    def __init__(self, tokens: Sequence[Tokens], answer: asyncio.Future[list[Prediction]]) -> None:
+        self.tokens = tokens
+        self.answer = answer
+        self.taken = 0
+        self.predictions: list[Prediction | None] = [None] * len(tokens)
+        self.missing = len(tokens)
+
+    def finish(self, start: int, predictions: Sequence[Prediction]) -> None:
+        self.predictions[start : start + len(predictions)] = predictions
+        self.missing -= len(predictions)
+        if not self.missing and not self.answer.done():
+            self.answer.set_result([p for p in self.predictions if p is not None])
+
+    def fail(self, error: BaseException) -> None:
+        if not self.answer.done():
+            self.answer.set_exception(error)
+
+
+class Batcher:
+    """Answers the texts of many requests with one classifier. Lives in one event loop."""
+
+    def __init__(self, classifier: Classifier, limits: Limits, counters: Counters) -> None:
+        self._classifier = classifier
+        self._limits = limits
+        self._counters = counters
+        self._jobs: deque[_Job] = deque()
+        self._arrived = asyncio.Event()
+        self._threads = ThreadPoolExecutor(_CALLS + 1, thread_name_prefix="sentopt-demo")
+        self._workers: list[asyncio.Task[None]] = []
+        self._active = 0
+        self._closing = False
+        self._rate = 0.0
+        tuning = classifier.tuning
+        self._most_texts = tuning.max_batch * tuning.workers
+        self._most_tokens = tuning.max_tokens * tuning.workers
+        self.waiting_tokens = 0
+        counters.watch("sentopt_waiting_texts", "Texts that wait for the model", lambda: self.waiting_texts)
+        counters.watch("sentopt_waiting_tokens", "Tokens of these texts", lambda: self.waiting_tokens)
+        counters.watch("sentopt_tokens_per_second", "Speed of the latest calls of the model", lambda: self._rate)
+
+    @property
+    def waiting_texts(self) -> int:
+        """Texts that were accepted and not yet handed to the model."""
+        return sum(len(job.tokens) - job.taken for job in self._jobs)
+
+    def start(self) -> None:
+        """Begin to answer; in the event loop that requests come from."""
+        self._workers = [asyncio.create_task(self._work()) for _ in range(_CALLS)]
+
+    async def close(self) -> None:
+        """Answer what was accepted, refuse what comes now, then end."""
+        self._closing = True
+        self._arrived.set()
+        await asyncio.gather(*self._workers)
+        self._threads.shutdown()
+
+    async def predict(self, texts: Sequence[str]) -> list[Prediction]:
+        """The predictions of one request, in the order of `texts`.
+
+        Raises:
+            RequestRefused: there is more to do than can be done soon, or the server is stopping.
+        """
+        if not texts:
+            return []
+        self._admit(len(texts))
+        loop = asyncio.get_running_loop()
+        if sum(map(len, texts)) > _INLINE_CHARACTERS:
+            tokens = await loop.run_in_executor(self._threads, self._classifier.encoder.encode, texts)
+        else:
+            tokens = self._classifier.encoder.encode(texts)
+        self._admit(size := sum(len(t.ids) for t in tokens))
+        job = _Job(tokens, loop.create_future())
+        self._jobs.append(job)
+        self.waiting_tokens += size
+        self._arrived.set()
+        return await job.answer
+
+    def _admit(self, tokens: int) -> None:
+        """Refuse what would wait too long. Shared fairly, others take no more of the time until a request of `tokens` is
+        answered than as many tokens each."""
+        if self._closing:
+            raise RequestRefused(503, "the server is stopping", retry_after=5)
+        ahead = min(self.waiting_tokens, tokens * len(self._jobs))
+        allowed = self._limits.wait_seconds * self._rate + tokens
+        if self.waiting_tokens + tokens > self._limits.waiting_tokens or (self._rate and ahead > allowed):
+            self._counters.refused.labels("overload").inc()
+            raise RequestRefused(503, "too many requests are waiting; try again in a second", retry_after=1)
+
+    async def _work(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            while not self._jobs:
+                if self._closing:
+                    return
+                self._arrived.clear()
+                await self._arrived.wait()
+            if not (pieces := self._take()):
+                continue
+            tokens = [t for job, start, end in pieces for t in job.tokens[start:end]]
+            started = time.perf_counter()
+            self._active += 1
+            try:
+                predictions = await loop.run_in_executor(self._threads, self._classifier.predict_tokens, tokens)
+            except Exception as error:
+                for job, _, _ in pieces:
+                    job.fail(error)
+                continue
+            finally:
+                calls, self._active = self._active, self._active - 1
+            self._record(tokens, time.perf_counter() - started, calls)
+            for job, start, end in pieces:
+                job.finish(start, predictions[: end - start])
+                del predictions[: end - start]
+
+    def _take(self) -> list[tuple[_Job, int, int]]:
+        """The next texts to answer, as slices of jobs: a share of each in turn."""
+        pieces = []
+        texts = tokens = 0
+        while self._jobs and texts < self._most_texts and tokens < self._most_tokens:
+            job = self._jobs.popleft()
+            if job.answer.done():  # failed, or nobody waits for it any more
+                self.waiting_tokens -= sum(len(t.ids) for t in job.tokens[job.taken :])
+                continue
+            start = end = job.taken
+            last = min(len(job.tokens), start + _SHARE)
+            while end < last and texts < self._most_texts and (tokens < self._most_tokens or not texts):
+                tokens += len(job.tokens[end].ids)
+                texts, end = texts + 1, end + 1
+            job.taken = end
+            pieces.append((job, start, end))
+            if end < len(job.tokens):
+                self._jobs.append(job)
+        self.waiting_tokens -= tokens
+        return pieces
+
+    def _record(self, tokens: Sequence[Tokens], seconds: float, calls: int) -> None:
+        size = sum(len(t.ids) for t in tokens)
+        rate = size * calls / max(seconds, 1e-6)
+        self._rate += (rate - self._rate) * (_NEWEST if self._rate else 1.0)
+        self._counters.batch_texts.observe(len(tokens))
+        self._counters.batch_tokens.observe(size)

@@ -1,0 +1,48 @@
+"""What the demo counts for Prometheus. Numbers only: no text, label or address is ever recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+_SECONDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+_POWERS = tuple(float(2**n) for n in range(11))
+
+
+class Counters:
+    """One registry for each server, so that two in one process do not mix."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.requests = Counter(
+            "sentopt_requests", "Requests answered, refused ones among them", ["endpoint", "status"], registry=self.registry
+        )
+        self.errors = Counter(
+            "sentopt_errors", "Requests that failed for a reason of the server's own", ["endpoint"], registry=self.registry
+        )
+        self.refused = Counter("sentopt_refused", "Requests refused", ["reason"], registry=self.registry)
+        self.seconds = Histogram(
+            "sentopt_request_seconds",
+            "From the arrival of a request to its answer",
+            ["endpoint"],
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self.batch_texts = Histogram(
+            "sentopt_batch_texts", "Texts answered in one call of the model", buckets=_POWERS, registry=self.registry
+        )
+        self.batch_tokens = Histogram(
+            "sentopt_batch_tokens",
+            "Tokens answered in one call of the model",
+            buckets=tuple(16 * n for n in _POWERS),
+            registry=self.registry,
+        )
+
+    def watch(self, name: str, meaning: str, value: Callable[[], float]) -> None:
+        """A gauge that is read when it is asked for."""
+        Gauge(name, meaning, registry=self.registry).set_function(value)
+
+    def page(self) -> bytes:
+        """The text format of Prometheus."""
+        return generate_latest(self.registry)

@@ -1,0 +1,56 @@
+"""Names and passwords for HTTP Basic authentication. They are read once, compared in constant time, and never printed."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from sentopt.errors import ServingError
+
+VARIABLE = "SENTOPT_DEMO_AUTH"
+
+
+class Credentials:
+    """Who may use the demo. Holds digests only."""
+
+    def __init__(self, passwords: Mapping[str, str]) -> None:
+        self._salt = os.urandom(16)
+        self._known = {self._digest(name, password) for name, password in passwords.items()}
+
+    @classmethod
+    def read(cls, file: str) -> Credentials:
+        """`name:password` lines of a file; of the environment variable `SENTOPT_DEMO_AUTH` where `file` is empty.
+
+        Raises:
+            ServingError: there are none, or a line is none. What was found is not repeated in the message.
+        """
+        where = file or f"the environment variable {VARIABLE}"
+        try:
+            text = Path(file).read_text(encoding="utf-8") if file else os.environ.get(VARIABLE, "")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ServingError(f"cannot read credentials from {file}: {type(error).__name__}") from None
+        lines = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")]
+        pairs = [line.partition(":") for line in lines]
+        if not pairs or not all(name and password for name, _, password in pairs):
+            raise ServingError(f"{where} must hold one name:password a line, and at least one")
+        return cls({name: password for name, _, password in pairs})
+
+    def allow(self, header: str) -> bool:
+        """Whether the value of an `Authorization` header names somebody who may come in."""
+        scheme, _, encoded = header.partition(" ")
+        if scheme.lower() != "basic":
+            return False
+        try:
+            name, separator, password = base64.b64decode(encoded, validate=True).decode("utf-8").partition(":")
+        except (binascii.Error, UnicodeDecodeError, ValueError):
+            return False
+        given = self._digest(name, password)
+        return bool(separator) and any([hmac.compare_digest(given, known) for known in self._known])
+
+    def _digest(self, name: str, password: str) -> bytes:
+        return hmac.new(self._salt, f"{name}\0{password}".encode(), hashlib.sha256).digest()

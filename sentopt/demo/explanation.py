@@ -1,0 +1,59 @@
+"""Which words an answer rests on: each is left out once, and the change of the probability is its weight.
+
+Li, Monroe and Jurafsky, "Understanding Neural Networks through Representation Erasure" (arXiv:1612.08220). The model is
+asked, not interpreted: the same graph that answers, on as many texts as there are words.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sentopt.runtime.classifier import Prediction
+
+# Han and Kana are written without spaces: there each character is a unit. Emoji and punctuation stay together.
+_UNIT = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]|(?:(?![\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff])\w)+(?:['’-]\w+)*|[^\w\s]+")
+
+
+@dataclass(frozen=True)
+class Word:
+    """A part of a text, from `start` to before `end`, and by how much it raises the probability of the label (-1 to 1)."""
+
+    text: str
+    start: int
+    end: int
+    weight: float
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """The answer to the whole text, the weights of its words, and how many texts had to be answered for them."""
+
+    prediction: Prediction
+    words: tuple[Word, ...]
+    texts: int
+    milliseconds: float
+
+
+def parts(text: str, most: int) -> list[tuple[int, int]]:
+    """Start and end of each word; where there are more than `most`, of groups of neighbours, as even as can be."""
+    found = [match.span() for match in _UNIT.finditer(text)]
+    if len(found) <= most:
+        return found
+    edges = [round(i * len(found) / most) for i in range(most + 1)]
+    return [(found[a][0], found[b - 1][1]) for a, b in zip(edges, edges[1:], strict=False)]
+
+
+def without_each(text: str, spans: Sequence[tuple[int, int]]) -> list[str]:
+    """The text once for each span, with that part left out."""
+    return [(text[:start].rstrip() + " " + text[end:].lstrip()).strip() for start, end in spans]
+
+
+def weigh(text: str, spans: Sequence[tuple[int, int]], predictions: Sequence[Prediction]) -> tuple[Word, ...]:
+    """The weights, from the predictions of the text itself and then of `without_each`."""
+    whole, *others = predictions
+    return tuple(
+        Word(text[start:end], start, end, whole.score - other.probabilities[whole.label])
+        for (start, end), other in zip(spans, others, strict=True)
+    )

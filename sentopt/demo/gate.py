@@ -1,0 +1,306 @@
+"""What every request passes before it reaches an endpoint or the page: an ASGI application around the others.
+
+Only the routes that the page and the endpoints use are let through. Gradio has many more (uploads, files by path,
+proxies, code editing for developers), and each of them has been the subject of an advisory or may be of the next.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
+from typing import Any
+
+from sentopt.demo.api import problem
+from sentopt.demo.credentials import Credentials
+from sentopt.demo.limits import LOOPBACK, Limits
+from sentopt.demo.service import Service
+from sentopt.errors import RequestRefused
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+ENDPOINTS = {
+    "/predict": "POST",
+    "/predict_batch": "POST",
+    "/explain": "POST",
+    "/healthz": "GET",
+    "/readyz": "GET",
+    "/metrics": "GET",
+    "/openapi.json": "GET",
+}
+_OPEN = ("/healthz", "/readyz")  # probes come without a password
+_PAGE = {
+    "GET": ("/", "/config", "/theme.css", "/favicon.ico", "/manifest.json", "/robots.txt"),
+    "POST": (),
+}
+_GRADIO = "/gradio_api/"
+_PAGE_BELOW = {
+    "GET": (
+        "/assets/",
+        "/static/",
+        *(_GRADIO + name for name in ("info", "queue/data", "heartbeat/", "startup-events", "theme.css", "app_id", "call/")),
+    ),
+    "POST": tuple(_GRADIO + name for name in ("queue/join", "call/", "run/", "cancel", "reset")),
+}
+_STREAMS = (_GRADIO + "heartbeat/",)  # endless: never waited for
+_WRONG_PASSWORD = 10.0  # requests that a wrong password costs of the client's rate
+_ADDRESSES = 10_000  # that are remembered
+
+_log = logging.getLogger("sentopt.demo")
+
+
+@dataclass(frozen=True)
+class Access:
+    """Who may reach the demo, and from where its page may be framed."""
+
+    host: str = "127.0.0.1"
+    credentials: Credentials | None = None
+    framed_by: str = ""
+
+    def security_headers(self) -> list[tuple[bytes, bytes]]:
+        """For every response. Gradio's page is scripts and styles of its own, some of them inline or evaluated."""
+        policy = (
+            "default-src 'none'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
+            "img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self'; manifest-src 'self'; "
+            "worker-src 'self' blob:; base-uri 'self'; form-action 'self'; "
+            f"frame-ancestors {self.framed_by or chr(39) + 'none' + chr(39)}"
+        )
+        headers = {
+            "Content-Security-Policy": policy,
+            "X-Content-Type-Options": "nosniff",
+            "Referrer-Policy": "no-referrer",
+            "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+            "Cross-Origin-Opener-Policy": "same-origin",
+            "Cross-Origin-Resource-Policy": "same-origin",
+            **({} if self.framed_by else {"X-Frame-Options": "DENY"}),
+        }
+        return [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+
+
+class Rates:
+    """Token buckets (Turner, "New directions in communications", 1986), one for each address."""
+
+    def __init__(self, per_second: float) -> None:
+        self._per_second = per_second
+        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def take(self, address: str, count: float = 1.0) -> bool:
+        """Whether `count` requests may be made now; they are counted if so."""
+        now = time.monotonic()
+        level, since = self._buckets.pop(address, (2 * self._per_second, now))
+        level = min(2 * self._per_second, level + (now - since) * self._per_second)
+        allowed = level >= min(count, 1.0)
+        self._buckets[address] = (level - count if allowed else level, now)
+        if len(self._buckets) > _ADDRESSES:
+            self._buckets.popitem(last=False)
+        return allowed
+
+
+class Gate:
+    """Refuses what is not meant for this server, or too much; then hands the request on with its whole body."""
+
+    def __init__(self, app: App, service: Service, access: Access) -> None:
+        self._app = app
+        self._service = service
+        self._access = access
+        self._limits: Limits = service.limits
+        self._rates = Rates(service.limits.client_rate)
+        self._headers = access.security_headers()
+        self._streams: set[asyncio.Task[None]] = set()
+        self.working = 0
+        self.draining = False
+        service.counters.watch("sentopt_requests_in_progress", "Requests being answered", lambda: self.working)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, as ASGI has it."""
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        if scope["type"] != "http":
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        started = time.perf_counter()
+        reply = _Reply(send, self._headers)
+        endpoint = scope["path"] if scope["path"] in ENDPOINTS else "page"
+        stream = scope["path"].startswith(_STREAMS)
+        try:
+            self._admit(scope)
+            self.working += not stream
+            try:
+                await self._serve(scope, receive, reply, stream)
+            finally:
+                self.working -= not stream
+        except RequestRefused as error:
+            await self._refuse(scope, receive, reply, error)
+        except Exception:
+            _log.exception("a request to %s failed", endpoint)
+            self._service.counters.errors.labels(endpoint).inc()
+            if not reply.status:
+                await problem(500, "the server failed to answer; the reason is in its log")(scope, receive, reply)
+        finally:
+            self._service.counters.requests.labels(endpoint, str(reply.status or 499)).inc()
+            if not stream:
+                self._service.counters.seconds.labels(endpoint).observe(time.perf_counter() - started)
+
+    def end_streams(self) -> None:
+        """Let the pages' endless streams go, so that the server can stop."""
+        for task in self._streams:
+            task.cancel()
+
+    async def _serve(self, scope: Scope, receive: Receive, reply: _Reply, stream: bool) -> None:
+        if scope["method"] == "POST":
+            receive = await self._whole_body(scope, receive)
+        if not stream:
+            await self._app(scope, receive, reply)
+            return
+        task = asyncio.ensure_future(self._app(scope, receive, reply))
+        self._streams.add(task)
+        try:
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+            await reply.end()
+        finally:
+            self._streams.discard(task)
+
+    def _admit(self, scope: Scope) -> None:
+        path, method = scope["path"], scope["method"]
+        headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
+        self._check_origin(method, headers)
+        _check_route(path, method)
+        if path in _OPEN:
+            return
+        address = _address(scope)
+        self._check_password(address, headers)
+        if method != "POST":
+            return
+        if not self._rates.take(address):
+            raise self._refused(429, "rate", "too many requests from this address; try again in a second", 1)
+        if self.draining:
+            raise self._refused(503, "stopping", "the server is stopping", 5)
+        if self.working >= self._limits.requests:
+            raise self._refused(503, "overload", "too many requests are being answered; try again in a second", 1)
+        if headers.get(b"content-type", "").partition(";")[0].strip().lower() != "application/json":
+            raise RequestRefused(415, "send JSON, with the header Content-Type: application/json")
+        if int(headers.get(b"content-length") or 0) > self._limits.body_bytes:
+            raise self._too_large()
+
+    def _check_origin(self, method: str, headers: dict[bytes, str]) -> None:
+        """A page from elsewhere must not use the visitor's browser to reach this server, by any name."""
+        host = headers.get(b"host", "")
+        name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
+        if self._access.host in LOOPBACK and name.strip("[]") not in LOOPBACK:
+            raise RequestRefused(400, "this server answers to the name localhost only; to be reached by others it needs --host")
+        origin = headers.get(b"origin")
+        here = {host, headers.get(b"x-forwarded-host", host)}
+        if method == "POST" and origin is not None and origin.partition("://")[2] not in here:
+            raise RequestRefused(400, "requests from other sites are not answered")
+
+    def _check_password(self, address: str, headers: dict[bytes, str]) -> None:
+        credentials, given = self._access.credentials, headers.get(b"authorization")
+        if credentials is None or (given and credentials.allow(given)):
+            return
+        if given and not self._rates.take(address, _WRONG_PASSWORD):
+            raise self._refused(429, "rate", "too many wrong passwords; try again in a second", 1)
+        raise RequestRefused(401, "a name and a password are needed")
+
+    async def _whole_body(self, scope: Scope, receive: Receive) -> Receive:
+        """Read the body, not more of it and not longer than allowed, and give it in one piece."""
+        body = bytearray()
+        try:
+            async with asyncio.timeout(self._limits.body_seconds):
+                more = True
+                while more:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        raise RequestRefused(400, "the client went away")
+                    body += message.get("body", b"")
+                    more = message.get("more_body", False)
+                    if len(body) > self._limits.body_bytes:
+                        raise self._too_large()
+        except TimeoutError:
+            raise self._refused(408, "slow", "the request did not arrive in time", None) from None
+        given = False
+
+        async def replay() -> Message:
+            nonlocal given
+            if given:
+                return await receive()
+            given = True
+            return {"type": "http.request", "body": bytes(body), "more_body": False}
+
+        return replay
+
+    async def _refuse(self, scope: Scope, receive: Receive, reply: _Reply, error: RequestRefused) -> None:
+        headers = {}
+        if error.retry_after:
+            headers["Retry_After"] = str(error.retry_after)
+        if error.status == 401:
+            headers["WWW_Authenticate"] = 'Basic realm="sentopt demo", charset="UTF-8"'
+        if error.status == 405:
+            headers["Allow"] = ENDPOINTS[scope["path"]]
+        if error.status in (408, 413) or self.draining:
+            headers["Connection"] = "close"  # the rest of the body is not read
+        if not reply.status:
+            await problem(error.status, str(error), **headers)(scope, receive, reply)
+
+    def _refused(self, status: int, reason: str, message: str, retry_after: int | None) -> RequestRefused:
+        self._service.counters.refused.labels(reason).inc()
+        return RequestRefused(status, message, retry_after=retry_after)
+
+    def _too_large(self) -> RequestRefused:
+        return self._refused(413, "size", f"a request may have at most {self._limits.body_bytes:,} bytes", None)
+
+
+class _Reply:
+    """Sends a response with the security headers, and remembers its status."""
+
+    def __init__(self, send: Send, headers: list[tuple[bytes, bytes]]) -> None:
+        self._send = send
+        self._headers = headers
+        self._ended = False
+        self.status = 0
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            message["headers"] = [*message.get("headers", ()), *self._headers]
+        elif message["type"] == "http.response.body":
+            self._ended = not message.get("more_body", False)
+        await self._send(message)
+
+    async def end(self) -> None:
+        """Close a response that was cut short."""
+        if self.status and not self._ended:
+            await self({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def _check_route(path: str, method: str) -> None:
+    if path in ENDPOINTS:
+        if method != ENDPOINTS[path]:
+            raise RequestRefused(405, f"{path} takes {ENDPOINTS[path]}")
+        return
+    plain = not any(part in path for part in ("..", "\\", "//", "\0"))
+    group = "GET" if method == "HEAD" else method
+    if not plain or not (path in _PAGE.get(group, ()) or path.startswith(_PAGE_BELOW.get(group, ("\0",)))):
+        raise RequestRefused(404, "there is nothing here")
+
+
+def _address(scope: Scope) -> str:
+    """Whom a request counts for: an address, or in IPv6 the network that one customer usually has."""
+    client = (scope.get("client") or ("",))[0]
+    try:
+        address = ipaddress.ip_address(client)
+    except ValueError:
+        return str(client)
+    if address.version == 6:
+        return str(ipaddress.ip_network((address, 64), strict=False))
+    return client if isinstance(client, str) else str(address)

@@ -1,0 +1,43 @@
+"""Every bound that the demo sets on what clients may ask for, in one place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one request, one client and all clients together may take.
+
+    Attributes:
+        characters: of one text; the model reads its first tokens only, so longer ones would be cut anyway.
+        texts: in one request.
+        body_bytes: of one request.
+        body_seconds: until the whole request must have arrived.
+        words: that `explain` leaves out one by one; those of longer texts are left out in groups.
+        wait_seconds: that a request may be expected to wait behind others, beyond the time that it takes itself.
+        waiting_tokens: of all requests that wait, which bounds memory.
+        requests: that are being answered at once.
+        connections: that are open at once, pages with their event streams among them.
+        client_rate: requests per second of one address, twice as many in a burst.
+        drain_seconds: that requests which were accepted may take to finish when the server stops.
+    """
+
+    characters: int = 20_000
+    texts: int = 1_000
+    body_bytes: int = 2**20
+    body_seconds: float = 10.0
+    words: int = 100
+    wait_seconds: float = 0.5
+    waiting_tokens: int = 1_000_000
+    requests: int = 1_000
+    connections: int = 2_000
+    client_rate: float = 20.0
+    drain_seconds: float = 20.0
+
+    @classmethod
+    def for_host(cls, host: str) -> Limits:
+        """An address that only this machine can reach has one user, who may be as fast as the machine."""
+        return cls(client_rate=5_000.0) if host in LOOPBACK else cls()

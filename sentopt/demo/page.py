@@ -1,0 +1,6 @@
+from __future__ import annotations
+import gradio as gr
+def mount(app, service, bundle):
+    with gr.Blocks(title="sentopt") as b:
+        gr.Markdown("hi")
+    gr.mount_gradio_app(app, b, path="/")

@@ -1,0 +1,170 @@
+"""The demo as a server: the endpoints and the page in one application, started, watched and stopped without loss."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import sys
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import uvicorn
+from fastapi import FastAPI
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from sentopt.demo import api, page
+from sentopt.demo.credentials import VARIABLE, Credentials
+from sentopt.demo.gate import Access, Gate
+from sentopt.demo.limits import LOOPBACK, Limits
+from sentopt.demo.service import Service
+from sentopt.errors import ServingError
+from sentopt.runtime.classifier import Classifier
+
+_HEAD_SECONDS = 10.0  # from the opening of a connection, or the first byte, to the end of a request head
+_HEAD_BYTES = 2**16
+
+
+def create_app(bundle: Path, access: Access, limits: Limits) -> Gate:
+    """The whole application for one bundle, as ASGI.
+
+    Raises:
+        BundleError: the bundle cannot be loaded.
+    """
+    service = Service(Classifier.load(bundle), limits)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        await service.start()
+        yield
+        await service.stop()
+
+    app = api.create(service, lifespan=lifespan)
+    page.mount(app, service, bundle)
+    return Gate(app, service, access)
+
+
+def serve(
+    bundle: Path,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 7860,
+    auth: str | None = None,
+    framed_by: str = "",
+    limits: Limits | None = None,
+) -> None:
+    """Serve until interrupted, then finish what was accepted.
+
+    Args:
+        bundle: the folder that holds `sentopt.json`.
+        host: the address to listen on; anything but loopback can be reached from other machines.
+        port: the port to listen on.
+        auth: a file of name:password lines; empty for the environment variable; None asks for no password.
+        framed_by: the origins whose pages may show the demo in a frame.
+        limits: other bounds than those for the host.
+
+    Raises:
+        BundleError: the bundle cannot be loaded.
+        ServingError: the port is taken, or the credentials cannot be used.
+    """
+    credentials = None if auth is None else Credentials.read(auth)
+    if host not in LOOPBACK and credentials is None and not framed_by:
+        print(
+            f"warning: {host} can be reached from other machines, and the demo asks for no password; "
+            f"use --auth with a file of name:password lines, or with {VARIABLE}",
+            file=sys.stderr,
+        )
+    limits = limits or Limits.for_host(host)
+    listening = _listen(host, port)
+    gate = create_app(bundle, Access(host, credentials, framed_by), limits)
+    server = _Server(gate, limits)
+    shown = f"[{host}]" if ":" in host else host
+    print(f"serving {bundle} on http://{shown}:{listening.getsockname()[1]} (Ctrl-C stops)", file=sys.stderr)
+    with contextlib.suppress(KeyboardInterrupt):
+        server.run(sockets=[listening])
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listening = socket.socket(family, socket.SOCK_STREAM)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+    except OSError as error:
+        raise ServingError(f"cannot serve on {host}:{port}: {error}. Choose another port with --port") from error
+    return listening
+
+
+class _Server(uvicorn.Server):
+    """Stops in order: refuse what comes, finish what was accepted, let the pages go, close."""
+
+    def __init__(self, gate: Gate, limits: Limits) -> None:
+        self._gate = gate
+        self._drain_seconds = limits.drain_seconds
+        super().__init__(
+            uvicorn.Config(
+                gate,
+                http=_ImpatientProtocol,
+                ws="none",
+                lifespan="on",
+                log_level="warning",
+                access_log=False,
+                server_header=False,
+                limit_concurrency=limits.connections,
+                timeout_keep_alive=30,
+                timeout_graceful_shutdown=1,
+            )
+        )
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._gate.draining = True
+        end = time.monotonic() + self._drain_seconds
+        while self._gate.working and time.monotonic() < end and not self.force_exit:
+            await asyncio.sleep(0.02)
+        self._gate.end_streams()
+        await super().shutdown(sockets)
+
+
+class _ImpatientProtocol(HttpToolsProtocol):
+    """Bounds the time and the size of a request head, which uvicorn would wait for and collect for ever."""
+
+    _waiting: asyncio.TimerHandle | None = None
+    _in_head = True
+    _head_bytes = 0
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self._wait()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._arrived()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._in_head:
+            self._wait()
+            self._head_bytes += len(data)
+        super().data_received(data)
+        if self._in_head and self._head_bytes > _HEAD_BYTES:
+            self.transport.close()
+
+    def on_headers_complete(self) -> None:
+        self._in_head, self._head_bytes = False, 0
+        self._arrived()
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._in_head = True
+        super().on_message_complete()
+
+    def _wait(self) -> None:
+        if self._waiting is None:
+            self._waiting = self.loop.call_later(_HEAD_SECONDS, self.transport.close)
+
+    def _arrived(self) -> None:
+        if self._waiting is not None:
+            self._waiting.cancel()
+            self._waiting = None

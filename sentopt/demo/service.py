@@ -1,0 +1,81 @@
+"""What the page and the HTTP endpoints have in common: texts are checked, answered, timed and explained here."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sentopt.demo import explanation
+from sentopt.demo.batcher import Batcher
+from sentopt.demo.counters import Counters
+from sentopt.demo.explanation import Explanation
+from sentopt.demo.limits import Limits
+from sentopt.errors import RequestRefused
+from sentopt.runtime.classifier import Classifier, Prediction
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Predictions in the order of the texts, and the time from their arrival to the last of them."""
+
+    predictions: tuple[Prediction, ...]
+    milliseconds: float
+
+
+class Service:
+    """One classifier behind limits, batches and counters. `start` it in the event loop that its callers run in."""
+
+    def __init__(self, classifier: Classifier, limits: Limits) -> None:
+        self.classifier = classifier
+        self.limits = limits
+        self.counters = Counters()
+        self.batcher = Batcher(classifier, limits, self.counters)
+        self.ready = False
+
+    async def start(self) -> None:
+        """Answer a first batch, which sizes every buffer and tells how fast this machine is; then be ready."""
+        self.batcher.start()
+        await self.batcher.predict(["a text to warm up with"] * self.classifier.tuning.max_batch)
+        await asyncio.gather(*(self.batcher.predict(["and one alone"]) for _ in range(4)))
+        self.ready = True
+
+    async def stop(self) -> None:
+        """Finish what was accepted."""
+        self.ready = False
+        await self.batcher.close()
+
+    async def answer(self, texts: Sequence[str]) -> Answers:
+        """Classify texts.
+
+        Raises:
+            RequestRefused: a text is too long, there are too many of them, or too many requests wait.
+        """
+        self._check(texts)
+        start = time.perf_counter()
+        predictions = await self.batcher.predict(texts)
+        return Answers(tuple(predictions), (time.perf_counter() - start) * 1e3)
+
+    async def explain(self, text: str) -> Explanation:
+        """Classify a text and weigh its words.
+
+        Raises:
+            RequestRefused: as `answer`.
+        """
+        self._check([text])
+        start = time.perf_counter()
+        spans = explanation.parts(text, self.limits.words)
+        predictions = await self.batcher.predict([text, *explanation.without_each(text, spans)])
+        words = explanation.weigh(text, spans, predictions)
+        return Explanation(predictions[0], words, len(predictions), (time.perf_counter() - start) * 1e3)
+
+    def _check(self, texts: Sequence[str]) -> None:
+        if len(texts) > self.limits.texts:
+            raise RequestRefused(413, f"{len(texts):,} texts in one request; at most {self.limits.texts:,} are answered")
+        for position, text in enumerate(texts):
+            if len(text) > self.limits.characters:
+                which = f"text {position + 1} has" if len(texts) > 1 else "the text has"
+                raise RequestRefused(
+                    413, f"{which} {len(text):,} characters; at most {self.limits.characters:,} are answered"
+                )
