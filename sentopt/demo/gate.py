@@ -12,20 +12,15 @@ import ipaddress
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
 
-from sentopt.demo.api import problem
+from sentopt.demo.api import Message, Receive, Scope, Send, problem
 from sentopt.demo.credentials import Credentials
 from sentopt.demo.limits import LOOPBACK, Limits
 from sentopt.demo.service import Service
 from sentopt.errors import RequestRefused
 
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 ENDPOINTS = {
@@ -296,11 +291,7 @@ def _check_route(path: str, method: str) -> None:
 
 def _address(scope: Scope) -> str:
     """Whom a request counts for: an address, or in IPv6 the network that one customer usually has."""
-    client = (scope.get("client") or ("",))[0]
-    try:
-        address = ipaddress.ip_address(client)
-    except ValueError:
-        return str(client)
-    if address.version == 6:
-        return str(ipaddress.ip_network((address, 64), strict=False))
-    return client if isinstance(client, str) else str(address)
+    client = str((scope.get("client") or ("",))[0])
+    if ":" not in client:
+        return client
+    return str(ipaddress.IPv6Network((client.partition("%")[0], 64), strict=False))

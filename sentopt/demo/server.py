@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import socket
 import sys
 import time
@@ -39,12 +40,14 @@ def create_app(bundle: Path, access: Access, limits: Limits) -> Gate:
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         await service.start()
+        gc.collect()
+        gc.freeze()  # Gradio's hundreds of thousands of objects stay; going through them again takes a tenth of a second
         yield
         await service.stop()
 
     app = api.create(service, lifespan=lifespan)
     page.mount(app, service, bundle)
-    return Gate(app, service, access)
+    return Gate(api.Api(service, app), service, access)
 
 
 def serve(
@@ -113,6 +116,7 @@ class _Server(uvicorn.Server):
                 log_level="warning",
                 access_log=False,
                 server_header=False,
+                proxy_headers=False,  # anybody could send them
                 limit_concurrency=limits.connections,
                 timeout_keep_alive=30,
                 timeout_graceful_shutdown=1,

@@ -11,20 +11,28 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+# What a call of the graph costs, in tokens. Measured with MiniLM on two cores, windows of 16 / 32 / 64 / 256 short texts
+# against no bound: 16 to 32 tokens answer 1.14 to 1.21 / 1.06 to 1.09 / 1.03 / 1.00 times as many texts per second.
+_CALL_TOKENS = 24
+
 
 def by_length(lengths: Sequence[int], *, max_batch: int, max_tokens: int) -> list[npt.NDArray[np.intp]]:
     """Positions of texts, batch by batch: longest first, so that the largest buffers are allocated once.
 
-    A batch holds at most `max_batch` texts and at most `max_tokens` tokens after padding, but always at least one text.
+    A batch holds at most `max_batch` texts and at most `max_tokens` tokens after padding, but always at least one text;
+    and it ends where shorter texts would add more padding than another call of the graph costs.
     """
     order = np.argsort(-np.asarray(lengths, dtype=np.int64), kind="stable")
     batches = []
     start = 0
     while start < len(order):
         widest = max(1, lengths[order[start]])
-        size = max(1, min(max_batch, max_tokens // widest))
-        batches.append(order[start : start + size])
-        start += size
+        last = min(len(order), start + max(1, min(max_batch, max_tokens // widest)))
+        padding, end = 0, start + 1
+        while end < last and (padding := padding + widest - lengths[order[end]]) <= _CALL_TOKENS:
+            end += 1
+        batches.append(order[start:end])
+        start = end
     return batches
 
 

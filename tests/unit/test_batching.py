@@ -24,3 +24,9 @@ def test_no_texts() -> None:
 
 def test_in_order() -> None:
     assert [batch.tolist() for batch in batching.in_order(5, 2)] == [[0, 1], [2, 3], [4]]
+
+
+def test_a_batch_ends_where_padding_costs_more_than_another_call() -> None:
+    lengths = [40, 12, 39, 12, 38, 11]
+    batches = batching.by_length(lengths, max_batch=6, max_tokens=512)
+    assert [[lengths[i] for i in batch] for batch in batches] == [[40, 39, 38], [12, 12, 11]]
