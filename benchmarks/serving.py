@@ -137,7 +137,9 @@ def _percentiles(seconds: list[float]) -> dict[str, float]:
     ordered = sorted(seconds)
     at = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "max": 1.0}
     return {
-        name: round(ordered[min(len(ordered) - 1, int(share * len(ordered)))] * 1e3, 1) for name, share in at.items() if ordered
+        name: round(ordered[min(len(ordered) - 1, int(share * len(ordered)))] * 1e3, 1)
+        for name, share in at.items()
+        if ordered
     }
 
 

@@ -90,26 +90,27 @@ def write(run_dir: RunDir, recipe: Recipe, manifest: Manifest) -> None:
     if "train" not in manifest.stages:
         raise RunDirError(f"{run_dir.root} has nothing to report yet: run `sentopt train` first")
     images = plots.draw(run_dir, manifest)
-    sections = list(_sections(recipe, manifest, images))
-    atomic.write_text(run_dir.report, _markdown(recipe, run_dir, sections))
-    atomic.write_text(run_dir.html_report, _html(recipe, sections))
+    found = sections(recipe, manifest, images)
+    atomic.write_text(run_dir.report, _markdown(recipe, run_dir, found))
+    atomic.write_text(run_dir.html_report, _html(recipe, found))
 
 
-def _sections(recipe: Recipe, manifest: Manifest, images: dict[str, Path]) -> list[Section]:
-    sections = []
+def sections(recipe: Recipe, manifest: Manifest, images: dict[str, Path]) -> list[Section]:
+    """The parts of the report for which stages have finished; `images` are plots by name."""
+    found = []
     if "select" in manifest.stages:
-        sections.append(_result_section(manifest, images))
+        found.append(_result_section(manifest, images))
     if "verify" in manifest.stages:
-        sections.append(_verdict_section(recipe, manifest.result("verify", VerifyResult)))
+        found.append(_verdict_section(recipe, manifest.result("verify", VerifyResult)))
     if "bench" in manifest.stages:
-        sections.append(_speed_section(manifest.result("bench", BenchResult), images))
+        found.append(_speed_section(manifest.result("bench", BenchResult), images))
     trained = manifest.result("train", TrainResult)
-    sections.append(_training_section(trained, images))
-    sections.append(_test_section(trained, images))
-    sections.append(_confidence_section(trained.confidence))
-    sections.append(_data_section(manifest.result("prepare", PrepareResult), trained))
-    sections.append(_provenance_section(manifest))
-    return sections
+    found.append(_training_section(trained, images))
+    found.append(_test_section(trained, images))
+    found.append(_confidence_section(trained.confidence))
+    found.append(_data_section(manifest.result("prepare", PrepareResult), trained))
+    found.append(_provenance_section(manifest))
+    return found
 
 
 def _result_section(manifest: Manifest, images: dict[str, Path]) -> Section:
@@ -384,7 +385,7 @@ img { max-width: 100%; background: white; border-radius: 6px; margin: 1rem 0; }
 """
 
 
-def _html(recipe: Recipe, sections: Sequence[Section]) -> str:
+def _html(recipe: Recipe, parts_of_report: Sequence[Section]) -> str:
     parts = [
         (
             "<!doctype html><html lang=en><meta charset=utf-8>"
@@ -393,15 +394,19 @@ def _html(recipe: Recipe, sections: Sequence[Section]) -> str:
         f"<title>sentopt: {html.escape(recipe.run.name)}</title><style>{_STYLE}</style>",
         f"<h1>{html.escape(recipe.run.name)}</h1><p>{html.escape(recipe.run.description)}</p>",
     ]
-    for section in sections:
-        parts.append(f"<h2>{html.escape(section.title)}</h2>")
-        parts += [f"<p>{html.escape(paragraph)}</p>" for paragraph in section.paragraphs]
-        parts += [as_html(table) for table in section.tables]
-        parts += [
-            f"<img alt='{html.escape(alt)}' src='data:image/png;base64,{_inline(path)}'>"
-            for alt, path in section.images
-        ]
+    parts += [section_html(section) for section in parts_of_report]
     return "\n".join(parts) + "\n"
+
+
+def section_html(section: Section) -> str:
+    """One part of the report, its plots inlined."""
+    parts = [f"<h2>{html.escape(section.title)}</h2>"]
+    parts += [f"<p>{html.escape(paragraph)}</p>" for paragraph in section.paragraphs]
+    parts += [as_html(table) for table in section.tables]
+    parts += [
+        f"<img alt='{html.escape(alt)}' src='data:image/png;base64,{_inline(path)}'>" for alt, path in section.images
+    ]
+    return "\n".join(parts)
 
 
 def _inline(path: Path) -> str:

@@ -13,8 +13,9 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sentopt import __version__
+from sentopt.demo.explanation import Explanation
 from sentopt.demo.limits import Limits
-from sentopt.demo.service import Service
+from sentopt.demo.service import Answers, Service
 from sentopt.runtime.classifier import Prediction
 
 Scope = MutableMapping[str, Any]
@@ -132,8 +133,7 @@ class Api:
 def _predict(service: Service) -> Answer:
     async def predict(body: Text) -> Response:
         """Classify one text."""
-        answers = await service.answer([body.text])
-        return _json({**_label(answers.predictions[0]), "milliseconds": answers.milliseconds})
+        return _json(label_json(await service.answer([body.text])))
 
     return predict
 
@@ -141,9 +141,7 @@ def _predict(service: Service) -> Answer:
 def _predict_batch(service: Service) -> Answer:
     async def predict_batch(body: Texts) -> Response:
         """Classify several texts."""
-        answers = await service.answer(body.texts)
-        labels = [_label(p) for p in answers.predictions]
-        return _json({"predictions": labels, "milliseconds": answers.milliseconds})
+        return _json(label_json(await service.answer(body.texts), many=True))
 
     return predict_batch
 
@@ -151,10 +149,7 @@ def _predict_batch(service: Service) -> Answer:
 def _explain(service: Service) -> Answer:
     async def explain(body: Text) -> Response:
         """Classify one text, and tell which words the answer rests on: each is left out once."""
-        found = await service.explain(body.text)
-        words = [asdict(word) for word in found.words]
-        about = {"words": words, "texts": found.texts, "milliseconds": found.milliseconds}
-        return _json({**_label(found.prediction), **about})
+        return _json(explanation_json(await service.explain(body.text)))
 
     return explain
 
@@ -190,6 +185,19 @@ def create(service: Service, *, lifespan: Any) -> FastAPI:
         return Response(service.counters.page(), media_type=CONTENT_TYPE_LATEST)
 
     return app
+
+
+def label_json(answers: Answers, *, many: bool = False) -> dict[str, Any]:
+    """Answers as JSON has them: of many texts, or of the only one."""
+    labels = [_label(prediction) for prediction in answers.predictions]
+    said: dict[str, Any] = {"predictions": labels} if many else labels[0]
+    return {**said, "milliseconds": answers.milliseconds}
+
+
+def explanation_json(found: Explanation) -> dict[str, Any]:
+    """An explanation as JSON has it."""
+    words = [asdict(word) for word in found.words]
+    return {**_label(found.prediction), "words": words, "texts": found.texts, "milliseconds": found.milliseconds}
 
 
 def problem(status: int, detail: str, **headers: str) -> Response:

@@ -105,8 +105,7 @@ class Batcher:
         return await job.answer
 
     def _admit(self, tokens: int) -> None:
-        """Refuse what would wait too long. Shared fairly, others take no more of the time until a request of `tokens` is
-        answered than as many tokens each."""
+        """Refuse what would wait too long: until a request of `tokens` is answered, others get as many tokens each."""
         if self._closing:
             raise RequestRefused(503, "the server is stopping", retry_after=5)
         ahead = min(self.waiting_tokens, tokens * len(self._jobs))

@@ -16,10 +16,16 @@ class Counters:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self.requests = Counter(
-            "sentopt_requests", "Requests answered, refused ones among them", ["endpoint", "status"], registry=self.registry
+            "sentopt_requests",
+            "Requests answered, refused ones among them",
+            ["endpoint", "status"],
+            registry=self.registry,
         )
         self.errors = Counter(
-            "sentopt_errors", "Requests that failed for a reason of the server's own", ["endpoint"], registry=self.registry
+            "sentopt_errors",
+            "Requests that failed for a reason of the server's own",
+            ["endpoint"],
+            registry=self.registry,
         )
         self.refused = Counter("sentopt_refused", "Requests refused", ["reason"], registry=self.registry)
         self.seconds = Histogram(

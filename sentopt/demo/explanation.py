@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from sentopt.runtime.classifier import Prediction
 
 # Han and Kana are written without spaces: there each character is a unit. Emoji and punctuation stay together.
-_UNIT = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]|(?:(?![\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff])\w)+(?:['’-]\w+)*|[^\w\s]+")
+_UNIT = re.compile(
+    r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]|(?:(?![\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff])\w)+(?:['’-]\w+)*|[^\w\s]+"
+)
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,10 @@ _PAGE_BELOW = {
     "GET": (
         "/assets/",
         "/static/",
-        *(_GRADIO + name for name in ("info", "queue/data", "heartbeat/", "startup-events", "theme.css", "app_id", "call/")),
+        *(
+            _GRADIO + name
+            for name in ("info", "queue/data", "heartbeat/", "startup-events", "theme.css", "app_id", "call/")
+        ),
     ),
     "POST": tuple(_GRADIO + name for name in ("queue/join", "call/", "run/", "cancel", "reset")),
 }
@@ -193,7 +196,9 @@ class Gate:
         host = headers.get(b"host", "")
         name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
         if self._access.host in LOOPBACK and name.strip("[]") not in LOOPBACK:
-            raise RequestRefused(400, "this server answers to the name localhost only; to be reached by others it needs --host")
+            raise RequestRefused(
+                400, "this server answers to the name localhost only; to be reached by others it needs --host"
+            )
         origin = headers.get(b"origin")
         here = {host, headers.get(b"x-forwarded-host", host)}
         if method == "POST" and origin is not None and origin.partition("://")[2] not in here:

@@ -12,15 +12,15 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import gradio as gr
 import uvicorn
 from fastapi import FastAPI
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from sentopt.demo import api, page
+from sentopt.demo import api
 from sentopt.demo.credentials import VARIABLE, Credentials
 from sentopt.demo.gate import Access, Gate
 from sentopt.demo.limits import LOOPBACK, Limits
+from sentopt.demo.page import layout
 from sentopt.demo.service import Service
 from sentopt.errors import ServingError
 from sentopt.runtime.classifier import Classifier
@@ -29,8 +29,8 @@ _HEAD_SECONDS = 10.0  # from the opening of a connection, or the first byte, to 
 _HEAD_BYTES = 2**16
 
 
-def create_app(bundle: Path, access: Access, limits: Limits) -> Gate:
-    """The whole application for one bundle, as ASGI.
+def create_app(bundle: Path, access: Access, limits: Limits, address: str) -> Gate:
+    """The whole application for one bundle, as ASGI; `address` is what its page calls itself.
 
     Raises:
         BundleError: the bundle cannot be loaded.
@@ -46,7 +46,7 @@ def create_app(bundle: Path, access: Access, limits: Limits) -> Gate:
         await service.stop()
 
     app = api.create(service, lifespan=lifespan)
-    page.mount(app, service, bundle)
+    layout.mount(app, service, bundle, address)
     return Gate(api.Api(service, app), service, access)
 
 
@@ -82,10 +82,10 @@ def serve(
         )
     limits = limits or Limits.for_host(host)
     listening = _listen(host, port)
-    gate = create_app(bundle, Access(host, credentials, framed_by), limits)
-    server = _Server(gate, limits)
     shown = f"[{host}]" if ":" in host else host
-    print(f"serving {bundle} on http://{shown}:{listening.getsockname()[1]} (Ctrl-C stops)", file=sys.stderr)
+    address = f"http://{shown}:{listening.getsockname()[1]}"
+    server = _Server(create_app(bundle, Access(host, credentials, framed_by), limits, address), limits)
+    print(f"serving {bundle} on {address} (Ctrl-C stops)", file=sys.stderr)
     with contextlib.suppress(KeyboardInterrupt):
         server.run(sockets=[listening])
 

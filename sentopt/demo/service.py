@@ -52,7 +52,7 @@ class Service:
         Raises:
             RequestRefused: a text is too long, there are too many of them, or too many requests wait.
         """
-        self._check(texts)
+        self.check(texts)
         start = time.perf_counter()
         predictions = await self.batcher.predict(texts)
         return Answers(tuple(predictions), (time.perf_counter() - start) * 1e3)
@@ -63,16 +63,23 @@ class Service:
         Raises:
             RequestRefused: as `answer`.
         """
-        self._check([text])
+        self.check([text])
         start = time.perf_counter()
         spans = explanation.parts(text, self.limits.words)
         predictions = await self.batcher.predict([text, *explanation.without_each(text, spans)])
         words = explanation.weigh(text, spans, predictions)
         return Explanation(predictions[0], words, len(predictions), (time.perf_counter() - start) * 1e3)
 
-    def _check(self, texts: Sequence[str]) -> None:
+    def check(self, texts: Sequence[str]) -> None:
+        """Refuse too many texts, and texts that are too long.
+
+        Raises:
+            RequestRefused: so it is.
+        """
         if len(texts) > self.limits.texts:
-            raise RequestRefused(413, f"{len(texts):,} texts in one request; at most {self.limits.texts:,} are answered")
+            raise RequestRefused(
+                413, f"{len(texts):,} texts in one request; at most {self.limits.texts:,} are answered"
+            )
         for position, text in enumerate(texts):
             if len(text) > self.limits.characters:
                 which = f"text {position + 1} has" if len(texts) > 1 else "the text has"

@@ -1,0 +1,1 @@
+"""The Gradio page: one module for each tab, put together by `layout`."""

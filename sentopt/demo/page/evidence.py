@@ -1,0 +1,74 @@
+"""The tabs that show rather than answer: benchmarks and verdicts, the model card, the endpoints."""
+
+from __future__ import annotations
+
+import gradio as gr
+
+from sentopt import model_card, report
+from sentopt.demo.limits import Limits
+from sentopt.demo.run_facts import RunFacts
+from sentopt.runtime.bundle import BundleDescription
+
+_BENCHMARKS = ("Result", "Verification", "Speed")
+_ABOUT = ("Training", "Test split", "Confidence", "Data", "Provenance")
+
+
+def benchmarks(description: BundleDescription, facts: RunFacts | None) -> None:
+    """The run's tables, plots and verdicts; what the bundle records where it stands alone."""
+    if facts is None:
+        gr.Markdown(_alone(description))
+        return
+    _show(facts, [title for title in facts.sections if title in _BENCHMARKS])
+    _show(facts, [title for title, section in facts.sections.items() if title not in _BENCHMARKS and section.images])
+
+
+def about(description: BundleDescription, facts: RunFacts | None) -> None:
+    """The model card, and how the model was trained."""
+    gr.Markdown(model_card.body(description), elem_classes="evidence")
+    if facts is not None:
+        _show(facts, [t for t, section in facts.sections.items() if t not in _BENCHMARKS and not section.images])
+
+
+def endpoints(address: str, limits: Limits) -> None:
+    """How to call the server from other software."""
+    gr.Markdown(f"""
+Three endpoints take and give JSON. `/openapi.json` describes them exactly.
+
+| endpoint | takes | gives |
+|---|---|---|
+| `POST /predict` | `{{"text": "..."}}` | label, score, probabilities, truncated, milliseconds |
+| `POST /predict_batch` | `{{"texts": ["...", "..."]}}` | the same for each text |
+| `POST /explain` | `{{"text": "..."}}` | the same, and the weight of each word |
+| `GET /healthz`, `GET /readyz` | | whether the server lives, and whether it takes requests |
+| `GET /metrics` | | counters for Prometheus: requests, errors, latency, batch sizes, waiting texts |
+
+```sh
+curl {address}/predict -H "Content-Type: application/json" -d '{{"text": "Lovely people!"}}'
+```
+
+```python
+from gradio_client import Client  # the same three, by name
+
+Client("{address}").predict("Lovely people!", api_name="/predict")
+```
+
+At most {limits.texts:,} texts a request, {limits.characters:,} characters a text and {limits.body_bytes:,} bytes a request
+(413 beyond), {limits.client_rate:,.0f} requests a second from one address (429). If more waits than can be answered in about
+{limits.wait_seconds:g} s, the answer is 503 at once, with a `Retry-After` header. Requests that arrive together are answered
+in one batch.
+""")
+
+
+def _show(facts: RunFacts, titles: list[str]) -> None:
+    gr.HTML("\n".join(report.section_html(facts.sections[title]) for title in titles), elem_classes="evidence")
+
+
+def _alone(description: BundleDescription) -> str:
+    verified, measured = description.facts["verified"], description.facts["measured"]
+    row = measured["row"]
+    return (
+        f"## How it was verified\n\n{verified['reason']}.\n\n## How fast it is\n\n"
+        f"Measured on {measured['hardware']['cpu']}, {measured['threads']} threads: {row['latency']['p50']:.2f} ms a text "
+        f"(median; 99 of 100 within {row['latency']['p99']:.2f} ms), {row['texts_per_second']:.0f} texts/s.\n\n"
+        "The tables and plots stay in the directory of the run that made this bundle."
+    )

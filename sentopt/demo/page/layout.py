@@ -1,0 +1,108 @@
+"""The page as a whole: heading, tabs, theme, and the endpoints that Gradio's own client calls by name."""
+
+from __future__ import annotations
+
+import html
+import os
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when gradio is imported
+
+import gradio as gr
+from fastapi import FastAPI
+
+from sentopt.demo.api import explanation_json, label_json
+from sentopt.demo.page import compare, evidence, many, try_it
+from sentopt.demo.page.refusals import shown
+from sentopt.demo.run_facts import RunFacts
+from sentopt.demo.service import Service
+from sentopt.errors import BundleError
+from sentopt.runtime.bundle import BundleDescription
+
+_QUEUE_POLL = 0.02  # seconds; Gradio looks a thousand times a second, which costs a few percent of a core
+_WAITING = 64  # events of all visitors
+_FONTS = ("ui-sans-serif", "system-ui", "sans-serif")
+_STYLE = Path(__file__).with_name("style.css")
+
+
+def mount(app: FastAPI, service: Service, bundle: Path, address: str) -> None:
+    """Put the page at the root of `app`, with everything off that it does not need."""
+    page = build(service, bundle, address)
+    page.queue(max_size=_WAITING, default_concurrency_limit=8)
+    page._queue.sleep_when_free = _QUEUE_POLL
+    gr.mount_gradio_app(
+        app,
+        page,
+        path="/",
+        footer_links=[],
+        allowed_paths=[],
+        blocked_paths=["/"],
+        show_error=False,
+        max_file_size=1,
+        ssr_mode=False,
+        enable_monitoring=False,
+        pwa=False,
+        mcp_server=False,
+        theme=gr.themes.Soft(primary_hue="teal", font=_FONTS, font_mono=("ui-monospace", "monospace")),
+        css_paths=_STYLE,
+    )
+
+
+def build(service: Service, bundle: Path, address: str) -> gr.Blocks:
+    """The page for one bundle, not yet served.
+
+    Raises:
+        BundleError: the classifier was not loaded from a bundle.
+    """
+    description = service.classifier.description
+    if description is None:
+        raise BundleError("the page needs a classifier that was loaded from a bundle")
+    facts = RunFacts.of(bundle, description.variant)
+    with gr.Blocks(title=f"{description.name} · sentopt", analytics_enabled=False) as page:
+        gr.HTML(_heading(description))
+        with gr.Tab("Try it"):
+            try_it.build(service)
+        with gr.Tab("Compare"):
+            compare.build(service, facts)
+        with gr.Tab("Many texts"):
+            many.build(service)
+        with gr.Tab("Benchmarks"):
+            evidence.benchmarks(description, facts)
+        with gr.Tab("About"):
+            evidence.about(description, facts)
+        with gr.Tab("API"):
+            evidence.endpoints(address, service.limits)
+        _named_endpoints(service)
+    return page
+
+
+def _named_endpoints(service: Service) -> None:
+    @shown
+    async def predict(text: str) -> dict[str, Any]:
+        """Classify one text."""
+        return label_json(await service.answer([text]))
+
+    @shown
+    async def predict_batch(texts: list[str]) -> dict[str, Any]:
+        """Classify several texts."""
+        return label_json(await service.answer(texts), many=True)
+
+    @shown
+    async def explain(text: str) -> dict[str, Any]:
+        """Classify one text and weigh its words."""
+        return explanation_json(await service.explain(text))
+
+    for endpoint in (predict, predict_batch, explain):
+        gr.api(endpoint, api_name=endpoint.__name__)
+
+
+def _heading(description: BundleDescription) -> str:
+    verified = description.facts["verified"]
+    labels = ", ".join(description.labels)
+    return (
+        f"<header><h1>{html.escape(description.name)}</h1>"
+        f"<p>Tells texts apart: <b>{html.escape(labels)}</b>. Right on {verified['accuracy']:.1%} of "
+        f"{verified['test_texts']:,} test texts, and the same answer as the PyTorch model it was made from on "
+        f"{verified['agreement_with_pytorch']:.1%}. Variant {html.escape(description.variant)}, on the CPU.</p></header>"
+    )

@@ -1,0 +1,47 @@
+"""Pasted lines and tables in, a CSV that is safe to open in a spreadsheet out."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+
+from sentopt.errors import InputError
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+_DELIMITERS = "\t,;"
+
+
+def lines(pasted: str) -> list[str]:
+    """The lines that are not blank."""
+    return [line.strip() for line in pasted.splitlines() if line.strip()]
+
+
+def column(pasted: str, name: str) -> list[str]:
+    """One column of a table whose first line names the columns; tabs, commas or semicolons part them.
+
+    Raises:
+        InputError: there is no such column, or a line that cannot be read.
+    """
+    head = pasted.partition("\n")[0]
+    delimiter = max(_DELIMITERS, key=head.count)
+    try:
+        rows = list(csv.DictReader(io.StringIO(pasted.strip()), delimiter=delimiter, strict=True))
+    except csv.Error as error:
+        raise InputError(f"this is no table that can be read: {error}") from error
+    columns = [key for key in (rows[0] if rows else {}) if key]
+    if name not in columns:
+        raise InputError(f"the table has no column {name!r}; its first line names: {', '.join(columns) or 'nothing'}")
+    return [row[name].strip() for row in rows if (row[name] or "").strip()]
+
+
+def to_csv(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Comma-separated, every cell quoted, none of them a formula: OWASP, "CSV injection"."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, quoting=csv.QUOTE_ALL)
+    writer.writerows([[_harmless(cell) for cell in row] for row in (headings, *rows)])
+    return stream.getvalue()
+
+
+def _harmless(cell: str) -> str:
+    return "'" + cell if cell.lstrip(" ").startswith(_FORMULA) else cell
