@@ -153,7 +153,13 @@ def demo(arguments: argparse.Namespace) -> int:
 
     bundle = _bundle(arguments)
     server = require("sentopt.demo.server", extra="demo")
-    server.serve(bundle, host=arguments.host, port=arguments.port)
+    server.serve(
+        bundle,
+        say=lambda line: print(line, file=sys.stderr),
+        host=arguments.host,
+        port=arguments.port,
+        auth=arguments.auth,
+    )
     return 0
 
 
@@ -715,6 +721,13 @@ def _add_bundle_verbs(verbs: Any) -> None:
     _bundle_options(p)
     p.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1, this machine only)")
     p.add_argument("--port", type=_port, default=7860, help="port (default: 7860)")
+    p.add_argument(
+        "--auth",
+        metavar="FILE",
+        nargs="?",
+        const="",
+        help="ask for a name and a password: a file of name:password lines, or SENTOPT_DEMO_AUTH where no file is given",
+    )
     p = _verb(
         verbs,
         "check",

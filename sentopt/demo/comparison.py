@@ -50,9 +50,7 @@ class Comparison:
             self.missing = "This bundle stands alone: the other variants stay in the directory of the run that made it."
             return {own: self._bundled}
         if not (is_installed("onnx") and is_installed("transformers")):
-            self.missing = (
-                "The other variants of the run need what training and export need: pip install sentopt[export]."
-            )
+            self.missing = "The run's other variants need what training and export need: pip install sentopt[export]."
             return {own: self._bundled}
         return self._open_run(self._facts, own)
 

@@ -23,7 +23,7 @@ class Counters:
         )
         self.errors = Counter(
             "sentopt_errors",
-            "Requests that failed for a reason of the server's own",
+            "Requests that failed through the server",
             ["endpoint"],
             registry=self.registry,
         )

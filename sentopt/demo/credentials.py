@@ -1,4 +1,4 @@
-"""Names and passwords for HTTP Basic authentication. They are read once, compared in constant time, and never printed."""
+"""Names and passwords for HTTP Basic authentication. Compared in constant time, and never printed."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Credentials:
         except (binascii.Error, UnicodeDecodeError, ValueError):
             return False
         given = self._digest(name, password)
-        return bool(separator) and any([hmac.compare_digest(given, known) for known in self._known])
+        return bool(separator) and sum(hmac.compare_digest(given, known) for known in self._known) > 0
 
     def _digest(self, name: str, password: str) -> bytes:
         return hmac.new(self._salt, f"{name}\0{password}".encode(), hashlib.sha256).digest()

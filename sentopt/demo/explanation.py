@@ -6,6 +6,7 @@ asked, not interpreted: the same graph that answers, on as many texts as there a
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,14 +14,13 @@ from dataclasses import dataclass
 from sentopt.runtime.classifier import Prediction
 
 # Han and Kana are written without spaces: there each character is a unit. Emoji and punctuation stay together.
-_UNIT = re.compile(
-    r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]|(?:(?![\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff])\w)+(?:['’-]\w+)*|[^\w\s]+"
-)
+_SPACELESS = r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]"
+_UNIT = re.compile(rf"{_SPACELESS}|(?:(?!{_SPACELESS})\w)+(?:['’-]\w+)*|[^\w\s]+")
 
 
 @dataclass(frozen=True)
 class Word:
-    """A part of a text, from `start` to before `end`, and by how much it raises the probability of the label (-1 to 1)."""
+    """A part of a text, from `start` to before `end`; by how much it raises the probability of the label (-1 to 1)."""
 
     text: str
     start: int
@@ -44,7 +44,7 @@ def parts(text: str, most: int) -> list[tuple[int, int]]:
     if len(found) <= most:
         return found
     edges = [round(i * len(found) / most) for i in range(most + 1)]
-    return [(found[a][0], found[b - 1][1]) for a, b in zip(edges, edges[1:], strict=False)]
+    return [(found[a][0], found[b - 1][1]) for a, b in itertools.pairwise(edges)]
 
 
 def without_each(text: str, spans: Sequence[tuple[int, int]]) -> list[str]:

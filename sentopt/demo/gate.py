@@ -197,7 +197,7 @@ class Gate:
         name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
         if self._access.host in LOOPBACK and name.strip("[]") not in LOOPBACK:
             raise RequestRefused(
-                400, "this server answers to the name localhost only; to be reached by others it needs --host"
+                400, "this server answers to the name localhost only; for others, start it with --host"
             )
         origin = headers.get(b"origin")
         here = {host, headers.get(b"x-forwarded-host", host)}

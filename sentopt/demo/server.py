@@ -6,9 +6,8 @@ import asyncio
 import contextlib
 import gc
 import socket
-import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +40,7 @@ def create_app(bundle: Path, access: Access, limits: Limits, address: str) -> Ga
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         await service.start()
         gc.collect()
-        gc.freeze()  # Gradio's hundreds of thousands of objects stay; going through them again takes a tenth of a second
+        gc.freeze()  # Gradio's hundreds of thousands of objects stay; to go through them again takes a tenth of a second
         yield
         await service.stop()
 
@@ -53,6 +52,7 @@ def create_app(bundle: Path, access: Access, limits: Limits, address: str) -> Ga
 def serve(
     bundle: Path,
     *,
+    say: Callable[[str], None],
     host: str = "127.0.0.1",
     port: int = 7860,
     auth: str | None = None,
@@ -63,6 +63,7 @@ def serve(
 
     Args:
         bundle: the folder that holds `sentopt.json`.
+        say: is told the address, and a warning if there is one.
         host: the address to listen on; anything but loopback can be reached from other machines.
         port: the port to listen on.
         auth: a file of name:password lines; empty for the environment variable; None asks for no password.
@@ -75,17 +76,16 @@ def serve(
     """
     credentials = None if auth is None else Credentials.read(auth)
     if host not in LOOPBACK and credentials is None and not framed_by:
-        print(
+        say(
             f"warning: {host} can be reached from other machines, and the demo asks for no password; "
-            f"use --auth with a file of name:password lines, or with {VARIABLE}",
-            file=sys.stderr,
+            f"use --auth with a file of name:password lines, or with {VARIABLE}"
         )
     limits = limits or Limits.for_host(host)
     listening = _listen(host, port)
     shown = f"[{host}]" if ":" in host else host
     address = f"http://{shown}:{listening.getsockname()[1]}"
     server = _Server(create_app(bundle, Access(host, credentials, framed_by), limits, address), limits)
-    print(f"serving {bundle} on {address} (Ctrl-C stops)", file=sys.stderr)
+    say(f"serving {bundle} on {address} (Ctrl-C stops)")
     with contextlib.suppress(KeyboardInterrupt):
         server.run(sockets=[listening])
 

@@ -20,8 +20,8 @@ def build(service: Service, facts: RunFacts | None) -> None:
     """The components of the tab, and what happens when they are used."""
     comparison = Comparison(service.classifier, facts)
     gr.Markdown(
-        "PyTorch is what the others must equal. Each variant answers the text six times on the processor that serves this "
-        "page; the median of five is shown. The first comparison opens them all and takes some seconds."
+        "PyTorch is what the others must equal. Each variant answers the text six times on the processor that serves "
+        "this page; the median of five is shown. The first comparison opens them all and takes some seconds."
     )
     with gr.Row(equal_height=True):
         text = gr.Textbox(

@@ -52,10 +52,10 @@ from gradio_client import Client  # the same three, by name
 Client("{address}").predict("Lovely people!", api_name="/predict")
 ```
 
-At most {limits.texts:,} texts a request, {limits.characters:,} characters a text and {limits.body_bytes:,} bytes a request
-(413 beyond), {limits.client_rate:,.0f} requests a second from one address (429). If more waits than can be answered in about
-{limits.wait_seconds:g} s, the answer is 503 at once, with a `Retry-After` header. Requests that arrive together are answered
-in one batch.
+At most {limits.texts:,} texts a request, {limits.characters:,} characters a text and {limits.body_bytes:,} bytes a
+request (413 or 422 beyond), {limits.client_rate:,.0f} requests a second from one address (429). If more waits than can be
+answered in about {limits.wait_seconds:g} s, the answer is 503 at once, with a `Retry-After` header. Requests that arrive
+together are answered in one batch.
 """)
 
 
@@ -68,7 +68,7 @@ def _alone(description: BundleDescription) -> str:
     row = measured["row"]
     return (
         f"## How it was verified\n\n{verified['reason']}.\n\n## How fast it is\n\n"
-        f"Measured on {measured['hardware']['cpu']}, {measured['threads']} threads: {row['latency']['p50']:.2f} ms a text "
-        f"(median; 99 of 100 within {row['latency']['p99']:.2f} ms), {row['texts_per_second']:.0f} texts/s.\n\n"
+        f"Measured on {measured['hardware']['cpu']}, {measured['threads']} threads: {row['latency']['p50']:.2f} ms "
+        f"a text (median; 99 of 100 within {row['latency']['p99']:.2f} ms), {row['texts_per_second']:.0f} texts/s.\n\n"
         "The tables and plots stay in the directory of the run that made this bundle."
     )

@@ -104,5 +104,5 @@ def _heading(description: BundleDescription) -> str:
         f"<header><h1>{html.escape(description.name)}</h1>"
         f"<p>Tells texts apart: <b>{html.escape(labels)}</b>. Right on {verified['accuracy']:.1%} of "
         f"{verified['test_texts']:,} test texts, and the same answer as the PyTorch model it was made from on "
-        f"{verified['agreement_with_pytorch']:.1%}. Variant {html.escape(description.variant)}, on the CPU.</p></header>"
+        f"{verified['agreement_with_pytorch']:.1%}. Variant {html.escape(description.variant)}.</p></header>"
     )

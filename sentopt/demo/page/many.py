@@ -32,7 +32,7 @@ def build(service: Service) -> None:
     """The components of the tab, and what happens when they are used."""
     limits = service.limits
     gr.Markdown(
-        f"At most {limits.texts:,} texts of {limits.characters:,} characters, {limits.body_bytes // 2**20} MiB together. "
+        f"At most {limits.texts:,} texts of {limits.characters:,} characters, {limits.body_bytes // 2**20} MiB in all. "
         "For more, use `sentopt predict --input FILE`."
     )
     with gr.Row():
