@@ -726,7 +726,7 @@ def _add_bundle_verbs(verbs: Any) -> None:
         metavar="FILE",
         nargs="?",
         const="",
-        help="ask for a name and a password: a file of name:password lines, or SENTOPT_DEMO_AUTH where no file is given",
+        help="ask for a name and a password: a file of name:password lines; without one, SENTOPT_DEMO_AUTH",
     )
     p = _verb(
         verbs,

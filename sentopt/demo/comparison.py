@@ -5,13 +5,18 @@ from __future__ import annotations
 import statistics
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from sentopt._optional import is_installed
 from sentopt.demo.run_facts import RunFacts
 from sentopt.results import VerifyResult
 from sentopt.runtime.classifier import Classifier, Prediction
-from sentopt.variants import REFERENCE, VARIANTS, runnable
+from sentopt.variants import REFERENCE, VARIANTS, VariantSpec, runnable
+
+if TYPE_CHECKING:
+    from sentopt.backends.opening import Candidate
 
 _TIMED = 5  # calls of each variant; the median is shown
 
@@ -27,57 +32,57 @@ class VariantAnswer:
 
 
 class Comparison:
-    """The variants of one run, opened when they are first asked, and kept open."""
+    """The variants of one run, each opened when it is first asked, and kept open."""
 
     def __init__(self, bundled: Classifier, facts: RunFacts | None) -> None:
-        self._open: dict[str, Classifier] = {}
-        self._facts = facts
         self._bundled = bundled
+        self._facts = facts
+        self._own = bundled.description.variant if bundled.description else "this model"
+        self._open: dict[str, Classifier] = {self._own: bundled}
+        self._specs: list[VariantSpec] | None = None
         self._one_at_a_time = threading.Lock()
         self.missing = ""
 
-    def answer(self, text: str) -> list[VariantAnswer]:
-        """The answers of all variants, PyTorch's first if it is there. Takes seconds when it is called first."""
+    def answers(self, text: str) -> Iterator[VariantAnswer]:
+        """The answers of all variants one after the other, the bundled one's first: it is open already."""
         with self._one_at_a_time:
-            if not self._open:
-                self._open = self._open_all()
-            return [self._ask(name, classifier, text) for name, classifier in self._open.items()]
+            if self._specs is None:
+                self._specs = self._runnable()
+            for spec in self._specs:
+                if spec.name not in self._open:
+                    self._open[spec.name] = self._candidate(spec).open(self._bundled.tuning.threads)
+                yield _ask(spec, self._open[spec.name], text)
 
-    def _open_all(self) -> dict[str, Classifier]:
-        description = self._bundled.description
-        own = description.variant if description else "this model"
+    def _runnable(self) -> list[VariantSpec]:
+        own = [VARIANTS[self._own]] if self._own in VARIANTS else []
         if self._facts is None:
             self.missing = "This bundle stands alone: the other variants stay in the directory of the run that made it."
-            return {own: self._bundled}
+            return own
         if not (is_installed("onnx") and is_installed("transformers")):
             self.missing = "The run's other variants need what training and export need: pip install sentopt[export]."
-            return {own: self._bundled}
-        return self._open_run(self._facts, own)
+            return own
+        from sentopt.backends.opening import capabilities
 
-    def _open_run(self, facts: RunFacts, own: str) -> dict[str, Classifier]:
-        from sentopt.backends.opening import Candidate, capabilities
+        made = {REFERENCE, *(v.variant for v in self._facts.manifest.result("verify", VerifyResult).verdicts)}
+        found = runnable(capabilities(self._facts.run_dir.checkpoint), made)
+        others = [s for s in found if s.name in made and s.name != self._own and self._candidate(s).model.is_file()]
+        return own + others
 
-        verdicts = facts.manifest.result("verify", VerifyResult).verdicts
-        made = {REFERENCE, *(verdict.variant for verdict in verdicts)}
-        labels, length = self._bundled.labels, facts.recipe.model.max_length
-        opened = {}
-        for spec in runnable(capabilities(facts.run_dir.checkpoint), made):
-            candidate = Candidate.of(spec, facts.run_dir, labels, length)
-            if spec.name == own:
-                opened[spec.name] = self._bundled
-            elif spec.name in made and candidate.model.is_file():
-                opened[spec.name] = candidate.open(self._bundled.tuning.threads)
-        return opened
+    def _candidate(self, spec: VariantSpec) -> Candidate:
+        from sentopt.backends.opening import Candidate
 
-    def _ask(self, name: str, classifier: Classifier, text: str) -> VariantAnswer:
-        prediction = classifier(text)  # also the warm-up
-        seconds = []
-        for _ in range(_TIMED):
-            start = time.perf_counter()
-            classifier(text)
-            seconds.append(time.perf_counter() - start)
-        summary = VARIANTS[name].summary if name in VARIANTS else ""
-        return VariantAnswer(name, summary, prediction, statistics.median(seconds) * 1e3)
+        assert self._facts is not None
+        return Candidate.of(spec, self._facts.run_dir, self._bundled.labels, self._facts.recipe.model.max_length)
+
+
+def _ask(spec: VariantSpec, classifier: Classifier, text: str) -> VariantAnswer:
+    prediction = classifier(text)  # also the warm-up
+    seconds = []
+    for _ in range(_TIMED):
+        start = time.perf_counter()
+        classifier(text)
+        seconds.append(time.perf_counter() - start)
+    return VariantAnswer(spec.name, spec.summary, prediction, statistics.median(seconds) * 1e3)
 
 
 def disagreement(answers: list[VariantAnswer]) -> str:

@@ -40,7 +40,7 @@ def create_app(bundle: Path, access: Access, limits: Limits, address: str) -> Ga
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         await service.start()
         gc.collect()
-        gc.freeze()  # Gradio's hundreds of thousands of objects stay; to go through them again takes a tenth of a second
+        gc.freeze()  # Gradio's hundreds of thousands of objects stay; to look at them again takes a tenth of a second
         yield
         await service.stop()
 

@@ -53,9 +53,9 @@ Client("{address}").predict("Lovely people!", api_name="/predict")
 ```
 
 At most {limits.texts:,} texts a request, {limits.characters:,} characters a text and {limits.body_bytes:,} bytes a
-request (413 or 422 beyond), {limits.client_rate:,.0f} requests a second from one address (429). If more waits than can be
-answered in about {limits.wait_seconds:g} s, the answer is 503 at once, with a `Retry-After` header. Requests that arrive
-together are answered in one batch.
+request (413 or 422 beyond), {limits.client_rate:,.0f} requests a second from one address (429). If more waits than can
+be answered in about {limits.wait_seconds:g} s, the answer is 503 at once, with a `Retry-After` header. Requests that
+arrive together are answered in one batch.
 """)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import ParamSpec, TypeVar
 
 import gradio as gr
@@ -19,9 +20,27 @@ def shown(handler: Callable[P, Awaitable[R]]) -> Callable[P, Awaitable[R]]:
 
     @functools.wraps(handler)
     async def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
-        try:
+        with _as_message():
             return await handler(*args, **kwargs)
-        except (RequestRefused, InputError) as error:
-            raise gr.Error(str(error), title="Not answered", duration=6, print_exception=False) from error
 
     return wrapped
+
+
+def shown_steps(handler: Callable[P, AsyncIterator[R]]) -> Callable[P, AsyncIterator[R]]:
+    """The same for a handler that shows its result step by step."""
+
+    @functools.wraps(handler)
+    async def wrapped(*args: P.args, **kwargs: P.kwargs) -> AsyncIterator[R]:
+        with _as_message():
+            async for step in handler(*args, **kwargs):
+                yield step
+
+    return wrapped
+
+
+@contextlib.contextmanager
+def _as_message() -> Iterator[None]:
+    try:
+        yield
+    except (RequestRefused, InputError) as error:
+        raise gr.Error(str(error), title="Not answered", duration=6, print_exception=False) from error

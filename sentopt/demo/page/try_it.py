@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import gradio as gr
@@ -32,7 +33,10 @@ def build(service: Service) -> None:
                 autofocus=True,
                 elem_id="text",
             )
-            gr.Examples([[sample] for sample in samples], inputs=text, label="Examples from the test split")
+            gr.Markdown("Examples from the test split:")
+            for sample in samples:
+                example = gr.Button(sample, size="sm", elem_classes="example")
+                example.click(None, None, text, js=f"() => {json.dumps(sample)}")
         with gr.Column():
             label = gr.Label(
                 first.probabilities,
@@ -49,19 +53,19 @@ def build(service: Service) -> None:
                 combine_adjacent=False,
                 elem_id="words",
             )
-            reasons = gr.Markdown(visible=False, elem_id="reasons")
+            reasons = gr.Markdown(elem_id="reasons")
 
     @shown
     async def answer(text: str) -> tuple[Any, ...]:
         found = await service.answer([text])
         prediction = found.predictions[0]
-        hidden = gr.update(visible=False)
-        return prediction.probabilities, _note(service, text, prediction, found.milliseconds), hidden, hidden
+        note = _note(service, text, prediction, found.milliseconds)
+        return prediction.probabilities, note, gr.update(visible=False), ""
 
     @shown
-    async def explain(text: str) -> tuple[Any, Any]:
+    async def explain(text: str) -> tuple[Any, str]:
         found = await service.explain(text)
-        return gr.update(value=spans(text, found), visible=True), gr.update(value=in_words(found), visible=True)
+        return gr.update(value=spans(text, found), visible=True), in_words(found)
 
     text.change(
         answer,
