@@ -6,10 +6,13 @@ Locally: `python demo/app.py`, with the bundle of the newest run if there is no 
 import os
 from pathlib import Path
 
-from sentopt.demo import build_page, launch
+from sentopt.demo.limits import Limits
+from sentopt.demo.server import serve
 from sentopt.run_dir import latest
 
 HERE = Path(__file__).parent
+# A Space is reached through its host, which shows it in a frame, and all visitors come from that host's addresses.
+IN_A_SPACE = {"host": "0.0.0.0", "framed_by": "https://huggingface.co", "limits": Limits(client_rate=500.0)}
 
 
 def bundle() -> Path:
@@ -19,6 +22,4 @@ def bundle() -> Path:
 
 
 if __name__ == "__main__":
-    # A Space is reached through the host that runs it, so it listens on all addresses there and on loopback elsewhere.
-    host = "0.0.0.0" if os.environ.get("SPACE_ID") else "127.0.0.1"
-    launch(build_page(bundle()), host=host, port=7860)
+    serve(bundle(), say=print, port=7860, **(IN_A_SPACE if os.environ.get("SPACE_ID") else {}))

@@ -159,6 +159,7 @@ def demo(arguments: argparse.Namespace) -> int:
         host=arguments.host,
         port=arguments.port,
         auth=arguments.auth,
+        log_texts=arguments.log_texts,
     )
     return 0
 
@@ -716,7 +717,8 @@ def _add_bundle_verbs(verbs: Any) -> None:
         "demo",
         demo,
         "serve the bundle as a web page",
-        "sentopt demo\n  sentopt demo --bundle exports/quickstart/bundle --port 8000",
+        "sentopt demo\n  sentopt demo --bundle exports/quickstart/bundle --port 8000\n"
+        "  sentopt demo --host 0.0.0.0 --auth people.txt",
     )
     _bundle_options(p)
     p.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1, this machine only)")
@@ -727,6 +729,9 @@ def _add_bundle_verbs(verbs: Any) -> None:
         nargs="?",
         const="",
         help="ask for a name and a password: a file of name:password lines; without one, SENTOPT_DEMO_AUTH",
+    )
+    p.add_argument(
+        "--log-texts", metavar="FILE", type=Path, help="keep every text and its answer, a JSON object a line"
     )
     p = _verb(
         verbs,

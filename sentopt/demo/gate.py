@@ -50,6 +50,7 @@ _PAGE_BELOW = {
     "POST": tuple(_GRADIO + name for name in ("queue/join", "call/", "run/", "cancel", "reset")),
 }
 _STREAMS = (_GRADIO + "heartbeat/",)  # endless: never waited for
+_DISCARDED = 16  # times the largest body; what is larger still is cut off
 _WRONG_PASSWORD = 10.0  # requests that a wrong password costs of the client's rate
 _ADDRESSES = 10_000  # that are remembered
 
@@ -188,7 +189,10 @@ class Gate:
             raise self._refused(503, "overload", "too many requests are being answered; try again in a second", 1)
         if headers.get(b"content-type", "").partition(";")[0].strip().lower() != "application/json":
             raise RequestRefused(415, "send JSON, with the header Content-Type: application/json")
-        if int(headers.get(b"content-length") or 0) > self._limits.body_bytes:
+        announced = headers.get(b"content-length", "0")
+        if not (announced.isascii() and announced.isdigit()):
+            raise RequestRefused(400, "the header Content-Length is no number")
+        if int(announced) > _DISCARDED * self._limits.body_bytes:
             raise self._too_large()
 
     def _check_origin(self, method: str, headers: dict[bytes, str]) -> None:
@@ -213,8 +217,11 @@ class Gate:
         raise RequestRefused(401, "a name and a password are needed")
 
     async def _whole_body(self, scope: Scope, receive: Receive) -> Receive:
-        """Read the body, not more of it and not longer than allowed, and give it in one piece."""
-        body = bytearray()
+        """Read the body, for as long as is allowed, and give it in one piece.
+
+        What is too large is read and dropped: a client that is still sending would not see the refusal.
+        """
+        body, arrived = bytearray(), 0
         try:
             async with asyncio.timeout(self._limits.body_seconds):
                 more = True
@@ -222,12 +229,16 @@ class Gate:
                     message = await receive()
                     if message["type"] == "http.disconnect":
                         raise RequestRefused(400, "the client went away")
-                    body += message.get("body", b"")
+                    arrived += len(message.get("body", b""))
+                    if arrived <= self._limits.body_bytes:
+                        body += message.get("body", b"")
                     more = message.get("more_body", False)
-                    if len(body) > self._limits.body_bytes:
-                        raise self._too_large()
+                    if arrived > _DISCARDED * self._limits.body_bytes:
+                        break
         except TimeoutError:
             raise self._refused(408, "slow", "the request did not arrive in time", None) from None
+        if arrived > self._limits.body_bytes:
+            raise self._too_large()
         given = False
 
         async def replay() -> Message:

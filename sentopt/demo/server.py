@@ -9,7 +9,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import uvicorn
 from fastapi import FastAPI
@@ -28,13 +28,13 @@ _HEAD_SECONDS = 10.0  # from the opening of a connection, or the first byte, to 
 _HEAD_BYTES = 2**16
 
 
-def create_app(bundle: Path, access: Access, limits: Limits, address: str) -> Gate:
-    """The whole application for one bundle, as ASGI; `address` is what its page calls itself.
+def create_app(bundle: Path, access: Access, limits: Limits, *, address: str, log: TextIO | None = None) -> Gate:
+    """The whole application for one bundle, as ASGI; `address` is what its page calls itself, `log` gets the texts.
 
     Raises:
         BundleError: the bundle cannot be loaded.
     """
-    service = Service(Classifier.load(bundle), limits)
+    service = Service(Classifier.load(bundle), limits, log)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -58,6 +58,7 @@ def serve(
     auth: str | None = None,
     framed_by: str = "",
     limits: Limits | None = None,
+    log_texts: Path | None = None,
 ) -> None:
     """Serve until interrupted, then finish what was accepted.
 
@@ -69,6 +70,7 @@ def serve(
         auth: a file of name:password lines; empty for the environment variable; None asks for no password.
         framed_by: the origins whose pages may show the demo in a frame.
         limits: other bounds than those for the host.
+        log_texts: a file to which every text is added with its answer; None keeps no text.
 
     Raises:
         BundleError: the bundle cannot be loaded.
@@ -84,19 +86,26 @@ def serve(
     listening = _listen(host, port)
     shown = f"[{host}]" if ":" in host else host
     address = f"http://{shown}:{listening.getsockname()[1]}"
-    server = _Server(create_app(bundle, Access(host, credentials, framed_by), limits, address), limits)
-    say(f"serving {bundle} on {address} (Ctrl-C stops)")
-    with contextlib.suppress(KeyboardInterrupt):
+    access = Access(host, credentials, framed_by)
+    with contextlib.ExitStack() as stack:
+        log = stack.enter_context(log_texts.open("a", encoding="utf-8")) if log_texts else None
+        server = _Server(create_app(bundle, access, limits, address=address, log=log), limits)
+        say(f"serving {bundle} on {address} (Ctrl-C stops)")
+        stack.enter_context(contextlib.suppress(KeyboardInterrupt))
         server.run(sockets=[listening])
 
 
 def _listen(host: str, port: int) -> socket.socket:
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listening = socket.socket(family, socket.SOCK_STREAM)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    except OSError as error:
+        raise ServingError(f"cannot serve on {host}: {error}. --host takes an address of this machine") from error
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
         listening.bind(address)
     except OSError as error:
+        listening.close()
         raise ServingError(f"cannot serve on {host}:{port}: {error}. Choose another port with --port") from error
     return listening
 

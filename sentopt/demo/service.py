@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TextIO
 
 from sentopt.demo import explanation
 from sentopt.demo.batcher import Batcher
@@ -27,8 +29,15 @@ class Answers:
 class Service:
     """One classifier behind limits, batches and counters. `start` it in the event loop that its callers run in."""
 
-    def __init__(self, classifier: Classifier, limits: Limits) -> None:
+    def __init__(self, classifier: Classifier, limits: Limits, log: TextIO | None = None) -> None:
+        """
+        Args:
+            classifier: answers.
+            limits: bounds on what is asked.
+            log: where every text is written with its answer, a JSON object a line; nowhere, unless it is asked for.
+        """
         self.classifier = classifier
+        self._log = log
         self.limits = limits
         self.counters = Counters()
         self.batcher = Batcher(classifier, limits, self.counters)
@@ -55,6 +64,10 @@ class Service:
         self.check(texts)
         start = time.perf_counter()
         predictions = await self.batcher.predict(texts)
+        if self._log is not None:
+            lines = [{"text": t, "label": p.label, "score": p.score} for t, p in zip(texts, predictions, strict=True)]
+            self._log.writelines(json.dumps(line) + "\n" for line in lines)
+            self._log.flush()
         return Answers(tuple(predictions), (time.perf_counter() - start) * 1e3)
 
     async def explain(self, text: str) -> Explanation:

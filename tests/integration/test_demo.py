@@ -1,112 +1,410 @@
-"""The page through its real server and client."""
+"""The demo through its real server: plain HTTP, Gradio's client, hostile clients, overload, and the end."""
 
+import base64
+import concurrent.futures
 import gc
+import http.client
+import importlib.util
 import json
+import shutil
 import signal
 import socket
-import subprocess
-import sys
+import threading
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from demo_server import Server, ask, post, serving, wait_for_file
 
-pytestmark = pytest.mark.filterwarnings("default")  # gradio and starlette deprecate each other's calls
+from sentopt import Classifier, cli
+from sentopt.demo.limits import Limits
+
+TEXTS = [
+    "great great day",
+    "terrible food",
+    "the shop opens at nine",
+    "",
+    "nul \x00 byte",
+    "emoji 👩‍👩‍👧 ok",
+    "日本語のテキスト",
+]
 
 
 @pytest.fixture(autouse=True)
 def _collected() -> Iterator[None]:
-    """The client leaves sockets to the garbage collector: collect them here, where that is no error."""
+    """Clients leave sockets to the garbage collector: collect them here, where that is no error."""
     yield
     gc.collect()
 
 
 @pytest.fixture(scope="module")
-def address(finished_run: Path) -> Iterator[str]:
-    """`sentopt demo` as its own process, stopped as a person stops it."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "sentopt", "demo", "--run-dir", str(finished_run), "--port", str(port)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
-        wait_until_open(port, process)
-        yield f"http://127.0.0.1:{port}/"
-        process.send_signal(signal.SIGINT)
-        output, _ = process.communicate(timeout=20)
-    assert "Traceback" not in output
-
-
-def wait_until_open(port: int, process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 60
-    while True:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+def bundled(finished_run: Path) -> Classifier:
+    return Classifier.load(finished_run / "bundle")
 
 
 @pytest.fixture(scope="module")
-def client(address: str):  # type: ignore[no-untyped-def]
+def server(finished_run: Path) -> Iterator[Server]:
+    with serving("--run-dir", str(finished_run)) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def client(server: Server) -> Iterator[Any]:
     from gradio_client import Client
 
-    client = Client(address, verbose=False, analytics_enabled=False)
+    client = Client(server.address, verbose=False, analytics_enabled=False)
     yield client
     client.close()
 
 
-def test_a_text_is_classified(client) -> None:  # type: ignore[no-untyped-def]
-    label, note = client.predict("great great day", api_name="/predict")
-    assert label["label"] == "positive"
-    assert {c["label"] for c in label["confidences"]} == {"negative", "neutral", "positive"}
-    assert "ms on this machine" in note
+def test_the_endpoints_answer_as_the_classifier(server: Server, bundled: Classifier) -> None:
+    expected = bundled.predict(TEXTS)
+    batch = post(server.address + "/predict_batch", {"texts": TEXTS})
+    assert batch.status == 200
+    assert [p["label"] for p in batch.json["predictions"]] == [p.label for p in expected]
+    for text, one, want in zip(TEXTS, batch.json["predictions"], expected, strict=True):
+        alone = post(server.address + "/predict", {"text": text}).json
+        assert alone["label"] == want.label
+        for found in (one, alone):
+            assert found["probabilities"] == pytest.approx(want.probabilities, abs=0.02)
+            assert found["score"] == max(found["probabilities"].values())
+        assert alone["milliseconds"] > 0
 
 
-def test_blank_and_cut_texts_are_said_to_be(client) -> None:  # type: ignore[no-untyped-def]
-    assert "empty" in client.predict("  ", api_name="/predict")[1]
-    assert "only the first 48 tokens" in client.predict("terrible " * 100, api_name="/predict")[1]
+def test_a_long_text_is_said_to_be_cut(server: Server) -> None:
+    assert post(server.address + "/predict", {"text": "terrible " * 100}).json["truncated"] is True
+    assert post(server.address + "/predict", {"text": "terrible"}).json["truncated"] is False
 
 
-def test_too_long_texts_are_refused(client) -> None:  # type: ignore[no-untyped-def]
-    with pytest.raises(Exception, match=r"(?i)at most 5000|error"):
-        client.predict("x" * 5001, api_name="/predict")
+def test_an_explanation_is_what_leaving_each_word_out_changes(server: Server, bundled: Classifier) -> None:
+    found = post(server.address + "/explain", {"text": "great great, but terrible!"}).json
+    assert [w["text"] for w in found["words"]] == ["great", "great", ",", "but", "terrible", "!"]
+    assert found["texts"] == 7
+    label, score = found["label"], found["score"]
+    without = bundled("great great, but !").probabilities[label]
+    terrible = next(w for w in found["words"] if w["text"] == "terrible")
+    assert terrible["weight"] == pytest.approx(score - without, abs=0.02)
+    assert (terrible["start"], terrible["end"]) == (17, 25)
 
 
-def test_page_shows_the_comparison_and_sends_nothing_home(address: str) -> None:
-    with urllib.request.urlopen(address + "config") as response:
-        config = json.load(response)
-    text = json.dumps(config)
-    assert "How it was chosen" in text
-    assert "lean-int8" in text
-    assert config["analytics_enabled"] is False
+def test_gradios_client_finds_the_same_endpoints_by_name(client: Any, server: Server) -> None:
+    expected = post(server.address + "/predict", {"text": "great great day"}).json
+    found = client.predict("great great day", api_name="/predict")
+    assert found["label"] == expected["label"] == "positive"
+    assert found["score"] == pytest.approx(expected["score"], abs=0.02)
+    assert len(client.predict(["terrible food", "great"], api_name="/predict_batch")["predictions"]) == 2
+    assert client.predict("great day", api_name="/explain")["words"][0]["text"] == "great"
+    named = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
+    assert set(named) == {"/predict", "/predict_batch", "/explain"}
 
 
-def test_server_listens_on_loopback_only(address: str) -> None:
-    host = socket.gethostbyname(socket.gethostname())
-    if host.startswith("127."):
-        pytest.skip("this machine has no other address")
-    with socket.socket() as probe:
-        assert probe.connect_ex((host, int(address.rsplit(":", 1)[1].strip("/")))) != 0
+def test_gradios_client_is_told_why_it_is_refused(client: Any) -> None:
+    with pytest.raises(Exception, match="at most 20,000"):
+        client.predict("x" * 20_001, api_name="/predict")
 
 
 @pytest.mark.parametrize(
-    "path", ["gradio_api/file=/etc/passwd", "file=/etc/passwd", "gradio_api/file=../../etc/passwd"]
+    ("body", "status", "words"),
+    [
+        (b"{", 422, "JSON"),
+        (b'{"text": 1}', 422, "string"),
+        (b'{"text": null}', 422, "string"),
+        (b'{"texts": ["a"]}', 422, "text"),
+        (b'{"text": "a", "more": 1}', 422, "more"),
+        (b'["a"]', 422, "object"),
+        (b"", 422, "JSON"),
+        (b"\xff\xfe", 422, "JSON"),
+        (b'{"text": "\\ud800"}', 422, "body"),
+        (json.dumps({"text": "x" * 20_001}).encode(), 422, "20000"),
+        (json.dumps({"text": "x" * 2**20}).encode(), 413, "1,048,576 bytes"),
+        (b"[" * 100_000, 422, "JSON"),
+        (b'{"text": ' + b"9" * 10_000 + b"}", 422, "JSON"),
+    ],
 )
-def test_files_of_the_machine_are_not_served(address: str, path: str) -> None:
-    with pytest.raises(urllib.error.HTTPError) as caught:
-        urllib.request.urlopen(address + path)
-    assert caught.value.code in (403, 404)
-    caught.value.close()
+def test_what_cannot_be_answered_is_refused_in_words(server: Server, body: bytes, status: int, words: str) -> None:
+    reply = ask(server.address + "/predict", body)
+    assert (reply.status, words in reply.json["detail"]) == (status, True), reply.body
+    assert len(reply.body) < 500
+    assert post(server.address + "/predict", {"text": "still there"}).status == 200
+
+
+def test_too_many_texts_are_refused(server: Server) -> None:
+    reply = post(server.address + "/predict_batch", {"texts": ["a line"] * 10_000})
+    assert (reply.status, "1000" in reply.json["detail"]) == (422, True)
+    assert len(post(server.address + "/predict_batch", {"texts": ["a line"] * 1_000}).json["predictions"]) == 1_000
+    assert post(server.address + "/predict_batch", {"texts": []}).json["predictions"] == []
+
+
+def test_slow_and_vanishing_clients_harm_nobody(server: Server) -> None:
+    half = b"POST /predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: 20\r\n\r\n{"
+    slow = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(50)]
+    for i, connection in enumerate(slow):
+        connection.sendall(half if i % 2 else b"POST /predict HT")
+    started = time.perf_counter()
+    assert post(server.address + "/predict", {"text": "quick"}).status == 200
+    assert time.perf_counter() - started < 5
+    for connection in slow:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")  # reset
+        connection.close()
+    assert post(server.address + "/predict", {"text": "quick"}).status == 200
+
+
+def test_a_request_head_may_not_grow_for_ever(server: Server) -> None:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX: ")
+        with pytest.raises(OSError, match=r"(?i)reset|pipe|abort"):
+            connection.sendall(b"x" * 2**26)
+
+
+@pytest.mark.parametrize(
+    "garbage", [b"\x16\x03\x01\x02\x00", b"GET\r\n\r\n", b"GET /\xff HTTP/1.1\r\nHost: a\r\n\r\n", b"\0" * 99]
+)
+def test_what_is_no_http_gets_no_answer_or_a_refusal(server: Server, garbage: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
+        connection.sendall(garbage)
+        connection.shutdown(socket.SHUT_WR)
+        answer = connection.recv(100)
+    assert not answer or answer.startswith(b"HTTP/1.1 4")
+    assert ask(server.address + "/healthz").status == 200
+
+
+# The ways into Gradio's servers that its advisories describe: files by path, uploads, proxies, component servers.
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/gradio_api/file=/etc/passwd",
+        "/gradio_api/file=..%2f..%2fetc%2fpasswd",
+        "/file=/etc/passwd",
+        "/gradio_api/file/etc/passwd",
+        "/gradio_api/proxy=http://169.254.169.254/latest/meta-data",
+        "/proxy=http://localhost:22",
+        "/gradio_api/custom_component/x/client/component/..%2f..%2f..%2fetc%2fpasswd",
+        "/custom_component/..%2f..",
+        "/assets/..%2f..%2f..%2froutes.py",
+        "/static/%2e%2e/%2e%2e/routes.py",
+        "/assets/%5c..%5c..%5croutes.py",
+        "/gradio_api/deep_link",
+        "/gradio_api/vibe-code",
+        "/gradio_api/upload_progress?upload_id=1",
+        "/gradio_api/openapi.json",
+        "/monitoring",
+        "/login",
+        "//evil.example/%2e%2e",
+        "/docs",
+        "/redoc",
+    ],
+)
+def test_gradios_other_routes_are_closed(server: Server, path: str) -> None:
+    reply = ask(server.address + path)
+    assert reply.status == 404
+    assert b"root:" not in reply.body
+
+
+@pytest.mark.parametrize(
+    "path", ["/gradio_api/upload", "/gradio_api/component_server", "/gradio_api/vibe-edit", "/login"]
+)
+def test_nothing_can_be_uploaded_or_edited(server: Server, path: str) -> None:
+    assert ask(server.address + path, b"{}").status == 404
+
+
+@pytest.mark.parametrize("where", ["/etc/passwd", "http://127.0.0.1:1/x", "file:///etc/passwd"])
+def test_a_file_in_the_place_of_a_text_is_never_opened(server: Server, where: str) -> None:
+    file = {"path": where, "url": where, "meta": {"_type": "gradio.FileData"}, "orig_name": "x.txt"}
+    for route in ("/gradio_api/call/predict", "/gradio_api/run/predict"):
+        reply = post(server.address + route, {"data": [file]})
+        if reply.status == 200 and "event_id" in reply.json:
+            reply = ask(f"{server.address}{route}/{reply.json['event_id']}")
+        assert b"root:" not in reply.body
+        assert b'"label"' not in reply.body
+
+
+def test_every_reply_has_the_security_headers(server: Server) -> None:
+    for path in ("/", "/config", "/metrics", "/nothing", "/healthz"):
+        headers = ask(server.address + path).headers
+        assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
+        assert headers["X-Content-Type-Options"] == "nosniff"
+        assert headers["Referrer-Policy"] == "no-referrer"
+        assert "Server" not in headers
+
+
+def test_other_names_and_other_sites_are_refused(server: Server) -> None:
+    """A page elsewhere could reach this machine through the visitor's browser, or by a name that it controls."""
+    assert ask(server.address + "/config", Host="evil.example").status == 400
+    assert post(server.address + "/predict", {"text": "a"}, Origin="https://evil.example").status == 400
+    assert post(server.address + "/predict", {"text": "a"}, Origin=server.address).status == 200
+    assert ask(server.address + "/predict", b'{"text": "a"}', Content_Type="text/plain").status == 415
+
+
+def test_the_page_sends_nothing_home_and_shows_the_run(server: Server) -> None:
+    config = ask(server.address + "/config")
+    assert config.json["analytics_enabled"] is False
+    for words in (b"Verification", b"lean-int8", b"Intended use and limits", b"POST /predict"):
+        assert words in config.body
+    page = ask(server.address + "/").body
+    assert b'<script src="http' not in page
+    assert b"googleapis" not in page
+
+
+def test_the_metrics_count_what_was_asked(server: Server) -> None:
+    def value(name: str) -> float:
+        lines = ask(server.address + "/metrics").body.decode().splitlines()
+        return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name))
+
+    before, texts = value('sentopt_requests_total{endpoint="/predict",status="200"}'), value("sentopt_batch_texts_sum")
+    post(server.address + "/predict", {"text": "one"})
+    post(server.address + "/predict", {"text": "two"})
+    assert value('sentopt_requests_total{endpoint="/predict",status="200"}') == before + 2
+    assert value("sentopt_batch_texts_sum") == texts + 2
+    assert value("sentopt_waiting_texts") == 0
+    assert value('sentopt_request_seconds_count{endpoint="/predict"}') >= before + 2
+    assert value("sentopt_errors_total") == 0
+
+
+def test_concurrent_requests_get_their_own_answers(server: Server, bundled: Classifier) -> None:
+    texts = [f"{'great' if i % 3 else 'terrible'} {'day ' * (i % 17)}number {i}" for i in range(200)]
+    expected = np.array([list(p.probabilities.values()) for p in bundled.predict(texts)])
+
+    def one(text: str) -> list[float]:
+        return list(post(server.address + "/predict", {"text": text}).json["probabilities"].values())
+
+    with concurrent.futures.ThreadPoolExecutor(32) as pool:
+        found = np.array(list(pool.map(one, texts)))
+    assert np.abs(found - expected).max() < 0.05
+    lines = ask(server.address + "/metrics").body.decode().splitlines()
+    together = next(float(line.split()[1]) for line in lines if line.startswith('sentopt_batch_texts_bucket{le="1.0"}'))
+    calls = next(float(line.split()[1]) for line in lines if line.startswith("sentopt_batch_texts_count"))
+    assert calls > together, "no two requests were answered in one call"
+
+
+def test_schemathesis_finds_nothing(server: Server) -> None:
+    import schemathesis
+    from hypothesis import HealthCheck, given, settings
+    from schemathesis.checks import not_a_server_error
+    from schemathesis.specs.openapi.checks import (
+        content_type_conformance,
+        negative_data_rejection,
+        response_schema_conformance,
+        status_code_conformance,
+        unsupported_method,
+    )
+
+    checks = [
+        not_a_server_error,
+        status_code_conformance,
+        content_type_conformance,
+        response_schema_conformance,
+        negative_data_rejection,
+        unsupported_method,
+    ]
+    schema = schemathesis.openapi.from_url(server.address + "/openapi.json")
+    tried = 0
+    for result in schema.get_all_operations():
+        operation = result.ok()
+
+        @settings(
+            max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), database=None, derandomize=True
+        )
+        @given(case=operation.as_strategy())
+        def valid(case: Any) -> None:
+            nonlocal tried
+            tried += 1
+            case.call_and_validate(checks=checks)
+
+        valid()
+    assert tried >= 150
+
+
+def test_an_accepted_request_is_finished_when_the_server_stops(finished_run: Path) -> None:
+    with serving("--run-dir", str(finished_run), stop=signal.SIGTERM) as server:
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+        body = json.dumps({"texts": ["terrible " * 40] * 1_000})
+        connection.request("POST", "/predict_batch", body, {"Content-Type": "application/json"})
+        with socket.create_connection(("127.0.0.1", server.port)) as page:
+            page.sendall(b"GET /gradio_api/heartbeat/abc HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+            assert page.recv(12) == b"HTTP/1.1 200"
+            time.sleep(0.05)
+            server.process.send_signal(signal.SIGTERM)
+            started = time.perf_counter()
+            reply = connection.getresponse()
+            assert reply.status == 200
+            assert len(json.loads(reply.read())["predictions"]) == 1_000
+            connection.close()
+            server.process.wait(10)
+    assert time.perf_counter() - started < 15
+
+
+def test_a_taken_port_is_an_error_in_words(
+    server: Server, finished_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["demo", "--run-dir", str(finished_run), "--port", str(server.port)]) == 1
+    assert "Choose another port" in capsys.readouterr().err
+
+
+def test_passwords_are_asked_for_and_never_printed(finished_run: Path, tmp_path: Path) -> None:
+    people = tmp_path / "people.txt"
+    people.write_text("ann:correct horse\n")
+    log = tmp_path / "texts.jsonl"
+    options = ["--run-dir", str(finished_run), "--host", "0.0.0.0", "--auth", str(people), "--log-texts", str(log)]
+    with serving(*options) as server:
+        good = "Basic " + base64.b64encode(b"ann:correct horse").decode()
+        bad = "Basic " + base64.b64encode(b"ann:wrong").decode()
+        for path in ("/", "/config", "/metrics", "/openapi.json", "/gradio_api/info"):
+            reply = ask(server.address + path)
+            assert (reply.status, reply.headers["WWW-Authenticate"][:5]) == (401, "Basic")
+        assert post(server.address + "/predict", {"text": "a"}, Authorization=bad).status == 401
+        assert post(server.address + "/predict", {"text": "a"}, Authorization=good).status == 200
+        assert ask(server.address + "/", Authorization=good).status == 200
+        assert ask(server.address + "/healthz").status == 200
+        assert [ask(server.address + "/config", Authorization=bad).status for _ in range(8)][-1] == 429
+        assert json.loads(wait_for_file(log))["text"] == "a"
+    printed = "".join(server.output)
+    assert "warning" not in printed
+    assert "horse" not in printed
+
+
+def test_too_fast_a_client_is_told_to_wait(finished_run: Path) -> None:
+    """From another address than loopback the rate is 20 a second, and 40 at once."""
+    with (
+        serving("--run-dir", str(finished_run), "--host", "0.0.0.0") as server,
+        concurrent.futures.ThreadPoolExecutor(8) as pool,
+    ):
+        replies = list(pool.map(lambda _: post(server.address + "/predict", {"text": "a"}), range(150)))
+        assert {reply.status for reply in replies} == {200, 429}
+        assert all(reply.headers["Retry-After"] == "1" for reply in replies if reply.status == 429)
+        time.sleep(1.1)
+        assert post(server.address + "/predict", {"text": "a"}).status == 200
+    assert "asks for no password" in "".join(server.output)
+
+
+def test_overload_is_refused_at_once_and_leaves_nothing_behind(server: Server) -> None:
+    """More work than can be done in seconds: some of it is refused quickly, and afterwards all is as before."""
+    heavy = json.dumps({"texts": ["terrible " * 45] * 1_000}).encode()
+    statuses: list[int] = []
+    refusals: list[float] = []
+
+    def flood() -> None:
+        for _ in range(4):
+            started = time.perf_counter()
+            reply = ask(server.address + "/predict_batch", heavy)
+            statuses.append(reply.status)
+            if reply.status == 503:
+                refusals.append(time.perf_counter() - started)
+                assert reply.headers["Retry-After"] == "1"
+
+    threads = [threading.Thread(target=flood) for _ in range(24)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert set(statuses) == {200, 503}
+    assert np.median(refusals) < 2.0
+    assert post(server.address + "/predict", {"text": "great day"}).json["milliseconds"] < 2_000
 
 
 def test_the_space_uses_a_bundle_beside_it(finished_run: Path, tmp_path: Path) -> None:
-    import importlib.util
-    import shutil
-
     shutil.copy(Path(__file__).parents[2] / "demo" / "app.py", tmp_path)
     shutil.copytree(finished_run / "bundle", tmp_path / "bundle")
     spec = importlib.util.spec_from_file_location("space", tmp_path / "app.py")
@@ -115,4 +413,12 @@ def test_the_space_uses_a_bundle_beside_it(finished_run: Path, tmp_path: Path) -
     space = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(space)
     assert space.bundle() == tmp_path / "bundle"
-    assert "How it was verified" in json.dumps(space.build_page(space.bundle()).get_config_file())
+    assert space.IN_A_SPACE["limits"].client_rate > Limits().client_rate
+
+
+def test_a_bundle_that_stands_alone_says_so(finished_run: Path, tmp_path: Path) -> None:
+    alone = shutil.copytree(finished_run / "bundle", tmp_path / "bundle")
+    with serving("--bundle", str(alone)) as server:
+        config = ask(server.address + "/config").body
+        assert b"How it was verified" in config
+        assert b"stay in the directory of the run" in config

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Sequence
 
 import gradio as gr
 
@@ -13,6 +12,7 @@ from sentopt.demo.page.refusals import shown_steps
 from sentopt.demo.page.try_it import examples
 from sentopt.demo.run_facts import RunFacts
 from sentopt.demo.service import Service
+from sentopt.text_tables import Table, as_html
 
 _HEADINGS = ("variant", "label", "score", "ms", "what it is")
 
@@ -28,25 +28,18 @@ def build(service: Service, facts: RunFacts | None) -> None:
         examples(service)[0], label="Text", lines=2, max_length=service.limits.characters, elem_id="compare-text"
     )
     button = gr.Button("Compare", variant="primary", elem_id="compare")
-    table = gr.Dataframe(
-        headers=list(_HEADINGS),
-        interactive=False,
-        wrap=True,
-        column_widths=["18%", "14%", "10%", "10%", "48%"],
-        label="Answers of the variants",
-        elem_id="variants",
-    )
+    table = gr.HTML(elem_id="variants", elem_classes="evidence")
     verdict = gr.Markdown(elem_id="agreement")
 
     @shown_steps
-    async def compare(text: str) -> AsyncIterator[tuple[Any, str]]:
+    async def compare(text: str) -> AsyncIterator[tuple[str, str]]:
         service.check([text])
         answers: list[VariantAnswer] = []
         asking = comparison.answers(text)
         while (answer := await asyncio.to_thread(next, asking, None)) is not None:
             answers.append(answer)
-            yield [_row(a) for a in answers], "Asking the next variant …"
-        yield [_row(a) for a in answers], f"{disagreement(answers)} {comparison.missing}"
+            yield _table(answers), "Asking the next variant …"
+        yield _table(answers), f"{disagreement(answers)} {comparison.missing}"
 
     gr.on(
         [button.click, text.submit],
@@ -58,6 +51,9 @@ def build(service: Service, facts: RunFacts | None) -> None:
     )
 
 
-def _row(answer: VariantAnswer) -> list[str]:
-    prediction = answer.prediction
-    return [answer.variant, prediction.label, f"{prediction.score:.4f}", f"{answer.milliseconds:.2f}", answer.summary]
+def _table(answers: Sequence[VariantAnswer]) -> str:
+    rows = [
+        (a.variant, a.prediction.label, f"{a.prediction.score:.4f}", f"{a.milliseconds:.2f}", a.summary)
+        for a in answers
+    ]
+    return as_html(Table(_HEADINGS, tuple(rows), mark=0))

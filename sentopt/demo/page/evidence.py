@@ -31,7 +31,8 @@ def about(description: BundleDescription, facts: RunFacts | None) -> None:
 
 def endpoints(address: str, limits: Limits) -> None:
     """How to call the server from other software."""
-    gr.Markdown(f"""
+    gr.Markdown(
+        f"""
 Three endpoints take and give JSON. `/openapi.json` describes them exactly.
 
 | endpoint | takes | gives |
@@ -56,7 +57,9 @@ At most {limits.texts:,} texts a request, {limits.characters:,} characters a tex
 request (413 or 422 beyond), {limits.client_rate:,.0f} requests a second from one address (429). If more waits than can
 be answered in about {limits.wait_seconds:g} s, the answer is 503 at once, with a `Retry-After` header. Requests that
 arrive together are answered in one batch.
-""")
+""",
+        elem_classes="evidence",
+    )
 
 
 def _show(facts: RunFacts, titles: list[str]) -> None:

@@ -56,26 +56,26 @@ def build(service: Service) -> None:
             reasons = gr.Markdown(elem_id="reasons")
 
     @shown
-    async def answer(text: str) -> tuple[Any, ...]:
+    async def show_answer(text: str) -> tuple[Any, ...]:
         found = await service.answer([text])
         prediction = found.predictions[0]
         note = _note(service, text, prediction, found.milliseconds)
         return prediction.probabilities, note, gr.update(visible=False), ""
 
     @shown
-    async def explain(text: str) -> tuple[Any, str]:
+    async def show_reasons(text: str) -> tuple[Any, str]:
         found = await service.explain(text)
         return gr.update(value=spans(text, found), visible=True), in_words(found)
 
     text.change(
-        answer,
+        show_answer,
         text,
         [label, note, words, reasons],
         trigger_mode="always_last",
         show_progress="hidden",
         api_visibility="private",
     )
-    why.click(explain, text, [words, reasons], show_progress="minimal", api_visibility="private")
+    why.click(show_reasons, text, [words, reasons], show_progress="minimal", api_visibility="private")
 
 
 def examples(service: Service) -> list[str]:
