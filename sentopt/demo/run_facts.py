@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from sentopt import manifest, recipe, report
 from sentopt.errors import SentoptError
@@ -12,6 +14,8 @@ from sentopt.manifest import Manifest
 from sentopt.recipe import Recipe
 from sentopt.results import BundleResult
 from sentopt.run_dir import RunDir
+
+_FOLDERS = re.compile(r"(?<![\w:/])/(?:[^\s/:,;]+/)+")
 
 
 @dataclass(frozen=True)
@@ -37,5 +41,18 @@ class RunFacts:
     @cached_property
     def sections(self) -> dict[str, report.Section]:
         """The parts of the run's report, by title."""
+        found = replace(
+            self.manifest,
+            stages={name: replace(s, result=without_folders(s.result)) for name, s in self.manifest.stages.items()},
+        )
         images = {path.stem: path for path in self.run_dir.plots.glob("*.png")}
-        return {section.title: section for section in report.sections(self.recipe, self.manifest, images)}
+        return {section.title: section for section in report.sections(self.recipe, found, images)}
+
+
+def without_folders(value: Any) -> Any:
+    """JSON with the folders of absolute paths left out: a page tells its visitors nothing of the server's disk."""
+    if isinstance(value, str):
+        return _FOLDERS.sub("", value)
+    if isinstance(value, dict):
+        return {key: without_folders(item) for key, item in value.items()}
+    return [without_folders(item) for item in value] if isinstance(value, list) else value

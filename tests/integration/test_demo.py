@@ -238,11 +238,15 @@ def test_other_names_and_other_sites_are_refused(server: Server) -> None:
     assert ask(server.address + "/predict", b'{"text": "a"}', Content_Type="text/plain").status == 415
 
 
-def test_the_page_sends_nothing_home_and_shows_the_run(server: Server) -> None:
+def test_the_page_shows_the_run_and_not_where_it_lies_and_sends_nothing_home(
+    server: Server, finished_run: Path
+) -> None:
     config = ask(server.address + "/config")
     assert config.json["analytics_enabled"] is False
     for words in (b"Verification", b"lean-int8", b"Intended use and limits", b"POST /predict"):
         assert words in config.body
+    assert str(finished_run.parent).encode() not in config.body
+    assert b"/tmp/" not in config.body
     page = ask(server.address + "/").body
     assert b'<script src="http' not in page
     assert b"googleapis" not in page

@@ -1,0 +1,138 @@
+"""How a text is cut into words, and what leaving each of them out weighs."""
+
+import random
+
+import pytest
+
+from sentopt.demo.explanation import Word, parts, weigh, without_each
+from sentopt.runtime.classifier import Prediction
+
+FAMILY = "\U0001f468\u200d\U0001f469\u200d\U0001f467"  # three people, joined
+THUMB = "\U0001f44d\U0001f3fd"  # with a skin tone
+ALPHABET = (
+    "abéZ9_'’-.,!? \t\n\u3000\u200d\ufe0f\u0301ßЖאا\u0928\u093f\u0e01のカー本語가\U00020000\x00\x85\u2028"
+    + FAMILY
+    + THUMB
+)
+
+
+def cut(text: str, most: int = 1_000) -> list[str]:
+    return [text[start:end] for start, end in parts(text, most)]
+
+
+def random_texts(seed: int) -> list[str]:
+    chance = random.Random(seed)
+    return ["".join(chance.choices(ALPHABET, k=chance.randrange(60))) for _ in range(200)]
+
+
+def answer(label: str, **probabilities: float) -> Prediction:
+    return Prediction(label, probabilities[label], probabilities, False)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("It opens at nine.", ["It", "opens", "at", "nine", "."]),
+        ("Don't, won’t!", ["Don't", ",", "won’t", "!"]),
+        ("a well-made mother-in-law's chair", ["a", "well-made", "mother-in-law's", "chair"]),
+        ("'quoted' - and rock-", ["'", "quoted", "'", "-", "and", "rock", "-"]),
+        ("snake_case 3.5 café", ["snake_case", "3", ".", "5", "café"]),
+        ("wait... what?!", ["wait", "...", "what", "?!"]),
+        ("замечательно!", ["замечательно", "!"]),
+        (f"us {FAMILY} {THUMB}\u2764\ufe0f yes", ["us", FAMILY, f"{THUMB}\u2764\ufe0f", "yes"]),
+        ("很好。", ["很", "好", "。"]),
+        ("東京タワーは", list("東京タワーは")),
+        ("정말 좋아요", ["정말", "좋아요"]),
+        (f"iPhone很好{FAMILY}ok", ["iPhone", "很", "好", FAMILY, "ok"]),
+    ],
+)
+def test_words_are_what_readers_take_for_words(text: str, words: list[str]) -> None:
+    assert cut(text) == words
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("AI-技术", ["AI", "-", "技", "术"]),
+        ("it's'很好", ["it's", "'", "很", "好"]),
+    ],
+)
+def test_han_after_a_hyphen_or_an_apostrophe_is_cut_like_any(text: str, words: list[str]) -> None:
+    assert cut(text) == words
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["cafe\u0301", "ह\u093fन\u094dद\u0940", "ש\u05c1\u05b8לו\u05b9ם"],
+    ids=["accent of its own", "Devanagari", "Hebrew points"],
+)
+def test_marks_stay_with_their_letters(word: str) -> None:
+    assert cut(f"so {word} yes") == ["so", word, "yes"]
+
+
+@pytest.mark.parametrize("text", ["", " ", "\n\t \u3000"])
+def test_without_words_there_is_nothing_to_leave_out(text: str) -> None:
+    assert parts(text, 5) == []
+    assert without_each(text, []) == []
+    assert weigh(text, [], [answer("good", good=1.0)]) == ()
+
+
+def test_words_of_any_text_cover_it_once_and_in_order() -> None:
+    for text in random_texts(seed=1):
+        spans = parts(text, len(text) + 1)
+        inside = [i for start, end in spans for i in range(start, end)]
+        assert inside == sorted(set(inside))
+        assert "".join(text[i] for i in inside) == "".join(text.split())
+        assert all(start < end for start, end in spans)
+
+
+@pytest.mark.parametrize("most", [1, 2, 7, 20])
+def test_groups_cover_every_word_once_in_order_and_evenly(most: int) -> None:
+    for text in random_texts(seed=most):
+        words, groups = parts(text, len(text) + 1), parts(text, most)
+        members = [[word for word in words if start <= word[0] and word[1] <= end] for start, end in groups]
+        assert [word for group in members for word in group] == words
+        assert len(groups) == min(most, len(words))
+        assert [(group[0][0], group[-1][1]) for group in members] == groups
+        assert not groups or max(map(len, members)) - min(map(len, members)) <= 1
+
+
+def test_weighed_words_are_found_where_they_are_said_to_be() -> None:
+    for text in random_texts(seed=2):
+        spans = parts(text, 7)
+        weighed = weigh(text, spans, [answer("good", good=0.5)] * (len(spans) + 1))
+        assert [(word.start, word.end) for word in weighed] == spans
+        assert all(text[word.start : word.end] == word.text for word in weighed)
+
+
+def test_leaving_a_part_out_leaves_everything_else() -> None:
+    for text in random_texts(seed=3):
+        spans = parts(text, 9)
+        for (start, end), left in zip(spans, without_each(text, spans), strict=True):
+            assert left.split() == (text[:start] + " " + text[end:]).split()
+            assert left == left.strip()
+
+
+def test_each_text_lacks_one_word() -> None:
+    text = "Cold soup, nobody cared"
+    assert without_each(text, parts(text, 10)) == [
+        "soup, nobody cared",
+        "Cold , nobody cared",
+        "Cold soup nobody cared",
+        "Cold soup, cared",
+        "Cold soup, nobody",
+    ]
+    assert without_each("alone", [(0, 5)]) == [""]
+
+
+def test_weights_are_what_the_label_of_the_whole_text_loses() -> None:
+    text = "not bad"
+    whole = answer("good", good=0.75, bad=0.25)
+    without_not, without_bad = answer("bad", good=0.125, bad=0.875), answer("good", good=1.0, bad=0.0)
+    found = weigh(text, parts(text, 10), [whole, without_not, without_bad])
+    assert found == (Word("not", 0, 3, 0.625), Word("bad", 4, 7, -0.25))
+
+
+def test_every_part_needs_an_answer() -> None:
+    with pytest.raises(ValueError, match="shorter"):
+        weigh("not bad", [(0, 3), (4, 7)], [answer("good", good=1.0)] * 2)

@@ -1,0 +1,709 @@
+"""What passes the gate in front of the demo, and how the rest is refused."""
+
+import asyncio
+import base64
+import json
+import time
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from sentopt.demo import gate
+from sentopt.demo.api import Message, Receive, Scope, Send
+from sentopt.demo.counters import Counters
+from sentopt.demo.credentials import Credentials
+from sentopt.demo.gate import ENDPOINTS, Access, Gate, Rates
+from sentopt.demo.limits import Limits
+from sentopt.errors import RequestRefused
+
+Answer = Callable[[Scope, Receive, Send], Awaitable[None]]
+HEARTBEAT = "/gradio_api/heartbeat/abc"
+JSON = {"content-type": "application/json"}
+SECURITY = {
+    "content-security-policy",
+    "x-content-type-options",
+    "referrer-policy",
+    "permissions-policy",
+    "cross-origin-opener-policy",
+    "cross-origin-resource-policy",
+    "x-frame-options",
+}
+
+
+class App:
+    """What lies behind the gate; it remembers what got through."""
+
+    def __init__(self, answer: Answer | None = None) -> None:
+        self.paths: list[str] = []
+        self.bodies: list[bytes] = []
+        self._answer = answer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.paths.append(str(scope.get("path", scope["type"])))
+        if scope.get("method") == "POST":
+            self.bodies.append((await receive())["body"])
+        if self._answer:
+            await self._answer(scope, receive, send)
+        elif scope["type"] == "http":
+            await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]})
+            await send({"type": "http.response.body", "body": b"fine"})
+
+
+class Client:
+    """Sends the pieces of a body, then nothing until it goes away."""
+
+    def __init__(self, pieces: Iterable[bytes] = (b"{}",), *, complete: bool = True, leaves: bool = False) -> None:
+        self._pieces = list(pieces)
+        self._complete = complete
+        self._leaves = leaves
+        self.taken = 0
+        self.got: list[Message] = []
+
+    async def receive(self) -> Message:
+        self.taken += 1
+        if self._pieces:
+            piece = self._pieces.pop(0)
+            return {"type": "http.request", "body": piece, "more_body": bool(self._pieces) or not self._complete}
+        if self._leaves:
+            return {"type": "http.disconnect"}
+        return await asyncio.Future()
+
+    async def send(self, message: Message) -> None:
+        self.got.append(message)
+
+
+@dataclass(frozen=True)
+class Response:
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def detail(self) -> str:
+        return str(json.loads(self.body)["detail"])
+
+
+def make(app: App | None = None, access: Access | None = None, **limits: float) -> Gate:
+    service: Any = SimpleNamespace(limits=Limits(**limits), counters=Counters())  # type: ignore[arg-type]
+    return Gate(app or App(), service, access or Access())
+
+
+def counted(by: Gate) -> str:
+    return by._service.counters.page().decode()
+
+
+async def request(
+    opened: Gate,
+    path: str,
+    method: str = "GET",
+    *,
+    address: str | None = "127.0.0.1",
+    client: Client | None = None,
+    **headers: str | bytes,
+) -> Response:
+    client = client or Client()
+    named: dict[str, str | bytes] = {"host": "localhost:7860", **(JSON if method == "POST" else {})}
+    named |= {name.replace("_", "-"): value for name, value in headers.items()}
+    scope: Scope = {
+        "type": "http",
+        "method": method,
+        "path": path,
+        "client": address and (address, 50_000),
+        "headers": [(n.encode(), v if isinstance(v, bytes) else v.encode("latin-1")) for n, v in named.items()],
+    }
+    async with asyncio.timeout(2):
+        await opened(scope, client.receive, client.send)
+    start, *bodies = client.got
+    assert [message["type"] for message in client.got] == ["http.response.start", *["http.response.body"] * len(bodies)]
+    answered = {name.decode(): value.decode() for name, value in start["headers"]}
+    return Response(start["status"], answered, b"".join(message["body"] for message in bodies))
+
+
+def ask(opened: Gate, path: str, method: str = "GET", **named: Any) -> Response:
+    return asyncio.run(request(opened, path, method, **named))
+
+
+def statuses(opened: Gate, count: int, path: str = "/predict", method: str = "POST", **named: Any) -> list[int]:
+    return [ask(opened, path, method, **named).status for _ in range(count)]
+
+
+def basic(name: str, password: str) -> str:
+    return "Basic " + base64.b64encode(f"{name}:{password}".encode()).decode()
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """The time that the gate sees: `now` seconds, which pass when a test says so."""
+    clock = SimpleNamespace(now=1_000.0)
+    shown = SimpleNamespace(monotonic=lambda: clock.now, perf_counter=time.perf_counter)
+    monkeypatch.setattr(gate, "time", shown)
+    return clock
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        *((method, path) for path, method in ENDPOINTS.items()),
+        ("GET", "/"),
+        ("HEAD", "/"),
+        ("GET", "/config"),
+        ("GET", "/theme.css"),
+        ("GET", "/assets/index-1a2b.js"),
+        ("GET", "/static/fonts/a.woff2"),
+        ("GET", "/gradio_api/info"),
+        ("GET", "/gradio_api/queue/data"),
+        ("GET", "/gradio_api/startup-events"),
+        ("GET", "/gradio_api/call/predict/0123abcd"),
+        ("GET", HEARTBEAT),
+        ("POST", "/gradio_api/queue/join"),
+        ("POST", "/gradio_api/call/predict"),
+        ("POST", "/gradio_api/run/predict"),
+        ("POST", "/gradio_api/cancel"),
+    ],
+)
+def test_what_the_page_and_the_endpoints_use_passes(method: str, path: str) -> None:
+    assert ask(make(app := App()), path, method).status == 200
+    assert app.paths == [path]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "",
+        "x",
+        "//x",
+        "/config/../login",
+        "/docs",
+        "/login",
+        "/token",
+        "/monitoring",
+        "/svelte/x",
+        "/dev/reload",
+        "/assets",
+        "/assets/../config",
+        "/assets/..",
+        "/assets/..\\..\\config",
+        "/assets\\x",
+        "/assets/a\\b",
+        "/assets/a\0.js",
+        "/assets//etc/passwd",
+        "/static/a/../../x",
+        "/Assets/x",
+        "/\0",
+        "/predict/",
+        "/metrics/x",
+        "/gradio_api",
+        "/gradio_api/",
+        "/gradio_api/upload",
+        "/gradio_api/upload_progress",
+        "/gradio_api/file=/etc/passwd",
+        "/gradio_api/file/etc/passwd",
+        "/gradio_api/proxy=http://169.254.169.254/",
+        "/gradio_api/stream/abc",
+        "/gradio_api/component_server",
+        "/gradio_api/custom_component/a/b/c/d",
+        "/gradio_api/vibe-edit",
+        "/gradio_api/vibe-code",
+        "/gradio_api/process_recording",
+        "/gradio_api/profiling/traces",
+        "/gradio_api/deep_link",
+        "/gradio_api/queue/status",
+        "/gradio_api/queue/../upload",
+        "/gradio_api/heartbeat/../upload",
+        "/gradio_api/call//x",
+    ],
+)
+def test_nothing_else_is_there(path: str) -> None:
+    closed = make(app := App())
+    methods = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "get", "")
+    assert {ask(closed, path, method).status for method in methods} == {404}
+    assert app.paths == []
+
+
+@pytest.mark.parametrize("path", ["/", "/config", "/assets/a.js", "/gradio_api/call/predict"])
+def test_the_page_takes_no_other_methods(path: str) -> None:
+    closed = make(app := App())
+    assert {ask(closed, path, method).status for method in ("PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")} == {404}
+    assert app.paths == []
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/gradio_api/information"),
+        ("GET", "/gradio_api/queue/data_of_others"),
+        ("POST", "/gradio_api/queue/join_all"),
+        ("POST", "/gradio_api/reset_password"),
+    ],
+)
+def test_a_route_does_not_open_those_whose_names_begin_with_its_name(method: str, path: str) -> None:
+    assert ask(make(app := App()), path, method).status == 404
+    assert app.paths == []
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"])
+@pytest.mark.parametrize("path", ENDPOINTS)
+def test_endpoints_tell_the_method_that_they_take(path: str, method: str) -> None:
+    answer = ask(make(app := App()), path, method)
+    if method == ENDPOINTS[path]:
+        assert answer.status == 200
+    else:
+        assert (answer.status, answer.headers["allow"], app.paths) == (405, ENDPOINTS[path], [])
+
+
+@pytest.mark.parametrize("bound", ["127.0.0.1", "localhost", "::1"])
+@pytest.mark.parametrize("host", ["localhost", "localhost:7860", "127.0.0.1:80", "127.0.0.1", "[::1]", "[::1]:7860"])
+def test_this_machine_is_reached_by_its_own_names(bound: str, host: str) -> None:
+    assert ask(make(access=Access(host=bound)), "/", host=host).status == 200
+
+
+def test_names_of_hosts_have_no_case() -> None:
+    assert ask(make(), "/", host="LocalHost:7860").status == 200
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "",
+        "evil.example",
+        "evil.example:7860",
+        "localhost.evil.example",
+        "127.0.0.1.evil.example:7860",
+        "evil.example#localhost",
+        "localhost@evil.example",
+        "192.168.1.2:7860",
+        "[2001:db8::1]:7860",
+        "0.0.0.0:7860",
+        "12345",
+        "\xff",
+    ],
+)
+@pytest.mark.parametrize("path", ["/", "/predict", "/healthz"])
+def test_other_names_do_not_reach_a_server_on_loopback(host: str, path: str) -> None:
+    answer = ask(make(app := App()), path, ENDPOINTS.get(path, "GET"), host=host)
+    assert answer.status == 400
+    assert "localhost" in answer.detail
+    assert app.paths == []
+
+
+@pytest.mark.parametrize("host", ["demo.example", "10.0.0.7:7860", "localhost"])
+def test_any_name_reaches_a_server_that_others_may_reach(host: str) -> None:
+    assert ask(make(access=Access(host="0.0.0.0")), "/", host=host).status == 200
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "https://evil.example",
+        "http://localhost.evil.example:7860",
+        "http://localhost",
+        "http://localhost:1",
+        "http://localhost:7860.evil.example",
+        "null",
+        "",
+        "localhost:7860",
+        "file://",
+    ],
+)
+@pytest.mark.parametrize("path", ["/predict", "/gradio_api/queue/join"])
+def test_pages_from_elsewhere_cannot_post(path: str, origin: str) -> None:
+    answer = ask(make(app := App()), path, "POST", origin=origin)
+    assert (answer.status, app.paths) == (400, [])
+    assert "other sites" in answer.detail
+
+
+@pytest.mark.parametrize(
+    ("host", "origin"),
+    [("localhost:7860", "http://localhost:7860"), ("demo.example", "https://demo.example")],
+)
+def test_its_own_page_can_post(host: str, origin: str) -> None:
+    assert ask(make(access=Access(host="0.0.0.0")), "/predict", "POST", host=host, origin=origin).status == 200
+
+
+def test_its_own_page_can_post_through_a_proxy_that_names_it() -> None:
+    opened = make(access=Access(host="0.0.0.0"))
+    named = {"host": "10.0.0.7:7860", "x-forwarded-host": "demo.example"}
+    assert ask(opened, "/predict", "POST", **named, origin="https://demo.example").status == 200
+    assert ask(opened, "/predict", "POST", **named, origin="https://evil.example").status == 400
+
+
+@pytest.mark.parametrize("content_type", ["application/json", "Application/JSON; charset=utf-8", " application/json "])
+def test_json_is_taken(content_type: str) -> None:
+    assert ask(make(), "/predict", "POST", content_type=content_type).status == 200
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    ["", "text/plain", "text/plain; application/json", "application/x-www-form-urlencoded", "multipart/form-data"],
+)
+@pytest.mark.parametrize("path", ["/predict", "/gradio_api/run/predict"])
+def test_anything_but_json_is_refused(path: str, content_type: str) -> None:
+    client = Client()
+    answer = ask(make(app := App()), path, "POST", content_type=content_type, client=client)
+    assert (answer.status, app.paths, client.taken) == (415, [], 0)
+
+
+def test_a_body_announced_as_far_too_large_is_not_read() -> None:
+    client = Client()
+    closed = make(app := App(), body_bytes=10)
+    answer = ask(closed, "/predict", "POST", content_length=str(10 * gate._DISCARDED + 1), client=client)
+    assert (answer.status, answer.headers["connection"], app.paths, client.taken) == (413, "close", [], 0)
+    assert 'sentopt_refused_total{reason="size"} 1.0' in counted(closed)
+
+
+@pytest.mark.parametrize("named", [{}, {"content_length": "3"}, {"content_length": "11"}])
+def test_a_body_that_is_too_large_is_read_and_refused(named: dict[str, str]) -> None:
+    client = Client([b"1234567", b"8901"])
+    closed = make(app := App(), body_bytes=10)
+    answer = ask(closed, "/predict", "POST", client=client, **named)
+    assert (answer.status, app.paths, client.taken) == (413, [], 2)
+    assert "10 bytes" in answer.detail
+    assert 'sentopt_refused_total{reason="size"} 1.0' in counted(closed)
+
+
+@pytest.mark.parametrize("named", [{}, {"content_length": "3"}])
+def test_a_body_that_grows_far_too_large_is_not_read_to_its_end(named: dict[str, str]) -> None:
+    client = Client([b"1234567890"] * 3 * gate._DISCARDED)
+    answer = ask(make(app := App(), body_bytes=10), "/predict", "POST", client=client, **named)
+    assert (answer.status, answer.headers["connection"], app.paths) == (413, "close", [])
+    assert client.taken == gate._DISCARDED + 1
+
+
+def test_a_body_of_the_largest_size_arrives_in_one_piece() -> None:
+    seen: list[Message] = []
+
+    async def listen(scope: Scope, receive: Receive, send: Send) -> None:
+        seen.append(await receive())
+        await send({"type": "http.response.start", "status": 200})
+        await send({"type": "http.response.body", "body": b""})
+
+    client = Client([b"123", b"", b"456", b"7890"], leaves=True)
+    opened = make(app := App(listen), body_bytes=10)
+    assert ask(opened, "/predict", "POST", client=client, content_length="10").status == 200
+    assert app.bodies == [b"1234567890"]
+    assert seen == [{"type": "http.disconnect"}]
+
+
+@pytest.mark.parametrize(
+    "length", ["ten", "1e3", "0x10", "12,12", "-1", b"\xb2", " ", pytest.param("9" * 5_000, id="5,000 digits")]
+)
+def test_a_length_that_is_none_is_an_error_of_the_client(length: str | bytes) -> None:
+    closed = make(app := App())
+    assert 400 <= ask(closed, "/predict", "POST", content_length=length).status < 500
+    assert app.paths == []
+    assert "sentopt_errors_total{" not in counted(closed)
+
+
+def test_a_body_that_never_ends_is_not_waited_for() -> None:
+    closed = make(app := App(), body_seconds=0.02)
+    answer = ask(closed, "/predict", "POST", client=Client([b"{"], complete=False))
+    assert (answer.status, answer.headers["connection"], app.paths) == (408, "close", [])
+    assert 'sentopt_refused_total{reason="slow"} 1.0' in counted(closed)
+    assert closed.working == 0
+
+
+def test_a_client_that_goes_away_while_it_sends_costs_nothing() -> None:
+    closed = make(app := App())
+    ask(closed, "/predict", "POST", client=Client([b"{"], complete=False, leaves=True))
+    assert (app.paths, closed.working) == ([], 0)
+    assert "sentopt_errors_total{" not in counted(closed)
+
+
+def test_one_address_is_answered_at_its_rate(clock: SimpleNamespace) -> None:
+    limited = make(app := App(), client_rate=2.0)
+    assert statuses(limited, 5) == [200] * 4 + [429]
+    assert len(app.paths) == 4
+    answer = ask(limited, "/predict", "POST")
+    assert (answer.status, answer.headers["retry-after"]) == (429, "1")
+    assert 'sentopt_refused_total{reason="rate"} 2.0' in counted(limited)
+    assert statuses(limited, 1, address="10.0.0.2") == [200]
+    assert statuses(limited, 3, "/", "GET") == [200] * 3
+    clock.now += 0.5
+    assert statuses(limited, 2) == [200, 429]
+    clock.now += 1_000
+    assert statuses(limited, 5) == [200] * 4 + [429]
+
+
+def test_who_waits_as_long_as_told_is_answered(clock: SimpleNamespace) -> None:
+    limited = make(client_rate=1.0)
+    assert statuses(limited, 3) == [200, 200, 429]
+    clock.now += float(ask(limited, "/predict", "POST").headers["retry-after"])
+    assert statuses(limited, 1) == [200]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("2001:db8::1", "2001:db8::ffff:2", True),
+        ("2001:db8::1", "2001:db8:0:1::1", False),
+        ("fe80::1%eth0", "fe80::2%eth0", True),
+        ("10.0.0.1", "10.0.0.2", False),
+        ("::ffff:10.0.0.1", "::ffff:10.0.0.2", False),
+        ("::ffff:10.0.0.1", "10.0.0.1", True),
+        (None, None, True),
+    ],
+)
+def test_addresses_that_one_customer_has_count_together(
+    one: str | None, other: str | None, same: bool, clock: SimpleNamespace
+) -> None:
+    limited = make(client_rate=1.0)
+    assert statuses(limited, 3, address=one) == [200, 200, 429]
+    assert statuses(limited, 1, address=other) == [429 if same else 200]
+
+
+def test_only_so_many_addresses_are_remembered(monkeypatch: pytest.MonkeyPatch, clock: SimpleNamespace) -> None:
+    monkeypatch.setattr(gate, "_ADDRESSES", 100)
+    rates = Rates(1.0)
+    assert [rates.take("busy") for _ in range(3)] == [True, True, False]
+    for i in range(1_000):
+        assert rates.take(f"10.0.{i // 256}.{i % 256}")
+        assert not rates.take("busy")
+    assert len(rates._buckets) == 100
+
+
+def test_more_requests_at_once_than_allowed_are_refused() -> None:
+    async def scenario() -> None:
+        free = asyncio.Event()
+
+        async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+            if scope["method"] == "POST":
+                await free.wait()
+            await send({"type": "http.response.start", "status": 200})
+            await send({"type": "http.response.body", "body": b""})
+
+        limited = make(App(answer), requests=2)
+        accepted = [asyncio.create_task(request(limited, "/predict", "POST")) for _ in range(2)]
+        await asyncio.sleep(0.01)
+        assert "sentopt_requests_in_progress 2.0" in counted(limited)
+        refused = await request(limited, "/predict", "POST")
+        assert (refused.status, refused.headers["retry-after"]) == (503, "1")
+        assert (await request(limited, "/")).status == 200
+        free.set()
+        assert [done.status for done in await asyncio.gather(*accepted)] == [200, 200]
+        assert limited.working == 0
+        assert (await request(limited, "/predict", "POST")).status == 200
+
+    asyncio.run(scenario())
+
+
+def test_a_server_that_stops_takes_nothing_new() -> None:
+    stopping = make(app := App())
+    stopping.draining = True
+    answer = ask(stopping, "/predict", "POST")
+    assert (answer.status, answer.headers["connection"], app.paths) == (503, "close", [])
+    assert int(answer.headers["retry-after"]) > 0
+    assert ask(stopping, "/healthz").status == 200
+
+
+@pytest.fixture
+def locked() -> Gate:
+    return make(access=Access(credentials=Credentials({"ann": "s3cret"})), client_rate=20.0)
+
+
+@pytest.mark.parametrize("path", ["/", "/predict", "/metrics", "/openapi.json", HEARTBEAT])
+def test_a_password_is_asked_for(locked: Gate, path: str) -> None:
+    method = ENDPOINTS.get(path, "GET")
+    for named in ({}, {"authorization": ""}, {"authorization": basic("ann", "wrong")}, {"authorization": "Basic \xff"}):
+        answer = ask(locked, path, method, **named)
+        assert answer.status == 401
+        assert answer.headers["www-authenticate"] == 'Basic realm="sentopt demo", charset="UTF-8"'
+    assert locked._app.paths == []  # type: ignore[attr-defined]
+    assert ask(locked, path, method, authorization=basic("ann", "s3cret"), address="10.0.0.2").status == 200
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz"])
+def test_probes_come_without_a_password(locked: Gate, path: str) -> None:
+    assert ask(locked, path).status == 200
+
+
+def test_wrong_passwords_cannot_be_tried_for_long(locked: Gate, clock: SimpleNamespace) -> None:
+    wrong = {"authorization": basic("ann", "guess")}
+    assert statuses(locked, 6, "/", "GET", **wrong) == [401] * 4 + [429] * 2
+    assert ask(locked, "/", **wrong).headers["retry-after"] == "1"
+    assert statuses(locked, 1, "/", "GET", **wrong, address="10.0.0.2") == [401]
+    clock.now += 2.0
+    assert 401 in statuses(locked, 1, "/", "GET", **wrong)
+
+
+def test_a_guess_beyond_the_rate_is_not_told_to_be_right(locked: Gate, clock: SimpleNamespace) -> None:
+    assert 429 in statuses(locked, 6, "/", "GET", authorization=basic("ann", "guess"))
+    assert ask(locked, "/", authorization=basic("ann", "s3cret")).status == 429
+    clock.now += 10.0
+    assert ask(locked, "/", authorization=basic("ann", "s3cret")).status == 200
+
+
+def test_right_passwords_do_not_use_up_the_rate(locked: Gate, clock: SimpleNamespace) -> None:
+    right = {"authorization": basic("ann", "s3cret")}
+    assert statuses(locked, 60, "/", "GET", **right) == [200] * 60
+    assert statuses(locked, 41, **right) == [200] * 40 + [429]
+
+
+async def fail(scope: Scope, receive: Receive, send: Send) -> None:
+    raise RuntimeError("the secret of /home/ann")
+
+
+async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
+    raise RequestRefused(503, "too many requests are waiting", retry_after=3)
+
+
+@pytest.mark.parametrize(
+    ("status", "method", "path", "named", "answer"),
+    [
+        (200, "GET", "/", {}, None),
+        (200, "POST", "/predict", {}, None),
+        (200, "GET", HEARTBEAT, {}, None),
+        (400, "GET", "/", {"host": "evil.example"}, None),
+        (404, "GET", "/nowhere", {}, None),
+        (405, "GET", "/predict", {}, None),
+        (408, "POST", "/predict", {"client": Client([b"{"], complete=False)}, None),
+        (413, "POST", "/predict", {"content_length": "9" * 12}, None),
+        (415, "POST", "/predict", {"content_type": "text/plain"}, None),
+        (500, "GET", "/", {}, fail),
+        (500, "GET", HEARTBEAT, {}, fail),
+        (503, "POST", "/predict", {}, refuse),
+    ],
+)
+def test_every_response_carries_the_security_headers(
+    status: int, method: str, path: str, named: dict[str, Any], answer: Answer | None
+) -> None:
+    found = ask(make(App(answer), body_seconds=0.02), path, method, **named)
+    assert found.status == status
+    assert found.headers.keys() >= SECURITY
+    assert found.headers["x-frame-options"] == "DENY"
+    assert found.headers["x-content-type-options"] == "nosniff"
+    policy = dict(part.split(" ", 1) for part in found.headers["content-security-policy"].split("; "))
+    assert policy["default-src"] == policy["frame-ancestors"] == "'none'"
+    assert not any(word in source for source in policy.values() for word in ("*", "http"))
+
+
+def test_the_page_may_be_framed_by_those_that_were_named() -> None:
+    found = ask(make(access=Access(framed_by="https://a.example https://b.example")), "/")
+    assert found.headers["content-security-policy"].endswith("frame-ancestors https://a.example https://b.example")
+    assert found.headers.keys() == {*SECURITY, "content-type"} - {"x-frame-options"}
+
+
+def test_what_fails_behind_the_gate_is_counted_and_not_told(caplog: pytest.LogCaptureFixture) -> None:
+    failing = make(App(fail))
+    answer = ask(failing, "/predict", "POST")
+    assert (answer.status, answer.headers["content-type"]) == (500, "application/json")
+    assert "secret" not in str(answer)
+    assert "failed to answer" in answer.detail
+    assert "secret" in caplog.text
+    page = counted(failing)
+    assert 'sentopt_errors_total{endpoint="/predict"} 1.0' in page
+    assert 'sentopt_requests_total{endpoint="/predict",status="500"} 1.0' in page
+    assert failing.working == 0
+
+
+def test_an_answer_that_breaks_off_is_not_answered_twice() -> None:
+    async def break_off(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200})
+        await send({"type": "http.response.body", "body": b"half", "more_body": True})
+        raise RuntimeError("no more")
+
+    breaking = make(App(break_off))
+    client = Client()
+    assert ask(breaking, "/", client=client).body == b"half"
+    assert len(client.got) == 2
+    assert 'sentopt_errors_total{endpoint="page"} 1.0' in counted(breaking)
+
+
+def test_what_the_service_refuses_is_passed_on() -> None:
+    answer = ask(make(App(refuse)), "/predict", "POST")
+    assert (answer.status, answer.headers["retry-after"]) == (503, "3")
+    assert answer.detail == "too many requests are waiting"
+
+
+def test_neither_paths_nor_addresses_are_counted() -> None:
+    open_gate = make()
+    for path in ("/assets/of-ann.js", "/secret-of-ann", HEARTBEAT):
+        ask(open_gate, path, address="203.0.113.9")
+    page = counted(open_gate)
+    assert 'sentopt_requests_total{endpoint="page",status="200"} 2.0' in page
+    assert 'sentopt_requests_total{endpoint="page",status="404"} 1.0' in page
+    assert "ann" not in page
+    assert "203.0.113" not in page
+    assert "heartbeat" not in page
+
+
+def test_websockets_are_closed() -> None:
+    client = Client()
+    scope = {"type": "websocket", "path": "/gradio_api/queue/join", "headers": []}
+    asyncio.run(make(app := App())(scope, client.receive, client.send))
+    assert client.got == [{"type": "websocket.close", "code": 1008}]
+    assert app.paths == []
+
+
+def test_the_application_is_started_through_the_gate() -> None:
+    client = Client()
+    asyncio.run(make(app := App())({"type": "lifespan"}, client.receive, client.send))
+    assert app.paths == ["lifespan"]
+
+
+class Heart:
+    """A stream that beats until it is stopped."""
+
+    def __init__(self, first: Sequence[str] = ("http.response.start", "http.response.body")) -> None:
+        self._first = first
+        self.beating = asyncio.Event()
+        self.stopped = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        for kind in self._first:
+            await send({"type": kind, "status": 200, "body": b"beat", "more_body": True})
+        self.beating.set()
+        try:
+            await asyncio.Future()
+        finally:
+            self.stopped = True
+
+
+def test_streams_are_not_work_and_end_when_told() -> None:
+    async def scenario() -> None:
+        heart = Heart()
+        opened = make(App(heart))
+        client = Client()
+        stream = asyncio.create_task(request(opened, HEARTBEAT, client=client))
+        await heart.beating.wait()
+        assert opened.working == 0
+        opened.end_streams()
+        assert (await stream).body == b"beat"
+        assert client.got[-1] == {"type": "http.response.body", "body": b"", "more_body": False}
+        assert heart.stopped
+        assert 'sentopt_request_seconds_count{endpoint="page"}' not in counted(opened)
+        opened.end_streams()
+
+    asyncio.run(scenario())
+
+
+def test_a_stream_that_had_not_begun_to_answer_ends_too() -> None:
+    async def scenario() -> None:
+        heart = Heart(first=())
+        opened = make(App(heart))
+        client = Client()
+        scope = {"type": "http", "method": "GET", "path": HEARTBEAT, "headers": [(b"host", b"localhost")]}
+        stream = asyncio.create_task(opened(scope, client.receive, client.send))
+        await heart.beating.wait()
+        opened.end_streams()
+        await asyncio.wait_for(stream, 1)
+        assert heart.stopped
+        assert client.got == []
+
+    asyncio.run(scenario())
+
+
+def test_a_stream_whose_reader_is_gone_is_let_go() -> None:
+    async def scenario() -> None:
+        heart = Heart()
+        opened = make(App(heart))
+        stream = asyncio.create_task(request(opened, HEARTBEAT))
+        await heart.beating.wait()
+        stream.cancel()
+        await asyncio.wait([stream], timeout=1)
+        assert heart.stopped
+        assert opened._streams == set()
+
+    asyncio.run(scenario())
