@@ -38,11 +38,12 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Backbone:
-    """One row of the table: where the files are and what their SHA-256 must be."""
+    """One row of the table: where the files are, what their SHA-256 must be, and the licence (its SPDX identifier)."""
 
     name: str
     hub_id: str
     revision: str
+    license: str
     files: dict[str, str]
     wheel: str = ""
     wheel_folder: str = ""
@@ -53,6 +54,7 @@ BACKBONES: dict[str, Backbone] = {
         name="minilm",
         hub_id="sentence-transformers/all-MiniLM-L6-v2",
         revision="c9745ed1d9f207416be6d2e6f8de32d1f16199bf",
+        license="Apache-2.0",
         files={
             "config.json": "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41",
             "model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",

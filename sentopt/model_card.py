@@ -102,9 +102,12 @@ def _data(d: BundleDescription) -> str:
     texts = ", ".join(f"{count} {split}" for split, count in made_from["texts"].items())
     how = "tuned elsewhere from" if made_from["tuned_elsewhere"] else "fine-tuned from"
     revision = f" at revision `{made_from['backbone_revision']}`" if made_from["backbone_revision"] else ""
+    license_id = made_from.get("backbone_license")
     return (
         f"## Data\n\n`{made_from['dataset']}` ({made_from['files']}): {texts} texts. The model was {how} "
-        f"`{made_from['backbone']}`{revision}."
+        f"`{made_from['backbone']}`{revision}.\n\n## Licence\n\n"
+        + (f"That model's is {license_id}. " if license_id else "That model's is not recorded in the bundle. ")
+        + "The data may have terms of its own; both hold for what is made of them."
     )
 
 

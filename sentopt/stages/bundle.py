@@ -158,5 +158,6 @@ def _made_from(recipe: Recipe, data: PrepareResult) -> dict[str, Any]:
         "texts": {split: sum(counts.values()) for split, counts in data.counts.items()},
         "backbone": known.hub_id if known else Path(backbone).name if Path(backbone).is_dir() else backbone,
         "backbone_revision": known.revision if known else recipe.model.revision,
+        "backbone_license": known.license if known else "",
         "tuned_elsewhere": recipe.model.tuned,
     }

@@ -14,7 +14,7 @@ CONTENT = {"config.json": b"{}", "model.safetensors": b"weights"}
 def known(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Backbone:
     """A table with one backbone, an empty cache, and no hub and no package index behind it."""
     files = {name: hashlib.sha256(content).hexdigest() for name, content in CONTENT.items()}
-    row = Backbone("toy", "owner/toy", "0" * 40, files, wheel="toy==1", wheel_folder="toy/model")
+    row = Backbone("toy", "owner/toy", "0" * 40, "MIT", files, wheel="toy==1", wheel_folder="toy/model")
     monkeypatch.setattr(backbones, "BACKBONES", {"toy": row})
     monkeypatch.setenv("SENTOPT_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.delenv("SENTOPT_MODEL_DIR", raising=False)

@@ -208,7 +208,8 @@ async def test_one_text_does_not_wait_for_a_thousand_of_another(workers: int) ->
 
 @in_loop
 async def test_large_requests_take_turns() -> None:
-    async with running(model := EchoingModel()) as batcher:
+    model = EchoingModel(Tuning(threads=1, workers=1, max_batch=64, max_tokens=10_000))
+    async with running(model) as batcher:
         await occupy(model, batcher)
         requests = [await send(batcher, [f"{name}{i}" for i in range(100)]) for name in "abc"]
         model.free.set()

@@ -461,6 +461,7 @@ def test_only_so_many_addresses_are_remembered(monkeypatch: pytest.MonkeyPatch, 
     for i in range(1_000):
         assert rates.take(f"10.0.{i // 256}.{i % 256}")
         assert not rates.take("busy")
+    assert [rates.take("10.0.3.231") for _ in range(2)] == [True, False]
     assert len(rates._buckets) == 100
 
 
@@ -670,9 +671,10 @@ def test_streams_are_not_work_and_end_when_told() -> None:
         await heart.beating.wait()
         assert opened.working == 0
         opened.end_streams()
+        await asyncio.wait([stream], timeout=0.5)
+        assert heart.stopped
         assert (await stream).body == b"beat"
         assert client.got[-1] == {"type": "http.response.body", "body": b"", "more_body": False}
-        assert heart.stopped
         assert 'sentopt_request_seconds_count{endpoint="page"}' not in counted(opened)
         opened.end_streams()
 
@@ -685,11 +687,12 @@ def test_a_stream_that_had_not_begun_to_answer_ends_too() -> None:
         opened = make(App(heart))
         client = Client()
         scope = {"type": "http", "method": "GET", "path": HEARTBEAT, "headers": [(b"host", b"localhost")]}
-        stream = asyncio.create_task(opened(scope, client.receive, client.send))
+        stream = asyncio.create_task(opened(scope, client.receive, client.send))  # type: ignore[arg-type]
         await heart.beating.wait()
         opened.end_streams()
-        await asyncio.wait_for(stream, 1)
+        await asyncio.wait([stream], timeout=0.5)
         assert heart.stopped
+        assert stream.done()
         assert client.got == []
 
     asyncio.run(scenario())
