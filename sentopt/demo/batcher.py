@@ -151,9 +151,14 @@ class Batcher:
                 continue
             start = end = job.taken
             last = min(len(job.tokens), start + _SHARE)
-            while end < last and texts < self._most_texts and (tokens < self._most_tokens or not texts):
-                tokens += len(job.tokens[end].ids)
-                texts, end = texts + 1, end + 1
+            while end < last and texts < self._most_texts:
+                size = len(job.tokens[end].ids)
+                if texts and tokens + size > self._most_tokens:
+                    break
+                tokens, texts, end = tokens + size, texts + 1, end + 1
+            if end == start:
+                self._jobs.appendleft(job)
+                break
             job.taken = end
             pieces.append((job, start, end))
             if end < len(job.tokens):

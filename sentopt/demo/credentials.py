@@ -31,10 +31,11 @@ class Credentials:
         """
         where = file or f"the environment variable {VARIABLE}"
         try:
-            text = Path(file).read_text(encoding="utf-8") if file else os.environ.get(VARIABLE, "")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ServingError(f"cannot read credentials from {file}: {type(error).__name__}") from None
-        lines = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")]
+            text = Path(file).read_text(encoding="utf-8-sig") if file else os.environ.get(VARIABLE, "")
+            text.encode()
+        except (OSError, UnicodeError) as error:
+            raise ServingError(f"cannot read credentials from {where}: {type(error).__name__}") from None
+        lines = [line for line in map(str.strip, text.splitlines()) if line and not line.startswith("#")]
         pairs = [line.partition(":") for line in lines]
         if not pairs or not all(name and password for name, _, password in pairs):
             raise ServingError(f"{where} must hold one name:password a line, and at least one")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,7 +16,14 @@ from sentopt.runtime.classifier import Prediction
 
 # Han and Kana are written without spaces: there each character is a unit. Emoji and punctuation stay together.
 _SPACELESS = r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]"
-_UNIT = re.compile(rf"{_SPACELESS}|(?:(?!{_SPACELESS})\w)+(?:['’-]\w+)*|[^\w\s]+")
+_VARIATION_SELECTORS = range(0xFE00, 0xFE10)  # they belong to emoji
+_MARKS = "".join(  # accents and vowels that are characters of their own, which Python does not count as parts of words
+    chr(code)
+    for code in range(0x300, 0x20000)
+    if unicodedata.category(chr(code)) in ("Mn", "Mc") and code not in _VARIATION_SELECTORS
+)
+_LETTERS = rf"(?:(?!{_SPACELESS})\w[{_MARKS}]*)+"
+_UNIT = re.compile(rf"{_SPACELESS}|{_LETTERS}(?:['’-]{_LETTERS})*|[^\w\s]+")
 
 
 @dataclass(frozen=True)

@@ -33,25 +33,22 @@ ENDPOINTS = {
     "/openapi.json": "GET",
 }
 _OPEN = ("/healthz", "/readyz")  # probes come without a password
-_PAGE = {
-    "GET": ("/", "/config", "/theme.css", "/favicon.ico", "/manifest.json", "/robots.txt"),
-    "POST": (),
-}
 _GRADIO = "/gradio_api/"
-_PAGE_BELOW = {
+_PAGE: dict[str, tuple[str, ...]] = {
     "GET": (
-        "/assets/",
-        "/static/",
-        *(
-            _GRADIO + name
-            for name in ("info", "queue/data", "heartbeat/", "startup-events", "theme.css", "app_id", "call/")
-        ),
+        *("/", "/config", "/theme.css", "/favicon.ico", "/manifest.json", "/robots.txt"),
+        *(_GRADIO + name for name in ("info", "queue/data", "startup-events", "theme.css", "app_id")),
     ),
-    "POST": tuple(_GRADIO + name for name in ("queue/join", "call/", "run/", "cancel", "reset")),
+    "POST": tuple(_GRADIO + name for name in ("queue/join", "cancel", "reset")),
+}
+_PAGE_BELOW: dict[str, tuple[str, ...]] = {
+    "GET": ("/assets/", "/static/", _GRADIO + "heartbeat/", _GRADIO + "call/"),
+    "POST": (_GRADIO + "call/", _GRADIO + "run/"),
 }
 _STREAMS = (_GRADIO + "heartbeat/",)  # endless: never waited for
 _DISCARDED = 16  # times the largest body; what is larger still is cut off
-_WRONG_PASSWORD = 10.0  # requests that a wrong password costs of the client's rate
+_GUESSES = (1.0, 5.0)  # wrong passwords of one address: so many a second, so many at once
+_LENGTH_DIGITS = 20
 _ADDRESSES = 10_000  # that are remembered
 
 _log = logging.getLogger("sentopt.demo")
@@ -88,16 +85,17 @@ class Access:
 class Rates:
     """Token buckets (Turner, "New directions in communications", 1986), one for each address."""
 
-    def __init__(self, per_second: float) -> None:
+    def __init__(self, per_second: float, at_once: float) -> None:
         self._per_second = per_second
+        self._at_once = at_once
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def take(self, address: str, count: float = 1.0) -> bool:
-        """Whether `count` requests may be made now; they are counted if so."""
+        """Whether a request may be made now; it counts for `count` if so."""
         now = time.monotonic()
-        level, since = self._buckets.pop(address, (2 * self._per_second, now))
-        level = min(2 * self._per_second, level + (now - since) * self._per_second)
-        allowed = level >= min(count, 1.0)
+        level, since = self._buckets.pop(address, (self._at_once, now))
+        level = min(self._at_once, level + (now - since) * self._per_second)
+        allowed = level >= 1.0
         self._buckets[address] = (level - count if allowed else level, now)
         if len(self._buckets) > _ADDRESSES:
             self._buckets.popitem(last=False)
@@ -112,9 +110,11 @@ class Gate:
         self._service = service
         self._access = access
         self._limits: Limits = service.limits
-        self._rates = Rates(service.limits.client_rate)
+        self._rates = Rates(service.limits.client_rate, 2 * service.limits.client_rate)
+        self._guesses = Rates(*_GUESSES)
         self._headers = access.security_headers()
         self._streams: set[asyncio.Task[None]] = set()
+        self._held = 0
         self.working = 0
         self.draining = False
         service.counters.watch("sentopt_requests_in_progress", "Requests being answered", lambda: self.working)
@@ -156,11 +156,19 @@ class Gate:
             task.cancel()
 
     async def _serve(self, scope: Scope, receive: Receive, reply: _Reply, stream: bool) -> None:
-        if scope["method"] == "POST":
-            receive = await self._whole_body(scope, receive)
-        if not stream:
-            await self._app(scope, receive, reply)
+        if stream:
+            await self._stream(scope, receive, reply)
             return
+        body = bytearray()
+        try:
+            if scope["method"] == "POST":
+                await self._read(body, receive)
+                receive = _in_one_piece(body, receive)
+            await self._app(scope, receive, reply)
+        finally:
+            self._held -= len(body)
+
+    async def _stream(self, scope: Scope, receive: Receive, reply: _Reply) -> None:
         task = asyncio.ensure_future(self._app(scope, receive, reply))
         self._streams.add(task)
         try:
@@ -192,14 +200,14 @@ class Gate:
         announced = headers.get(b"content-length", "0")
         if not (announced.isascii() and announced.isdigit()):
             raise RequestRefused(400, "the header Content-Length is no number")
-        if int(announced) > _DISCARDED * self._limits.body_bytes:
+        if len(announced) > _LENGTH_DIGITS or int(announced) > _DISCARDED * self._limits.body_bytes:
             raise self._too_large()
 
     def _check_origin(self, method: str, headers: dict[bytes, str]) -> None:
         """A page from elsewhere must not use the visitor's browser to reach this server, by any name."""
         host = headers.get(b"host", "")
         name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
-        if self._access.host in LOOPBACK and name.strip("[]") not in LOOPBACK:
+        if self._access.host in LOOPBACK and name.strip("[]").lower() not in LOOPBACK:
             raise RequestRefused(
                 400, "this server answers to the name localhost only; for others, start it with --host"
             )
@@ -210,45 +218,39 @@ class Gate:
 
     def _check_password(self, address: str, headers: dict[bytes, str]) -> None:
         credentials, given = self._access.credentials, headers.get(b"authorization")
-        if credentials is None or (given and credentials.allow(given)):
+        if credentials is None:
             return
-        if given and not self._rates.take(address, _WRONG_PASSWORD):
-            raise self._refused(429, "rate", "too many wrong passwords; try again in a second", 1)
+        if given:
+            if not self._guesses.take(address, 0.0):  # not even compared: a guess must not be told to be right
+                raise self._refused(429, "rate", "too many wrong passwords; try again in a second", 1)
+            if credentials.allow(given):
+                return
+            self._guesses.take(address)
         raise RequestRefused(401, "a name and a password are needed")
 
-    async def _whole_body(self, scope: Scope, receive: Receive) -> Receive:
-        """Read the body, for as long as is allowed, and give it in one piece.
+    async def _read(self, body: bytearray, receive: Receive) -> None:
+        """Read a request's body for as long as is allowed.
 
         What is too large is read and dropped: a client that is still sending would not see the refusal.
         """
-        body, arrived = bytearray(), 0
+        arrived, more = 0, True
         try:
             async with asyncio.timeout(self._limits.body_seconds):
-                more = True
-                while more:
+                while more and arrived <= _DISCARDED * self._limits.body_bytes:
                     message = await receive()
                     if message["type"] == "http.disconnect":
                         raise RequestRefused(400, "the client went away")
-                    arrived += len(message.get("body", b""))
+                    piece, more = message.get("body", b""), message.get("more_body", False)
+                    arrived += len(piece)
                     if arrived <= self._limits.body_bytes:
-                        body += message.get("body", b"")
-                    more = message.get("more_body", False)
-                    if arrived > _DISCARDED * self._limits.body_bytes:
-                        break
+                        body += piece
+                        self._held += len(piece)
         except TimeoutError:
             raise self._refused(408, "slow", "the request did not arrive in time", None) from None
         if arrived > self._limits.body_bytes:
             raise self._too_large()
-        given = False
-
-        async def replay() -> Message:
-            nonlocal given
-            if given:
-                return await receive()
-            given = True
-            return {"type": "http.request", "body": bytes(body), "more_body": False}
-
-        return replay
+        if self._held > self._limits.held_bytes:
+            raise self._refused(503, "overload", "too much is being answered; try again in a second", 1)
 
     async def _refuse(self, scope: Scope, receive: Receive, reply: _Reply, error: RequestRefused) -> None:
         headers = {}
@@ -269,6 +271,19 @@ class Gate:
 
     def _too_large(self) -> RequestRefused:
         return self._refused(413, "size", f"a request may have at most {self._limits.body_bytes:,} bytes", None)
+
+
+def _in_one_piece(body: bytearray, receive: Receive) -> Receive:
+    given = False
+
+    async def replay() -> Message:
+        nonlocal given
+        if given:
+            return await receive()
+        given = True
+        return {"type": "http.request", "body": bytes(body), "more_body": False}
+
+    return replay
 
 
 class _Reply:
@@ -301,7 +316,8 @@ def _check_route(path: str, method: str) -> None:
         return
     plain = not any(part in path for part in ("..", "\\", "//", "\0"))
     group = "GET" if method == "HEAD" else method
-    if not plain or not (path in _PAGE.get(group, ()) or path.startswith(_PAGE_BELOW.get(group, ("\0",)))):
+    below = any(path.startswith(folder) and path != folder for folder in _PAGE_BELOW.get(group, ()))
+    if not plain or not (below or path in _PAGE.get(group, ())):
         raise RequestRefused(404, "there is nothing here")
 
 
@@ -310,4 +326,6 @@ def _address(scope: Scope) -> str:
     client = str((scope.get("client") or ("",))[0])
     if ":" not in client:
         return client
+    if mapped := ipaddress.IPv6Address(client.partition("%")[0]).ipv4_mapped:
+        return str(mapped)
     return str(ipaddress.IPv6Network((client.partition("%")[0], 64), strict=False))

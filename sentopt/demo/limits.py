@@ -15,6 +15,7 @@ class Limits:
         characters: of one text; the model reads its first tokens only, so longer ones would be cut anyway.
         texts: in one request.
         body_bytes: of one request.
+        held_bytes: of the bodies of all requests that are being answered.
         body_seconds: until the whole request must have arrived.
         words: that `explain` leaves out one by one; those of longer texts are left out in groups.
         wait_seconds: that a request may be expected to wait behind others, beyond the time that it takes itself.
@@ -28,6 +29,7 @@ class Limits:
     characters: int = 20_000
     texts: int = 1_000
     body_bytes: int = 2**20
+    held_bytes: int = 2**26
     body_seconds: float = 10.0
     words: int = 100
     wait_seconds: float = 0.5

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Sequence
 
 from sentopt.errors import InputError
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 _DELIMITERS = "\t,;"
+_BLANK_LINES = re.compile(r"\A(?:[ \t]*\r?\n)+")
+_QUOTED = re.compile(r'"[^"]*"')
 
 
 def lines(pasted: str) -> list[str]:
@@ -23,13 +26,15 @@ def column(pasted: str, name: str) -> list[str]:
     Raises:
         InputError: there is no such column, or a line that cannot be read.
     """
-    head = pasted.partition("\n")[0]
+    pasted = _BLANK_LINES.sub("", pasted).rstrip()
+    head = _QUOTED.sub("", pasted).partition("\n")[0]
     delimiter = max(_DELIMITERS, key=head.count)
+    table = csv.DictReader(io.StringIO(pasted), delimiter=delimiter, strict=True)
     try:
-        rows = list(csv.DictReader(io.StringIO(pasted.strip()), delimiter=delimiter, strict=True))
+        columns = [key for key in table.fieldnames or () if key.strip()]
+        rows = list(table)
     except csv.Error as error:
         raise InputError(f"this is no table that can be read: {error}") from error
-    columns = [key for key in (rows[0] if rows else {}) if key]
     if name not in columns:
         raise InputError(f"the table has no column {name!r}; its first line names: {', '.join(columns) or 'nothing'}")
     return [row[name].strip() for row in rows if (row[name] or "").strip()]

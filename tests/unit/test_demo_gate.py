@@ -456,7 +456,7 @@ def test_addresses_that_one_customer_has_count_together(
 
 def test_only_so_many_addresses_are_remembered(monkeypatch: pytest.MonkeyPatch, clock: SimpleNamespace) -> None:
     monkeypatch.setattr(gate, "_ADDRESSES", 100)
-    rates = Rates(1.0)
+    rates = Rates(1.0, 2.0)
     assert [rates.take("busy") for _ in range(3)] == [True, True, False]
     for i in range(1_000):
         assert rates.take(f"10.0.{i // 256}.{i % 256}")
@@ -522,7 +522,7 @@ def test_probes_come_without_a_password(locked: Gate, path: str) -> None:
 
 def test_wrong_passwords_cannot_be_tried_for_long(locked: Gate, clock: SimpleNamespace) -> None:
     wrong = {"authorization": basic("ann", "guess")}
-    assert statuses(locked, 6, "/", "GET", **wrong) == [401] * 4 + [429] * 2
+    assert statuses(locked, 6, "/", "GET", **wrong) == [401] * 5 + [429]
     assert ask(locked, "/", **wrong).headers["retry-after"] == "1"
     assert statuses(locked, 1, "/", "GET", **wrong, address="10.0.0.2") == [401]
     clock.now += 2.0
@@ -687,7 +687,7 @@ def test_a_stream_that_had_not_begun_to_answer_ends_too() -> None:
         opened = make(App(heart))
         client = Client()
         scope = {"type": "http", "method": "GET", "path": HEARTBEAT, "headers": [(b"host", b"localhost")]}
-        stream = asyncio.create_task(opened(scope, client.receive, client.send))  # type: ignore[arg-type]
+        stream = asyncio.create_task(opened(scope, client.receive, client.send))
         await heart.beating.wait()
         opened.end_streams()
         await asyncio.wait([stream], timeout=0.5)
@@ -710,3 +710,11 @@ def test_a_stream_whose_reader_is_gone_is_let_go() -> None:
         assert opened._streams == set()
 
     asyncio.run(scenario())
+
+
+def test_the_bodies_of_all_requests_together_are_bounded() -> None:
+    app = App()
+    small = make(app, held_bytes=10)
+    assert ask(small, "/predict", "POST", client=Client([b"x" * 11])).status == 503
+    assert ask(small, "/predict", "POST", client=Client([b"x" * 10])).status == 200
+    assert app.bodies == [b"x" * 10]
