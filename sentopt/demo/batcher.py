@@ -21,6 +21,7 @@ from sentopt.runtime.tokenization import Tokens
 _CALLS = 2  # of the model at once: while one is computing, the texts of the next are gathered and answers handed out
 _SHARE = 16  # texts of one request in a round, while others wait
 _INLINE_CHARACTERS = 2_000  # tokenized at once; a thread would cost more time than these do
+_SHORT_TOKENS = 8  # of the shortest texts that mean something
 _NEWEST = 0.2  # weight of the newest call in the running estimate of tokens per second
 
 
@@ -72,6 +73,11 @@ class Batcher:
         """Texts that were accepted and not yet handed to the model."""
         return sum(len(job.tokens) - job.taken for job in self._jobs)
 
+    @property
+    def full(self) -> bool:
+        """Whether even a short text would be refused, so that a request need not be read at all."""
+        return self._waits_too_long(_SHORT_TOKENS)
+
     def start(self) -> None:
         """Begin to answer; in the event loop that requests come from."""
         self._workers = [asyncio.create_task(self._work()) for _ in range(_CALLS)]
@@ -105,14 +111,17 @@ class Batcher:
         return await job.answer
 
     def _admit(self, tokens: int) -> None:
-        """Refuse what would wait too long: until a request of `tokens` is answered, others get as many tokens each."""
+        """Refuse what would wait too long, or need too much memory."""
         if self._closing:
             raise RequestRefused(503, "the server is stopping", retry_after=5)
-        ahead = min(self.waiting_tokens, tokens * len(self._jobs))
-        allowed = self._limits.wait_seconds * self._rate + tokens
-        if self.waiting_tokens + tokens > self._limits.waiting_tokens or (self._rate and ahead > allowed):
+        if self.waiting_tokens + tokens > self._limits.waiting_tokens or self._waits_too_long(tokens):
             self._counters.refused.labels("overload").inc()
             raise RequestRefused(503, "too many requests are waiting; try again in a second", retry_after=1)
+
+    def _waits_too_long(self, tokens: int) -> bool:
+        """Until a request of `tokens` is answered, others get as many tokens each."""
+        ahead = min(self.waiting_tokens, tokens * len(self._jobs))
+        return bool(self._rate) and ahead > self._limits.wait_seconds * self._rate + tokens
 
     async def _work(self) -> None:
         loop = asyncio.get_running_loop()

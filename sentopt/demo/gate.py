@@ -193,7 +193,7 @@ class Gate:
             raise self._refused(429, "rate", "too many requests from this address; try again in a second", 1)
         if self.draining:
             raise self._refused(503, "stopping", "the server is stopping", 5)
-        if self.working >= self._limits.requests:
+        if self.working >= self._limits.requests or (self._service.full and path in ENDPOINTS):
             raise self._refused(503, "overload", "too many requests are being answered; try again in a second", 1)
         if headers.get(b"content-type", "").partition(";")[0].strip().lower() != "application/json":
             raise RequestRefused(415, "send JSON, with the header Content-Type: application/json")

@@ -122,7 +122,7 @@ class _Server(uvicorn.Server):
                 http=_ImpatientProtocol,
                 ws="none",
                 lifespan="on",
-                log_level="warning",
+                log_level="error",
                 access_log=False,
                 server_header=False,
                 proxy_headers=False,  # anybody could send them

@@ -55,6 +55,11 @@ class Service:
         self.ready = False
         await self.batcher.close()
 
+    @property
+    def full(self) -> bool:
+        """Whether no request can be answered soon."""
+        return self.batcher.full
+
     async def answer(self, texts: Sequence[str]) -> Answers:
         """Classify texts.
 

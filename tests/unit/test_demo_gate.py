@@ -87,7 +87,7 @@ class Response:
 
 
 def make(app: App | None = None, access: Access | None = None, **limits: float) -> Gate:
-    service: Any = SimpleNamespace(limits=Limits(**limits), counters=Counters())  # type: ignore[arg-type]
+    service: Any = SimpleNamespace(limits=Limits(**limits), counters=Counters(), full=False)  # type: ignore[arg-type]
     return Gate(app or App(), service, access or Access())
 
 
@@ -718,3 +718,12 @@ def test_the_bodies_of_all_requests_together_are_bounded() -> None:
     assert ask(small, "/predict", "POST", client=Client([b"x" * 11])).status == 503
     assert ask(small, "/predict", "POST", client=Client([b"x" * 10])).status == 200
     assert app.bodies == [b"x" * 10]
+
+
+def test_a_full_service_refuses_before_the_body_is_read() -> None:
+    app, client = App(), Client()
+    opened = make(app)
+    opened._service.full = True  # type: ignore[misc]
+    refused = ask(opened, "/predict", "POST", client=client)
+    assert (refused.status, refused.headers["retry-after"], client.taken) == (503, "1", 0)
+    assert ask(opened, "/gradio_api/queue/join", "POST").status == 200
