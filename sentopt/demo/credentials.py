@@ -33,8 +33,10 @@ class Credentials:
         try:
             text = Path(file).read_text(encoding="utf-8-sig") if file else os.environ.get(VARIABLE, "")
             text.encode()
-        except (OSError, UnicodeError) as error:
-            raise ServingError(f"cannot read credentials from {where}: {type(error).__name__}") from None
+        except OSError as error:
+            raise ServingError(f"cannot read credentials from {where}: {error.strerror}") from None
+        except UnicodeError:
+            raise ServingError(f"cannot read credentials from {where}: it is not UTF-8") from None
         lines = [line for line in map(str.strip, text.splitlines()) if line and not line.startswith("#")]
         pairs = [line.partition(":") for line in lines]
         if not pairs or not all(name and password for name, _, password in pairs):

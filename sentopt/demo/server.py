@@ -74,7 +74,7 @@ def serve(
 
     Raises:
         BundleError: the bundle cannot be loaded.
-        ServingError: the port is taken, or the credentials cannot be used.
+        ServingError: the port is taken, or a file cannot be used.
     """
     credentials = None if auth is None else Credentials.read(auth)
     if host not in LOOPBACK and credentials is None and not framed_by:
@@ -83,12 +83,12 @@ def serve(
             f"use --auth with a file of name:password lines, or with {VARIABLE}"
         )
     limits = limits or Limits.for_host(host)
-    listening = _listen(host, port)
     shown = f"[{host}]" if ":" in host else host
-    address = f"http://{shown}:{listening.getsockname()[1]}"
     access = Access(host, credentials, framed_by)
     with contextlib.ExitStack() as stack:
-        log = stack.enter_context(log_texts.open("a", encoding="utf-8")) if log_texts else None
+        listening = stack.enter_context(_listen(host, port))
+        address = f"http://{shown}:{listening.getsockname()[1]}"
+        log = stack.enter_context(_opened(log_texts)) if log_texts else None
         server = _Server(create_app(bundle, access, limits, address=address, log=log), limits)
         say(f"serving {bundle} on {address} (Ctrl-C stops)")
         stack.enter_context(contextlib.suppress(KeyboardInterrupt))
@@ -106,8 +106,18 @@ def _listen(host: str, port: int) -> socket.socket:
         listening.bind(address)
     except OSError as error:
         listening.close()
-        raise ServingError(f"cannot serve on {host}:{port}: {error}. Choose another port with --port") from error
+        raise ServingError(
+            f"cannot serve on {host}:{port}: {error}. "
+            "Choose another port with --port, or an address of this machine with --host"
+        ) from error
     return listening
+
+
+def _opened(log: Path) -> TextIO:
+    try:
+        return log.open("a", encoding="utf-8")
+    except OSError as error:
+        raise ServingError(f"cannot write texts to {log}: {error.strerror}") from error
 
 
 class _Server(uvicorn.Server):
