@@ -135,7 +135,7 @@ def test_a_file_that_cannot_be_used_is_not_repeated(tmp_path: Path, content: byt
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     for place in (tmp_path / "nowhere", tmp_path):
-        with pytest.raises(ServingError, match=rf"cannot read credentials from {place}: \w+Error$"):
+        with pytest.raises(ServingError, match=rf"cannot read credentials from {place}: (No such file|Is a directory)"):
             Credentials.read(str(place))
 
 
