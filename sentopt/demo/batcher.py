@@ -22,6 +22,7 @@ _CALLS = 2  # of the model at once: while one is computing, the texts of the nex
 _SHARE = 16  # texts of one request in a round, while others wait
 _INLINE_CHARACTERS = 2_000  # tokenized at once; a thread would cost more time than these do
 _SHORT_TOKENS = 8  # of the shortest texts that mean something
+_TOKEN_CHARACTERS = 12  # more than a token has in any usual text
 _NEWEST = 0.2  # weight of the newest call in the running estimate of tokens per second
 
 
@@ -58,6 +59,7 @@ class Batcher:
         self._threads = ThreadPoolExecutor(_CALLS + 1, thread_name_prefix="sentopt-demo")
         self._workers: list[asyncio.Task[None]] = []
         self._active = 0
+        self._coming = 0
         self._closing = False
         self._rate = 0.0
         tuning = classifier.tuning
@@ -97,10 +99,9 @@ class Batcher:
         """
         if not texts:
             return []
-        self._admit(len(texts))
         loop = asyncio.get_running_loop()
         if sum(map(len, texts)) > _INLINE_CHARACTERS:
-            tokens = await loop.run_in_executor(self._threads, self._classifier.encoder.encode, texts)
+            tokens = await self._encode(texts)
         else:
             tokens = self._classifier.encoder.encode(texts)
         self._admit(size := sum(len(t.ids) for t in tokens))
@@ -109,6 +110,19 @@ class Batcher:
         self.waiting_tokens += size
         self._arrived.set()
         return await job.answer
+
+    async def _encode(self, texts: Sequence[str]) -> list[Tokens]:
+        """Tokenize long texts in a thread. They count as waiting from now on, with as many tokens as they must have."""
+        longest = self._classifier.encoder.max_length
+        self._admit(least := sum(min(longest, 1 + len(text) // _TOKEN_CHARACTERS) for text in texts))
+        self._coming += 1
+        self.waiting_tokens += least
+        try:
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._threads, self._classifier.encoder.encode, texts)
+        finally:
+            self._coming -= 1
+            self.waiting_tokens -= least
 
     def _admit(self, tokens: int) -> None:
         """Refuse what would wait too long, or need too much memory."""
@@ -120,7 +134,7 @@ class Batcher:
 
     def _waits_too_long(self, tokens: int) -> bool:
         """Until a request of `tokens` is answered, others get as many tokens each."""
-        ahead = min(self.waiting_tokens, tokens * len(self._jobs))
+        ahead = min(self.waiting_tokens, tokens * (self._coming + len(self._jobs)))
         return bool(self._rate) and ahead > self._limits.wait_seconds * self._rate + tokens
 
     async def _work(self) -> None:

@@ -27,6 +27,7 @@ class EchoingModel:
     def __init__(self, tuning: Tuning = SMALL, *, seconds: float = 0.0) -> None:
         self.tuning = tuning
         self.encoder = self
+        self.max_length = 1_000_000
         self.seconds = seconds
         self.calls: list[list[str]] = []
         self.free, self.encoding = threading.Event(), threading.Event()
@@ -391,3 +392,15 @@ async def test_what_waits_and_what_is_computed_can_be_watched() -> None:
     assert "sentopt_batch_texts_count 3.0" in page
     assert "sentopt_batch_texts_sum 4.0" in page
     assert "sentopt_batch_tokens_sum 23.0" in page
+
+
+@in_loop
+async def test_texts_that_are_being_tokenized_count_as_waiting() -> None:
+    async with running(model := EchoingModel()) as batcher:
+        model.encoding.clear()
+        large = asyncio.create_task(labels(batcher, ["x" * 3_000] * 2))
+        await asyncio.sleep(0.05)
+        assert batcher.waiting_tokens >= 2 * 3_000 // 12
+        model.encoding.set()
+        assert len(await large) == 2
+        assert batcher.waiting_tokens == 0
