@@ -40,18 +40,21 @@ class Comparison:
         self._own = bundled.description.variant if bundled.description else "this model"
         self._open: dict[str, Classifier] = {self._own: bundled}
         self._specs: list[VariantSpec] | None = None
-        self._one_at_a_time = threading.Lock()
+        self._opening = threading.Lock()
         self.missing = ""
 
     def answers(self, text: str) -> Iterator[VariantAnswer]:
         """The answers of all variants one after the other, the bundled one's first: it is open already."""
-        with self._one_at_a_time:
-            if self._specs is None:
-                self._specs = self._runnable()
-            for spec in self._specs:
-                if spec.name not in self._open:
-                    self._open[spec.name] = self._candidate(spec).open(self._bundled.tuning.threads)
-                yield _ask(spec, self._open[spec.name], text)
+        if self._specs is None:
+            self._specs = self._runnable()
+        for spec in self._specs:
+            yield _ask(spec, self._opened(spec), text)
+
+    def _opened(self, spec: VariantSpec) -> Classifier:
+        with self._opening:
+            if spec.name not in self._open:
+                self._open[spec.name] = self._candidate(spec).open(self._bundled.tuning.threads)
+            return self._open[spec.name]
 
     def _runnable(self) -> list[VariantSpec]:
         own = [VARIANTS[self._own]] if self._own in VARIANTS else []

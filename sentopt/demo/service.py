@@ -89,11 +89,13 @@ class Service:
         return Explanation(predictions[0], words, len(predictions), (time.perf_counter() - start) * 1e3)
 
     def check(self, texts: Sequence[str]) -> None:
-        """Refuse too many texts, and texts that are too long.
+        """Refuse what is no list of texts, too many texts, and texts that are too long.
 
         Raises:
             RequestRefused: so it is.
         """
+        if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
+            raise RequestRefused(422, "texts are strings, and several of them a list of strings")
         if len(texts) > self.limits.texts:
             raise RequestRefused(
                 413, f"{len(texts):,} texts in one request; at most {self.limits.texts:,} are answered"

@@ -107,6 +107,22 @@ def test_gradios_client_is_told_why_it_is_refused(client: Any) -> None:
 
 
 @pytest.mark.parametrize(
+    ("endpoint", "given"),
+    [("/predict", 5), ("/predict", None), ("/explain", ["a"]), ("/predict_batch", "abc"), ("/predict_batch", [1, "a"])],
+)
+def test_gradios_client_is_told_what_a_text_is(client: Any, endpoint: str, given: object) -> None:
+    with pytest.raises(Exception, match="texts are strings"):
+        client.predict(given, api_name=endpoint)
+
+
+def test_lone_surrogates_pass_through_gradio(server: Server) -> None:
+    reply = ask(server.address + "/gradio_api/call/explain", b'{"data": ["great \\ud800 day"]}')
+    found = ask(f"{server.address}/gradio_api/call/explain/{reply.json['event_id']}").body
+    assert b"event: complete" in found
+    assert b'"words"' in found
+
+
+@pytest.mark.parametrize(
     ("body", "status", "words"),
     [
         (b"{", 422, "JSON"),

@@ -10,7 +10,6 @@ from sentopt.demo.run_facts import RunFacts
 from sentopt.runtime.bundle import BundleDescription
 
 _BENCHMARKS = ("Result", "Verification", "Speed")
-_ABOUT = ("Training", "Test split", "Confidence", "Data", "Provenance")
 
 
 def benchmarks(description: BundleDescription, facts: RunFacts | None) -> None:
