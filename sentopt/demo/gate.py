@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
+import json
 import logging
 import time
 from collections import OrderedDict
@@ -163,6 +164,8 @@ class Gate:
         try:
             if scope["method"] == "POST":
                 await self._read(body, receive)
+                if scope["path"] not in ENDPOINTS:
+                    _check_plain(body)
                 receive = _in_one_piece(body, receive)
             await self._app(scope, receive, reply)
         finally:
@@ -271,6 +274,24 @@ class Gate:
 
     def _too_large(self) -> RequestRefused:
         return self._refused(413, "size", f"a request may have at most {self._limits.body_bytes:,} bytes", None)
+
+
+def _check_plain(body: bytearray) -> None:
+    """Refuse objects where the page sends texts.
+
+    Gradio takes some of them for files: it would look for the path or fetch the address before a handler is asked.
+    """
+    try:
+        sent = json.loads(body)
+    except (ValueError, RecursionError):
+        raise RequestRefused(422, "this is not JSON") from None
+    values = [value for name, value in sent.items() if name != "event_data"] if isinstance(sent, dict) else [sent]
+    while values:
+        value = values.pop()
+        if isinstance(value, dict):
+            raise RequestRefused(422, "texts are strings, and several of them a list of strings; no files are taken")
+        if isinstance(value, list):
+            values += value
 
 
 def _in_one_piece(body: bytearray, receive: Receive) -> Receive:

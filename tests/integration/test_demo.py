@@ -229,12 +229,11 @@ def test_nothing_can_be_uploaded_or_edited(server: Server, path: str) -> None:
 @pytest.mark.parametrize("where", ["/etc/passwd", "http://127.0.0.1:1/x", "file:///etc/passwd"])
 def test_a_file_in_the_place_of_a_text_is_never_opened(server: Server, where: str) -> None:
     file = {"path": where, "url": where, "meta": {"_type": "gradio.FileData"}, "orig_name": "x.txt"}
-    for route in ("/gradio_api/call/predict", "/gradio_api/run/predict"):
-        reply = post(server.address + route, {"data": [file]})
-        if reply.status == 200 and "event_id" in reply.json:
-            reply = ask(f"{server.address}{route}/{reply.json['event_id']}")
-        assert b"root:" not in reply.body
-        assert b'"label"' not in reply.body
+    joined = {"fn_index": 0, "session_hash": "abc", "trigger_id": 1}
+    for route in ("call/predict", "call/v2/predict", "run/predict", "queue/join"):
+        for sent in ({"data": [file]}, {"data": [[[file]]], **joined}, {"text": file}, [file], {"data": file}):
+            reply = post(f"{server.address}/gradio_api/{route}", sent)
+            assert (reply.status, "no files are taken" in reply.json["detail"]) == (422, True), (route, sent)
 
 
 def test_every_reply_has_the_security_headers(server: Server) -> None:

@@ -62,7 +62,8 @@ def in_loop(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
 
 @contextlib.asynccontextmanager
 async def running(model: EchoingModel, **limits: float) -> AsyncIterator[Batcher]:
-    batcher = Batcher(model, Limits(**limits), Counters())  # type: ignore[arg-type]
+    patient = Limits(**{"wait_seconds": 60.0, **limits})  # type: ignore[arg-type]
+    batcher = Batcher(model, patient, Counters())  # type: ignore[arg-type]
     batcher.start()
     try:
         yield batcher

@@ -727,3 +727,23 @@ def test_a_full_service_refuses_before_the_body_is_read() -> None:
     refused = ask(opened, "/predict", "POST", client=client)
     assert (refused.status, refused.headers["retry-after"], client.taken) == (503, "1", 0)
     assert ask(opened, "/gradio_api/queue/join", "POST").status == 200
+
+
+@pytest.mark.parametrize("path", ["/gradio_api/queue/join", "/gradio_api/call/predict", "/gradio_api/run/predict"])
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (b'{"data": ["text", 1, null, ["more"]], "event_data": {"a": 1}, "session_hash": "x"}', 200),
+        (b'{"data": [{"path": "/etc/passwd"}]}', 422),
+        (b'{"data": [["text", [{"url": "http://elsewhere"}]]]}', 422),
+        (b'{"text": {"path": "/etc/passwd"}}', 422),
+        (b"[{}]", 422),
+        (b"{", 422),
+        (b"[" * 100_000, 422),
+        (b"\xff", 422),
+    ],
+)
+def test_the_page_takes_texts_and_no_objects(path: str, sent: bytes, status: int) -> None:
+    app = App()
+    assert ask(make(app), path, "POST", client=Client([sent])).status == status
+    assert app.bodies == ([sent] if status == 200 else [])

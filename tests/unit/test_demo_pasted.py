@@ -73,10 +73,9 @@ def test_headings_without_rows_are_not_called_missing() -> None:
     [
         'text,n\n"never closed,1\n',
         'text,n\n"closed" too early,1\n',
-        "text\n" + "x" * 200_000,
         "text,n\rold line ends,1\rof a Macintosh,2\r",
     ],
-    ids=["open quote", "text after a quote", "endless cell", "line ends"],
+    ids=["open quote", "text after a quote", "line ends"],
 )
 def test_a_broken_table_is_an_error_of_its_writer(table: str) -> None:
     with pytest.raises(InputError, match="no table that can be read"):
