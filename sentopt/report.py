@@ -228,13 +228,21 @@ def training(trained: TrainResult) -> str:
         f"{trained.backbone}, {trained.parameters:,} trainable parameters, {trained.steps} steps "
         f"({trained.epochs:.3g} epochs) in {trained.precision} on {trained.device}{processes}: "
         f"{trained.seconds:.0f} s{resumed}, {trained.samples_per_second:.0f} texts/s. "
-        f"Best validation {trained.metric} {trained.best_metric:.4f} at step {trained.best_step}."
+        + (
+            f"Best validation {trained.metric} {trained.best_metric:.4f} at step {trained.best_step}."
+            if trained.evals
+            else "Too short to be evaluated on the way: the last weights are kept."
+        )
     )
 
 
 def against_majority(trained: TrainResult) -> str:
     """Whether tuning was worth anything: accuracy against always answering the most frequent label."""
+    n = sum(map(sum, trained.test.confusion))
+    low, high = wilson_interval(round(trained.test.accuracy * n), n, 0.95)
     beats = "beats" if trained.beats_majority else "does NOT beat"
+    if low <= trained.majority["test"] < trained.test.accuracy:
+        beats = f"not proven (95 % interval {low:.4f} to {high:.4f}) to beat"
     others = ", ".join(f"{split} {trained.majority[split]:.4f}" for split in ("train", "validation"))
     return (
         f"Test accuracy {trained.test.accuracy:.4f}, macro F1 {trained.test.macro_f1:.4f}: {beats} the majority-class "

@@ -1,7 +1,9 @@
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
-from sentopt import text_tables
+from sentopt import manifest, report, text_tables
+from sentopt.results import TrainResult
 
 
 class Collector(HTMLParser):
@@ -61,3 +63,19 @@ def test_markdown_cells_cannot_break_the_table() -> None:
 
 def test_html_is_escaped() -> None:
     assert "<script>" not in text_tables.as_html(text_tables.Table(("x",), (("<script>",),)))
+
+
+def test_a_lead_within_chance_is_not_called_one(finished_run: Path) -> None:
+    trained = manifest.read(finished_run / "run.json").result("train", TrainResult)
+    assert ": beats the majority" in report.against_majority(trained)
+    n = sum(map(sum, trained.test.confusion))
+    close = replace(trained, majority={**trained.majority, "test": trained.test.accuracy - 1 / n})
+    assert "not proven (95 % interval" in report.against_majority(close)
+    behind = replace(trained, majority={**trained.majority, "test": 1.1})
+    assert "does NOT beat" in report.against_majority(behind)
+
+
+def test_a_training_without_evaluations_says_so(finished_run: Path) -> None:
+    trained = manifest.read(finished_run / "run.json").result("train", TrainResult)
+    assert "Best validation" in report.training(trained)
+    assert "Too short to be evaluated" in report.training(replace(trained, evals=()))
