@@ -20,6 +20,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from sentopt.data.tables import read_rows
+from sentopt.timing import summarize
 
 _SHORT = 16  # words
 _OVERLOAD = (10, 20)  # times the usual clients
@@ -99,13 +101,19 @@ def server(bundle: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "sentopt", "demo", "--bundle", str(bundle), "--port", str(port)]
     with subprocess.Popen(command, text=True) as process:
-        while subprocess.run(
-            ["curl", "-sf", f"http://127.0.0.1:{port}/readyz"], capture_output=True, check=False
-        ).returncode:
+        while not _is_ready(port):
             assert process.poll() is None, "the server ended"
             time.sleep(0.2)
         yield process, port
         process.send_signal(signal.SIGTERM)
+
+
+def _is_ready(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz") as reply:
+            return bool(reply.status == 200)
+    except OSError:
+        return False
 
 
 @dataclass
@@ -135,13 +143,11 @@ class Load:
 
 
 def _percentiles(seconds: list[float]) -> dict[str, float]:
-    ordered = sorted(seconds)
-    at = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "max": 1.0}
-    return {
-        name: round(ordered[min(len(ordered) - 1, int(share * len(ordered)))] * 1e3, 1)
-        for name, share in at.items()
-        if ordered
-    }
+    if not seconds:
+        return {}
+    found = summarize([s * 1e3 for s in seconds])
+    shown = {"p50": found.p50, "p95": found.p95, "p99": found.p99, "max": max(seconds) * 1e3}
+    return {name: round(value, 1) for name, value in shown.items()}
 
 
 class Client(asyncio.Protocol):

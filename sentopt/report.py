@@ -238,8 +238,7 @@ def training(trained: TrainResult) -> str:
 
 def against_majority(trained: TrainResult) -> str:
     """Whether tuning was worth anything: accuracy against always answering the most frequent label."""
-    n = sum(map(sum, trained.test.confusion))
-    low, high = wilson_interval(round(trained.test.accuracy * n), n, 0.95)
+    _, low, high = _accuracy_interval(trained.test)
     beats = "beats" if trained.beats_majority else "does NOT beat"
     if low <= trained.majority["test"] < trained.test.accuracy:
         beats = f"not proven (95 % interval {low:.4f} to {high:.4f}) to beat"
@@ -248,6 +247,12 @@ def against_majority(trained: TrainResult) -> str:
         f"Test accuracy {trained.test.accuracy:.4f}, macro F1 {trained.test.macro_f1:.4f}: {beats} the majority-class "
         f"baseline of {trained.majority['test']:.4f} ({others})."
     )
+
+
+def _accuracy_interval(scores: Scores) -> tuple[int, float, float]:
+    """How many texts were scored, and the 95 % limits of the accuracy."""
+    n = sum(c.support for c in scores.per_class)
+    return (n, *wilson_interval(round(scores.accuracy * n), n, 0.95))
 
 
 def samples(trained: TrainResult) -> Table:
@@ -265,8 +270,7 @@ def samples(trained: TrainResult) -> Table:
 
 
 def _test_section(trained: TrainResult, images: dict[str, Path]) -> Section:
-    n = sum(c.support for c in trained.test.per_class)
-    low, high = wilson_interval(round(trained.test.accuracy * n), n, 0.95)
+    n, low, high = _accuracy_interval(trained.test)
     text = (
         f"PyTorch on {n} test texts: accuracy {trained.test.accuracy:.4f} (95 % interval {low:.4f} to {high:.4f}), "
         f"macro precision {trained.test.macro_precision:.4f}, recall {trained.test.macro_recall:.4f}, "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -47,7 +47,7 @@ def score_table(
     first = next(rows, None)
     if first is None:
         raise DataError(f"{source} has no rows")
-    added = ["label", "score", *(f"p_{label}" for label in classifier.labels)]
+    added = answer_columns(classifier.labels)
     _check_columns(source, first, text_column, added)
     counts: Counter[str] = Counter()
     empty = truncated = 0
@@ -76,6 +76,11 @@ def score_table(
             bar.update(len(window))
     labels = {label: counts[label] for label in classifier.labels}
     return TableSummary(counts.total(), empty, truncated, counts[""], time.perf_counter() - start, labels)
+
+
+def answer_columns(labels: Sequence[str]) -> list[str]:
+    """The columns that an answer adds to a row."""
+    return ["label", "score", *(f"p_{label}" for label in labels)]
 
 
 def _check_columns(source: Path, row: Row, text_column: str, added: list[str]) -> None:

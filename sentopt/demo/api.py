@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from fastapi.responses import Response
 from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.types import Receive, Scope, Send
 
 from sentopt import __version__
 from sentopt.demo.explanation import Explanation
@@ -18,10 +19,6 @@ from sentopt.demo.limits import Limits
 from sentopt.demo.service import Answers, Service
 from sentopt.runtime.classifier import Prediction
 
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
 Answer = Callable[[Any], Awaitable[Response]]
 
 
@@ -110,9 +107,11 @@ class Api:
 
     def __init__(self, service: Service, app: FastAPI) -> None:
         self._app = app
-        self._direct = {path: (asks, answer(service)) for path, asks, _, answer in _TABLE}
-        for path, _, gives, answer in _TABLE:
-            app.post(path, response_model=gives, responses=_REFUSALS)(answer(service))
+        self._direct: dict[str, tuple[type[BaseModel], Answer]] = {}
+        for path, asks, gives, made_for in _TABLE:
+            answer = made_for(service)
+            self._direct[path] = asks, answer
+            app.post(path, response_model=gives, responses=_REFUSALS)(answer)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, as ASGI has it; `receive` gives a body in one piece."""
@@ -159,6 +158,11 @@ _TABLE: tuple[tuple[str, type[BaseModel], type[BaseModel], Callable[[Service], A
     ("/predict_batch", Texts, Labels, _predict_batch),
     ("/explain", Text, Reasons, _explain),
 )
+ENDPOINTS = {
+    **{path: "POST" for path, *_ in _TABLE},
+    **dict.fromkeys(("/healthz", "/readyz", "/metrics", "/openapi.json"), "GET"),
+}
+"""The method of each."""
 
 
 def create(service: Service, *, lifespan: Any) -> FastAPI:

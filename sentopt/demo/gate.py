@@ -13,26 +13,16 @@ import json
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from sentopt.demo.api import Message, Receive, Scope, Send, problem
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from sentopt.demo.api import ENDPOINTS, problem
 from sentopt.demo.credentials import Credentials
 from sentopt.demo.limits import LOOPBACK, Limits
 from sentopt.demo.service import Service
 from sentopt.errors import RequestRefused
 
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
-
-ENDPOINTS = {
-    "/predict": "POST",
-    "/predict_batch": "POST",
-    "/explain": "POST",
-    "/healthz": "GET",
-    "/readyz": "GET",
-    "/metrics": "GET",
-    "/openapi.json": "GET",
-}
 _OPEN = ("/healthz", "/readyz")  # probes come without a password
 _GRADIO = "/gradio_api/"
 _PAGE: dict[str, tuple[str, ...]] = {
@@ -65,11 +55,12 @@ class Access:
 
     def security_headers(self) -> list[tuple[bytes, bytes]]:
         """For every response. Gradio's page is scripts and styles of its own, some of them inline or evaluated."""
+        framed_by = self.framed_by or "'none'"
         policy = (
             "default-src 'none'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
             "img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self'; manifest-src 'self'; "
             "worker-src 'self' blob:; base-uri 'self'; form-action 'self'; "
-            f"frame-ancestors {self.framed_by or chr(39) + 'none' + chr(39)}"
+            f"frame-ancestors {framed_by}"
         )
         headers = {
             "Content-Security-Policy": policy,
@@ -106,7 +97,7 @@ class Rates:
 class Gate:
     """Refuses what is not meant for this server, or too much; then hands the request on with its whole body."""
 
-    def __init__(self, app: App, service: Service, access: Access) -> None:
+    def __init__(self, app: ASGIApp, service: Service, access: Access) -> None:
         self._app = app
         self._service = service
         self._access = access

@@ -10,12 +10,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from starlette.types import Message, Receive, Scope, Send
 
 from sentopt.demo import gate
-from sentopt.demo.api import Message, Receive, Scope, Send
+from sentopt.demo.api import ENDPOINTS
 from sentopt.demo.counters import Counters
 from sentopt.demo.credentials import Credentials
-from sentopt.demo.gate import ENDPOINTS, Access, Gate, Rates
+from sentopt.demo.gate import Access, Gate, Rates
 from sentopt.demo.limits import Limits
 from sentopt.errors import RequestRefused
 

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import html
-import os
 from pathlib import Path
 from typing import Any
-
-os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when gradio is imported
 
 import gradio as gr
 from fastapi import FastAPI

@@ -13,6 +13,7 @@ from sentopt.demo import pasted
 from sentopt.demo.page.refusals import shown
 from sentopt.demo.service import Service
 from sentopt.runtime.classifier import Prediction
+from sentopt.table_scoring import answer_columns
 
 _AT_ONCE = 100  # texts between two steps of the progress bar
 _LINES, _TABLE = "each line is a text", "a table, its first line names the columns"
@@ -70,7 +71,7 @@ def build(service: Service) -> None:
             found = await service.answer(texts[start : start + _AT_ONCE])
             predictions += found.predictions
             milliseconds += found.milliseconds
-        headings = ["text", "label", "score", *(f"p_{label}" for label in service.classifier.labels)]
+        headings = ["text", *answer_columns(service.classifier.labels)]
         rows = [
             [text, p.label, f"{p.score:.4f}", *(f"{x:.4f}" for x in p.probabilities.values())]
             for text, p in zip(texts, predictions, strict=True)
