@@ -12,14 +12,13 @@ import ipaddress
 import json
 import logging
 import time
-from collections import OrderedDict
-from dataclasses import dataclass
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from sentopt.demo.access import Access
 from sentopt.demo.api import ENDPOINTS, problem
-from sentopt.demo.credentials import Credentials
-from sentopt.demo.limits import LOOPBACK, Limits
+from sentopt.demo.limits import Limits
+from sentopt.demo.rates import Rates
 from sentopt.demo.service import Service
 from sentopt.errors import RequestRefused
 
@@ -40,58 +39,8 @@ _STREAMS = (_GRADIO + "heartbeat/",)  # endless: never waited for
 _DISCARDED = 16  # times the largest body; what is larger still is cut off
 _GUESSES = (1.0, 5.0)  # wrong passwords of one address: so many a second, so many at once
 _LENGTH_DIGITS = 20
-_ADDRESSES = 10_000  # that are remembered
 
 _log = logging.getLogger("sentopt.demo")
-
-
-@dataclass(frozen=True)
-class Access:
-    """Who may reach the demo, and from where its page may be framed."""
-
-    host: str = "127.0.0.1"
-    credentials: Credentials | None = None
-    framed_by: str = ""
-
-    def security_headers(self) -> list[tuple[bytes, bytes]]:
-        """For every response. Gradio's page is scripts and styles of its own, some of them inline or evaluated."""
-        framed_by = self.framed_by or "'none'"
-        policy = (
-            "default-src 'none'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
-            "img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self'; manifest-src 'self'; "
-            "worker-src 'self' blob:; base-uri 'self'; form-action 'self'; "
-            f"frame-ancestors {framed_by}"
-        )
-        headers = {
-            "Content-Security-Policy": policy,
-            "X-Content-Type-Options": "nosniff",
-            "Referrer-Policy": "no-referrer",
-            "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
-            "Cross-Origin-Opener-Policy": "same-origin",
-            "Cross-Origin-Resource-Policy": "same-origin",
-            **({} if self.framed_by else {"X-Frame-Options": "DENY"}),
-        }
-        return [(name.lower().encode(), value.encode()) for name, value in headers.items()]
-
-
-class Rates:
-    """Token buckets (Turner, "New directions in communications", 1986), one for each address."""
-
-    def __init__(self, per_second: float, at_once: float) -> None:
-        self._per_second = per_second
-        self._at_once = at_once
-        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
-
-    def take(self, address: str, count: float = 1.0) -> bool:
-        """Whether a request may be made now; it counts for `count` if so."""
-        now = time.monotonic()
-        level, since = self._buckets.pop(address, (self._at_once, now))
-        level = min(self._at_once, level + (now - since) * self._per_second)
-        allowed = level >= 1.0
-        self._buckets[address] = (level - count if allowed else level, now)
-        if len(self._buckets) > _ADDRESSES:
-            self._buckets.popitem(last=False)
-        return allowed
 
 
 class Gate:
@@ -175,7 +124,7 @@ class Gate:
     def _admit(self, scope: Scope) -> None:
         path, method = scope["path"], scope["method"]
         headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
-        self._check_origin(method, headers)
+        self._access.check_origin(method, headers)
         _check_route(path, method)
         if path in _OPEN:
             return
@@ -196,19 +145,6 @@ class Gate:
             raise RequestRefused(400, "the header Content-Length is no number")
         if len(announced) > _LENGTH_DIGITS or int(announced) > _DISCARDED * self._limits.body_bytes:
             raise self._too_large()
-
-    def _check_origin(self, method: str, headers: dict[bytes, str]) -> None:
-        """A page from elsewhere must not use the visitor's browser to reach this server, by any name."""
-        host = headers.get(b"host", "")
-        name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
-        if self._access.host in LOOPBACK and name.strip("[]").lower() not in LOOPBACK:
-            raise RequestRefused(
-                400, "this server answers to the name localhost only; for others, start it with --host"
-            )
-        origin = headers.get(b"origin")
-        here = {host, headers.get(b"x-forwarded-host", host)}
-        if method == "POST" and origin is not None and origin.partition("://")[2] not in here:
-            raise RequestRefused(400, "requests from other sites are not answered")
 
     def _check_password(self, address: str, headers: dict[bytes, str]) -> None:
         credentials, given = self._access.credentials, headers.get(b"authorization")

@@ -16,8 +16,9 @@ from fastapi import FastAPI
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from sentopt.demo import api
+from sentopt.demo.access import Access
 from sentopt.demo.credentials import VARIABLE, Credentials
-from sentopt.demo.gate import Access, Gate
+from sentopt.demo.gate import Gate
 from sentopt.demo.limits import LOOPBACK, Limits
 from sentopt.demo.page import layout
 from sentopt.demo.service import Service

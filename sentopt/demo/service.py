@@ -69,10 +69,7 @@ class Service:
         self.check(texts)
         start = time.perf_counter()
         predictions = await self.batcher.predict(texts)
-        if self._log is not None:
-            lines = [{"text": t, "label": p.label, "score": p.score} for t, p in zip(texts, predictions, strict=True)]
-            self._log.writelines(json.dumps(line) + "\n" for line in lines)
-            self._log.flush()
+        self._keep(texts, predictions)
         return Answers(tuple(predictions), (time.perf_counter() - start) * 1e3)
 
     async def explain(self, text: str) -> Explanation:
@@ -86,7 +83,14 @@ class Service:
         spans = explanation.parts(text, self.limits.words)
         predictions = await self.batcher.predict([text, *explanation.without_each(text, spans)])
         words = explanation.weigh(text, spans, predictions)
+        self._keep([text], predictions[:1])
         return Explanation(predictions[0], words, len(predictions), (time.perf_counter() - start) * 1e3)
+
+    def _keep(self, texts: Sequence[str], predictions: Sequence[Prediction]) -> None:
+        if self._log is not None:
+            lines = [{"text": t, "label": p.label, "score": p.score} for t, p in zip(texts, predictions, strict=True)]
+            self._log.writelines(json.dumps(line) + "\n" for line in lines)
+            self._log.flush()
 
     def check(self, texts: Sequence[str]) -> None:
         """Refuse what is no list of texts, too many texts, and texts that are too long.

@@ -375,10 +375,12 @@ def test_passwords_are_asked_for_and_never_printed(finished_run: Path, tmp_path:
             assert (reply.status, reply.headers["WWW-Authenticate"][:5]) == (401, "Basic")
         assert post(server.address + "/predict", {"text": "a"}, Authorization=bad).status == 401
         assert post(server.address + "/predict", {"text": "a"}, Authorization=good).status == 200
+        assert post(server.address + "/explain", {"text": "why so"}, Authorization=good).status == 200
         assert ask(server.address + "/", Authorization=good).status == 200
         assert ask(server.address + "/healthz").status == 200
         assert [ask(server.address + "/config", Authorization=bad).status for _ in range(8)][-1] == 429
-        assert json.loads(wait_for_file(log))["text"] == "a"
+        kept = [json.loads(line)["text"] for line in wait_for_file(log).splitlines()]
+        assert kept == ["a", "why so"]  # what was asked, and none of the texts that explain it
     printed = "".join(server.output)
     assert "warning" not in printed
     assert "horse" not in printed

@@ -3,7 +3,6 @@
 import asyncio
 import base64
 import json
-import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -12,12 +11,14 @@ from typing import Any
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
-from sentopt.demo import gate
+from sentopt.demo import gate, rates
+from sentopt.demo.access import Access
 from sentopt.demo.api import ENDPOINTS
 from sentopt.demo.counters import Counters
 from sentopt.demo.credentials import Credentials
-from sentopt.demo.gate import Access, Gate, Rates
+from sentopt.demo.gate import Gate
 from sentopt.demo.limits import Limits
+from sentopt.demo.rates import Rates
 from sentopt.errors import RequestRefused
 
 Answer = Callable[[Scope, Receive, Send], Awaitable[None]]
@@ -139,8 +140,7 @@ def basic(name: str, password: str) -> str:
 def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """The time that the gate sees: `now` seconds, which pass when a test says so."""
     clock = SimpleNamespace(now=1_000.0)
-    shown = SimpleNamespace(monotonic=lambda: clock.now, perf_counter=time.perf_counter)
-    monkeypatch.setattr(gate, "time", shown)
+    monkeypatch.setattr(rates, "time", SimpleNamespace(monotonic=lambda: clock.now))
     return clock
 
 
