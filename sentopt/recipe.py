@@ -89,8 +89,10 @@ class TrainSection:
     third of a training step on a CPU. `freeze_embeddings` keeps the embeddings, half of MiniLM's parameters, as
     pretrained, which saves another tenth. `class_weights = "balanced"` gives every label the same weight in the loss,
     however rare it is. With `ema_decay`, a moving average of the weights is what is evaluated and kept; 0.999 remembers
-    a thousand steps, 0 switches it off. `calibrate` fits a temperature on the validation split and divides it out of
-    the head, so that scores are probabilities; no label changes.
+    a thousand steps, 0 switches it off. With `adversarial`, every batch is learnt a second time, its word embeddings
+    shifted against the model by that many lengths of a word's embedding, which doubles the time. `calibrate` fits a
+    temperature on the validation split and divides it out of the head, so that scores are probabilities; no label
+    changes.
     """
 
     epochs: float = 3.0
@@ -104,6 +106,7 @@ class TrainSection:
     scheduler: Literal["linear", "cosine", "constant"] = "linear"
     label_smoothing: float = 0.0
     ema_decay: float = 0.0
+    adversarial: float = 0.0
     class_weights: Literal["none", "balanced"] = "none"
     calibrate: bool = True
     eval_strategy: Literal["epoch", "steps"] = "epoch"
@@ -304,6 +307,7 @@ def _impossible_values(recipe: Recipe) -> list[str]:
         (0 <= r.train.warmup_ratio < 1, f"train.warmup_ratio: expected 0 to 1, found {r.train.warmup_ratio}"),
         (0 <= r.train.label_smoothing < 1, f"train.label_smoothing: expected 0 to 1, found {r.train.label_smoothing}"),
         (0 <= r.train.ema_decay < 1, f"train.ema_decay: expected 0 to 1, found {r.train.ema_decay}"),
+        (0 <= r.train.adversarial <= 10, f"train.adversarial: expected 0 to 10, found {r.train.adversarial}"),
         (
             r.train.eval_strategy != "steps" or r.train.eval_steps > 0,
             "train.eval_steps: must be positive when train.eval_strategy is 'steps'",

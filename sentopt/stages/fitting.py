@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import os
@@ -24,6 +25,7 @@ from sentopt.recipe import Recipe, TrainSection
 from sentopt.results import Steps
 from sentopt.runtime.cores import available_cores
 from sentopt.stages import allocation
+from sentopt.stages.adversarial import AdversarialEmbeddings
 from sentopt.stages.averaging import AveragedWeights
 from sentopt.stages.sampling import EpochSampler
 from sentopt.stages.trainer_callbacks import DropOldOptimizers, ProgressBar, StepClock, StopOnSignal
@@ -109,7 +111,7 @@ def encode(tokenizer: Any, examples: Sequence[Example], *, padding: bool | str =
 
 
 class _Trainer(Trainer):
-    """The Trainer with a resumable sampler, this project's loss, averaged weights, and a count of the texts it saw."""
+    """The Trainer with a resumable sampler, this project's loss, average and adversary, and a count of texts seen."""
 
     def __init__(
         self,
@@ -117,12 +119,14 @@ class _Trainer(Trainer):
         sampler: EpochSampler,
         class_weights: torch.Tensor | None,
         averaged: AveragedWeights | None,
+        adversary: AdversarialEmbeddings | None,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
         self.sampler = sampler
         self.class_weights = class_weights
         self.averaged = averaged
+        self.adversary = adversary
         if averaged:
             self.add_callback(averaged)
         self.samples = 0
@@ -167,7 +171,8 @@ class _Trainer(Trainer):
 
     def training_step(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
         self.samples += len(inputs["labels"]) * distributed.world_size()
-        loss: torch.Tensor = super().training_step(model, inputs, *args, **kwargs)
+        step = functools.partial(super().training_step, model, inputs, *args, **kwargs)
+        loss: torch.Tensor = self.adversary.step_twice(step) if self.adversary else step()
         allocation.bound()
         return loss
 
@@ -185,6 +190,7 @@ def _trainer(
         compute_metrics=_eval_metrics,
         class_weights=_class_weights(recipe.train, train, model.config.num_labels),
         averaged=AveragedWeights(model, recipe.train.ema_decay) if recipe.train.ema_decay else None,
+        adversary=_adversary(model, recipe.train.adversarial),
         sampler=EpochSampler(
             [len(e["input_ids"]) for e in train],
             batch_size=recipe.train.batch_size,
@@ -262,6 +268,10 @@ def _precision(wanted: str) -> str:
     if torch.cuda.is_available():
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
     return "bf16" if hardware.describe().has_bf16() else "fp32"
+
+
+def _adversary(model: Any, length: float) -> AdversarialEmbeddings | None:
+    return AdversarialEmbeddings(model.get_input_embeddings(), length) if length else None
 
 
 def _class_weights(train: TrainSection, encoded: Sequence[Encoded], labels: int) -> torch.Tensor | None:

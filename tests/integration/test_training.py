@@ -111,6 +111,15 @@ def test_training_in_fp32_is_the_same_after_one_in_bf16(tiny_options: list[str],
     assert np.array_equal(again, first)
 
 
+def test_adversarial_training_learns_another_model(tiny_options: list[str], tmp_path: Path) -> None:
+    plain = train(tiny_options, tmp_path / "plain")
+    adversarial = train(tiny_options, tmp_path / "adversarial", "train.adversarial=0.1")
+    assert adversarial.beats_majority
+    assert (adversarial.steps, adversarial.epochs) == (plain.steps, plain.epochs)  # a text learnt twice counts once
+    kept = [np.load(tmp_path / name / "reference.npy") for name in ("plain", "adversarial")]
+    assert not np.allclose(*kept, atol=1e-3)
+
+
 def test_only_the_newest_checkpoint_keeps_its_optimizer(
     tiny_options: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
