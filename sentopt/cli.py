@@ -72,6 +72,29 @@ def train(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def average(arguments: argparse.Namespace) -> int:
+    """The mean of the weights of several runs that started from the same ones; as fast as each of them."""
+    from sentopt import recipe
+    from sentopt._optional import require
+    from sentopt.run_dir import RunDir
+    from sentopt.text_tables import Table, as_text
+
+    runs = [RunDir(Path(run)) for run in arguments.runs]
+    checkpoint = Path(arguments.output)
+    found = require("sentopt.soup", extra="train").average(runs, checkpoint)
+    if arguments.json:
+        return _print_json({"checkpoint": str(checkpoint), **_as_json(found)})
+    rows = [*zip(map(str, arguments.runs), found.runs, strict=True), ("their average", found.average)]
+    headings = ("run", f"validation {found.metric}")
+    print(as_text(Table(headings, tuple((name, f"{score:.4f}") for name, score in rows), mark=len(runs))))
+    if not found.is_best:
+        print("\nThe best single run scores higher: export that one.")
+    data = recipe.load(str(runs[0].recipe)).data
+    print(f"\ncheckpoint: {checkpoint}")
+    print(f"next:       sentopt export --model {checkpoint} --data {data.train or data.dataset}")
+    return 0
+
+
 def export(arguments: argparse.Namespace) -> int:
     """From a tuned checkpoint to a verified, benchmarked, selected bundle.
 
@@ -618,6 +641,20 @@ def _add_run_verbs(verbs: Any) -> None:
         ),
     )
     _recipe_options(p)
+    p = _verb(
+        verbs,
+        "average",
+        average,
+        "one model from several trainings with one start: the mean of their weights",
+        (
+            "sentopt train --run-dir exports/a --model exports/quickstart/checkpoint\n"
+            "  sentopt train --run-dir exports/b --model exports/quickstart/checkpoint --set run.seed=7\n"
+            "  sentopt average exports/a exports/b --output exports/averaged"
+        ),
+    )
+    p.add_argument("runs", nargs="+", metavar="RUN_DIR", help="run directories of `sentopt train`, two or more")
+    p.add_argument("--output", metavar="DIR", required=True, help="folder of the averaged model")
+    p.add_argument("--json", action="store_true", help="print a JSON object")
     p = _verb(
         verbs,
         "export",
