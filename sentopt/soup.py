@@ -49,23 +49,25 @@ def average(runs: Sequence[RunDir], target: Path) -> Soup:
     Scores are calibrated on the validation split, as those of a single training are.
 
     Raises:
-        RunDirError: there is only one run, one of them was not trained, or they had other data.
+        RunDirError: there is only one run, one was not trained, they had other data, or `target` is there already.
         BackboneError: the models differ in more than their weights, or their weights had no common start.
     """
+    if target.exists():
+        raise RunDirError(f"{target} is there already: choose another folder for the average, or remove that one")
     recipes = [_recipe_of(run) for run in runs]
     _check_same_task(runs, recipes)
     first, labels = recipes[0], store.read_labels(runs[0])
     validation = store.read_split(runs[0], "validation")
     tokenizer = models.load_tokenizer(runs[0].checkpoint, first.model.max_length)
 
-    def scored(model: Any) -> tuple[float, Classifier]:
-        classifier = Classifier(TorchEngine(model), models.encoder_of(tokenizer, first.model.max_length), labels)
-        return _score(classifier, validation, first.train.metric), classifier
+    def classifier_of(model: Any) -> Classifier:
+        return Classifier(TorchEngine(model), models.encoder_of(tokenizer, first.model.max_length), labels)
 
     members = [models.load_tuned(run.checkpoint, labels, tokenizer) for run in runs]
-    scores = tuple(scored(model)[0] for model in members)
+    scores = tuple(_score(classifier_of(model), validation, first.train.metric) for model in members)
     model = _mean(members, runs)
-    score, classifier = scored(model)
+    classifier = classifier_of(model)
+    score = _score(classifier, validation, first.train.metric)
     temperature = 1.0
     if first.train.calibrate:
         truth = np.array([e.label for e in validation])
@@ -92,7 +94,7 @@ def _check_same_task(runs: Sequence[RunDir], recipes: Sequence[Recipe]) -> None:
     ):
         for run, given in zip(runs[1:], recipes[1:], strict=True):
             if of(run, given) != of(runs[0], recipes[0]):
-                raise RunDirError(f"{runs[0].root} and {run.root} differ in their {name}: train them on the same data")
+                raise RunDirError(f"{runs[0].root} and {run.root} differ in their {name}: train both on the same data")
 
 
 def _score(classifier: Classifier, examples: Sequence[Example], metric: str) -> float:

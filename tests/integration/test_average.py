@@ -142,6 +142,8 @@ def test_what_cannot_be_averaged(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     first = str(runs[0])
+    assert cli.main(["average", first, str(runs[1]), "--output", first]) == 1
+    assert "is there already" in capsys.readouterr().err
     assert "two or more runs" in refused([first], capsys, tmp_path)
     assert "two or more runs" in refused([first, f"{first}/"], capsys, tmp_path)
     assert "holds no tuned model" in refused([first, str(tmp_path)], capsys, tmp_path)
