@@ -456,14 +456,14 @@ def test_addresses_that_one_customer_has_count_together(
 
 
 def test_only_so_many_addresses_are_remembered(monkeypatch: pytest.MonkeyPatch, clock: SimpleNamespace) -> None:
-    monkeypatch.setattr(gate, "_ADDRESSES", 100)
-    rates = Rates(1.0, 2.0)
-    assert [rates.take("busy") for _ in range(3)] == [True, True, False]
+    monkeypatch.setattr(rates, "_ADDRESSES", 100)
+    limited = Rates(1.0, 2.0)
+    assert [limited.take("busy") for _ in range(3)] == [True, True, False]
     for i in range(1_000):
-        assert rates.take(f"10.0.{i // 256}.{i % 256}")
-        assert not rates.take("busy")
-    assert [rates.take("10.0.3.231") for _ in range(2)] == [True, False]
-    assert len(rates._buckets) == 100
+        assert limited.take(f"10.0.{i // 256}.{i % 256}")
+        assert not limited.take("busy")
+    assert [limited.take("10.0.3.231") for _ in range(2)] == [True, False]
+    assert len(limited._buckets) == 100
 
 
 def test_more_requests_at_once_than_allowed_are_refused() -> None:
