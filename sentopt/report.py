@@ -218,21 +218,26 @@ def _training_section(trained: TrainResult, images: dict[str, Path]) -> Section:
 
 
 def training(trained: TrainResult) -> str:
-    """What was trained, how long it took, and when it was best."""
+    """What was trained, how long it took, and how good it became on the validation split."""
+    n, low, high = _accuracy_interval(trained.validation)
+    quality = (
+        f"Validation accuracy in FP32 {trained.validation.accuracy:.4f} of {n} texts "
+        f"(95 % interval {low:.4f} to {high:.4f}), macro F1 {trained.validation.macro_f1:.4f}."
+    )
     if not trained.steps:
         size = f"{trained.parameters:,} parameters"
-        return f"{trained.backbone} was tuned elsewhere and is taken as it is: {size}, not trained."
+        return f"{trained.backbone} was tuned already and is taken as it is: {size}, not trained. {quality}"
     processes = f", {trained.processes} processes" if trained.processes > 1 else ""
     resumed = f" since it was resumed at step {trained.resumed_from_step}" if trained.resumed_from_step else ""
+    best = (
+        f"Best validation {trained.metric} {trained.best_metric:.4f} at step {trained.best_step}: its weights are kept."
+        if trained.evals
+        else "Too short to be evaluated on the way: the last weights are kept."
+    )
     return (
         f"{trained.backbone}, {trained.parameters:,} trainable parameters, {trained.steps} steps "
         f"({trained.epochs:.3g} epochs) in {trained.precision} on {trained.device}{processes}: "
-        f"{trained.seconds:.0f} s{resumed}, {trained.samples_per_second:.0f} texts/s. "
-        + (
-            f"Best validation {trained.metric} {trained.best_metric:.4f} at step {trained.best_step}."
-            if trained.evals
-            else "Too short to be evaluated on the way: the last weights are kept."
-        )
+        f"{trained.seconds:.0f} s{resumed}, {trained.samples_per_second:.0f} texts/s. {best} {quality}"
     )
 
 

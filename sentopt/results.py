@@ -112,7 +112,8 @@ class Steps:
 class TrainResult(Steps):
     """The outcome of fine-tuning. `majority` is the accuracy of always answering the most frequent label, per split.
 
-    `parameters` are the trainable ones.
+    `parameters` are the trainable ones. `validation` and `test` are scored in FP32, as the weights are saved; `evals`
+    and `best_metric` in the precision of the training.
     """
 
     backbone: str
@@ -120,6 +121,7 @@ class TrainResult(Steps):
     metric: str
     loss: tuple[LossPoint, ...]
     evals: tuple[EvalPoint, ...]
+    validation: Scores
     test: Scores
     confidence: Confidence
     majority: dict[str, float]

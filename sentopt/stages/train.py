@@ -53,9 +53,11 @@ def run(recipe: Recipe, run_dir: RunDir, *, resume_key: str) -> TrainResult:
         )
 
     classifier = Classifier(TorchEngine(fitted.model), models.encoder_of(tokenizer, recipe.model.max_length), labels)
+    logits, truth = _logits_and_labels(classifier, splits["validation"])
+    validation = metrics.score(logits.argmax(axis=1), truth, labels)
     temperature = 1.0
     if recipe.train.calibrate:
-        temperature = calibration.temperature(*_logits_and_labels(classifier, splits["validation"]))
+        temperature = calibration.temperature(logits, truth)
         models.divide_logits(fitted.model, temperature)
     models.save(fitted.model, tokenizer, run_dir.checkpoint)
     shutil.rmtree(run_dir.trainer, ignore_errors=True)
@@ -71,6 +73,7 @@ def run(recipe: Recipe, run_dir: RunDir, *, resume_key: str) -> TrainResult:
         metric=recipe.train.metric,
         loss=_loss_history(fitted.history),
         evals=_eval_history(fitted.history),
+        validation=validation,
         test=metrics.score(logits.argmax(axis=1), truth, labels),
         confidence=_confidence(logits, truth, temperature),
         majority={split: majority_accuracy([e.label for e in splits[split]]) for split in SPLITS},

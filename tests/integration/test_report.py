@@ -77,5 +77,5 @@ def test_a_lead_within_chance_is_not_called_one(finished_run: Path) -> None:
 
 def test_a_training_without_evaluations_says_so(finished_run: Path) -> None:
     trained = manifest.read(finished_run / "run.json").result("train", TrainResult)
-    assert "Best validation" in report.training(trained)
+    assert f"Best validation {trained.metric}" in report.training(trained)
     assert "Too short to be evaluated" in report.training(replace(trained, evals=()))
