@@ -32,7 +32,10 @@ SAMPLE_TEXTS = (
 
 @dataclass(frozen=True)
 class RunSection:
-    """`name` is the folder under `exports/`; `seed` fixes splits, initial head, shuffling and dropout."""
+    """`name` is the folder under `exports/`; `seed` fixes splits, initial head, shuffling and dropout.
+
+    For the last two, `train.seed` comes before it.
+    """
 
     name: str
     description: str = ""
@@ -85,6 +88,8 @@ class ModelSection:
 class TrainSection:
     """Hyperparameters, named as in `transformers.TrainingArguments` where it has them.
 
+    `seed`, where it is not 0, draws the order of texts and dropout in place of `run.seed`: trainings that differ in it
+    alone have the same splits and the same start, so they can be averaged.
     `encoder_dropout = false` switches dropout off inside the encoder (the head keeps it): drawing its random masks is a
     third of a training step on a CPU. `freeze_embeddings` keeps the embeddings, half of MiniLM's parameters, as
     pretrained, which saves another tenth. `class_weights = "balanced"` gives every label the same weight in the loss,
@@ -118,6 +123,7 @@ class TrainSection:
     encoder_dropout: bool = True
     freeze_embeddings: bool = False
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    seed: int = 0
     sample_texts: tuple[str, ...] = SAMPLE_TEXTS
 
 
@@ -289,6 +295,7 @@ def _impossible_values(recipe: Recipe) -> list[str]:
             f"run.name: a folder name is expected, found {r.run.name!r}",
         ),
         (0 <= r.run.seed < 2**32, f"run.seed: expected 0 to 2**32 - 1, found {r.run.seed}"),
+        (0 <= r.train.seed < 2**32, f"train.seed: expected 0 to 2**32 - 1, found {r.train.seed}"),
         (bool(r.data.dataset), "data.dataset: expected a name, found an empty string"),
         (r.data.dataset != "files" or bool(r.data.train), "data.train: a path is needed when data.dataset is 'files'"),
         (r.data.dataset != "hub" or bool(r.data.hub_id), "data.hub_id: an id is needed when data.dataset is 'hub'"),

@@ -47,6 +47,11 @@ class RunDir:
         return self.root / "trainer"
 
     @property
+    def averaged(self) -> Path:
+        """The mean of other runs' weights, where that is what this run was made from."""
+        return self.root / "averaged"
+
+    @property
     def checkpoint(self) -> Path:
         """The tuned model and its tokenizer, as the Auto classes load them."""
         return self.root / "checkpoint"

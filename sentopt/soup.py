@@ -7,15 +7,15 @@ of where they ended lies deeper in it, and answers as fast as any one of them: W
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 
-from sentopt import calibration, metrics, recipe
+from sentopt import atomic, calibration, metrics, recipe, records
 from sentopt.backends.torch import TorchEngine
 from sentopt.data import store
 from sentopt.data.splits import Example
@@ -33,18 +33,19 @@ class Soup:
     """Scores by `metric` on the validation split: each run's, and the average's, whose logits `temperature` divides."""
 
     metric: str
-    runs: tuple[float, ...]
+    runs: tuple[str, ...]
+    scores: tuple[float, ...]
     average: float
     temperature: float
 
     @property
     def is_best(self) -> bool:
         """Whether no single run scores higher."""
-        return self.average >= max(self.runs)
+        return self.average >= max(self.scores)
 
 
-def average(runs: Sequence[RunDir], target: Path) -> Soup:
-    """Write the mean of the runs' tuned weights to `target`, a folder that the Auto classes load.
+def average(runs: Sequence[RunDir], target: RunDir) -> Soup:
+    """Write the mean of the runs' tuned weights to `target.averaged`, a folder that the Auto classes load.
 
     Scores are calibrated on the validation split, as those of a single training are.
 
@@ -52,10 +53,13 @@ def average(runs: Sequence[RunDir], target: Path) -> Soup:
         RunDirError: there is only one run, one was not trained, they had other data, or `target` is there already.
         BackboneError: the models differ in more than their weights, or their weights had no common start.
     """
-    if target.exists():
-        raise RunDirError(f"{target} is there already: choose another folder for the average, or remove that one")
+    if target.root.exists():
+        raise RunDirError(f"{target.root} is there already: choose another --run-dir for the average, or remove it")
+    if len({run.root.resolve() for run in runs}) < max(2, len(runs)):
+        raise RunDirError("an average is of two or more runs, each named once")
     recipes = [_recipe_of(run) for run in runs]
-    _check_same_task(runs, recipes)
+    check_same_data(runs)
+    _check_same_tokens(runs, recipes)
     first, labels = recipes[0], store.read_labels(runs[0])
     validation = store.read_split(runs[0], "validation")
     tokenizer = models.load_tokenizer(runs[0].checkpoint, first.model.max_length)
@@ -73,8 +77,41 @@ def average(runs: Sequence[RunDir], target: Path) -> Soup:
         truth = np.array([e.label for e in validation])
         temperature = calibration.temperature(classifier.logits([e.text for e in validation]), truth)
         models.divide_logits(model, temperature)
-    models.save(model, tokenizer, target)
-    return Soup(first.train.metric, scores, score, temperature)
+    models.save(model, tokenizer, target.averaged)
+    found = Soup(first.train.metric, tuple(str(run.root) for run in runs), scores, score, temperature)
+    atomic.write_text(target.averaged / "average.json", json.dumps(records.to_json(found), indent=1) + "\n")
+    return found
+
+
+def recipe_of(run: RunDir, target: RunDir, *, name: str) -> Recipe:
+    """The recipe of the run that takes the average in `target` on to a bundle, on the data of `run`."""
+    first = _recipe_of(run)
+    return replace(
+        first,
+        run=replace(first.run, name=name),
+        model=replace(first.model, backbone=str(target.averaged), revision="", tuned=True),
+        train=replace(first.train, calibrate=False),
+    )
+
+
+def check_same_data(runs: Sequence[RunDir]) -> None:
+    """That no run was trained on texts that another one is scored on.
+
+    Raises:
+        RunDirError: labels, validation or test texts differ.
+    """
+    for name, of in (
+        ("labels", store.read_labels),
+        ("validation texts", lambda run: store.read_split(run, "validation")),
+        ("test texts", lambda run: store.read_split(run, "test")),
+    ):
+        for run in runs[1:]:
+            if of(run) != of(runs[0]):
+                raise RunDirError(
+                    f"{runs[0].root} and {run.root} differ in their {name}: an average needs runs on the same data, "
+                    "unchanged since. Splits that are made are drawn by run.seed: give all runs the same one, and vary "
+                    "train.seed"
+                )
 
 
 def _recipe_of(run: RunDir) -> Recipe:
@@ -83,18 +120,17 @@ def _recipe_of(run: RunDir) -> Recipe:
     return recipe.load(str(run.recipe))
 
 
-def _check_same_task(runs: Sequence[RunDir], recipes: Sequence[Recipe]) -> None:
-    if len({run.root.resolve() for run in runs}) < max(2, len(runs)):
-        raise RunDirError("an average is of two or more runs, each named once")
-    for name, of in (
-        ("labels", lambda run, _: store.read_labels(run)),
-        ("validation texts", lambda run, _: store.read_split(run, "validation")),
-        ("model.max_length", lambda _, given: given.model.max_length),
-        ("tokenizer", lambda run, _: (run.checkpoint / "tokenizer.json").read_bytes()),
-    ):
-        for run, given in zip(runs[1:], recipes[1:], strict=True):
-            if of(run, given) != of(runs[0], recipes[0]):
-                raise RunDirError(f"{runs[0].root} and {run.root} differ in their {name}: train both on the same data")
+def _check_same_tokens(runs: Sequence[RunDir], recipes: Sequence[Recipe]) -> None:
+    for run, given in zip(runs[1:], recipes[1:], strict=True):
+        which = f"{runs[0].root} and {run.root} differ in their"
+        if given.model.max_length != recipes[0].model.max_length:
+            raise RunDirError(f"{which} model.max_length: an average reads as many tokens as each of its runs")
+        if _tokenizer_of(run) != _tokenizer_of(runs[0]):
+            raise RunDirError(f"{which} tokenizer: an average is of models of one family")
+
+
+def _tokenizer_of(run: RunDir) -> bytes:
+    return (run.checkpoint / "tokenizer.json").read_bytes()
 
 
 def _score(classifier: Classifier, examples: Sequence[Example], metric: str) -> float:
@@ -125,6 +161,6 @@ def _check_common_start(first: dict[str, torch.Tensor], other: dict[str, torch.T
         if cosine < _SAME_START:
             raise BackboneError(
                 f"{which} did not start from the same weights (the cosine of their {name} is {cosine:.2f}), so their "
-                "mean would be neither. A fresh head is drawn by run.seed: give all of them the same one and vary "
-                "other keys, or start all from one tuned classifier"
+                "mean would be neither. A fresh head is drawn by run.seed: give all runs the same one and vary "
+                "train.seed, or start all from one tuned classifier"
             )

@@ -194,7 +194,7 @@ def _trainer(
         sampler=EpochSampler(
             [len(e["input_ids"]) for e in train],
             batch_size=recipe.train.batch_size,
-            seed=recipe.run.seed,
+            seed=_seed(recipe),
             group=recipe.train.group_by_length,
         ),
     )
@@ -235,8 +235,8 @@ def _arguments(recipe: Recipe, folder: Path, texts: int) -> TrainingArguments:
         greater_is_better=True,
         load_best_model_at_end=True,
         save_total_limit=train.save_total_limit,
-        seed=recipe.run.seed,
-        data_seed=recipe.run.seed,
+        seed=_seed(recipe),
+        data_seed=_seed(recipe),
         bf16=precision == "bf16",
         fp16=precision == "fp16",
         use_cpu=not on_cuda,
@@ -248,6 +248,10 @@ def _arguments(recipe: Recipe, folder: Path, texts: int) -> TrainingArguments:
         dataloader_pin_memory=on_cuda,
         push_to_hub=False,
     )
+
+
+def _seed(recipe: Recipe) -> int:
+    return recipe.train.seed or recipe.run.seed
 
 
 def _share_of_batch(batch_size: int) -> int:

@@ -13,7 +13,7 @@ from sentopt import cli
 from sentopt.backends.torch import TorchEngine
 from sentopt.calibration import temperature
 from sentopt.data import store
-from sentopt.run_dir import RunDir
+from sentopt.run_dir import SPLITS, RunDir
 from sentopt.runtime.classifier import Classifier
 from sentopt.runtime.tokenization import TextEncoder
 
@@ -53,19 +53,22 @@ def runs(start: list[str], tmp_path_factory: pytest.TempPathFactory) -> list[Pat
 def test_the_weights_are_the_mean_and_the_scores_those_of_the_models(
     runs: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    output = tmp_path / "averaged"
-    assert cli.main(["average", *map(str, runs), "--output", str(output), "--json"]) == 0
+    output = tmp_path / "average"
+    assert cli.main(["average", *map(str, runs), "--run-dir", str(output), "--json"]) == 0
     said = json.loads(capsys.readouterr().out)
     parts = [weights(run) for run in runs]
     assert not np.array_equal(parts[0]["classifier.weight"], parts[1]["classifier.weight"])
-    for name, value in load_file(output / "model.safetensors").items():
+    for name, value in weights(output).items():
         np.testing.assert_allclose(value, np.mean([part[name] for part in parts], axis=0), atol=1e-6)
 
+    assert json.loads((output / "averaged" / "average.json").read_text()) == said["average"]
+    assert said["average"]["runs"] == [str(run) for run in runs]
+    assert said["train"]["validation"]["macro_f1"] == said["average"]["average"]
     validation = store.read_split(RunDir(runs[0]), "validation")
     truth = np.array([e.label for e in validation])
-    checkpoints = [*(run / "checkpoint" for run in runs), output]
-    for checkpoint, score in zip(checkpoints, [*said["runs"], said["average"]], strict=True):
-        answers = loaded(checkpoint).logits([e.text for e in validation]).argmax(axis=1)
+    scores = [*said["average"]["scores"], said["average"]["average"]]
+    for run, score in zip([*runs, output], scores, strict=True):
+        answers = loaded(run / "checkpoint").logits([e.text for e in validation]).argmax(axis=1)
         recall = [(answers[truth == label] == label).mean() for label in range(3)]
         precision = [(truth[answers == label] == label).mean() if (answers == label).any() else 0 for label in range(3)]
         f1 = [2 * p * r / (p + r) if p + r else 0.0 for p, r in zip(precision, recall, strict=True)]
@@ -73,25 +76,52 @@ def test_the_weights_are_the_mean_and_the_scores_those_of_the_models(
 
 
 def test_the_average_is_calibrated_and_goes_on_to_a_bundle(
-    start: list[str], reviews: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    start: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     calibrated = [*start, "--set", "train.calibrate=true"]
-    runs = [train(calibrated, tmp_path / name, f"run.seed={seed}") for seed, name in enumerate("ab")]
-    output = tmp_path / "averaged"
+    runs = [train(calibrated, tmp_path / f"seed{seed}", f"train.seed={seed}") for seed in range(2)]
+    output = tmp_path / "average"
     capsys.readouterr()
-    assert cli.main(["average", *map(str, runs), "--output", str(output)]) == 0
+    assert cli.main(["average", *map(str, runs), "--run-dir", str(output)]) == 0
     printed = capsys.readouterr().out
-    assert f"sentopt export --model {output} --data {reviews}" in printed
+    assert f"next:       sentopt export --run-dir {output}\n" in printed
     assert "their average" in printed
+    for split in SPLITS:  # it is verified on what none of its runs was trained on
+        assert store.read_split(RunDir(output), split) == store.read_split(RunDir(runs[0]), split)
     validation = store.read_split(RunDir(runs[0]), "validation")
-    logits = loaded(output).logits([e.text for e in validation])
+    logits = loaded(output / "checkpoint").logits([e.text for e in validation])
     assert temperature(logits, np.array([e.label for e in validation])) == pytest.approx(1.0, abs=1e-3)
 
     quick = ("bench.rounds=1", "bench.texts=2", "bench.throughput_texts=4", "verify.margin=5", "verify.cpu_texts=0")
     settings = [argument for key in (*quick, "export.variants=['lean-int8']") for argument in ("--set", key)]
-    export = ["export", "--model", str(output), "--data", str(reviews), "--run-dir", str(tmp_path / "run"), *settings]
-    assert cli.main(export) == 0
-    assert Classifier.load(tmp_path / "run" / "bundle")("great great").label == "positive"
+    assert cli.main(["export", "--run-dir", str(output), *settings]) == 0
+    assert Classifier.load(output / "bundle")("great great").label == "positive"
+
+
+def test_a_fresh_head_and_splits_that_were_made_are_shared_where_only_the_order_differs(
+    tiny_options: list[str], headless: Path, reviews: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one_file = [*tiny_options, "--model", str(headless), "--data", str(reviews / "train.csv")]
+    runs = [train(one_file, tmp_path / f"seed{seed}", "train.max_steps=3", f"train.seed={seed}") for seed in (0, 7)]
+    assert not np.array_equal(weights(runs[0])["classifier.weight"], weights(runs[1])["classifier.weight"])
+    assert cli.main(["average", *map(str, runs), "--run-dir", str(tmp_path / "average")]) == 0
+    other = train(one_file, tmp_path / "other", "train.max_steps=3", "run.seed=7")
+    error = refused([str(runs[0]), str(other)], capsys, tmp_path)
+    assert "differ in their validation texts" in error
+    assert "vary train.seed" in error
+
+
+def test_data_that_changed_since(
+    start: list[str], reviews: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "reviews"
+    shutil.copytree(reviews, data)
+    options = [*start, "--data", str(data), "--set", "train.max_steps=1"]
+    runs = [train(options, tmp_path / f"seed{seed}", f"train.seed={seed}") for seed in range(2)]
+    write_csv(data / "test.csv", [(row["text"], row["label"]) for row in read_csv(data / "test.csv")[1:]])
+    capsys.readouterr()
+    assert cli.main(["average", *map(str, runs), "--run-dir", str(tmp_path / "average")]) == 1
+    assert "differ in their test texts" in capsys.readouterr().err
 
 
 def test_an_average_that_is_worse_is_said_to_be(
@@ -103,34 +133,36 @@ def test_an_average_that_is_worse_is_said_to_be(
     changed["classifier.bias"][0] += 100.0  # always the first label, and half of it is enough
     save_file(changed, damaged / "checkpoint" / "model.safetensors", metadata={"format": "pt"})
     capsys.readouterr()
-    assert cli.main(["average", str(runs[0]), str(damaged), "--output", str(tmp_path / "out")]) == 0
+    assert cli.main(["average", str(runs[0]), str(damaged), "--run-dir", str(tmp_path / "out")]) == 0
     assert "best single run scores higher" in capsys.readouterr().out
+
+
+@pytest.fixture(scope="module")
+def headless(backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The backbone without its classification head, which every training draws anew."""
+    folder = tmp_path_factory.mktemp("headless") / "backbone"
+    shutil.copytree(backbone, folder)
+    encoder = load_file(backbone / "model.safetensors")
+    encoder = {name: value for name, value in encoder.items() if not name.startswith("classifier")}
+    save_file(encoder, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
 
 
 def refused(arguments: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path) -> str:
     capsys.readouterr()
-    assert cli.main(["average", *arguments, "--output", str(tmp_path / "out")]) == 1
+    assert cli.main(["average", *arguments, "--run-dir", str(tmp_path / "out")]) == 1
     assert not (tmp_path / "out").exists()
     return capsys.readouterr().err
 
 
 def test_heads_that_were_drawn_apart_are_not_averaged(
-    tiny_options: list[str], backbone: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiny_options: list[str], headless: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    headless = tmp_path / "headless"
-    shutil.copytree(backbone, headless)
-    encoder = load_file(backbone / "model.safetensors")
-    encoder = {name: value for name, value in encoder.items() if not name.startswith("classifier")}
-    save_file(encoder, headless / "model.safetensors", metadata={"format": "pt"})
-    tiny_options = [*tiny_options, "--model", str(headless)]
-    short = "train.max_steps=3"
-    first = train(tiny_options, tmp_path / "first", short)
-    other_seed = train(tiny_options, tmp_path / "other-seed", short, "run.seed=7")
-    other_rate = train(tiny_options, tmp_path / "other-rate", short, "train.learning_rate=0.001")
-    error = refused([str(first), str(other_seed)], capsys, tmp_path)
+    options = [*tiny_options, "--model", str(headless), "--set", "train.max_steps=3"]
+    runs = [str(train(options, tmp_path / f"seed{seed}", f"run.seed={seed}")) for seed in (42, 7)]
+    error = refused(runs, capsys, tmp_path)
     assert "classifier.weight" in error
     assert "run.seed" in error
-    assert cli.main(["average", str(first), str(other_rate), "--output", str(tmp_path / "out")]) == 0
 
 
 def test_what_cannot_be_averaged(
@@ -142,7 +174,7 @@ def test_what_cannot_be_averaged(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     first = str(runs[0])
-    assert cli.main(["average", first, str(runs[1]), "--output", first]) == 1
+    assert cli.main(["average", first, str(runs[1]), "--run-dir", first]) == 1
     assert "is there already" in capsys.readouterr().err
     assert "two or more runs" in refused([first], capsys, tmp_path)
     assert "two or more runs" in refused([first, f"{first}/"], capsys, tmp_path)

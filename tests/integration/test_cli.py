@@ -168,6 +168,14 @@ def test_wrong_usage(sentopt: Run, arguments: list[str], code: int, message: str
     assert "Traceback" not in err
 
 
+def test_a_folder_named_like_a_dataset(in_folder: Path, sentopt: Run) -> None:
+    (in_folder / "sst2").mkdir()
+    code, _, err = sentopt("train", "--data", "sst2")
+    assert code == 1
+    assert "the folder sst2 holds no train file" in err
+    assert "--set data.dataset=sst2" in err
+
+
 @pytest.mark.parametrize(
     ("rows", "header", "message"),
     [

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sentopt import cli
+from sentopt.cli import parser
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README, flags=re.DOTALL)
@@ -26,7 +26,7 @@ def test_there_are_commands() -> None:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_commands_are_valid(command: str) -> None:
-    cli._parser().parse_args(shlex.split(re.split(r" [<>|] ", command)[0])[1:])
+    parser.build().parse_args(shlex.split(re.split(r" [<>|] ", command)[0])[1:])
 
 
 @pytest.mark.usefixtures("in_folder")

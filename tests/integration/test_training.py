@@ -10,7 +10,7 @@ import torch
 from csv_files import read_csv, write_csv
 from sklearn.utils.class_weight import compute_class_weight
 
-from sentopt import Classifier, cli, manifest, recipe
+from sentopt import Classifier, cli, manifest, recipe, report
 from sentopt.backends.torch import TorchEngine
 from sentopt.calibration import expected_calibration_error, temperature
 from sentopt.data import store
@@ -46,6 +46,27 @@ def test_the_temperature_is_in_the_model(finished_run: Path) -> None:
     assert found.error_before == pytest.approx(before, abs=1e-4)
     bundled = json.loads((run_dir.bundle / "sentopt.json").read_text())["confidence"]
     assert bundled["temperature"] == found.temperature
+
+
+def test_validation_is_scored_with_the_weights_that_are_saved(finished_run: Path) -> None:
+    run_dir = RunDir(finished_run)
+    trained = manifest.read(run_dir.manifest).result("train", TrainResult)
+    checkpoint = Classifier(
+        TorchEngine.load(run_dir.checkpoint), TextEncoder.load(run_dir.checkpoint, max_length=48), ("a", "b", "c")
+    )
+    validation = store.read_split(run_dir, "validation")
+    answers = checkpoint.logits([e.text for e in validation]).argmax(axis=1)
+    accuracy = np.mean(answers == np.array([e.label for e in validation]))
+    assert trained.validation.accuracy == pytest.approx(accuracy)
+    assert f"accuracy in FP32 {accuracy:.4f} of {len(validation)} texts" in report.training(trained)
+
+
+def test_a_seed_of_its_own_draws_order_and_dropout_alone(tiny_options: list[str], tmp_path: Path) -> None:
+    for name, seeds in {"run": "run.seed=7", "train": "train.seed=7", "neither": "train.seed=0"}.items():
+        train(tiny_options, tmp_path / name, seeds, "train.max_steps=3")
+    logits = {name: np.load(tmp_path / name / "reference.npy") for name in ("run", "train", "neither")}
+    assert np.array_equal(logits["run"], logits["train"])  # the head is the backbone's, the splits are files
+    assert not np.array_equal(logits["train"], logits["neither"])
 
 
 def test_calibration_can_be_left_out(tiny_options: list[str], tmp_path: Path) -> None:

@@ -1,0 +1,136 @@
+"""From a verb's options to the pipeline of a run."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sentopt.errors import DataError, RecipeError, RunDirError
+
+if TYPE_CHECKING:
+    from sentopt.pipeline import Pipeline
+    from sentopt.recipe import Recipe
+    from sentopt.run_dir import RunDir
+
+_DATA_SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".jsonl", ".jsonl.gz", ".ndjson", ".ndjson.gz", ".parquet")
+
+
+def of_recipe(arguments: argparse.Namespace) -> Pipeline:
+    """The run of a recipe, with the verb's options laid over it."""
+    from sentopt import recipe as recipes_module
+    from sentopt.run_dir import EXPORTS, RunDir
+
+    if arguments.recipe and arguments.recipe_option and arguments.recipe != arguments.recipe_option:
+        raise RecipeError("command line", [f"two recipes are named: {arguments.recipe} and {arguments.recipe_option}"])
+    name = arguments.recipe or arguments.recipe_option or recipes_module.DEFAULT_RECIPE
+    recipe = recipes_module.load(
+        name, [*_data_overrides(arguments.data), *_model_overrides(arguments.model), *arguments.set]
+    )
+    root = Path(arguments.run_dir) if arguments.run_dir else EXPORTS / recipe.run.name
+    return of(recipe, RunDir(root), arguments)
+
+
+def of_tuned_model(arguments: argparse.Namespace) -> Pipeline:
+    """The run of a classifier that was tuned elsewhere, cut at as many tokens as it was made for."""
+    from sentopt import backbones
+    from sentopt import recipe as recipes_module
+    from sentopt.run_dir import EXPORTS, RunDir
+
+    if not arguments.data:
+        raise RecipeError("--model", ["a tuned model is verified on data: name labelled texts with --data"])
+    if arguments.recipe_option:
+        raise RecipeError("--recipe", ["a recipe says how to train; --model names a model that is tuned already"])
+    options = [
+        *_data_overrides(arguments.data),
+        *_model_overrides(arguments.model),
+        f"run.name={run_name(Path(arguments.model).name)}",
+        "model.tuned=true",
+        "train.calibrate=false",
+        *arguments.set,
+    ]
+    recipe = recipes_module.resolve({}, options, source="command line")
+    if not any(setting.replace(" ", "").startswith("model.max_length=") for setting in arguments.set):
+        folder = backbones.resolve(recipe.model.backbone, recipe.model.revision)
+        longest = [f"model.max_length={backbones.longest_input(folder)}"]
+        recipe = recipes_module.with_overrides(recipe, longest, source="command line")
+    root = Path(arguments.run_dir) if arguments.run_dir else EXPORTS / recipe.run.name
+    return of(recipe, RunDir(root), arguments)
+
+
+def of_existing_run(arguments: argparse.Namespace) -> Pipeline:
+    """The run that `train` left: --run-dir, else the recipe's, else the newest below exports/."""
+    from sentopt import recipe as recipes_module
+    from sentopt.run_dir import EXPORTS, RunDir, latest
+
+    if arguments.run_dir:
+        run_dir = RunDir(Path(arguments.run_dir))
+    elif arguments.recipe_option:
+        run_dir = RunDir(EXPORTS / recipes_module.load(arguments.recipe_option).run.name)
+    else:
+        run_dir = latest()
+        print(f"run: {run_dir.root}", file=sys.stderr)
+    if not run_dir.recipe.is_file() or not run_dir.manifest.is_file():
+        raise RunDirError(f"{run_dir.root} holds no run: start one with `sentopt train --run-dir {run_dir.root}`")
+    saved = recipes_module.load(str(run_dir.recipe))
+    recipe = recipes_module.with_overrides(saved, getattr(arguments, "set", []), source="--set")
+    if (recipe.run.seed, recipe.data, recipe.model, recipe.train) != (
+        saved.run.seed,
+        saved.data,
+        saved.model,
+        saved.train,
+    ):
+        raise RecipeError(
+            "--set",
+            [
+                "run.seed, data, model and train keys decide the checkpoint: "
+                "give them to `sentopt train` or `sentopt run`"
+            ],
+        )
+    return of(recipe, run_dir, arguments)
+
+
+def of(recipe: Recipe, run_dir: RunDir, arguments: argparse.Namespace) -> Pipeline:
+    """The pipeline that runs `recipe` in `run_dir`, and says on stderr what it does."""
+    from sentopt.pipeline import Pipeline
+
+    return Pipeline(
+        recipe, run_dir, say=lambda line: print(line, file=sys.stderr), force=getattr(arguments, "force", False)
+    )
+
+
+def _data_overrides(data: str | None) -> list[str]:
+    """`--data` as recipe keys: a file, a folder with train.* (validation.*, test.*), or a name of the dataset table."""
+    if not data:
+        return []
+    from sentopt.data.catalog import DATASETS
+
+    path = Path(data).expanduser()
+    if path.is_dir():
+        files = {
+            split: next((f for s in _DATA_SUFFIXES if (f := path / f"{split}{s}").is_file()), None)
+            for split in ("train", "validation", "test")
+        }
+        if files["train"] is None:
+            instead = f". For the dataset of that name: --set data.dataset={data}" if data in DATASETS else ""
+            expected = f"expected train with one of {', '.join(_DATA_SUFFIXES)}"
+            raise DataError(f"the folder {path} holds no train file; {expected}{instead}")
+        chosen = {split: file for split, file in files.items() if file}
+    elif path.name.lower().endswith(_DATA_SUFFIXES):
+        if not path.is_file():
+            raise DataError(f"no such file: {path}")
+        chosen = {"train": path}
+    else:
+        return [f"data.dataset={data}", f"run.name={data}"]
+    paths = [f"data.{split}={chosen.get(split, '')}" for split in ("train", "validation", "test")]
+    return ["data.dataset=files", f"run.name={run_name(path.name.split('.')[0])}", "data.labels=[]", *paths]
+
+
+def run_name(text: str) -> str:
+    """A name that a recipe may have, as near to `text` as can be."""
+    return "".join(c if c.isalnum() or c in "-_" else "-" for c in text).strip("-_") or "run"
+
+
+def _model_overrides(model: str | None) -> list[str]:
+    return [f"model.backbone={model}"] if model else []

@@ -1,0 +1,28 @@
+"""Exit codes, and how results and failures are said."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+EXIT_ERROR, EXIT_USAGE, EXIT_NONE_PASSED, EXIT_INTERRUPTED = 1, 2, 3, 130
+
+
+def as_json(record: object) -> Any:
+    """A record of findings as dicts, lists and scalars."""
+    from sentopt.records import to_json
+
+    return to_json(record)
+
+
+def print_json(document: object) -> int:
+    """Print on stdout, and return the exit code of success."""
+    print(json.dumps(document, indent=1, ensure_ascii=False))
+    return 0
+
+
+def fail(message: str, code: int) -> int:
+    """Say on stderr what went wrong, and return the exit code."""
+    print(f"sentopt: {message}", file=sys.stderr)
+    return code
