@@ -23,7 +23,7 @@ from sentopt.runtime.classifier import Classifier, softmax
 from sentopt.runtime.cores import available_cores
 from sentopt.runtime.session import FloatArray
 from sentopt.stats import PairedComparison, fewest_texts, paired_non_inferiority
-from sentopt.variants import VariantSpec
+from sentopt.variants import REFERENCE, VariantSpec
 
 _SORTED, _ALONE = "micro-batches", "one text at a time"
 _FLIP_TEXTS, _FLIP_BATCH = 320, 32
@@ -49,6 +49,9 @@ def run(
     truth = np.array([e.label for e in examples])
     verdicts = []
     for spec in specs:
+        if spec.name == REFERENCE:  # what it answered is what all others are compared with
+            verdicts.append(_judge(spec.name, {_SORTED: reference}, reference, truth, labels, recipe))
+            continue
         progress(spec.name)
         candidate = Candidate.of(spec, run_dir, labels, recipe.model.max_length)
         answers, batch_flips = _answer(candidate.open(), texts, ships=spec.ships)

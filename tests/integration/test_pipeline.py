@@ -70,7 +70,7 @@ def test_records_are_typed_and_plausible(finished_run: Path) -> None:
 def test_reference_variant_agrees_with_the_saved_logits(finished_run: Path) -> None:
     verdict = manifest.read(finished_run / "run.json").result("verify", VerifyResult).verdicts[0]
     assert (verdict.variant, verdict.agreement, verdict.passed) == ("torch", 1.0, True)
-    assert verdict.max_probability_difference < 1e-5
+    assert verdict.max_probability_difference == 0.0
 
 
 def test_checkpoint_loads_with_the_auto_classes(finished_run: Path) -> None:
