@@ -5,12 +5,16 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sentopt.cli.printing import EXIT_USAGE, as_json, fail, print_json
 from sentopt.errors import BundleError
+
+if TYPE_CHECKING:
+    from sentopt.runtime.classifier import Classifier, Prediction
 
 
 def predict(arguments: argparse.Namespace) -> int:
@@ -32,21 +36,7 @@ def predict(arguments: argparse.Namespace) -> int:
     truncated = 0
     for text, answer in _answered(classifier, texts):
         truncated += answer.truncated
-        if arguments.json:
-            print(
-                json.dumps(
-                    {
-                        "text": text,
-                        "label": answer.label,
-                        "score": answer.score,
-                        "probabilities": answer.probabilities,
-                        "truncated": answer.truncated,
-                        "abstained": answer.abstained,
-                    }
-                )
-            )
-        else:
-            print(f"{'?' if answer.abstained else answer.label}\t{answer.score:.4f}\t{text}")
+        print(_as_line(text, answer, json_line=arguments.json))
     if truncated:
         print(
             f"note: {truncated} text(s) were longer than {classifier.encoder.max_length} tokens and were cut",
@@ -55,7 +45,13 @@ def predict(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _answered(classifier: Any, texts: Any) -> Iterator[tuple[str, Any]]:
+def _as_line(text: str, answer: Prediction, *, json_line: bool) -> str:
+    if json_line:
+        return json.dumps({"text": text, **asdict(answer)})
+    return f"{'?' if answer.abstained else answer.label}\t{answer.score:.4f}\t{text}"
+
+
+def _answered(classifier: Classifier, texts: Iterable[str]) -> Iterator[tuple[str, Prediction]]:
     """Texts with their answers. A person at a terminal is answered line by line, a pipe in windows."""
     seen: list[str] = []
 
@@ -152,8 +148,6 @@ def _check_elsewhere(folder: Path, cpu: str, *, as_json: bool) -> int:
 
 def tune(arguments: argparse.Namespace) -> int:
     """Measure which threads, workers and micro-batches run a bundle fastest here, and keep that for this machine."""
-    from dataclasses import asdict
-
     from sentopt.runtime.tune import tune as measure
 
     folder = _bundle(arguments)
