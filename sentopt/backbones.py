@@ -11,6 +11,7 @@ import contextlib
 import json
 import logging
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -117,6 +118,12 @@ def longest_input(folder: Path) -> int:
         positions -= 2
     known = [positions, _length(tokenizer, "model_max_length")]
     return min((value for value in known if value is not None), default=_USUAL_LENGTH)
+
+
+def has_unnamed_labels(folder: Path) -> bool:
+    """Whether a classifier calls its labels LABEL_0, LABEL_1, ..., or does not name them at all."""
+    names = _read(folder / "config.json").get("id2label") or {}
+    return all(re.fullmatch(r"LABEL_\d+", str(name)) for name in names.values())
 
 
 def _length(settings: dict[str, Any], key: str) -> int | None:

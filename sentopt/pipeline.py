@@ -14,10 +14,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from sentopt import atomic, backbones, distributed, hardware, manifest, records, report
+import numpy as np
+
+from sentopt import atomic, backbones, distributed, gate, hardware, manifest, records, report
 from sentopt import recipe as recipes
 from sentopt._optional import is_installed, require
-from sentopt.data import sources
+from sentopt.data import sources, store, unlabelled
+from sentopt.data.duplicates import normal_form
 from sentopt.errors import RecipeError, RunDirError
 from sentopt.manifest import Manifest, StageEntry
 from sentopt.recipe import Recipe
@@ -27,6 +30,7 @@ from sentopt.results import (
     ExportResult,
     PrepareResult,
     QuantizeResult,
+    ReferenceCheck,
     Selection,
     StringInput,
     TrainResult,
@@ -62,7 +66,7 @@ class Pipeline:
         stage = require("sentopt.stages.prepare", extra="train")
         depends = [
             sources.identify(self.recipe.data),
-            self.recipe.data,
+            replace(self.recipe.data, unlabelled=""),
             self.recipe.run.seed,
             self._model_identity() if self.recipe.model.tuned else "",  # decides the order of labels
             _versions("datasets", "scikit-learn"),
@@ -70,9 +74,17 @@ class Pipeline:
         result = self._stage(
             "prepare", PrepareResult, depends, [self.run_dir.data], lambda key: stage.run(self.recipe, self.run_dir)
         )
-        for notice in result.notices:
+        for notice in (*result.notices, *self._foresee(result)):
             self.say(f"note: {notice}")
         return result
+
+    def _foresee(self, prepared: PrepareResult) -> tuple[str, ...]:
+        """What the splits can decide."""
+        test = prepared.counts["test"]
+        counts_too = gate.validation_counts(self.recipe, sum(test.values()))
+        validation = prepared.counts["validation"] if counts_too else {}
+        unlabelled_too = bool(self.recipe.data.unlabelled)
+        return gate.foresee(test, validation, gate.Rules.of(self.recipe), unlabelled=unlabelled_too)
 
     def train(self) -> TrainResult:
         """The tuned checkpoint and its logits on the test split."""
@@ -88,7 +100,7 @@ class Pipeline:
             "train",
             TrainResult,
             depends,
-            [self.run_dir.checkpoint, self.run_dir.reference],
+            [self.run_dir.checkpoint, self.run_dir.reference, self.run_dir.validation_reference],
             lambda key: require("sentopt.stages.train", extra="train").run(self.recipe, self.run_dir, resume_key=key),
         )
 
@@ -163,7 +175,8 @@ class Pipeline:
             self._outputs("train"),
             self._outputs("export"),
             self._outputs("quantize"),
-            [self.recipe.verify, self.recipe.model.max_length, [s.name for s in specs]],
+            [self.recipe.verify, self.recipe.train.metric, self.recipe.model.max_length, [s.name for s in specs]],
+            [self.recipe.data.text_column, unlabelled.identify(self.recipe.data)],
             [hardware.describe().isa, emulation.is_available()],
             _versions("onnxruntime", "openvino", "torch", "numpy"),
         ]
@@ -173,9 +186,41 @@ class Pipeline:
             depends,
             [self.run_dir.flips(spec.name) for spec in specs if spec.ships],
             lambda key: require("sentopt.stages.verify", extra="train").run(
-                self.recipe, self.run_dir, specs=specs, progress=self._progress("verify")
+                self.recipe,
+                self.run_dir,
+                specs=specs,
+                reference_check=self.check_reference(),
+                progress=self._progress("verify"),
             ),
         )
+
+    def check_reference(self) -> ReferenceCheck:
+        """Whether the PyTorch model is proven to know more than the majority answer: else nothing may ship."""
+        self._needs("train", TrainResult)
+        examples = store.read_split(self.run_dir, "test")
+        distinct = list({normal_form(e.text): row for row, e in reversed(list(enumerate(examples)))}.values())
+        truth = np.array([e.label for e in examples])[distinct]
+        answers = np.load(self.run_dir.reference, allow_pickle=False).argmax(axis=1)[distinct]
+        return gate.check_reference(
+            truth,
+            answers,
+            confidence=self.recipe.verify.confidence,
+            allowed=self.recipe.verify.allow_weak_reference,
+            unnamed=self.recipe.model.tuned and backbones.has_unnamed_labels(self._model_folder()),
+        )
+
+    def refuse_weak_reference(self, check: ReferenceCheck) -> Selection:
+        """Record that nothing ships, whatever its variants would answer, and remove an older bundle of this run."""
+        self._remove_bundle()
+        kept = {name: entry for name, entry in self.manifest.stages.items() if name in ("prepare", "train", "select")}
+        if len(kept) < len(self.manifest.stages):
+            self._save(Manifest(stages=kept))
+        words = (
+            f"nothing ships: {check.words}. A comparison with it would say nothing; "
+            "--set verify.allow_weak_reference=true insists"
+        )
+        objective = self.recipe.select.objective
+        return self._stage("select", Selection, [check, objective], [], lambda key: Selection(None, objective, words))
 
     def bench(self, depth: Depth) -> BenchResult:
         """Timings of every variant on this machine; a full benchmark also stands in for a quick one."""
@@ -296,6 +341,9 @@ class Pipeline:
         self._stage(
             "report", dict, [finished, _versions("sentopt", "matplotlib")], paths, lambda key: self._write_report()
         )
+
+    def _model_folder(self) -> Path:
+        return backbones.resolve(self.recipe.model.backbone, self.recipe.model.revision)
 
     def _model_identity(self) -> str:
         return backbones.identify(self.recipe.model.backbone, self.recipe.model.revision)

@@ -51,12 +51,16 @@ class DataSection:
 
     `validation = "test"` evaluates on the test split while training, as many published examples do: the best checkpoint
     is then chosen by the very texts that it is judged by.
+
+    `unlabelled` is a file of further texts of the same kind, without labels: the labels that a variant changes on them
+    bound what it can lose.
     """
 
     dataset: str = "sample"
     train: str = ""
     validation: str = ""
     test: str = ""
+    unlabelled: str = ""
     hub_id: str = ""
     hub_config: str = ""
     revision: str = ""
@@ -147,14 +151,26 @@ class ExportSection:
 
 @dataclass(frozen=True)
 class VerifySection:
-    """A variant passes if, at `confidence`, it is less than `margin` percentage points below PyTorch's accuracy.
+    """What a variant must prove, at `confidence`, in percentage points; see `gate`.
+
+    Its accuracy is less than `margin` below PyTorch's, and so is macro F1 where `train.metric` is that; the recall of
+    no label is `recall_margin` or more below; fewer than `max_changed` percent of the labels change. Nothing ships
+    where PyTorch itself is not proven to know more than the majority answer, unless `allow_weak_reference`.
+
+    Variants are tested up to the first failure, in the `order` of their agreement on the validation split, or in that
+    of the table of variants; then validation texts count as evidence, too. `auto` is the latter with under 1,000 test
+    texts.
 
     Where qemu-user is installed, the INT8 variants also answer the first `cpu_texts` test texts on an emulated `cpu`:
     INT8 products are what differs between CPUs in more than the last digit.
     """
 
     margin: float = 1.0
+    recall_margin: float = 3.0
+    max_changed: float = 5.0
     confidence: float = 0.95
+    order: Literal["auto", "validation", "table"] = "auto"
+    allow_weak_reference: bool = False
     cpu: str = "EPYC-Milan"
     cpu_texts: int = 16
 
@@ -324,6 +340,14 @@ def _impossible_values(recipe: Recipe) -> list[str]:
         (
             0 < r.verify.margin <= 20,
             f"verify.margin: expected percentage points, more than 0 and up to 20, found {r.verify.margin}",
+        ),
+        (
+            0 < r.verify.recall_margin <= 100,
+            f"verify.recall_margin: expected points, more than 0 and up to 100, found {r.verify.recall_margin}",
+        ),
+        (
+            0 < r.verify.max_changed <= 100,
+            f"verify.max_changed: expected percent, more than 0 and up to 100, found {r.verify.max_changed}",
         ),
         (
             0.5 < r.verify.confidence < 1,

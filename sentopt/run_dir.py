@@ -61,6 +61,11 @@ class RunDir:
         """Logits of the PyTorch model on the test split: what every variant is compared with."""
         return self.root / "reference.npy"
 
+    @property
+    def validation_reference(self) -> Path:
+        """Its logits on the validation split: they order the variants, or count as evidence, too."""
+        return self.root / "reference-validation.npy"
+
     def variant(self, name: str) -> Path:
         """The folder of one variant."""
         return self.root / "variants" / name

@@ -111,6 +111,8 @@ def tiny_options(backbone: Path, reviews: Path) -> list[str]:
         "train.batch_size=8",
         "model.max_length=48",
         "verify.margin=5",
+        "verify.recall_margin=15",
+        "verify.max_changed=15",
         "bench.rounds=2",
         "bench.texts=5",
         "bench.throughput_texts=20",

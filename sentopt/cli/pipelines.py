@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -75,16 +76,16 @@ def of_existing_run(arguments: argparse.Namespace) -> Pipeline:
         raise RunDirError(f"{run_dir.root} holds no run: start one with `sentopt train --run-dir {run_dir.root}`")
     saved = recipes_module.load(str(run_dir.recipe))
     recipe = recipes_module.with_overrides(saved, getattr(arguments, "set", []), source="--set")
-    if (recipe.run.seed, recipe.data, recipe.model, recipe.train) != (
+    if (recipe.run.seed, replace(recipe.data, unlabelled=""), recipe.model, recipe.train) != (
         saved.run.seed,
-        saved.data,
+        replace(saved.data, unlabelled=""),
         saved.model,
         saved.train,
     ):
         raise RecipeError(
             "--set",
             [
-                "run.seed, data, model and train keys decide the checkpoint: "
+                "run.seed, data (but data.unlabelled), model and train keys decide the checkpoint: "
                 "give them to `sentopt train` or `sentopt run`"
             ],
         )

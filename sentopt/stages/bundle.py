@@ -110,6 +110,8 @@ def _description(
         },
         "verified": {
             "test_texts": verdict.comparison.n,
+            "criteria": records.to_json(verdict.criteria),
+            "exact": verdict.exact,
             "accuracy": verdict.scores.accuracy,
             "macro_f1": verdict.scores.macro_f1,
             "per_label": [records.to_json(scores) for scores in verdict.scores.per_class],
@@ -139,11 +141,12 @@ def _graph(folder: Path, spec: VariantSpec) -> dict[str, Any]:
 
 
 def _fallback(folder: Path, spec: VariantSpec, verdict: Verdict) -> dict[str, Any]:
+    largest = verdict.max_probability_difference
     return {
         **_graph(folder, spec),
         "accuracy": verdict.scores.accuracy,
         "agreement_with_pytorch": verdict.agreement,
-        "golden_tolerance": golden.tolerance(verdict, verdict.max_probability_difference),
+        "golden_tolerance": golden.tolerance(largest, largest),
     }
 
 

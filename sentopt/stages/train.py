@@ -30,7 +30,7 @@ _THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 
 
 def run(recipe: Recipe, run_dir: RunDir, *, resume_key: str) -> TrainResult:
-    """Tune, calibrate, evaluate, and write `checkpoint/` and `reference.npy`.
+    """Tune, calibrate, evaluate, and write `checkpoint/`, `reference.npy` and `reference-validation.npy`.
 
     Raises:
         BackboneError: the pretrained model cannot be had, has no tokenizer.json, or is not the classifier it should be.
@@ -59,6 +59,7 @@ def run(recipe: Recipe, run_dir: RunDir, *, resume_key: str) -> TrainResult:
     if recipe.train.calibrate:
         temperature = calibration.temperature(logits, truth)
         models.divide_logits(fitted.model, temperature)
+    _save_logits(run_dir.validation_reference, logits / np.float32(temperature))
     models.save(fitted.model, tokenizer, run_dir.checkpoint)
     shutil.rmtree(run_dir.trainer, ignore_errors=True)
 
