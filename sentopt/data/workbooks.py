@@ -1,0 +1,72 @@
+"""Rows of the first sheet of an Excel workbook. Needs openpyxl."""
+
+from __future__ import annotations
+
+import warnings
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from sentopt._optional import require
+from sentopt.errors import DataError
+
+Numbered = tuple[str, dict[str, Any]]
+
+
+def read(path: Path, say: Callable[[str], None]) -> Iterator[Numbered]:
+    """Each row of the first sheet with its place, such as `row 7` (as Excel counts them).
+
+    Raises:
+        DataError: not a workbook, or a sheet without a header, with a column twice, or with values beside its columns.
+    """
+    openpyxl = require("openpyxl", extra="train")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of styles and validations, which are not read
+        try:
+            book = openpyxl.load_workbook(path, read_only=True, data_only=True)
+        except (zipfile.BadZipFile, KeyError, ValueError, OSError, TypeError) as error:
+            raise DataError(
+                f"{path} is not a readable Excel workbook ({error}); save it as .xlsx again, without a password"
+            ) from error
+        try:
+            yield from _rows(path, book, say)
+        finally:
+            book.close()
+
+
+def _rows(path: Path, book: Any, say: Callable[[str], None]) -> Iterator[Numbered]:
+    if not book.worksheets:
+        raise DataError(f"{path} has no sheet with cells")
+    sheet = book.worksheets[0]
+    if len(book.worksheets) > 1:
+        others = ", ".join(repr(other.title) for other in book.worksheets[1:])
+        say(f"{path.name}: the first sheet {sheet.title!r} is read, not {others}")
+    sheet.reset_dimensions()  # some programs write wrong ones
+    rows = ((number, list(cells)) for number, cells in enumerate(sheet.iter_rows(values_only=True), 1))
+    filled = ((number, cells) for number, cells in rows if any(cell is not None for cell in cells))
+    number, cells = next(filled, (0, []))
+    if not cells:
+        raise DataError(f"{path}, sheet {sheet.title!r} is empty: expected a row with the names of the columns")
+    names = _header(path, number, cells)
+    for number, cells in filled:
+        beside = [str(cell) for cell in cells[len(names) :] if cell is not None]
+        if beside:
+            raise DataError(
+                f"{path}, row {number}: a value beside the named columns ({beside[0][:60]!r}); "
+                f"name its column in row 1, or remove it"
+            )
+        cells += [None] * (len(names) - len(cells))
+        yield f"row {number}", {name: cell for name, cell in zip(names, cells, strict=False) if name}
+
+
+def _header(path: Path, number: int, cells: Sequence[Any]) -> list[str]:
+    names = ["" if cell is None else str(cell).strip() for cell in cells]
+    while names and not names[-1]:
+        names.pop()
+    for i, name in enumerate(names):
+        if name and name in names[:i]:
+            raise DataError(
+                f"{path}, row {number}: the column {name!r} stands twice in the header; rename or remove one"
+            )
+    return names
