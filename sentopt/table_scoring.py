@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sentopt import records
+from sentopt.data.examples import as_text
 from sentopt.data.options import TableOptions
 from sentopt.data.tables import DETECTED, Row, RowWriter, count_rows, read_rows
 from sentopt.errors import DataError
@@ -66,7 +67,7 @@ def score_table(
         _bar(progress, count_rows(source)) as bar,
     ):
         for window in _windows(chain([first], rows)):
-            texts = ["" if row[text_column] is None else str(row[text_column]) for row in window]
+            texts = [as_text(row.get(text_column), source.name) for row in window]
             answers = classifier.predict(texts)
             writer.write(
                 [

@@ -303,7 +303,7 @@ def _recipe_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data",
         metavar="PATH_OR_NAME",
-        help="a table file (.csv, .jsonl, .parquet, .xlsx ...), a folder with train.* (and test.*), or sst2, tweets, imdb",
+        help="a table (.csv, .jsonl, .parquet, .xlsx ...), a folder with train.* (and test.*), or sst2, tweets, imdb",
     )
     parser.add_argument(
         "--model",

@@ -28,6 +28,7 @@ def read(path: Path, kind: str) -> Iterator[Numbered]:
             if len(set(names)) < len(names):
                 twice = next(name for name in names if names.count(name) > 1)
                 raise DataError(f"{path}: the column {twice!r} stands twice in the schema; rename or remove one")
+            batch.validate(full=True)  # a damaged file may point outside of its memory
             for row in batch.to_pylist():
                 number += 1
                 yield f"row {number}", row
@@ -83,5 +84,5 @@ def _opened(path: Path) -> Any:
     ipc = require("pyarrow.ipc", extra="train")
     with path.open("rb") as stream:
         is_file = stream.read(6) == b"ARROW1"
-    source = require("pyarrow", extra="train").memory_map(str(path))
+    source = require("pyarrow", extra="train").OSFile(str(path))  # a mapped file that changes ends the process
     return (ipc.open_file if is_file else ipc.open_stream)(source)

@@ -27,6 +27,7 @@ class Dialect:
     quote: str = '"'
     escape: str = ""
     first_line: bool = False
+    skip_blanks: bool = False
 
     def reader(self, lines: Iterable[str]) -> Any:
         """A strict `csv.reader` of that dialect."""
@@ -38,6 +39,7 @@ class Dialect:
             quoting=csv.QUOTE_MINIMAL if self.quote else csv.QUOTE_NONE,
             escapechar=self.escape or None,
             doublequote=not self.escape,
+            skipinitialspace=self.skip_blanks,
             strict=True,
         )
 
@@ -188,6 +190,8 @@ def _with_quotes(
 ) -> Dialect:
     if not lines or not any('"' in line for line in lines):
         return dialect
+    if sum(f'{dialect.delimiter} "' in line for line in lines) > len(lines) / 2:
+        dialect = replace(dialect, skip_blanks=True)  # some programs write a blank before a quoted field
     parsed, balanced = _parsed(dialect, lines)
     balanced = balanced or (not complete and _ends_within(dialect, lines))
     columns = len(parsed[0].fields) if parsed else 0

@@ -85,7 +85,7 @@ def _rows(path: Path, document: Any, say: Callable[[str], None]) -> Iterator[Num
         if len(lists) == 1:
             say(f"{path.name}: the rows are the list {lists[0]!r}")
             rows = document[lists[0]]
-        elif _are_columns(document):
+        elif not lists and _are_columns(document):
             rows = _of_columns(path, document)
         elif all(not isinstance(value, dict | list) for value in document.values()):
             rows = [document]  # one object: JSON Lines with one line

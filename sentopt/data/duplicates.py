@@ -94,7 +94,7 @@ def in_words(found: Repeats, *, dropped: bool) -> list[str]:
         if found.leaked.get(split):
             where = "test" if split == "validation" else "validation or test"
             notices.append(f"{split}: dropped {found.leaked[split]:,} text(s) that are also in {where}")
-    for split in _PRECEDENCE[::-1]:
+    for split in _PRECEDENCE[::-1] if len(found.repeated) > 1 else ():
         if found.repeated.get(split):
             notices.append(f"{split}: dropped {found.repeated[split]:,} repeated text(s)")
     if found.conflicting:

@@ -53,8 +53,8 @@ class Encoding:
 
 
 @dataclass(frozen=True)
-class _NotUtf8:
-    """The first byte that is not UTF-8, its line, and the bytes around it."""
+class _WrongByte:
+    """The first byte that an encoding does not have there, its line, and the bytes around it."""
 
     line: int
     byte: int
@@ -99,18 +99,17 @@ def detect(path: Path, options: TableOptions) -> Encoding:
     wide = _unmarked_utf16(head)
     if wide:
         return Encoding(wide, f"{path.name}: read as {wide}, which its first bytes say")
-    bad = _first_not_utf8(path)
+    bad = _first_wrong(path, "utf-8", limit=_LOOKED_AT)
     return Encoding("utf-8") if bad is None else _guess(path, bad, options)
 
 
 def wrong_byte(path: Path, codec: str, error: UnicodeDecodeError, options: TableOptions) -> DataError:
     """What to say where reading finds bytes that `codec` does not have."""
     name = "UTF-8" if codec.startswith("utf-8") else codec
-    bad = _first_not_utf8(path, limit=None) if name == "UTF-8" else None
-    where = f"in line {bad.line}" if bad else f"at position {error.start} of a block"
-    byte = bad.byte if bad else error.object[error.start] if error.object else 0
+    bad = _first_wrong(path, codec, limit=None)
+    where = f"byte 0x{bad.byte:02x} in line {bad.line}" if bad else error.reason
     return DataError(
-        f"{path} is not {name}: byte 0x{byte:02x} {where}. "
+        f"{path} is not {name}: {where}. "
         f"Name its encoding with {options.how('encoding', 'windows-1252')}, or convert it, for example: "
         f"iconv -f WINDOWS-1252 -t UTF-8 {path.name}"
     )
@@ -134,8 +133,9 @@ def _unmarked_utf16(head: bytes) -> str:
     return ""
 
 
-def _first_not_utf8(path: Path, limit: int | None = _LOOKED_AT) -> _NotUtf8 | None:
-    decoder = codecs.getincrementaldecoder("utf-8")("strict")
+def _first_wrong(path: Path, codec: str, *, limit: int | None) -> _WrongByte | None:
+    """The first byte that `codec` cannot have there, looking at `limit` bytes at least."""
+    decoder = codecs.getincrementaldecoder(codec)("strict")
     lines, read = 1, 0
     with open_bytes(path) as stream:
         while limit is None or read < limit:
@@ -144,7 +144,7 @@ def _first_not_utf8(path: Path, limit: int | None = _LOOKED_AT) -> _NotUtf8 | No
                 decoder.decode(chunk, final=not chunk)
             except UnicodeDecodeError as error:
                 before = error.object[: error.start]
-                return _NotUtf8(lines + _line_ends(before), error.object[error.start], error.object)
+                return _WrongByte(lines + _line_ends(before), error.object[error.start], error.object)
             if not chunk:
                 return None
             lines += _line_ends(chunk)
@@ -156,7 +156,7 @@ def _line_ends(data: bytes) -> int:
     return data.count(b"\n") or data.count(b"\r")
 
 
-def _guess(path: Path, bad: _NotUtf8, options: TableOptions) -> Encoding:
+def _guess(path: Path, bad: _WrongByte, options: TableOptions) -> Encoding:
     found = f"{path.name} is not UTF-8 (byte 0x{bad.byte:02x} in line {bad.line})"
     replaced = bad.around.decode("utf-8", "replace")
     damaged = replaced.count("\ufffd")

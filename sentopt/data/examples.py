@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
+from sentopt.errors import DataError
 from sentopt.run_dir import Split
 
 
@@ -37,3 +39,22 @@ class Example:
 
     text: str
     label: int
+
+
+def as_text(value: Any, where: str) -> str:
+    """A text as a table holds it: a cell without a value is an empty text, a number is written out.
+
+    Raises:
+        DataError: a list, an object, or bytes that are not UTF-8.
+    """
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    if isinstance(value, bytes):
+        try:
+            return value.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise DataError(f"{where}: the text is bytes that are not UTF-8 ({value[:20]!r})") from error
+    if isinstance(value, list | tuple | dict):
+        kind = "an object" if isinstance(value, dict) else "a list"
+        raise DataError(f"{where}: the text is {kind} ({str(value)[:60]}), expected one text; is it the right column?")
+    return str(value)

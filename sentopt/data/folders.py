@@ -49,14 +49,14 @@ def find(folder: Path) -> dict[Split, str]:
     """
     members = _members(folder)
     if not any(member.split == "train" for member in members) and (folder / "data").is_dir():
-        members = _members(folder / "data")
+        members += _members(folder / "data")
     found: dict[Split, str] = {}
     for member in members:
         other = found.setdefault(member.split, member.pattern)
         if other != member.pattern:
             raise DataError(
                 f"{folder} holds two candidates for the {member.split} split: {Path(other).name} and "
-                f"{Path(member.pattern).name}; remove one, or name it with --set data.{member.split}=PATH"
+                f"{Path(member.pattern).name}; keep one of them in the folder"
             )
     for pattern in found.values():
         _check_complete(pattern, [member for member in members if member.pattern == pattern])
@@ -89,13 +89,15 @@ def left_aside(used: Sequence[Path]) -> list[str]:
     folders = {path.parent for path in used}
     if not used or not all(_member(path) or _SAVED.fullmatch(path.name) for path in used):
         return []
-    beside = {
-        file.name
-        for folder in folders
-        for file in folder.iterdir()
-        if file.is_file() and file not in used and not _UNREMARKABLE.fullmatch(file.name)
-    }
-    return sorted(beside)
+    beside = {file for folder in folders for file in folder.iterdir() if file not in used}
+    files = {file.name for file in beside if file.is_file() and not _UNREMARKABLE.fullmatch(file.name)}
+    inner = {f"{file.name}/" for file in beside - folders if file.is_dir() and _holds_split(file)}
+    return sorted(files | inner)
+
+
+def _holds_split(folder: Path) -> bool:
+    is_split = folder.name.lower() in (*_NAMES, "data")
+    return is_split and any(formats.is_table(file.name) for file in folder.iterdir())
 
 
 def _members(folder: Path) -> list[_Member]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import datetime
+import difflib
 import math
 import re
 from collections import Counter
@@ -22,10 +23,11 @@ from sentopt.run_dir import Split
 SHOWN = 5
 _MOST_LABELS = 1000
 _MOST_SCORES = 20
+FEW = 10
 _WHOLE = re.compile(r"-?\d{1,18}")
 _DATE = re.compile(r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}([T ].*)?|\d{1,2}[-/.]\d{1,2}[-/.]\d{4}([T ].*)?")
 _LITERAL = re.compile(r"\[.*\]|\{.*\}|b'.*'|b\".*\"", re.DOTALL)
-_NONE = ("none", "n/a", "na", "null", "unknown", "-", "?")
+_NONE = ("none", "n/a", "na", "null", "-", "?")
 Rows = Mapping[Split, Sequence[RawRow]]
 
 
@@ -189,8 +191,8 @@ def _infer(counts: Counter[str], notices: list[str]) -> tuple[tuple[str, ...], d
     for value, count in counts.items():
         totals[spelled[value]] += count
     _check_are_labels(totals)
-    if names and all(_WHOLE.fullmatch(name) for name in names):
-        names.sort(key=int)
+    if names and all(_as_number(name) is not None for name in names):
+        names.sort(key=lambda name: _as_number(name) or 0.0)
         notices.append(_numbers(names))
     else:
         names.sort()
@@ -218,7 +220,8 @@ def _merged(counts: Counter[str], notices: list[str]) -> dict[str, str]:
 
 
 def _numbers(names: Sequence[str]) -> str:
-    start = f", counting from {names[0]}" if names == [str(int(names[0]) + i) for i in range(len(names))] else ""
+    first = int(names[0]) if _WHOLE.fullmatch(names[0]) else 0
+    start = f", counting from {first}" if names == [str(first + i) for i in range(len(names))] else ""
     examples = ", ".join(f'"name of {name}"' for name in names[:3])
     more = ", ..." if len(names) > 3 else ""
     return (
@@ -290,21 +293,29 @@ def _note_doubtful(totals: Counter[str], notices: list[str]) -> None:
             return
 
 
+def note_typos(counts: Mapping[str, int], first: Mapping[str, str], notices: list[str]) -> None:
+    """Say which rare labels look like a frequent one. `counts` are of training texts, `first` their places."""
+    for name, count in counts.items():
+        frequent = [other for other in counts if counts[other] >= 20 * count]
+        if count <= FEW and not _WHOLE.fullmatch(name) and (near := difflib.get_close_matches(name, frequent, 1, 0.8)):
+            notices.append(
+                f"the label {name!r} has {count} text(s), first {first[name]}; is it {near[0]!r} ({counts[near[0]]:,})?"
+            )
+
+
 def _match(counts: Counter[str], names: tuple[str, ...], by_position: bool, notices: list[str]) -> dict[str, int]:
     """The position in `names` of each label as written: by its spelling, whatever its case and blanks, or by number."""
     exact = {name.strip(): i for i, name in enumerate(names)}
     forms = Counter(normal_form(name) for name in names)
     folded = {normal_form(name): i for i, name in enumerate(names) if forms[normal_form(name)] == 1}
-    position: dict[str, int] = {}
-    for value in counts:
-        if value in exact:
-            position[value] = exact[value]
-        elif normal_form(value) in folded:
-            position[value] = folded[normal_form(value)]
-            notices.append(
-                f"the label {value!r} ({counts[value]:,} rows) is taken as {names[position[value]]!r}, "
-                "whatever its case and blanks"
-            )
+    position = {value: exact[value] for value in counts if value in exact}
+    other = {value: folded[normal_form(value)] for value in counts if normal_form(value) in folded}
+    other = {value: i for value, i in other.items() if value not in position}
+    if other:
+        told = ", ".join(f"{value!r} ({counts[value]:,}) as {names[i]!r}" for value, i in list(other.items())[:SHOWN])
+        more = f" and {len(other) - SHOWN} more" if len(other) > SHOWN else ""
+        notices.append(f"labels are matched whatever their case and blanks: {told}{more}")
+    position |= other
     rest = [value for value in counts if value not in position]
     numbers = [value for value in rest if _WHOLE.fullmatch(value)]
     if by_position or position:

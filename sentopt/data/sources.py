@@ -42,11 +42,11 @@ def identify(data: DataSection) -> dict[str, str]:
     files = _files(data)
     if files is not None:
         return {
-            split if len(parts) == 1 else f"{split}: {part.path.name}": (
+            split if len(parts) == 1 else f"{split} {number}: {part.path.name}": (
                 f"{_digest(part.path)}[{part.start}:{part.stop}]"
             )
             for split, parts in files.items()
-            for part in parts
+            for number, part in enumerate(parts, 1)
         }
     spec = DATASETS.get(data.dataset)
     return {"hub": spec.hub_id, "revision": spec.revision} if spec else {"hub": data.hub_id, "revision": data.revision}

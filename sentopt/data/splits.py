@@ -7,13 +7,12 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from sentopt import records
 from sentopt._optional import require
 from sentopt.data import duplicates, labels
 from sentopt.data.duplicates import normal_form
-from sentopt.data.examples import Example, RawData, RawRow
+from sentopt.data.examples import Example, RawData, RawRow, as_text
 from sentopt.errors import DataError
 from sentopt.recipe import TEST_AS_VALIDATION, DataSection
 from sentopt.run_dir import SPLITS, Split
@@ -55,6 +54,7 @@ def clean(raw: RawData, data: DataSection, *, seed: int) -> CleanData:
     missing = [split for split in wanted if split not in splits]
     splits, names = _without_rare(splits, named, len(missing), data, notices)
     _check_classes(splits["train"], names)
+    _note_typos(splits["train"], named, names, notices)
     for split in missing:
         _split_off(splits, split, data, seed, notices)
     if as_validation:
@@ -98,20 +98,7 @@ def _given(raw: RawData, data: DataSection, notices: list[str]) -> dict[Split, l
 
 
 def _text(row: RawRow) -> str:
-    value: Any = row.text
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return ""
-    if isinstance(value, bytes):
-        try:
-            return value.decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise DataError(f"{row.where}: the text is bytes that are not UTF-8 ({value[:20]!r})") from error
-    if isinstance(value, list | tuple | dict):
-        raise DataError(
-            f"{row.where}: the text is {'an object' if isinstance(value, dict) else 'a list'} ({str(value)[:60]}), "
-            "expected one text; name the right column with --set data.text_column=NAME"
-        )
-    return str(value)
+    return as_text(row.text, row.where)
 
 
 def _is_empty(text: str) -> bool:
@@ -256,6 +243,12 @@ def _rare(rare: Sequence[int], counts: Counter[int], named: labels.Named, needed
         f"{'; '.join(told)}{more}. A label needs at least {needed} distinct text(s), because {why}. "
         "Correct the label, add texts, or leave such rows out with --set data.rare_labels=drop"
     )
+
+
+def _note_typos(train: Sequence[Example], named: labels.Named, names: tuple[str, ...], notices: list[str]) -> None:
+    counts = {names[label]: count for label, count in Counter(example.label for example in train).items()}
+    few = {name: named.first(named.names.index(name)) for name, count in counts.items() if count <= labels.FEW}
+    labels.note_typos(counts, few, notices)
 
 
 def _times(count: int) -> str:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import warnings
-import zipfile
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sentopt._optional import require
 from sentopt.errors import DataError
 
+R = TypeVar("R")
+_WINDOW = 1024
 Numbered = tuple[str, dict[str, Any]]
 
 
@@ -21,18 +23,25 @@ def read(path: Path, say: Callable[[str], None]) -> Iterator[Numbered]:
         DataError: not a workbook, or a sheet without a header, with a column twice, or with values beside its columns.
     """
     openpyxl = require("openpyxl", extra="train")
+    try:
+        with path.open("rb") as stream:
+            book = _quietly(lambda: openpyxl.load_workbook(stream, read_only=True, data_only=True))
+            rows = _rows(path, book, say)
+            while window := _quietly(lambda: list(islice(rows, _WINDOW))):
+                yield from window
+    except DataError:
+        raise
+    except Exception as error:  # of zipfile, zlib, the XML parser and openpyxl: damaged files raise a dozen classes
+        raise DataError(
+            f"{path} is not a readable Excel workbook ({error}); save it as .xlsx again, without a password"
+        ) from error
+
+
+def _quietly(work: Callable[[], R]) -> R:
+    """Without openpyxl's warnings of styles and validations, which are not read."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of styles and validations, which are not read
-        try:
-            book = openpyxl.load_workbook(path, read_only=True, data_only=True)
-        except (zipfile.BadZipFile, KeyError, ValueError, OSError, TypeError) as error:
-            raise DataError(
-                f"{path} is not a readable Excel workbook ({error}); save it as .xlsx again, without a password"
-            ) from error
-        try:
-            yield from _rows(path, book, say)
-        finally:
-            book.close()
+        warnings.simplefilter("ignore")
+        return work()
 
 
 def _rows(path: Path, book: Any, say: Callable[[str], None]) -> Iterator[Numbered]:

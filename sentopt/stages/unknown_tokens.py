@@ -1,4 +1,4 @@
-"""How much of the texts a tokenizer does not know: a backbone learns nothing from a script that it has no tokens for."""
+"""How much of the texts a tokenizer does not know: a backbone cannot learn from a script that it has no tokens for."""
 
 from __future__ import annotations
 
@@ -44,5 +44,5 @@ def notice(found: UnknownTokens, backbone: str) -> str:
         return ""
     return (
         f"{backbone} does not know {found.share:.0%} of the tokens of the texts ({found.texts:,} looked at), such as "
-        f"those of {found.example[:_SHOWN]!r}: choose a backbone that was trained on this language and script with --model"
+        f"those of {found.example[:_SHOWN]!r}: name a backbone that was trained on this language with --model"
     )
