@@ -7,9 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sentopt import records
 from sentopt.errors import DataError, RecipeError, RunDirError
-from sentopt.run_dir import SPLITS
 
 if TYPE_CHECKING:
     from sentopt.pipeline import Pipeline
@@ -104,8 +102,10 @@ def _data_overrides(data: str | None) -> list[str]:
     """`--data` as recipe keys: a file, a folder with train.* (validation.*, test.*), or a name of the dataset table."""
     if not data:
         return []
+    from sentopt import records
     from sentopt.data import folders, formats
     from sentopt.data.catalog import DATASETS
+    from sentopt.run_dir import SPLITS
 
     path = Path(data).expanduser()
     if path.is_dir():
@@ -115,9 +115,11 @@ def _data_overrides(data: str | None) -> list[str]:
             if data not in DATASETS:
                 raise
             raise DataError(f"{error}. For the dataset of that name: --set data.dataset={data}") from error
+    elif "://" in data:
+        raise DataError(f"--data {data} is an address: download the file, and name it")
     elif path.exists() or formats.is_table(path.name):
-        formats.reading_format(path)
-        formats.check_file(path)
+        for file in folders.expand(data):
+            formats.reading_format(file)
         chosen = {"train": str(path)}
     elif data in ("sample", "files", "hub", *DATASETS):
         return [f"data.dataset={data}", f"run.name={data}"]
@@ -126,8 +128,18 @@ def _data_overrides(data: str | None) -> list[str]:
         raise DataError(
             f"--data {data}: no such file, folder or dataset{hint}; the datasets are sample, {', '.join(DATASETS)}"
         )
+    if any(not _is_text(name) for name in chosen.values()):
+        raise DataError(f"--data {data!r}: the path is not UTF-8; rename it")
     paths = [f"data.{split}={chosen.get(split, '')}" for split in SPLITS]
     return ["data.dataset=files", f"run.name={run_name(path.name.split('.')[0])}", "data.labels=[]", *paths]
+
+
+def _is_text(path: str) -> bool:
+    try:
+        path.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def run_name(text: str) -> str:

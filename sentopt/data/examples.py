@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,6 +41,16 @@ class Example:
 
     text: str
     label: int
+
+
+@contextmanager
+def explained_by(notices: Sequence[str]) -> Iterator[None]:
+    """An error in this context also tells `notices`: how a file was read may be why it is not understood."""
+    try:
+        yield
+    except DataError as error:
+        told = "".join(f"\nnote: {notice}" for notice in notices if notice not in str(error))
+        raise DataError(f"{error}{told}") from error
 
 
 def as_text(value: Any, where: str) -> str:

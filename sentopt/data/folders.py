@@ -25,9 +25,6 @@ _NAMES: dict[str, Split] = {
 }
 _SHARD = re.compile(r"(?P<name>[a-z]+)(?:-(?P<part>\d{5})-of-(?P<of>\d{5})(?:-[0-9a-f]{16})?)?", re.IGNORECASE)
 _SAVED = re.compile(r"data-\d{5}-of-(\d{5})\.arrow")
-_UNREMARKABLE = re.compile(
-    r"\..*|readme.*|licen[sc]e.*|.*\.md|.*\.py|dataset_infos?\.json|dataset_dict\.json|state\.json", re.IGNORECASE
-)
 _SHOWN = 5
 
 
@@ -85,12 +82,12 @@ def expand(name: str) -> list[Path]:
 
 
 def left_aside(used: Sequence[Path]) -> list[str]:
-    """Names of the files beside those of a folder's splits that are not read."""
+    """Names of the tables, archives and folders beside those of a folder's splits that are not read."""
     folders = {path.parent for path in used}
     if not used or not all(_member(path) or _SAVED.fullmatch(path.name) for path in used):
         return []
     beside = {file for folder in folders for file in folder.iterdir() if file not in used}
-    files = {file.name for file in beside if file.is_file() and not _UNREMARKABLE.fullmatch(file.name)}
+    files = {file.name for file in beside if file.is_file() and formats.is_data(file.name)}
     inner = {f"{file.name}/" for file in beside - folders if file.is_dir() and _holds_split(file)}
     return sorted(files | inner)
 

@@ -90,6 +90,11 @@ def is_table(name: str) -> bool:
     return name.lower().endswith((*SUFFIXES, ".xlsm"))
 
 
+def is_data(name: str) -> bool:
+    """Whether a file of that name is a table, or holds one in a form that is not read."""
+    return is_table(name) or name.lower().endswith(tuple(_OTHERS))
+
+
 def check_file(path: Path) -> None:
     """Refuse what is not a file.
 

@@ -124,6 +124,8 @@ class _Values:
 
     def _of_string(self, value: str, where: str) -> str:
         text = value.strip()
+        if not text.isascii():  # half of a surrogate pair, which JSON can hold, is no text
+            text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
         if not normal_form(text):
             return ""
         if _LITERAL.fullmatch(text) and len(text) < 1000:
@@ -191,11 +193,17 @@ def _infer(counts: Counter[str], notices: list[str]) -> tuple[tuple[str, ...], d
     for value, count in counts.items():
         totals[spelled[value]] += count
     _check_are_labels(totals)
+    names.sort()
     if names and all(_as_number(name) is not None for name in names):
         names.sort(key=lambda name: _as_number(name) or 0.0)
         notices.append(_numbers(names))
-    else:
-        names.sort()
+    elif numbers := sorted(name for name in names if _WHOLE.fullmatch(name)):
+        others = [name for name in names if name not in numbers]
+        notices.append(
+            f"labels are partly numbers ({', '.join(numbers[:SHOWN])}) and partly names ({', '.join(others[:SHOWN])}), "
+            "and all are taken as labels of their own; if numbers stand for names, list the names in the order of "
+            "their numbers in data.labels"
+        )
     _note_doubtful(totals, notices)
     position = {name: i for i, name in enumerate(names)}
     return tuple(names), {value: position[name] for value, name in spelled.items()}

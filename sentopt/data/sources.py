@@ -13,7 +13,7 @@ from sentopt import records
 from sentopt._optional import require
 from sentopt.data import folders, tables
 from sentopt.data.catalog import DATASETS, DatasetSpec, MirrorFile
-from sentopt.data.examples import RawData, RawRow
+from sentopt.data.examples import RawData, RawRow, explained_by
 from sentopt.data.options import TableOptions
 from sentopt.errors import DataError
 from sentopt.recipe import TEST_AS_VALIDATION, DataSection
@@ -119,7 +119,8 @@ def _load_files(data: DataSection, files: dict[Split, list[_File]]) -> RawData:
     for split, parts in files.items():
         splits[split] = []
         for part in parts:
-            splits[split] += _rows(part, text, label, data, notices, may_lack_labels=split == "test")
+            with explained_by(notices):
+                splits[split] += _rows(part, text, label, data, notices, may_lack_labels=split == "test")
             if found := tables.class_names(part.path, label):
                 names.setdefault(found, part.path)
     if data.dataset == "files":

@@ -45,7 +45,7 @@ def clean(raw: RawData, data: DataSection, *, seed: int) -> CleanData:
         split: [Example(_text(row), label) for row, label in found] for split, found in named.splits.items() if found
     }
     if "train" not in splits:
-        raise DataError("there is no text to train on: the train split is empty")
+        raise DataError(f"there is no text to train on: the train split is empty ({raw.description})")
     names = named.names
     _check_several(splits["train"], names)
     as_validation = _same_as_test(splits, data, notices)

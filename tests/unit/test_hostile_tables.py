@@ -599,6 +599,24 @@ LABELS: dict[str, Labels] = {
             "data.missing_labels=drop"
         ],
     ),
+    "numbers and names": (
+        pairs(80, "0", "1", "bad", "good"),
+        [],
+        ("0", "1", "bad", "good"),
+        [0, 1, 2, 3],
+        [
+            "labels are partly numbers (0, 1) and partly names (bad, good), and all are taken as labels of their own; "
+            "if numbers stand for names, list the names in the order of their numbers in data.labels"
+        ],
+    ),
+    "numbers for names": (
+        pairs(80, "0", "1", "bad", "good"),
+        ['data.labels=["bad", "good"]'],
+        ("bad", "good"),
+        [0, 1, 0, 1],
+        [],
+    ),
+    "half a character": (pairs(60, "\ud800 x", "y"), [], ("y", "\ufffd x"), [1, 0], []),
     "several in one": (
         pairs(90, "joy", "anger", "joy,anger"),
         [],
@@ -959,6 +977,19 @@ def test_a_validation_file_that_is_the_test_file(tmp_path: Path) -> None:
     assert data.splits["validation"] == data.splits["test"]
     assert any("which flatters the test figures" in notice for notice in data.notices)
     assert sizes(prepare(tmp_path, "data.validation=")) == (36, 4, 12)
+
+
+def test_a_pattern_on_the_command_line(tmp_path: Path) -> None:
+    for part in "ab":
+        some(tmp_path, f"part-{part}.csv", 20, part)
+    assert sum(sizes(prepare(tmp_path / "part-*.csv"))) == 40
+    for data, message in (
+        (str(tmp_path / "other-*.csv"), f"no file matches {tmp_path}/other-*.csv"),
+        ("https://example.org/a.csv", "--data https://example.org/a.csv is an address: download the file, and name it"),
+    ):
+        with pytest.raises(DataError) as caught:
+            pipelines._data_overrides(data)
+        assert str(caught.value) == message
 
 
 def test_a_train_file_that_is_the_test_file(tmp_path: Path) -> None:
