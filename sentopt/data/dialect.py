@@ -98,9 +98,17 @@ class Categories:
                 if len(values) > _MOST_VALUES:
                     self._values[i] = None
 
+    @property
+    def known(self) -> bool:
+        """Whether there is such a column."""
+        return bool(self._columns())
+
+    def _columns(self) -> list[tuple[int, set[str]]]:
+        return [(i, v) for i, v in enumerate(self._values) if v and 2 * len(v) <= self._rows]
+
     def fit(self, rows: Iterable[Sequence[str]]) -> bool:
         """Whether each of `rows` has values that were seen before in every such column, and there is such a column."""
-        columns = [(i, v) for i, v in enumerate(self._values) if v and 2 * len(v) <= self._rows]
+        columns = self._columns()
         return bool(columns) and all(row[i] in values for row in rows for i, values in columns)
 
 
@@ -221,9 +229,13 @@ def _ends_within(dialect: Dialect, lines: Sequence[str]) -> bool:
 
 
 def _stray(parsed: Sequence[Record], dialect: Dialect, columns: int) -> bool:
+    """Whether quotes tie rows together in a sample of which every line looks like a row."""
     categories = Categories(columns)
     for record in parsed:
         if len(record.lines) == 1:
             categories.add(record.fields)
     tied = [record.lines for record in parsed if len(record.lines) > 1]
+    enough = len(parsed) - len(tied) >= 20
+    if enough and not categories.known and any(len(lines) > 2 for lines in tied):
+        return True  # three lines that look like rows, where all others do as well
     return any(are_rows(lines, dialect, columns, categories) for lines in tied)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from sentopt import records
 from sentopt._optional import require
-from sentopt.data import folders, tables
+from sentopt.data import folders, stored_names, tables
 from sentopt.data.catalog import DATASETS, DatasetSpec, MirrorFile
 from sentopt.data.examples import RawData, RawRow, explained_by
 from sentopt.data.options import TableOptions
@@ -115,19 +115,21 @@ def _load_files(data: DataSection, files: dict[Split, list[_File]]) -> RawData:
     text, label = _columns(data)
     notices: list[str] = []
     splits: dict[Split, list[RawRow]] = {}
-    names: dict[tuple[str, ...], Path] = {}
+    stored: dict[stored_names.Names, str] = {}
     for split, parts in files.items():
         splits[split] = []
         for part in parts:
             with explained_by(notices):
-                splits[split] += _rows(part, text, label, data, notices, may_lack_labels=split == "test")
-            if found := tables.class_names(part.path, label):
-                names.setdefault(found, part.path)
+                rows = _rows(part, text, label, data, notices, may_lack_labels=split == "test")
+            names = tables.class_names(part.path, label)
+            splits[split] += stored_names.named(rows, names)
+            if names:
+                stored.setdefault(names, part.path.name)
     if data.dataset == "files":
         notices += _about_files(files)
-    stored = _stored_names(names, notices) if not data.labels else ()
-    labels = data.labels or _declared_labels(data) or stored
-    return RawData(splits, labels, _described(files), tuple(dict.fromkeys(notices)), not data.labels or bool(names))
+    labels, others = stored_names.reconcile(data.labels or _declared_labels(data), stored, notices)
+    splits = {split: stored_names.renamed(rows, others) for split, rows in splits.items()}
+    return RawData(splits, labels, _described(files), tuple(dict.fromkeys(notices)), by_position=not data.labels)
 
 
 def _rows(
@@ -168,22 +170,6 @@ def _about_files(files: dict[Split, list[_File]]) -> list[str]:
     return told
 
 
-def _stored_names(names: dict[tuple[str, ...], Path], notices: list[str]) -> tuple[str, ...]:
-    """The names of a label column that the files hold themselves, which must agree."""
-    if len(names) > 1:
-        (one, first), (other, second) = list(names.items())[:2]
-        raise DataError(
-            f"{first.name} and {second.name} name their labels differently ({', '.join(one)}; {', '.join(other)}); "
-            "say what 0, 1, ... are with --set data.labels"
-        )
-    if not names:
-        return ()
-    ((stored, path),) = names.items()
-    told = ", ".join(f"{i} is {name}" for i, name in enumerate(stored[:_SHOWN]))
-    notices.append(f"label names are those in {path.name}: {told}{', ...' if len(stored) > _SHOWN else ''}")
-    return stored
-
-
 def _check_columns(columns: Iterable[str], text: str, label: str, path: Path) -> None:
     found = [str(name) for name in columns]
     for key, column in (("data.text_column", text), ("data.label_column", label)):
@@ -214,7 +200,7 @@ def _load_hub(data: DataSection, spec: DatasetSpec | None) -> RawData:
     label = (spec.hub_label_column or spec.label_column) if spec else data.label_column
     datasets = require("datasets", extra="train")
     splits: dict[Split, list[RawRow]] = {}
-    labels = data.labels or (spec.labels if spec else ())
+    stored: dict[stored_names.Names, str] = {}
     for split, name in (names or {"train": "train"}).items():
         try:
             table = datasets.load_dataset(hub_id, data.hub_config or None, split=name, revision=revision)
@@ -226,6 +212,12 @@ def _load_hub(data: DataSection, spec: DatasetSpec | None) -> RawData:
             ) from error
         if table.num_rows:
             _check_columns(table.column_names, text, label, Path(hub_id))
-        labels = labels or tuple(getattr(table.features.get(label), "names", None) or ())
-        splits[split] = [RawRow(row[text], row[label], f"{hub_id} {name} row {i}") for i, row in enumerate(table, 1)]
-    return RawData(splits, labels, f"{hub_id} at {revision[:12]}", by_position=not data.labels)
+        rows = [RawRow(row[text], row[label], f"{hub_id} {name} row {i}") for i, row in enumerate(table, 1)]
+        class_names = () if spec else tuple(getattr(table.features[label], "names", None) or ())
+        splits[split] = stored_names.named(rows, class_names)
+        if class_names:
+            stored.setdefault(class_names, hub_id)
+    notices: list[str] = []
+    labels, others = stored_names.reconcile(data.labels or (spec.labels if spec else ()), stored, notices)
+    splits = {split: stored_names.renamed(rows, others) for split, rows in splits.items()}
+    return RawData(splits, labels, f"{hub_id} at {revision[:12]}", tuple(notices), by_position=not data.labels)

@@ -795,6 +795,65 @@ def test_labels_of_columnar_files(tmp_path: Path) -> None:
     assert named.notices[0] == "label names are those in named.parquet: 0 is bad, 1 is good"
 
 
+def class_label(*names: str) -> str:
+    return CLASS_LABEL.replace('["bad", "good"]', json.dumps(names))
+
+
+def labelled(path: Path, names: Sequence[str], first: int, count: int = 40) -> Path:
+    """A Parquet file in which text 0 has the number `first`, and the numbers have `names`."""
+    texts, numbers = [f"{path.stem} {i}" for i in range(count)], [first, 1 - first] * (count // 2)
+    path.write_bytes(columns("parquet", text=texts, label=numbers, metadata=class_label(*names)))
+    return path
+
+
+def named_first(data: splits.CleanData, text: str) -> str:
+    return next(data.labels[e.label] for examples in data.splits.values() for e in examples if e.text == text)
+
+
+def test_stored_names_decide_what_a_number_is(tmp_path: Path) -> None:
+    """Whatever the order of data.labels, and of the names in another file."""
+    path = labelled(tmp_path / "train.parquet", ("bad", "good"), 1)
+    turned = prepare(path, 'data.labels=["good", "bad"]')
+    assert (turned.labels, named_first(turned, "train 0")) == (("good", "bad"), "good")
+    renamed = prepare(path, 'data.labels=["negative", "positive"]')
+    assert named_first(renamed, "train 0") == "positive"
+    assert renamed.notices[0] == "data.labels renames the labels in train.parquet: bad is negative, good is positive"
+    labelled(tmp_path / "test.parquet", ("good", "bad"), 1, 12)
+    both = prepare(tmp_path)
+    assert (both.labels, named_first(both, "train 0"), named_first(both, "test 0")) == (("bad", "good"), "good", "bad")
+    assert both.notices[:2] == (
+        "label names are those in train.parquet: 0 is bad, 1 is good",
+        "label names are those in test.parquet: 0 is good, 1 is bad",
+    )
+
+
+@pytest.mark.parametrize("declared", [["good", "awful"], ["a", "b", "c"]])
+def test_declared_names_that_do_not_fit_the_stored_ones(declared: list[str], tmp_path: Path) -> None:
+    path = labelled(tmp_path / "a.parquet", ("bad", "good"), 1)
+    with pytest.raises(DataError) as caught:
+        prepare(path, f"data.labels={json.dumps(declared)}")
+    assert str(caught.value) == (
+        f"data.labels ({', '.join(declared)}) does not fit the label names in a.parquet (bad, good): use the same names, "
+        "or as many others in the same order"
+    )
+
+
+@pytest.mark.parametrize(("labels", "first"), [((), "good"), (("good", "bad"), "good"), (("no", "yes"), "yes")])
+def test_stored_names_of_the_hub(labels: tuple[str, ...], first: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    import datasets
+
+    features = datasets.Features(
+        {"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["bad", "good"])}
+    )
+    table = datasets.Dataset.from_list(
+        [{"text": f"text {i}", "label": (i + 1) % 2} for i in range(40)], features=features
+    )
+    monkeypatch.setattr(datasets, "load_dataset", lambda *args, **keys: table)
+    section = recipe.DataSection(dataset="hub", hub_id="somebody/reviews", revision="0" * 40, labels=labels)
+    data = splits.clean(sources.load(section), section, seed=1)
+    assert (data.labels, named_first(data, "text 0")) == (labels or ("bad", "good"), first)
+
+
 def test_columns_that_are_not_there(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", pairs(20, "no", "yes"), header=("I loved this film so much", "positive"))
     with pytest.raises(DataError) as caught:
