@@ -6,6 +6,7 @@ once. Where repeats disagree, the most frequent label is kept, and of equally fr
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,7 @@ from sentopt.data.examples import Example
 from sentopt.run_dir import Split
 
 _LOUD = 0.1
-_INVISIBLE = dict.fromkeys((0x00AD, 0x200B, 0x200C, 0x200D, 0x200E, 0x200F, 0x2060, 0xFE0E, 0xFE0F, 0xFEFF))
+_INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u2060\ufe0e\ufe0f\ufeff]")
 _PRECEDENCE: tuple[Split, ...] = ("test", "validation", "train")
 
 
@@ -42,7 +43,7 @@ def normal_form(text: str) -> str:
     """What is left of a text without case, Unicode form (NFKC), invisible characters and the number of its blanks."""
     if text.isascii():
         return " ".join(text.lower().split())
-    folded = unicodedata.normalize("NFKC", text.translate(_INVISIBLE)).casefold()
+    folded = unicodedata.normalize("NFKC", _INVISIBLE.sub("", text)).casefold()
     return " ".join(unicodedata.normalize("NFKC", folded).split())
 
 

@@ -833,8 +833,8 @@ def test_declared_names_that_do_not_fit_the_stored_ones(declared: list[str], tmp
     with pytest.raises(DataError) as caught:
         prepare(path, f"data.labels={json.dumps(declared)}")
     assert str(caught.value) == (
-        f"data.labels ({', '.join(declared)}) does not fit the label names in a.parquet (bad, good): use the same names, "
-        "or as many others in the same order"
+        f"data.labels ({', '.join(declared)}) does not fit the label names in a.parquet (bad, good): use the same "
+        "names, or as many others in the same order"
     )
 
 
