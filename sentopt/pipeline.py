@@ -96,13 +96,24 @@ class Pipeline:
             _versions("torch", "transformers", "tokenizers", "accelerate"),
         ]
         self._announce_training(depends)
-        return self._stage(
+        told: list[str] = []
+        result = self._stage(
             "train",
             TrainResult,
             depends,
             [self.run_dir.checkpoint, self.run_dir.reference, self.run_dir.validation_reference],
-            lambda key: require("sentopt.stages.train", extra="train").run(self.recipe, self.run_dir, resume_key=key),
+            lambda key: require("sentopt.stages.train", extra="train").run(
+                self.recipe, self.run_dir, resume_key=key, say=lambda notice: told.append(self._note(notice))
+            ),
         )
+        for notice in result.notices:
+            if notice not in told:
+                self._note(notice)
+        return result
+
+    def _note(self, notice: str) -> str:
+        self.say(f"note: {notice}")
+        return notice
 
     def follow(self) -> None:
         """In every process of a distributed training but the first: take part in what the first one trains."""

@@ -46,14 +46,20 @@ class RunSection:
 class DataSection:
     """Where texts and labels come from.
 
-    `dataset` is `sample` (the bundled corpus), `files` (then `train`, `validation`, `test` are paths of CSV, JSONL or
-    Parquet files), `hub` (then they are split names of `hub_id` at `revision`), or a name of the dataset table.
+    `dataset` is `sample` (the bundled corpus), `files` (then `train`, `validation`, `test` are paths of table files, or
+    patterns such as `data/train-*.parquet`), `hub` (then they are split names of `hub_id` at `revision`), or a name of
+    the dataset table.
 
     `validation = "test"` evaluates on the test split while training, as many published examples do: the best checkpoint
     is then chosen by the very texts that it is judged by.
 
     `unlabelled` is a file of further texts of the same kind, without labels: the labels that a variant changes on them
     bound what it can lose.
+
+    `labels` names the labels in the order of the model's outputs; numbers in the data stand for them in that order.
+    `encoding` and `delimiter` of a CSV or TSV file are detected where they are empty; `quote` is the character around
+    fields, empty where there is none. `duplicates`, `missing_labels` and `rare_labels` say what becomes of repeated
+    texts, of rows without a label, and of labels with fewer texts than there are splits to fill.
     """
 
     dataset: str = "sample"
@@ -73,6 +79,11 @@ class DataSection:
     validation_limit: int = 0
     test_limit: int = 0
     duplicates: Literal["drop", "keep"] = "drop"
+    missing_labels: Literal["error", "drop"] = "error"
+    rare_labels: Literal["error", "drop"] = "error"
+    encoding: str = ""
+    delimiter: str = ""
+    quote: str = "auto"
 
 
 @dataclass(frozen=True)
@@ -237,9 +248,24 @@ def resolve(document: Mapping[str, Any], overrides: Sequence[str] = (), *, sourc
     if isinstance(recipe, Recipe):
         problems.extend(_impossible_values(recipe))
     if problems:
-        raise RecipeError(source, problems)
+        raise _blame(problems, overrides, source)
     assert isinstance(recipe, Recipe)
     return recipe
+
+
+def _blame(problems: Sequence[str], overrides: Sequence[str], source: str) -> RecipeError:
+    """The error names the file, or `--set` for the keys that came from there."""
+    keys = {override.partition("=")[0].strip() for override in overrides}
+
+    def is_overridden(problem: str) -> bool:
+        return problem.startswith("--set ") or re.split(r"[:\[]", problem)[0] in keys
+
+    overridden = [problem for problem in problems if is_overridden(problem)]
+    if len(overridden) == len(problems):
+        return RecipeError("--set", problems)
+    return RecipeError(
+        source, [f"{problem} (from --set)" if problem in overridden else problem for problem in problems]
+    )
 
 
 def with_overrides(recipe: Recipe, overrides: Sequence[str], *, source: str) -> Recipe:
@@ -359,9 +385,38 @@ def _impossible_values(recipe: Recipe) -> list[str]:
     ]
     problems = [message for ok, message in checks if not ok]
     problems.extend(_too_small(recipe))
+    problems.extend(_unreadable(recipe.data))
     return problems
 
 
+def _unreadable(data: DataSection) -> list[str]:
+    checks = [
+        (data.text_column != data.label_column, "data.label_column: it is data.text_column as well"),
+        (
+            not data.encoding or _is_encoding(data.encoding),
+            f"data.encoding: expected a name such as utf-8, utf-16 or windows-1252, found {data.encoding!r}",
+        ),
+        (
+            len(data.delimiter) < 2 or data.delimiter in _DELIMITERS,
+            f"data.delimiter: expected one character or one of {', '.join(_DELIMITERS)}, found {data.delimiter!r}",
+        ),
+        (
+            data.quote == "auto" or len(data.quote) < 2,
+            f"data.quote: expected auto, nothing, or one character, found {data.quote!r}",
+        ),
+    ]
+    return [message for ok, message in checks if not ok]
+
+
+def _is_encoding(name: str) -> bool:
+    try:
+        "".encode(name)
+    except (LookupError, ValueError):
+        return False
+    return True
+
+
+_DELIMITERS = ("tab", "\\t", "comma", "semicolon", "pipe", "space")
 _AT_LEAST: tuple[tuple[str, str, int], ...] = (
     ("data", "train_limit", 0),
     ("data", "validation_limit", 0),

@@ -378,7 +378,7 @@ def _data_section(prepared: PrepareResult, trained: TrainResult) -> Section:
         for split, counts in prepared.counts.items()
     )
     table = Table(("split", *prepared.labels, "texts", "cut at max length"), rows)
-    return Section("Data", (f"Source: {prepared.source}.", *prepared.notices), (table,))
+    return Section("Data", (f"Source: {prepared.source}.", *prepared.notices, *trained.notices), (table,))
 
 
 def _provenance_section(manifest: Manifest) -> Section:

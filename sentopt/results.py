@@ -128,6 +128,7 @@ class TrainResult(Steps):
     majority: dict[str, float]
     truncated: dict[str, int]
     samples: tuple[SampleAnswer, ...]
+    notices: tuple[str, ...] = ()
 
     @property
     def beats_majority(self) -> bool:

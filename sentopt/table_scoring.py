@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from sentopt import records
-from sentopt.data.tables import Row, RowWriter, count_rows, read_rows
+from sentopt.data.examples import as_text
+from sentopt.data.options import TableOptions
+from sentopt.data.tables import DETECTED, Row, RowWriter, count_rows, read_rows
 from sentopt.errors import DataError
 from sentopt.runtime.classifier import Classifier
 
@@ -29,21 +31,29 @@ class TableSummary:
     abstained: int
     seconds: float
     labels: dict[str, int]
+    notices: tuple[str, ...] = ()
 
 
 def score_table(
-    classifier: Classifier, source: Path, target: Path, *, text_column: str, progress: bool
+    classifier: Classifier,
+    source: Path,
+    target: Path,
+    *,
+    text_column: str,
+    progress: bool,
+    options: TableOptions = DETECTED,
 ) -> TableSummary:
     """Write the rows of `source` to `target` with the columns `label`, `score` and `p_<label>` added.
 
-    The label is empty where the classifier abstains.
+    The label is empty where the classifier abstains. `options` say how a CSV or TSV file is written.
 
     Raises:
         DataError: unreadable input, a missing column, columns that would be overwritten, or no rows.
     """
     if source.resolve() == target.resolve():
         raise DataError(f"{source} would overwrite itself; choose another output file")
-    rows = read_rows(source)
+    notices: list[str] = []
+    rows = read_rows(source, options, notices.append)
     first = next(rows, None)
     if first is None:
         raise DataError(f"{source} has no rows")
@@ -57,7 +67,7 @@ def score_table(
         _bar(progress, count_rows(source)) as bar,
     ):
         for window in _windows(chain([first], rows)):
-            texts = ["" if row[text_column] is None else str(row[text_column]) for row in window]
+            texts = [as_text(row.get(text_column), source.name) for row in window]
             answers = classifier.predict(texts)
             writer.write(
                 [
@@ -75,7 +85,9 @@ def score_table(
             truncated += sum(a.truncated for a in answers)
             bar.update(len(window))
     labels = {label: counts[label] for label in classifier.labels}
-    return TableSummary(counts.total(), empty, truncated, counts[""], time.perf_counter() - start, labels)
+    return TableSummary(
+        counts.total(), empty, truncated, counts[""], time.perf_counter() - start, labels, tuple(notices)
+    )
 
 
 def answer_columns(labels: Sequence[str]) -> list[str]:

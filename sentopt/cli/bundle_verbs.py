@@ -68,6 +68,7 @@ def _answered(classifier: Classifier, texts: Iterable[str]) -> Iterator[tuple[st
 
 
 def _predict_table(classifier: Any, arguments: argparse.Namespace) -> int:
+    from sentopt.data.options import TableOptions
     from sentopt.table_scoring import score_table
 
     summary = score_table(
@@ -76,7 +77,10 @@ def _predict_table(classifier: Any, arguments: argparse.Namespace) -> int:
         Path(arguments.output),
         text_column=arguments.text_column,
         progress=not arguments.no_progress,
+        options=TableOptions(arguments.encoding, arguments.delimiter, arguments.quote, setting="--{} {}"),
     )
+    for notice in summary.notices:
+        print(f"note: {notice}", file=sys.stderr)
     if arguments.json:
         return print_json(as_json(summary))
     print(f"{summary.rows} rows scored in {summary.seconds:.1f} s: {arguments.output}")

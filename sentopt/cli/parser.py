@@ -148,7 +148,12 @@ def _add_predict(verbs: Any) -> None:
         "  sentopt predict --input reviews.csv --text-column review --output scored.csv",
     )
     p.add_argument("texts", nargs="*", metavar="TEXT", help="texts to classify (default: lines of stdin)")
-    p.add_argument("--input", metavar="FILE", help="a .csv, .tsv, .jsonl or .parquet file whose rows to score")
+    p.add_argument(
+        "--input", metavar="FILE", help="a table file whose rows to score: .csv, .jsonl, .parquet, .xlsx, ..."
+    )
+    p.add_argument("--encoding", default="", metavar="NAME", help="encoding of --input (default: detected)")
+    p.add_argument("--delimiter", default="", metavar="CHARACTER", help="between fields of --input (default: detected)")
+    p.add_argument("--quote", default="auto", metavar="CHARACTER", help="around fields of --input; '' for none")
     p.add_argument(
         "--text-column", default="text", metavar="NAME", help="column of --input that holds the text (default: text)"
     )
@@ -298,7 +303,7 @@ def _recipe_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data",
         metavar="PATH_OR_NAME",
-        help="a CSV, JSONL or Parquet file, a folder with train.* (and test.*), or sst2, tweets, imdb",
+        help="a table (.csv, .jsonl, .parquet, .xlsx ...), a folder with train.* (and test.*), or sst2, tweets, imdb",
     )
     parser.add_argument(
         "--model",

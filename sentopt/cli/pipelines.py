@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from sentopt.recipe import Recipe
     from sentopt.run_dir import RunDir
 
-_DATA_SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".jsonl", ".jsonl.gz", ".ndjson", ".ndjson.gz", ".parquet")
-
 
 def of_recipe(arguments: argparse.Namespace) -> Pipeline:
     """The run of a recipe, with the verb's options laid over it."""
@@ -105,27 +103,44 @@ def _data_overrides(data: str | None) -> list[str]:
     """`--data` as recipe keys: a file, a folder with train.* (validation.*, test.*), or a name of the dataset table."""
     if not data:
         return []
+    from sentopt import records
+    from sentopt.data import folders, formats
     from sentopt.data.catalog import DATASETS
+    from sentopt.run_dir import SPLITS
 
     path = Path(data).expanduser()
     if path.is_dir():
-        files = {
-            split: next((f for s in _DATA_SUFFIXES if (f := path / f"{split}{s}").is_file()), None)
-            for split in ("train", "validation", "test")
-        }
-        if files["train"] is None:
-            instead = f". For the dataset of that name: --set data.dataset={data}" if data in DATASETS else ""
-            expected = f"expected train with one of {', '.join(_DATA_SUFFIXES)}"
-            raise DataError(f"the folder {path} holds no train file; {expected}{instead}")
-        chosen = {split: file for split, file in files.items() if file}
-    elif path.name.lower().endswith(_DATA_SUFFIXES):
-        if not path.is_file():
-            raise DataError(f"no such file: {path}")
-        chosen = {"train": path}
-    else:
+        try:
+            chosen = folders.find(path)
+        except DataError as error:
+            if data not in DATASETS:
+                raise
+            raise DataError(f"{error}. For the dataset of that name: --set data.dataset={data}") from error
+    elif "://" in data:
+        raise DataError(f"--data {data} is an address: download the file, and name it")
+    elif path.exists() or formats.is_table(path.name):
+        for file in folders.expand(data):
+            formats.reading_format(file)
+        chosen = {"train": str(path)}
+    elif data in ("sample", "files", "hub", *DATASETS):
         return [f"data.dataset={data}", f"run.name={data}"]
-    paths = [f"data.{split}={chosen.get(split, '')}" for split in ("train", "validation", "test")]
+    else:
+        hint = records.nearest(data, ["sample", *DATASETS])
+        raise DataError(
+            f"--data {data}: no such file, folder or dataset{hint}; the datasets are sample, {', '.join(DATASETS)}"
+        )
+    if any(not _is_text(name) for name in chosen.values()):
+        raise DataError(f"--data {data!r}: the path is not UTF-8; rename it")
+    paths = [f"data.{split}={chosen.get(split, '')}" for split in SPLITS]
     return ["data.dataset=files", f"run.name={run_name(path.name.split('.')[0])}", "data.labels=[]", *paths]
+
+
+def _is_text(path: str) -> bool:
+    try:
+        path.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def run_name(text: str) -> str:

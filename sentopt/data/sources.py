@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from sentopt import records
 from sentopt._optional import require
-from sentopt.data import tables
+from sentopt.data import folders, stored_names, tables
 from sentopt.data.catalog import DATASETS, DatasetSpec, MirrorFile
+from sentopt.data.examples import RawData, RawRow, explained_by
+from sentopt.data.options import TableOptions
 from sentopt.errors import DataError
 from sentopt.recipe import TEST_AS_VALIDATION, DataSection
 from sentopt.run_dir import SPLITS, Split
@@ -20,24 +22,9 @@ from sentopt.runtime.bundle import sha256_file
 
 SAMPLE_FOLDER = Path(__file__).parent.parent / "sample"
 MIRROR_VARIABLE = "SENTOPT_DATA_DIR"
+_SHOWN = 5
 
-
-@dataclass(frozen=True)
-class RawRow:
-    """Text and label exactly as found, and where, for error messages."""
-
-    text: Any
-    label: Any
-    where: str
-
-
-@dataclass(frozen=True)
-class RawData:
-    """Rows per split that the source has, the label names it declares, and a line that describes it."""
-
-    splits: dict[Split, list[RawRow]]
-    labels: tuple[str, ...]
-    description: str
+__all__ = ["MIRROR_VARIABLE", "SAMPLE_FOLDER", "RawData", "RawRow", "identify", "load"]
 
 
 def load(data: DataSection) -> RawData:
@@ -47,19 +34,20 @@ def load(data: DataSection) -> RawData:
         DataError: unknown dataset, unreadable file, missing column, or unreachable hub.
     """
     files = _files(data)
-    if files is not None:
-        text, label = _columns(data)
-        splits = {split: list(_rows(file, text, label)) for split, file in files.items()}
-        described = ", ".join(f"{split}: {file.path.name}" for split, file in files.items())
-        return RawData(splits, data.labels or _declared_labels(data), described)
-    return _load_hub(data, DATASETS.get(data.dataset))
+    return _load_hub(data, DATASETS.get(data.dataset)) if files is None else _load_files(data, files)
 
 
 def identify(data: DataSection) -> dict[str, str]:
     """What determines the rows: SHA-256 of each file, or hub id and revision. Cheap enough to ask on every call."""
     files = _files(data)
     if files is not None:
-        return {split: f"{_digest(file.path)}[{file.start}:{file.stop}]" for split, file in files.items()}
+        return {
+            split if len(parts) == 1 else f"{split} {number}: {part.path.name}": (
+                f"{_digest(part.path)}[{part.start}:{part.stop}]"
+            )
+            for split, parts in files.items()
+            for number, part in enumerate(parts, 1)
+        }
     spec = DATASETS.get(data.dataset)
     return {"hub": spec.hub_id, "revision": spec.revision} if spec else {"hub": data.hub_id, "revision": data.revision}
 
@@ -71,12 +59,12 @@ class _File:
     stop: int | None = None
 
 
-def _files(data: DataSection) -> dict[Split, _File] | None:
+def _files(data: DataSection) -> dict[Split, list[_File]] | None:
     """The local files of each split, or None where the data must come from the hub."""
     if data.dataset == "sample":
-        return {split: _File(SAMPLE_FOLDER / f"{split}.csv") for split in SPLITS}
+        return {split: [_File(SAMPLE_FOLDER / f"{split}.csv")] for split in SPLITS}
     if data.dataset == "files":
-        return {split: _File(Path(path).expanduser()) for split, path in _named(data).items()}
+        return {split: [_File(path) for path in folders.expand(name)] for split, name in _named(data).items()}
     if data.dataset == "hub":
         return None
     spec = DATASETS.get(data.dataset)
@@ -87,7 +75,7 @@ def _files(data: DataSection) -> dict[Split, _File] | None:
             f"expected one of {', '.join(choices)}"
         )
     mirror = os.environ.get(MIRROR_VARIABLE)
-    return {split: _mirrored(Path(mirror), file) for split, file in spec.mirror.items()} if mirror else None
+    return {split: [_mirrored(Path(mirror), file)] for split, file in spec.mirror.items()} if mirror else None
 
 
 def _named(data: DataSection) -> dict[Split, str]:
@@ -123,21 +111,86 @@ def _digest(path: Path) -> str:
     return sha256_file(path)
 
 
-def _rows(file: _File, text: str, label: str) -> Iterator[RawRow]:
-    rows = enumerate(tables.read_rows(file.path), 1)
-    for number, row in islice(rows, file.start, file.stop):
-        _check_columns(row, text, label, file.path)
-        yield RawRow(row[text], row[label], f"{file.path.name} row {number}")
+def _load_files(data: DataSection, files: dict[Split, list[_File]]) -> RawData:
+    text, label = _columns(data)
+    notices: list[str] = []
+    splits: dict[Split, list[RawRow]] = {}
+    stored: dict[stored_names.Names, str] = {}
+    for split, parts in files.items():
+        splits[split] = []
+        for part in parts:
+            with explained_by(notices):
+                rows = _rows(part, text, label, data, notices, may_lack_labels=split == "test")
+            names = tables.class_names(part.path, label)
+            splits[split] += stored_names.named(rows, names)
+            if names:
+                stored.setdefault(names, part.path.name)
+    if data.dataset == "files":
+        notices += _about_files(files)
+    labels, others = stored_names.reconcile(data.labels or _declared_labels(data), stored, notices)
+    splits = {split: stored_names.renamed(rows, others) for split, rows in splits.items()}
+    return RawData(splits, labels, _described(files), tuple(dict.fromkeys(notices)), by_position=not data.labels)
 
 
-def _check_columns(row: tables.Row, text: str, label: str, path: Path) -> None:
+def _rows(
+    file: _File, text: str, label: str, data: DataSection, notices: list[str], *, may_lack_labels: bool
+) -> list[RawRow]:
+    options = TableOptions(data.encoding, data.delimiter, data.quote)
+    found: list[RawRow] = []
+    columns: dict[str, None] = {}
+    for place, row in islice(tables.read_numbered(file.path, options, notices.append), file.start, file.stop):
+        columns |= dict.fromkeys(row)
+        found.append(RawRow(row.get(text), row.get(label), f"{file.path.name} {place}"))
+    if found:
+        _check_columns(columns, text, "", file.path)
+        if may_lack_labels and label not in columns:
+            notices.append(f"{file.path.name} has no column {label!r}")
+        else:
+            _check_columns(columns, text, label, file.path)
+    return found
+
+
+def _described(files: dict[Split, list[_File]]) -> str:
+    def named(parts: list[_File]) -> str:
+        return parts[0].path.name if len(parts) == 1 else f"{parts[0].path.name} and {len(parts) - 1} more"
+
+    return ", ".join(f"{split}: {named(parts)}" for split, parts in files.items())
+
+
+def _about_files(files: dict[Split, list[_File]]) -> list[str]:
+    """What is read as which split where the names do not say it alone, and what is left aside."""
+    told = [
+        f"{parts[0].path.name} is read as the validation split"
+        for split, parts in files.items()
+        if split == "validation" and not parts[0].path.name.startswith("validation")
+    ]
+    if aside := folders.left_aside([part.path for parts in files.values() for part in parts]):
+        more = f" and {len(aside) - _SHOWN} more" if len(aside) > _SHOWN else ""
+        told.append(f"not read, though beside the files that are: {', '.join(aside[:_SHOWN])}{more}")
+    return told
+
+
+def _check_columns(columns: Iterable[str], text: str, label: str, path: Path) -> None:
+    found = [str(name) for name in columns]
     for key, column in (("data.text_column", text), ("data.label_column", label)):
-        if column not in row:
-            found = ", ".join(repr(name) for name in row)
-            hint = records.nearest(column, [str(name) for name in row])
+        if column and column not in found:
+            hint = records.nearest(column, found)
             raise DataError(
-                f"{path} has no column {column!r}{hint}; it has {found}. Name the right one with --set {key}=NAME"
+                f"{path} has no column {column!r}{hint}; it has {', '.join(map(repr, found[:20]))}. "
+                f"{_headless(found)}Name the right one with --set {key}=NAME"
             )
+
+
+def _headless(columns: Sequence[str]) -> str:
+    """What to say where the first row looks like a text and its label, not like names."""
+    looks = any(
+        len(name) > 40 or len(name.split()) > 4 or re.fullmatch(r"[-+]?\d+([.,]\d+)?", name) for name in columns
+    )
+    return (
+        "Its first row looks like data: if it has no header, add a line with names, such as text,label. "
+        if looks
+        else ""
+    )
 
 
 def _load_hub(data: DataSection, spec: DatasetSpec | None) -> RawData:
@@ -147,7 +200,7 @@ def _load_hub(data: DataSection, spec: DatasetSpec | None) -> RawData:
     label = (spec.hub_label_column or spec.label_column) if spec else data.label_column
     datasets = require("datasets", extra="train")
     splits: dict[Split, list[RawRow]] = {}
-    labels = data.labels or (spec.labels if spec else ())
+    stored: dict[stored_names.Names, str] = {}
     for split, name in (names or {"train": "train"}).items():
         try:
             table = datasets.load_dataset(hub_id, data.hub_config or None, split=name, revision=revision)
@@ -158,7 +211,13 @@ def _load_hub(data: DataSection, spec: DatasetSpec | None) -> RawData:
                 "or use local files with --data PATH"
             ) from error
         if table.num_rows:
-            _check_columns(table[0], text, label, Path(hub_id))
-        labels = labels or tuple(getattr(table.features[label], "names", None) or ())
-        splits[split] = [RawRow(row[text], row[label], f"{hub_id} {name} row {i}") for i, row in enumerate(table, 1)]
-    return RawData(splits, labels, f"{hub_id} at {revision[:12]}")
+            _check_columns(table.column_names, text, label, Path(hub_id))
+        rows = [RawRow(row[text], row[label], f"{hub_id} {name} row {i}") for i, row in enumerate(table, 1)]
+        class_names = () if spec else tuple(getattr(table.features[label], "names", None) or ())
+        splits[split] = stored_names.named(rows, class_names)
+        if class_names:
+            stored.setdefault(class_names, hub_id)
+    notices: list[str] = []
+    labels, others = stored_names.reconcile(data.labels or (spec.labels if spec else ()), stored, notices)
+    splits = {split: stored_names.renamed(rows, others) for split, rows in splits.items()}
+    return RawData(splits, labels, f"{hub_id} at {revision[:12]}", tuple(notices), by_position=not data.labels)

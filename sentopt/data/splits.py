@@ -3,33 +3,31 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from sentopt import records
 from sentopt._optional import require
-from sentopt.data.sources import RawData, RawRow
+from sentopt.data import duplicates, labels
+from sentopt.data.duplicates import normal_form
+from sentopt.data.examples import Example, RawData, RawRow, as_text
 from sentopt.errors import DataError
 from sentopt.recipe import TEST_AS_VALIDATION, DataSection
 from sentopt.run_dir import SPLITS, Split
 
-_SHOWN = 5
+__all__ = ["CleanData", "Example", "clean", "majority_accuracy", "reorder"]
 
-
-@dataclass(frozen=True)
-class Example:
-    """One text and the position of its label in the label list."""
-
-    text: str
-    label: int
+_BROKEN = re.compile("[\u00c3\u00c2][\u0080-\u00bf]|\u00e2\u20ac|\ufffd")
+Splits = dict[Split, list[Example]]
 
 
 @dataclass(frozen=True)
 class CleanData:
     """Three non-empty splits, the label names, and notices that a user should read."""
 
-    splits: dict[Split, list[Example]]
+    splits: Splits
     labels: tuple[str, ...]
     notices: tuple[str, ...]
 
@@ -40,20 +38,30 @@ def clean(raw: RawData, data: DataSection, *, seed: int) -> CleanData:
     Raises:
         DataError: labels that are missing or not in the list, one class only, or too few texts to split.
     """
-    notices: list[str] = []
-    raw = _without_hidden_test(raw, notices)
-    labels = raw.labels or _inferred_labels(raw, notices)
-    splits = {split: _examples(rows, labels, split, notices) for split, rows in raw.splits.items()}
-    splits = {split: rows for split, rows in splits.items() if rows}
+    notices = list(raw.notices)
+    rows = _given(raw, data, notices)
+    named = labels.name_rows(rows, raw.labels, data, notices, by_position=raw.by_position)
+    splits: Splits = {
+        split: [Example(_text(row), label) for row, label in found] for split, found in named.splits.items() if found
+    }
     if "train" not in splits:
-        raise DataError("there is no text to train on: the train split is empty")
-    _check_classes(splits["train"], labels)
-    splits = _split_off_missing(splits, data, seed, notices)
-    if data.duplicates == "drop":
-        splits = _without_duplicates(splits, notices)
+        raise DataError(f"there is no text to train on: the train split is empty ({raw.description})")
+    names = named.names
+    _check_several(splits["train"], names)
+    as_validation = _same_as_test(splits, data, notices)
+    splits = _without_repeats(splits, data, notices)
+    wanted: tuple[Split, ...] = ("test",) if as_validation else ("test", "validation")
+    missing = [split for split in wanted if split not in splits]
+    splits, names = _without_rare(splits, named, len(missing), data, notices)
+    _check_classes(splits["train"], names)
+    _note_typos(splits["train"], named, names, notices)
+    for split in missing:
+        _split_off(splits, split, data, seed, notices)
+    if as_validation:
+        splits["validation"] = splits["test"]
     splits = {split: _limited(splits[split], getattr(data, f"{split}_limit"), seed) for split in SPLITS}
-    _check_classes(splits["train"], labels)
-    return CleanData(splits, labels, tuple(notices))
+    _check_classes(splits["train"], names)
+    return CleanData(splits, names, tuple(notices))
 
 
 def reorder(data: CleanData, labels: Sequence[str]) -> CleanData:
@@ -71,157 +79,208 @@ def majority_accuracy(labels: Sequence[int]) -> float:
     return max(Counter(labels).values()) / len(labels)
 
 
-def _without_hidden_test(raw: RawData, notices: list[str]) -> RawData:
-    test = raw.splits.get("test")
-    if not test or any(str(row.label) != "-1" for row in test):
-        return raw
-    splits: dict[Split, list[RawRow]] = {split: rows for split, rows in raw.splits.items() if split != "test"}
-    if "validation" in splits:
-        splits["test"] = splits.pop("validation")
+def _given(raw: RawData, data: DataSection, notices: list[str]) -> dict[Split, list[RawRow]]:
+    """The splits to use: without texts that are empty, splits whose labels are hidden, and splits without a row."""
+    found = _without_hidden(raw.splits, notices)
+    if data.validation == TEST_AS_VALIDATION:
+        found.pop("validation", None)
+    given: dict[Split, list[RawRow]] = {}
+    for split, rows in found.items():
+        filled = [row for row in rows if not _is_empty(_text(row))]
+        if empty := len(rows) - len(filled):
+            notices.append(f"{split}: dropped {empty} empty text{'s' if empty != 1 else ''}")
+        if filled:
+            given[split] = filled
+        elif split != "train":
+            notices.append(f"{split}: no text is left of its {len(rows)} row(s); it is split off train instead")
+        _note_broken(filled, split, notices)
+    return given
+
+
+def _text(row: RawRow) -> str:
+    return as_text(row.text, row.where)
+
+
+def _is_empty(text: str) -> bool:
+    return not normal_form(text[:64]) and not normal_form(text)
+
+
+def _note_broken(rows: Sequence[RawRow], split: str, notices: list[str]) -> None:
+    """Say where texts were damaged by an encoding before they came here."""
+    broken = [row for row in rows if isinstance(row.text, str) and not row.text.isascii() and _BROKEN.search(row.text)]
+    if broken:
+        at = _BROKEN.search(broken[0].text)
+        start = at.start() if at else 0
         notices.append(
-            "the labels of the test split are hidden (all -1): "
+            f"{split}: {len(broken):,} text(s) hold characters that a wrong encoding leaves, such as "
+            f"{broken[0].text[max(0, start - 10) : start + 10]!r} ({broken[0].where}); they are used as they are"
+        )
+
+
+def _without_hidden(splits: Mapping[Split, list[RawRow]], notices: list[str]) -> dict[Split, list[RawRow]]:
+    """Without the test or validation split where none of its rows has a label; validation then serves as test."""
+    found = dict(splits)
+    hidden: dict[Split, str] = {}
+    for split in ("test", "validation"):
+        rows = found.get(split, [])
+        others = [row for other, their in splits.items() if other != split for row in their]
+        if why := labels.is_hidden(rows, others):
+            hidden[split] = why
+            del found[split]
+    if "validation" in hidden:
+        notices.append(
+            f"the labels of the validation split are hidden ({hidden['validation']}): it is split off train instead"
+        )
+    if "test" in hidden and "validation" in found:
+        found["test"] = found.pop("validation")
+        notices.append(
+            f"the labels of the test split are hidden ({hidden['test']}): "
             "the validation split is the test split, validation is split off train"
         )
-    else:
-        notices.append("the labels of the test split are hidden (all -1): a test split is split off train")
-    return replace(raw, splits=splits)
+    elif "test" in hidden:
+        notices.append(f"the labels of the test split are hidden ({hidden['test']}): a test split is split off train")
+    return found
 
 
-def _inferred_labels(raw: RawData, notices: list[str]) -> tuple[str, ...]:
-    values = {_label_text(row.label) for rows in raw.splits.values() for row in rows} - {""}
-    if values and all(value.lstrip("-").isdigit() for value in values):
-        ordered = sorted(values, key=int)
-        notices.append(
-            f"labels are numbers ({', '.join(ordered[:_SHOWN])}); "
-            'give them names with --set \'data.labels=["...", "..."]\''
-        )
-    else:
-        ordered = sorted(values)
-    if len(ordered) > 1000:
-        raise DataError(
-            f"found {len(ordered)} different labels, for example {', '.join(ordered[:3])}: is data.label_column right?"
-        )
-    return tuple(ordered)
-
-
-def _label_text(value: object) -> str:
-    """A label as a string: `1`, `1.0` and `"1"` are the same label; None, NaN and blanks are none."""
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return ""
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    text = str(value).strip()
-    if text.lower() == "nan":
-        return ""
-    return text[:-2] if text.endswith(".0") and text[:-2].lstrip("-").isdigit() else text
-
-
-def _examples(rows: Sequence[RawRow], labels: tuple[str, ...], split: Split, notices: list[str]) -> list[Example]:
-    position = {label: i for i, label in enumerate(labels)}
-    position |= {str(i): i for i in range(len(labels)) if str(i) not in position}
-    examples, empty, wrong = [], 0, []
-    for row in rows:
-        text = "" if row.text is None or (isinstance(row.text, float) and math.isnan(row.text)) else str(row.text)
-        label = _label_text(row.label)
-        if not text.strip():
-            empty += 1
-        elif label not in position:
-            wrong.append((row.where, label))
-        else:
-            examples.append(Example(text, position[label]))
-    if wrong:
-        raise DataError(_wrong_labels(wrong, labels))
-    if empty:
-        notices.append(f"{split}: dropped {empty} empty text{'s' if empty != 1 else ''}")
-    return examples
-
-
-def _wrong_labels(wrong: Sequence[tuple[str, str]], labels: tuple[str, ...]) -> str:
-    shown = ", ".join(
-        f"{where}: {repr(label) + records.nearest(label, labels) if label else 'no label'}"
-        for where, label in wrong[:_SHOWN]
-    )
-    more = f", and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
-    return (
-        f"{len(wrong)} row(s) have a label that is not one of {', '.join(labels)}: {shown}{more}. "
-        "Correct the rows, or the list with --set data.labels"
-    )
-
-
-def _check_classes(train: Sequence[Example], labels: tuple[str, ...]) -> None:
-    counts = Counter(example.label for example in train)
-    present = [labels[i] for i in sorted(counts)]
+def _check_several(train: Sequence[Example], names: tuple[str, ...]) -> None:
+    present = [names[i] for i in sorted({example.label for example in train})]
     if len(present) < 2:
         raise DataError(
             f"the train split has one class only ({', '.join(present) or 'none'}); "
             "at least two are needed to learn a difference"
         )
-    missing = [label for i, label in enumerate(labels) if i not in counts]
+
+
+def _check_classes(train: Sequence[Example], names: tuple[str, ...]) -> None:
+    _check_several(train, names)
+    counts = Counter(example.label for example in train)
+    missing = [label for i, label in enumerate(names) if i not in counts]
     if missing:
+        present = [names[i] for i in sorted(counts)]
         raise DataError(
-            f"no training text has the label {', '.join(missing)}; the train split has {', '.join(present)}"
+            f"no training text has the label {', '.join(missing)}; the train split has {', '.join(present)}. "
+            "Correct the rows or data.labels, or leave such rows out with --set data.rare_labels=drop"
         )
 
 
-def _split_off_missing(
-    splits: dict[Split, list[Example]], data: DataSection, seed: int, notices: list[str]
-) -> dict[Split, list[Example]]:
-    result = dict(splits)
-    missing: tuple[tuple[Split, float], ...] = (
-        ("test", data.test_fraction),
-        ("validation", data.validation_fraction),
-    )
-    for split, fraction in missing:
-        if split == "validation" and data.validation == TEST_AS_VALIDATION:
-            result["validation"] = result["test"]
-            notices.append(
-                "validation: the test split itself, as data.validation asks: the best checkpoint is chosen by the "
-                "texts that it is judged by, which flatters the test figures"
-            )
-        elif split not in result:
-            result["train"], result[split] = _stratified(result["train"], fraction, seed, split)
-            notices.append(
-                f"{split}: split off train, {len(result[split])} texts ({fraction:.0%}, stratified, seed {seed})"
-            )
-    return result
-
-
-def _stratified(examples: list[Example], fraction: float, seed: int, split: str) -> tuple[list[Example], list[Example]]:
-    selection = require("sklearn.model_selection", extra="train")
-    try:
-        kept, held = selection.train_test_split(
-            examples, test_size=fraction, random_state=seed, stratify=[example.label for example in examples]
-        )
-    except ValueError as error:
-        raise DataError(
-            f"too few texts ({len(examples)}) to split off a stratified {split} part of {fraction:.0%}: {error}"
-        ) from error
-    return list(kept), list(held)
-
-
-def _without_duplicates(splits: dict[Split, list[Example]], notices: list[str]) -> dict[Split, list[Example]]:
-    """Drop training texts that are also evaluated on (they would flatter the figures), and repeats within train."""
-    evaluated = {example.text.strip() for split in SPLITS if split != "train" for example in splits[split]}
-    first: dict[str, Example] = {}
-    leaked = repeated = conflicting = 0
-    for example in splits["train"]:
-        key = example.text.strip()
-        if key in evaluated:
-            leaked += 1
-        elif key in first:
-            repeated += 1
-            conflicting += example.label != first[key].label
-        else:
-            first[key] = example
-    if leaked:
-        notices.append(f"train: dropped {leaked} text(s) that are also in validation or test")
-    if repeated:
+def _same_as_test(splits: Splits, data: DataSection, notices: list[str]) -> bool:
+    """Whether validation is the test split: as the recipe says, or because its texts are the same ones."""
+    flatters = "the best checkpoint is chosen by the texts that it is judged by, which flatters the test figures"
+    if data.validation == TEST_AS_VALIDATION:
+        notices.append(f"validation: the test split itself, as data.validation asks: {flatters}")
+        return True
+    if "validation" not in splits or "test" not in splits:
+        return False
+    validation, test = ({normal_form(e.text) for e in splits[split]} for split in ("validation", "test"))
+    if validation == test:
+        del splits["validation"]
         notices.append(
-            f"train: dropped {repeated} repeated text(s), {conflicting} of them with another label than the first"
+            f"validation: the same texts as the test split: {flatters}; "
+            "to split validation off train instead: --set data.validation="
         )
-    if not first:
-        raise DataError("every training text is also in validation or test; nothing is left to train on")
-    return {**splits, "train": list(first.values())}
+    return validation == test
+
+
+def _without_repeats(splits: Splits, data: DataSection, notices: list[str]) -> Splits:
+    kept, repeats = duplicates.without_repeats(splits)
+    drop = data.duplicates == "drop"
+    if drop and not kept["train"]:
+        others = " and ".join(split for split in ("validation", "test") if split in splits)
+        raise DataError(
+            f"every training text is also in {others}; nothing is left to train on. Name other files, or none for a "
+            "split that is to be split off train, for example --set data.test="
+        )
+    notices.extend(duplicates.in_words(repeats, dropped=drop))
+    if drop and "validation" in kept and not kept["validation"]:
+        del kept["validation"]
+        notices.append("validation: all of its texts are also in test; it is split off train instead")
+    return kept if drop else splits
+
+
+def _without_rare(
+    splits: Splits, named: labels.Named, missing: int, data: DataSection, notices: list[str]
+) -> tuple[Splits, tuple[str, ...]]:
+    """Refuse or drop labels with fewer training texts than there are splits to share them out to."""
+    counts = Counter(example.label for example in splits["train"])
+    occurring = {example.label for examples in splits.values() for example in examples}
+    needed = missing + 1
+    rare = [label for label in range(len(named.names)) if label in occurring and counts[label] < needed]
+    rare += [label for label in range(len(named.names)) if label not in occurring and data.rare_labels == "drop"]
+    if not rare:
+        return splits, named.names
+    if data.rare_labels == "error":
+        raise DataError(_rare(rare, counts, named, needed, len(splits["train"])))
+    kept = [label for label in range(len(named.names)) if label not in rare]
+    if len(kept) < 2:
+        raise DataError(f"fewer than two labels have {needed} texts: {_rare(rare, counts, named, needed, 0)}")
+    position = {label: i for i, label in enumerate(kept)}
+    left = {
+        split: [replace(e, label=position[e.label]) for e in examples if e.label in position]
+        for split, examples in splits.items()
+    }
+    dropped = sum(map(len, splits.values())) - sum(map(len, left.values()))
+    shown = ", ".join(repr(named.names[label]) for label in rare[: labels.SHOWN])
+    more = f" and {len(rare) - labels.SHOWN} more" if len(rare) > labels.SHOWN else ""
+    notices.append(f"left out {len(rare)} label(s) with fewer than {needed} texts ({shown}{more}): {dropped:,} text(s)")
+    return {split: e for split, e in left.items() if e}, tuple(named.names[label] for label in kept)
+
+
+def _rare(rare: Sequence[int], counts: Counter[int], named: labels.Named, needed: int, texts: int) -> str:
+    if len(rare) == len(counts) and texts:
+        return (
+            f"too few texts ({texts}) for {len(counts)} labels: each label needs at least {needed}, so that train, "
+            "validation and test have one"
+        )
+    common = [name for i, name in enumerate(named.names) if i not in rare]
+    told = [
+        f"label {named.names[label]!r} {_times(counts[label])}, {named.first(label)}"
+        f"{records.nearest(named.names[label], common)}"
+        for label in rare[: labels.SHOWN]
+    ]
+    more = f"; and {len(rare) - labels.SHOWN} more labels" if len(rare) > labels.SHOWN else ""
+    why = "train, validation and test each need one" if needed > 1 else "training needs one"
+    return (
+        f"{'; '.join(told)}{more}. A label needs at least {needed} distinct text(s), because {why}. "
+        "Correct the label, add texts, or leave such rows out with --set data.rare_labels=drop"
+    )
+
+
+def _note_typos(train: Sequence[Example], named: labels.Named, names: tuple[str, ...], notices: list[str]) -> None:
+    counts = {names[label]: count for label, count in Counter(example.label for example in train).items()}
+    few = {name: named.first(named.names.index(name)) for name, count in counts.items() if count <= labels.FEW}
+    labels.note_typos(counts, few, notices)
+
+
+def _times(count: int) -> str:
+    return {0: "has no training text", 1: "occurs once"}.get(count, f"has {count} distinct texts")
+
+
+def _held_out(texts: int, fraction: float, names: int) -> int:
+    """How many of `texts` a split takes that is split off: its fraction, and at least one for each label."""
+    return max(math.ceil(texts * fraction), names)
+
+
+def _split_off(splits: Splits, split: Split, data: DataSection, seed: int, notices: list[str]) -> None:
+    """Take `split` out of train; every label keeps its share, and one that has a single text stays in train."""
+    fraction = data.test_fraction if split == "test" else data.validation_fraction
+    train = splits["train"]
+    counts = Counter(example.label for example in train)
+    shared = [example for example in train if counts[example.label] > 1]
+    names = len({example.label for example in shared})
+    size = _held_out(len(train), fraction, names)
+    if not names or len(shared) - size < names:
+        raise DataError(
+            f"too few texts ({len(train)}) to split off a {split} part of {fraction:.0%} with each of {len(counts)} "
+            "labels in it: add texts, or name a file of its own for each split"
+        )
+    selection = require("sklearn.model_selection", extra="train")
+    kept, held = selection.train_test_split(
+        shared, test_size=size, random_state=seed, stratify=[example.label for example in shared]
+    )
+    alone = [example for example in train if counts[example.label] == 1]
+    splits["train"], splits[split] = [*kept, *alone], list(held)
+    least = "" if size == math.ceil(len(train) * fraction) else ", one for each label at least"
+    notices.append(f"{split}: split off train, {len(held)} texts ({fraction:.0%}{least}, stratified, seed {seed})")
 
 
 def _limited(examples: list[Example], limit: int, seed: int) -> list[Example]:

@@ -1,6 +1,6 @@
-"""Rows of CSV, TSV, JSON Lines and Parquet files, one at a time, so that a file larger than memory can be scored.
+"""Rows of table files, one at a time, so that a file larger than memory can be scored.
 
-CSV and JSON Lines (plain or .gz) need the standard library only; Parquet needs pyarrow, which the extras bring.
+CSV, TSV and JSON (plain or .gz) need the standard library only; Parquet, Arrow and Excel need what the extras bring.
 """
 
 from __future__ import annotations
@@ -8,20 +8,24 @@ from __future__ import annotations
 import csv
 import gzip
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TextIO
 
 from sentopt._optional import require
+from sentopt.data import columnar, delimited, documents, encodings, formats, workbooks
+from sentopt.data.options import TableOptions
 from sentopt.errors import DataError
 
 FORMATS = ".csv, .tsv, .jsonl, .ndjson (each also .gz) or .parquet"
 Row = Mapping[str, Any]
+DETECTED = TableOptions()
 
 
 def table_format(path: Path) -> str:
-    """`csv`, `tsv`, `jsonl` or `parquet`, by the file's name.
+    """The format to write: `csv`, `tsv`, `jsonl` or `parquet`, by the file's name.
 
     Raises:
         DataError: the name ends otherwise.
@@ -35,39 +39,60 @@ def table_format(path: Path) -> str:
     return kind
 
 
-def read_rows(path: Path) -> Iterator[Row]:
+def read_rows(
+    path: Path, options: TableOptions = DETECTED, say: Callable[[str], None] = lambda notice: None
+) -> Iterator[Row]:
     """Yield each row as a mapping from column name to value.
 
+    `say` receives what a user should know about how the file was read, at the latest with its last row.
+
     Raises:
-        DataError: the file is missing, not UTF-8, or malformed; the message says where.
+        DataError: the file is missing, of another kind than its name says, or malformed; the message says where.
     """
-    if not path.is_file():
-        raise DataError(f"no such file: {path}")
-    kind = table_format(path)
-    if kind == "parquet":
-        yield from _read_parquet(path)
-        return
-    try:
-        with _open_text(path) as stream:
-            yield from (
-                _read_jsonl(path, stream)
-                if kind == "jsonl"
-                else _read_csv(path, stream, "\t" if kind == "tsv" else ",")
-            )
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"{path} is not UTF-8: byte 0x{error.object[error.start]:02x} {_position(path, error)}. "
-            f"Convert it, for example: iconv -f WINDOWS-1252 -t UTF-8 {path.name}"
-        ) from error
-    except (csv.Error, gzip.BadGzipFile, EOFError) as error:
-        raise DataError(f"{path} is malformed: {error}") from error
+    return (row for _, row in read_numbered(path, options, say))
+
+
+def read_numbered(
+    path: Path, options: TableOptions = DETECTED, say: Callable[[str], None] = lambda notice: None
+) -> Iterator[tuple[str, Row]]:
+    """As `read_rows`, each row with its place in the file, such as `line 7`."""
+    formats.check_file(path)
+    kind = formats.reading_format(path)
+    if kind in ("parquet", "arrow"):
+        yield from columnar.read(path, kind)
+    elif kind == "xlsx":
+        yield from workbooks.read(path, say)
+    else:
+        yield from _read_text(path, kind, options, say)
 
 
 def count_rows(path: Path) -> int | None:
     """How many rows a progress bar should expect, or None where finding out costs as much as reading the file."""
-    if table_format(path) == "parquet":
-        return int(require("pyarrow.parquet", extra="train").ParquetFile(path).metadata.num_rows)
-    return None
+    return columnar.row_count(path) if formats.reading_format(path) == "parquet" else None
+
+
+def class_names(path: Path, column: str) -> tuple[str, ...]:
+    """The label names that `datasets` keeps in a file for the numbers of `column`, or none."""
+    kind = formats.reading_format(path)
+    return columnar.class_names(path, kind, column) if kind in ("parquet", "arrow") else ()
+
+
+def _read_text(path: Path, kind: str, options: TableOptions, say: Callable[[str], None]) -> Iterator[tuple[str, Row]]:
+    try:
+        with path.open("rb") as stream:
+            packed = path.suffix.lower() == ".gz"
+            formats.check_is_text(path, b"" if packed else stream.read(512), packed=False)
+        if packed:
+            with encodings.open_bytes(path) as unpacked:
+                formats.check_is_text(path, unpacked.read(512), packed=True)
+        if kind == "json":
+            yield from documents.read_document(path, options, say)
+        elif kind == "jsonl":
+            yield from documents.read_lines(path, options, say)
+        else:
+            yield from delimited.read(path, "\t" if kind == "tsv" else ",", options, say)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise DataError(f"{path} is malformed: {error}") from error
 
 
 class RowWriter:
@@ -124,54 +149,8 @@ class RowWriter:
             self._partial.unlink(missing_ok=True)
 
 
-def _read_csv(path: Path, stream: TextIO, delimiter: str) -> Iterator[Row]:
-    csv.field_size_limit(2**31 - 1)
-    reader = csv.DictReader(stream, delimiter=delimiter, restkey="\0extra", strict=True)
-    for row in reader:
-        if "\0extra" in row:
-            raise DataError(
-                f"{path}, line {reader.line_num}: more fields than the header has columns; "
-                f"quote fields that hold {delimiter!r}"
-            )
-        yield row
-
-
-def _read_jsonl(path: Path, stream: TextIO) -> Iterator[Row]:
-    for number, line in enumerate(stream, 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise DataError(f"{path}, line {number}: not JSON ({error})") from error
-        if not isinstance(row, dict):
-            raise DataError(f"{path}, line {number}: expected a JSON object, found {type(row).__name__}")
-        yield row
-
-
-def _read_parquet(path: Path) -> Iterator[Row]:
-    parquet = require("pyarrow.parquet", extra="train")
-    try:
-        for batch in parquet.ParquetFile(path).iter_batches(batch_size=1024):
-            yield from batch.to_pylist()
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} is not a readable Parquet file: {error}") from error
-
-
 def _open_text(path: Path, mode: str = "r", *, compressed: bool | None = None) -> TextIO:
     opener: Any = gzip.open if (path.suffix == ".gz" if compressed is None else compressed) else open
     encoding = "utf-8-sig" if mode == "r" else "utf-8"
     stream: TextIO = opener(path, f"{mode}t", encoding=encoding, newline="")
     return stream
-
-
-def _position(path: Path, error: UnicodeDecodeError) -> str:
-    """The line of the first undecodable byte; the codec only knows its place within one buffer."""
-    opener: Any = gzip.open if path.suffix == ".gz" else open
-    with opener(path, "rb") as stream:
-        for number, line in enumerate(stream, 1):
-            try:
-                line.decode("utf-8")
-            except UnicodeDecodeError:
-                return f"in line {number}"
-    return f"at position {error.start}"

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from sentopt import backbones
 from sentopt.data import sources, store
+from sentopt.data.examples import explained_by
 from sentopt.data.splits import CleanData, clean, reorder
 from sentopt.errors import BackboneError, DataError
 from sentopt.recipe import Recipe
@@ -26,7 +27,8 @@ def run(recipe: Recipe, run_dir: RunDir) -> PrepareResult:
         BackboneError: the tuned model cannot be had, or does not say what its labels are.
     """
     raw = sources.load(recipe.data)
-    data = clean(raw, recipe.data, seed=recipe.run.seed)
+    with explained_by(raw.notices):
+        data = clean(raw, recipe.data, seed=recipe.run.seed)
     if recipe.model.tuned:
         data = _in_order_of_model(data, _label_names(backbones.resolve(recipe.model.backbone, recipe.model.revision)))
     store.write(run_dir, data)

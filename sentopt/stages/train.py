@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +22,19 @@ from sentopt.results import Confidence, EvalPoint, LossPoint, SampleAnswer, Step
 from sentopt.run_dir import SPLITS, RunDir
 from sentopt.runtime.classifier import Classifier, Prediction, softmax
 from sentopt.runtime.session import FloatArray
-from sentopt.stages import models
+from sentopt.stages import models, unknown_tokens
 from sentopt.stages.allocation import reusing_freed_memory
 from sentopt.stages.fitting import Fit, fit, make_deterministic
 
 _THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 
 
-def run(recipe: Recipe, run_dir: RunDir, *, resume_key: str) -> TrainResult:
+def run(
+    recipe: Recipe, run_dir: RunDir, *, resume_key: str, say: Callable[[str], None] = lambda notice: None
+) -> TrainResult:
     """Tune, calibrate, evaluate, and write `checkpoint/`, `reference.npy` and `reference-validation.npy`.
+
+    `say` receives what a user should know before the training begins; the result has it as well.
 
     Raises:
         BackboneError: the pretrained model cannot be had, has no tokenizer.json, or is not the classifier it should be.
@@ -42,6 +46,9 @@ def run(recipe: Recipe, run_dir: RunDir, *, resume_key: str) -> TrainResult:
     splits = {split: store.read_split(run_dir, split) for split in SPLITS}
     folder = backbones.resolve(recipe.model.backbone, recipe.model.revision)
     tokenizer = models.load_tokenizer(folder, recipe.model.max_length)
+    notices = _notices(recipe, tokenizer, splits["train"])
+    for notice in notices:
+        say(notice)
     untuned: list[Prediction] = []
     if recipe.model.tuned:
         fitted = _taken(models.load_tuned(folder, labels, tokenizer))
@@ -83,6 +90,7 @@ def run(recipe: Recipe, run_dir: RunDir, *, resume_key: str) -> TrainResult:
             for split in SPLITS
         },
         samples=_sample_answers(recipe.train.sample_texts, untuned, classifier.predict(recipe.train.sample_texts)),
+        notices=notices,
     )
 
 
@@ -98,6 +106,17 @@ def follow(recipe: Recipe, run_dir: RunDir, *, resume_key: str) -> None:
     model = models.load_untuned(folder, store.read_labels(run_dir), tokenizer, recipe.train)
     train, validation = (store.read_split(run_dir, split) for split in ("train", "validation"))
     fit(recipe, run_dir.trainer, model, tokenizer, train, validation, resume_key=resume_key)
+
+
+def _notices(recipe: Recipe, tokenizer: Any, train: Sequence[Example]) -> tuple[str, ...]:
+    found = unknown_tokens.count(
+        models.encoder_of(tokenizer, recipe.model.max_length),
+        [example.text for example in train],
+        unknown=tokenizer.unk_token_id,
+        special=tokenizer.all_special_ids,
+    )
+    notice = unknown_tokens.notice(found, recipe.model.backbone)
+    return (notice,) if notice else ()
 
 
 def _taken(model: Any) -> Fit:

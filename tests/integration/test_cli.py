@@ -187,7 +187,7 @@ def test_a_folder_named_like_a_dataset(in_folder: Path, sentopt: Run) -> None:
         (
             [(f"t{i}", ("yes", "no", "")[i % 3]) for i in range(50)],
             ("text", "label"),
-            "16 row(s) have a label that is not one of",
+            "16 row(s) have no label: data.csv line 4, data.csv line 7, ",
         ),
     ],
 )
@@ -201,11 +201,12 @@ def test_data_that_cannot_be_learned_from(
     assert "Traceback" not in err
 
 
-def test_data_that_is_not_utf8(in_folder: Path, backbone: Path, sentopt: Run) -> None:
+def test_how_a_file_was_read_is_said_where_it_is_not_understood(in_folder: Path, backbone: Path, sentopt: Run) -> None:
     (in_folder / "data.csv").write_bytes("text,label\ncaf\xe9,yes\n".encode("latin-1"))
     code, _, err = sentopt("train", "--data", in_folder / "data.csv", "--model", backbone)
     assert code == 1
-    assert "is not UTF-8" in err
+    assert "one class only (yes)" in err
+    assert "note: data.csv is not UTF-8 (byte 0xe9 in line 2): read as windows-1252, which is a guess" in err
 
 
 def test_training_keys_are_refused_after_training(finished_run: Path, sentopt: Run) -> None:

@@ -94,15 +94,28 @@ def test_too_few_texts_to_split() -> None:
         cleaned(raw(train=[("a", "no"), ("b", "yes")]))
 
 
-def test_duplicates_and_leaks_are_dropped_from_train_only() -> None:
+def test_repeats_are_kept_once_and_leaks_dropped_from_train() -> None:
     train = [*numbered(30, "a"), ("a text 0", "no"), ("a text 1 ", "no"), ("leaked", "yes")]
     test = [*numbered(10, "b"), ("leaked", "yes"), ("leaked", "yes")]
     data = raw(train=train, validation=numbered(10, "c"), test=test)
     kept = cleaned(data)
-    assert sizes(kept) == {"train": 30, "validation": 10, "test": 12}
-    assert "train: dropped 1 text(s) that are also in validation or test" in kept.notices
-    assert "train: dropped 2 repeated text(s), 1 of them with another label than the first" in kept.notices
-    assert sizes(cleaned(data, duplicates="keep"))["train"] == 33
+    assert sizes(kept) == {"train": 30, "validation": 10, "test": 11}
+    assert kept.notices == (
+        "4 of 55 rows repeat another text (ignoring case, blanks and Unicode form); "
+        "each of the 51 distinct texts is kept once",
+        "train: dropped 1 text(s) that are also in validation or test",
+        "train: dropped 2 repeated text(s)",
+        "test: dropped 1 repeated text(s)",
+        "1 text(s) repeat with different labels: the most frequent label is kept, "
+        "the first where they are equally frequent",
+    )
+    everything = cleaned(data, duplicates="keep")
+    assert sizes(everything) == {"train": 33, "validation": 10, "test": 12}
+    assert everything.notices == (
+        "4 of 55 rows repeat another text (ignoring case, blanks and Unicode form), and data.duplicates=keep keeps "
+        "them: training sees them several times, and texts of the test split may be in train; "
+        "verification judges distinct texts",
+    )
 
 
 def test_hidden_test_labels_are_replaced_by_validation() -> None:

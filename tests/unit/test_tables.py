@@ -1,9 +1,12 @@
 import gzip
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from sentopt.data import tables
+from sentopt.data.options import TableOptions
 from sentopt.errors import DataError
 
 ROWS = [
@@ -52,14 +55,13 @@ def test_nul_and_very_long_fields_are_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.csv", "text,label\nfine,1\ncaf\xe9,0\n".encode("latin-1"), r"not UTF-8: byte 0xe9 in line 3.*iconv"),
         ("a.csv", b"text,label\na,b,c\n", "line 2: more fields than the header"),
         ("a.jsonl", b'{"text": "x"}\n{broken\n', "line 2: not JSON"),
         ("a.jsonl", b"[1, 2]\n", "line 1: expected a JSON object, found list"),
         ("a.csv.gz", b"not gzip", "malformed"),
         ("a.csv.gz", gzip.compress(b"text\n" + b"hello\n" * 9999)[:-20], "malformed"),
         ("a.parquet", b"PAR1 nonsense", "not a readable Parquet file"),
-        ("a.xlsx", b"", "cannot tell the format"),
+        ("a.xlsx", b"", "not a readable Excel workbook"),
     ],
 )
 def test_malformed_files_say_what_and_where(name: str, content: bytes, message: str, tmp_path: Path) -> None:
@@ -72,3 +74,70 @@ def test_malformed_files_say_what_and_where(name: str, content: bytes, message: 
 def test_missing_file(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such file"):
         list(tables.read_rows(tmp_path / "none.csv"))
+
+
+def test_a_byte_that_is_not_utf8_far_into_the_file_is_found_before_reading(tmp_path: Path) -> None:
+    path = tmp_path / "long.csv"
+    path.write_bytes(b"text,label\n" + b"plain,1\n" * 400_000 + "caf\xe9,0\n".encode("latin-1"))
+    said: list[str] = []
+    *_, last = tables.read_rows(path, say=said.append)
+    assert last == {"text": "caf\xe9", "label": "0"}
+    assert said == [
+        "long.csv is not UTF-8 (byte 0xe9 in line 400002): read as windows-1252, which is a guess; a line then says "
+        "'caf\xe9,0'. Another one can be named with --set data.encoding=NAME"
+    ]
+
+
+def test_a_stray_quote_far_into_the_file_is_an_error_with_its_lines(tmp_path: Path) -> None:
+    path = tmp_path / "long.tsv"
+    lines = [f"plain {i}\t{i % 2}\n" for i in range(200_000)]
+    lines[150_000] = '"' + lines[150_000]
+    lines[150_020] = lines[150_020].replace("\t", '"\t')
+    path.write_text("text\tlabel\n" + "".join(lines))
+    with pytest.raises(
+        DataError, match=r"line 150002: a quote opens a field that closes in line 150022, and each of these 21"
+    ):
+        list(tables.read_rows(path))
+    assert len(list(tables.read_rows(path, TableOptions(quote="")))) == 200_000
+
+
+def test_a_stray_quote_is_seen_by_the_label_that_its_line_ends_with(tmp_path: Path) -> None:
+    """Where fields are quoted elsewhere in the file, and the delimiter is a comma."""
+    path = tmp_path / "a.csv"
+    rows = [f'"text, {i}",{("no", "yes")[i % 2]}\n' for i in range(40)]
+    rows[20:22] = ['"stray,no\n', 'end",yes\n']
+    path.write_text("text,label\n" + "".join(rows))
+    with pytest.raises(
+        DataError, match="line 22: a quote opens a field that closes in line 23, and each of these 2 lines"
+    ):
+        list(tables.read_rows(path))
+
+
+def test_what_is_detected_is_set_in_the_words_of_the_verb(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("text;label\na;1\n")
+    said: list[str] = []
+    list(tables.read_rows(path, TableOptions(setting="--{} {}"), said.append))
+    assert said == ["a.csv: the fields are separated by semicolons (';'); --delimiter ',' if that is wrong"]
+
+
+def test_text_tables_are_read_by_the_base_install(tmp_path: Path) -> None:
+    script = """
+import sys
+from pathlib import Path
+from sentopt.data import tables
+for name in sys.argv[1:]:
+    assert list(tables.read_rows(Path(name))) == [{"text": "a", "label": "1"}], name
+heavy = {"pandas", "pyarrow", "openpyxl", "charset_normalizer", "datasets", "sklearn", "torch"}
+assert not heavy & set(sys.modules), heavy & set(sys.modules)
+"""
+    names = []
+    for name, content in (
+        ("a.csv", b"text;label\na;1\n"),
+        ("u.csv", "text,label\na,1\n".encode("utf-16")),
+        ("a.json", b'[{"text": "a", "label": "1"}]'),
+        ("a.jsonl", b'{"text": "a", "label": "1"}'),
+    ):
+        (tmp_path / name).write_bytes(content)
+        names.append(str(tmp_path / name))
+    subprocess.run([sys.executable, "-c", script, *names], check=True)

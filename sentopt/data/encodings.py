@@ -1,0 +1,209 @@
+"""How the characters of a text file are encoded: as the user says, else by its first bytes, else a guess that is said.
+
+A file that is UTF-8 or UTF-16 needs the standard library only; guessing at another encoding needs charset-normalizer.
+"""
+
+from __future__ import annotations
+
+import codecs
+import gzip
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from sentopt._optional import is_installed, require
+from sentopt.data.options import TableOptions
+from sentopt.errors import DataError
+
+_CHUNK = 1 << 20
+_LOOKED_AT = 64 * _CHUNK
+_SHOWN = 40
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16, whose mark is its beginning
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+# What spreadsheets and editors write where it is not Unicode. Windows-1252 is the commonest by far and comes first.
+_GUESSES = {
+    "cp1252": "windows-1252",
+    "cp1250": "windows-1250",
+    "cp1251": "windows-1251",
+    "cp1253": "windows-1253",
+    "cp1254": "windows-1254",
+    "cp1255": "windows-1255",
+    "cp1256": "windows-1256",
+    "cp932": "shift_jis",
+    "euc_jp": "euc_jp",
+    "cp949": "euc_kr",
+    "gb18030": "gb18030",
+    "big5": "big5",
+    "koi8_r": "koi8-r",
+}
+_CODECS = {"shift_jis": "cp932", "euc_kr": "cp949"}
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """A codec of Python, and what a user should know about how it was chosen."""
+
+    codec: str
+    notice: str = ""
+
+
+@dataclass(frozen=True)
+class _WrongByte:
+    """The first byte that an encoding does not have there, its line, and the bytes around it."""
+
+    line: int
+    byte: int
+    around: bytes
+
+
+def open_bytes(path: Path) -> IO[bytes]:
+    """The content of a file, unpacked where its name ends in .gz."""
+    opener: Any = gzip.open if path.suffix.lower() == ".gz" else open
+    stream: IO[bytes] = opener(path, "rb")
+    return stream
+
+
+def is_known(name: str) -> bool:
+    """Whether Python has a text encoding of that name."""
+    try:
+        "".encode(name)
+    except (LookupError, ValueError):
+        return False
+    return True
+
+
+def detect(path: Path, options: TableOptions) -> Encoding:
+    """The encoding of a text file.
+
+    The first 64 MiB must be UTF-8 for a file to be read as that; what comes later is checked as it is read.
+
+    Raises:
+        DataError: no encoding of that name; lines that are damaged; or no way to guess.
+    """
+    if options.encoding:
+        if not is_known(options.encoding):
+            raise DataError(
+                f"there is no encoding {options.encoding!r}; expected a name such as utf-8, utf-16 or windows-1252"
+            )
+        return Encoding(_with_mark(options.encoding))
+    with open_bytes(path) as stream:
+        head = stream.read(4096)
+    for mark, codec in _MARKS:
+        if head.startswith(mark):
+            return Encoding(codec)
+    wide = _unmarked_utf16(head)
+    if wide:
+        return Encoding(wide, f"{path.name}: read as {wide}, which its first bytes say")
+    bad = _first_wrong(path, "utf-8", limit=_LOOKED_AT)
+    return Encoding("utf-8") if bad is None else _guess(path, bad, options)
+
+
+def wrong_byte(path: Path, codec: str, error: UnicodeDecodeError, options: TableOptions) -> DataError:
+    """What to say where reading finds bytes that `codec` does not have."""
+    name = "UTF-8" if codec.startswith("utf-8") else codec
+    bad = _first_wrong(path, codec, limit=None)
+    where = f"byte 0x{bad.byte:02x} in line {bad.line}" if bad else error.reason
+    return DataError(
+        f"{path} is not {name}: {where}. "
+        f"Name its encoding with {options.how('encoding', 'windows-1252')}, or convert it, for example: "
+        f"iconv -f WINDOWS-1252 -t UTF-8 {path.name}"
+    )
+
+
+def _with_mark(name: str) -> str:
+    """The codec that also takes a byte order mark at the beginning."""
+    canonical = codecs.lookup(name).name
+    return {"utf-8": "utf-8-sig"}.get(canonical, _CODECS.get(canonical, canonical))
+
+
+def _unmarked_utf16(head: bytes) -> str:
+    """UTF-16 without a mark: the names of the columns are ASCII, so every second byte is 0."""
+    start = head[: min(len(head), 16) // 2 * 2]
+    if len(start) < 8:
+        return ""
+    if not any(start[1::2]) and all(start[0::2]):
+        return "utf-16-le"
+    if not any(start[0::2]) and all(start[1::2]):
+        return "utf-16-be"
+    return ""
+
+
+def _first_wrong(path: Path, codec: str, *, limit: int | None) -> _WrongByte | None:
+    """The first byte that `codec` cannot have there, looking at `limit` bytes at least."""
+    decoder = codecs.getincrementaldecoder(codec)("strict")
+    lines, read = 1, 0
+    with open_bytes(path) as stream:
+        while limit is None or read < limit:
+            chunk = stream.read(_CHUNK)
+            try:
+                decoder.decode(chunk, final=not chunk)
+            except UnicodeDecodeError as error:
+                before = error.object[: error.start]
+                return _WrongByte(lines + _line_ends(before), error.object[error.start], error.object)
+            if not chunk:
+                return None
+            lines += _line_ends(chunk)
+            read += len(chunk)
+    return None
+
+
+def _line_ends(data: bytes) -> int:
+    return data.count(b"\n") or data.count(b"\r")
+
+
+def _guess(path: Path, bad: _WrongByte, options: TableOptions) -> Encoding:
+    found = f"{path.name} is not UTF-8 (byte 0x{bad.byte:02x} in line {bad.line})"
+    replaced = bad.around.decode("utf-8", "replace")
+    damaged = replaced.count("\ufffd")
+    if sum(character > "\x7f" for character in replaced) > 2 * damaged:
+        raise DataError(
+            f"{path} is UTF-8, but for byte 0x{bad.byte:02x} in line {bad.line}: correct that line, "
+            f"or name the file's encoding with {options.how('encoding', 'windows-1252')}"
+        )
+    if not is_installed("charset_normalizer"):
+        raise DataError(
+            f"{found}: name its encoding with {options.how('encoding', 'windows-1252')}, or "
+            'pip install -c constraints.txt "sentopt[train]" to have it guessed'
+        )
+    lines = [line for line in bad.around.splitlines() if not line.isascii()]
+    codec = _likeliest(b"\n".join(lines)[:65536])
+    if codec is None:
+        raise DataError(
+            f"{path} is not UTF-8 (byte 0x{bad.byte:02x} in line {bad.line}) and not text in another known encoding: "
+            f"name its encoding with {options.how('encoding', 'windows-1252')}"
+        )
+    name = _GUESSES[codec]
+    return Encoding(
+        codec,
+        f"{found}: read as {name}, which is a guess; a line then says {_excerpt(lines[0].decode(codec, 'replace'))!r}. "
+        f"Another one can be named with {options.how('encoding', 'NAME')}",
+    )
+
+
+def _likeliest(sample: bytes) -> str | None:
+    """The commonest encoding among those in which the sample reads about as well as in the best one."""
+    matches = list(
+        require("charset_normalizer", extra="train").from_bytes(
+            sample, cp_isolation=list(_GUESSES), enable_fallback=False
+        )
+    )
+    possible: dict[str, float] = {}
+    for match in matches:
+        for name in {match.encoding, *match.could_be_from_charset}:
+            possible[name] = min(match.chaos, possible.get(name, 1.0))
+    fitting = [name for name in _GUESSES if name in possible and possible[name] <= min(possible.values()) + 0.05]
+    if fitting and fitting[0] == "cp1252":
+        return "cp1252"
+    return str(matches[0].encoding) if matches else None
+
+
+def _excerpt(line: str) -> str:
+    """The part of a line around its first character that is not ASCII."""
+    at = next((i for i, character in enumerate(line) if character > "\x7f"), 0)
+    start = max(0, at - _SHOWN // 2)
+    return line[start : start + _SHOWN]

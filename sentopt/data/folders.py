@@ -1,0 +1,177 @@
+"""A folder of table files as splits: `train.csv`, the shards of the hub's layout, and what `datasets` saves."""
+
+from __future__ import annotations
+
+import glob
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sentopt.data import formats
+from sentopt.errors import DataError
+from sentopt.run_dir import Split
+
+_NAMES: dict[str, Split] = {
+    "train": "train",
+    "training": "train",
+    "validation": "validation",
+    "valid": "validation",
+    "val": "validation",
+    "dev": "validation",
+    "eval": "validation",
+    "test": "test",
+    "testing": "test",
+}
+_SHARD = re.compile(r"(?P<name>[a-z]+)(?:-(?P<part>\d{5})-of-(?P<of>\d{5})(?:-[0-9a-f]{16})?)?", re.IGNORECASE)
+_SAVED = re.compile(r"data-\d{5}-of-(\d{5})\.arrow")
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class _Member:
+    """A file of a folder that belongs to a split: its path, or the pattern of all shards that it is one of."""
+
+    split: Split
+    pattern: str
+    file: Path
+    shards: int = 1
+
+
+def find(folder: Path) -> dict[Split, str]:
+    """The file of each split, or a pattern that its shards match, as a recipe names them.
+
+    Raises:
+        DataError: no train file, several files for one split, or shards that are missing.
+    """
+    members = _members(folder)
+    if not any(member.split == "train" for member in members) and (folder / "data").is_dir():
+        members += _members(folder / "data")
+    found: dict[Split, str] = {}
+    for member in members:
+        other = found.setdefault(member.split, member.pattern)
+        if other != member.pattern:
+            raise DataError(
+                f"{folder} holds two candidates for the {member.split} split: {Path(other).name} and "
+                f"{Path(member.pattern).name}; keep one of them in the folder"
+            )
+    for pattern in found.values():
+        _check_complete(pattern, [member for member in members if member.pattern == pattern])
+    if "train" not in found:
+        raise DataError(_no_train(folder))
+    return found
+
+
+def expand(name: str) -> list[Path]:
+    """The files that a recipe's path or pattern names, in the order of their names.
+
+    Raises:
+        DataError: there is none.
+    """
+    path = Path(name).expanduser()
+    if path.exists() or not glob.has_magic(name):
+        formats.check_file(path)
+        return [path]
+    try:
+        found = sorted(match for match in Path(path.anchor).glob(str(path.relative_to(path.anchor))) if match.is_file())
+    except (ValueError, NotImplementedError) as error:
+        raise DataError(f"{path} is not a pattern of file names: {error}") from error
+    if not found:
+        raise DataError(f"no file matches {path}")
+    return found
+
+
+def left_aside(used: Sequence[Path]) -> list[str]:
+    """Names of the tables, archives and folders beside those of a folder's splits that are not read."""
+    folders = {path.parent for path in used}
+    if not used or not all(_member(path) or _SAVED.fullmatch(path.name) for path in used):
+        return []
+    beside = {file for folder in folders for file in folder.iterdir() if file not in used}
+    files = {file.name for file in beside if file.is_file() and formats.is_data(file.name)}
+    inner = {f"{file.name}/" for file in beside - folders if file.is_dir() and _holds_split(file)}
+    return sorted(files | inner)
+
+
+def _holds_split(folder: Path) -> bool:
+    is_split = folder.name.lower() in (*_NAMES, "data")
+    return is_split and any(formats.is_table(file.name) for file in folder.iterdir())
+
+
+def _members(folder: Path) -> list[_Member]:
+    if (folder / "state.json").is_file() and any(_SAVED.fullmatch(file.name) for file in folder.iterdir()):
+        return [_Member("train", *_saved(folder))]
+    found = [member for file in sorted(folder.iterdir()) if file.is_file() and (member := _member(file))]
+    for inner in sorted(folder.iterdir()):
+        split = _NAMES.get(inner.name.lower())
+        if split and inner.is_dir() and any(formats.is_table(file.name) for file in inner.iterdir()):
+            found.append(_Member(split, *_tables_of(inner)))
+    return found
+
+
+def _member(file: Path) -> _Member | None:
+    stem, _, suffix = file.name.partition(".")
+    match = _SHARD.fullmatch(stem)
+    if not match or not formats.is_table(file.name) or match["name"].lower() not in _NAMES:
+        return None
+    split = _NAMES[match["name"].lower()]
+    if not match["part"]:
+        return _Member(split, str(file), file)
+    pattern = f"{match['name']}-?????-of-{match['of']}*.{suffix}"
+    return _Member(split, f"{glob.escape(str(file.parent))}/{pattern}", file, int(match["of"]))
+
+
+def _tables_of(folder: Path) -> tuple[str, Path, int]:
+    """All tables of a folder that has the name of a split, which must be of one kind."""
+    if (folder / "state.json").is_file():
+        return _saved(folder)
+    files = sorted(file for file in folder.iterdir() if formats.is_table(file.name))
+    suffixes = sorted({file.name.partition(".")[2] for file in files})
+    if len(suffixes) > 1:
+        raise DataError(f"{folder} holds tables of several kinds ({', '.join(suffixes)}); keep those of one")
+    if len(files) == 1:
+        return str(files[0]), files[0], 1
+    return f"{glob.escape(str(folder))}/*.{suffixes[0]}", files[0], len(files)
+
+
+def _saved(folder: Path) -> tuple[str, Path, int]:
+    """What `datasets.save_to_disk` writes."""
+    files = sorted(file for file in folder.iterdir() if _SAVED.fullmatch(file.name))
+    if not files:
+        raise DataError(f"{folder} looks saved by datasets, but holds no data-*.arrow")
+    of = int(_SAVED.fullmatch(files[0].name)[1])  # type: ignore[index]
+    pattern = str(files[0]) if of == 1 else f"{glob.escape(str(folder))}/data-?????-of-{of:05}.arrow"
+    return pattern, files[0], of
+
+
+def _check_complete(pattern: str, members: Sequence[_Member]) -> None:
+    files, shards = expand(pattern), members[0].shards
+    if len(files) != shards:
+        raise DataError(f"{pattern}: {len(files)} of {shards} parts are there; fetch the others")
+
+
+def _no_train(folder: Path) -> str:
+    names = sorted(file.name for file in folder.iterdir() if not file.name.startswith("."))
+    tables = [name for name in names if formats.is_table(name)]
+    expected = f"expected train with one of {', '.join(formats.SUFFIXES)}"
+    if tables:
+        advice = f"; rename one, or name it: --data {folder / tables[0]}"
+        return f"the folder {folder} holds no train file; {expected}. It holds {_listed(tables)}{advice}"
+    classes = [inner for inner in (folder, folder / "train") if _has_text_folders(inner)]
+    if classes:
+        return (
+            f"the folder {folder} holds no train file; {expected}. A folder of .txt files for each label is not read: "
+            "write them into one table with the columns text and label"
+        )
+    holds = f"It holds {_listed(names)}" if names else "It is empty"
+    return f"the folder {folder} holds no train file; {expected}. {holds}"
+
+
+def _has_text_folders(folder: Path) -> bool:
+    return folder.is_dir() and any(
+        inner.is_dir() and next(inner.glob("*.txt"), None) is not None for inner in folder.iterdir()
+    )
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return f"{', '.join(names[:_SHOWN])}{more}"

@@ -1,0 +1,357 @@
+"""Labels as people write them, as names in an order: spellings merged, numbers ordered, what is no label refused."""
+
+from __future__ import annotations
+
+import ast
+import datetime
+import difflib
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from sentopt import records
+from sentopt.data.duplicates import normal_form
+from sentopt.data.examples import RawRow
+from sentopt.errors import DataError
+from sentopt.recipe import DataSection
+from sentopt.run_dir import Split
+
+SHOWN = 5
+_MOST_LABELS = 1000
+_MOST_SCORES = 20
+FEW = 10
+_WHOLE = re.compile(r"-?\d{1,18}")
+_DATE = re.compile(r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}([T ].*)?|\d{1,2}[-/.]\d{1,2}[-/.]\d{4}([T ].*)?")
+_LITERAL = re.compile(r"\[.*\]|\{.*\}|b'.*'|b\".*\"", re.DOTALL)
+_NONE = ("none", "n/a", "na", "null", "-", "?")
+Rows = Mapping[Split, Sequence[RawRow]]
+
+
+@dataclass
+class Named:
+    """Rows whose label is the position of a name. `dropped` counts those without a label that were left out."""
+
+    names: tuple[str, ...]
+    splits: dict[Split, list[tuple[RawRow, int]]] = field(default_factory=dict)
+
+    def first(self, label: int) -> str:
+        """Where the first row of a label stands."""
+        return next(row.where for rows in self.splits.values() for row, found in rows if found == label)
+
+
+def name_rows(
+    rows: Rows, declared: tuple[str, ...], data: DataSection, notices: list[str], *, by_position: bool
+) -> Named:
+    """Give every row the position of its label in `declared`, or in the list of the labels that were found.
+
+    `by_position` says that numbers are positions in `declared`, whichever of them occur.
+
+    Raises:
+        DataError: a row without a label, a label that is not declared, or a column that holds no labels.
+    """
+    values = _Values(data.label_column)
+    plain = {split: [values.text(row) for row in found] for split, found in rows.items()}
+    notices.extend(values.notices())
+    counts = Counter(label for labels in plain.values() for label in labels if label)
+    if declared:
+        names, position = declared, _match(counts, declared, by_position, notices)
+    else:
+        names, position = _infer(counts, notices)
+    named = Named(names)
+    lacking: list[RawRow] = []
+    wrong: list[tuple[str, str]] = []
+    for split, found in rows.items():
+        named.splits[split] = []
+        for row, label in zip(found, plain[split], strict=True):
+            if label in position:
+                named.splits[split].append((row, position[label]))
+            elif (
+                not label or label.lower() == "nan" or label == "-1"
+            ):  # Python's empty cell; `datasets` without a label
+                lacking.append(row)
+            else:
+                wrong.append((row.where, label))
+    if wrong:
+        raise DataError(_wrong_labels(wrong, names))
+    _leave_out(lacking, data, notices)
+    return named
+
+
+def is_hidden(rows: Sequence[RawRow], others: Iterable[RawRow]) -> str:
+    """Why no row of a split has a label, in words, or nothing: all are empty, or all -1 where no other row is."""
+    values = _Values("")
+    found = {values.text(row) for row in rows} if rows else set()
+    if found and found <= {"", "nan"}:
+        return "all empty"
+    if found == {"-1"} and all(values.text(row) != "-1" for row in others):
+        return "all -1"
+    return ""
+
+
+class _Values:
+    """Labels as strings: `1`, `1.0` and `"1"` are the same label; None, NaN and blanks are an empty string."""
+
+    def __init__(self, column: str) -> None:
+        self._column = column
+        self._unwrapped = 0
+        self._decoded = 0
+
+    def text(self, row: RawRow) -> str:
+        return self._text(row.label, row.where)
+
+    def notices(self) -> list[str]:
+        found = []
+        if self._unwrapped:
+            found.append(f"{self._unwrapped:,} label(s) are lists of one value, which is taken as the label")
+        if self._decoded:
+            found.append(f"{self._decoded:,} label(s) are bytes, which are read as UTF-8")
+        return found
+
+    def _text(self, value: Any, where: str) -> str:
+        if value is None or (isinstance(value, float) and math.isnan(value)):
+            return ""
+        if isinstance(value, bool):
+            return "true" if value else "false"
+        if isinstance(value, str):
+            return self._of_string(value, where)
+        if isinstance(value, int | float | Decimal):
+            return str(int(value)) if math.isfinite(value) and value == int(value) else str(value)
+        return self._of_other(value, where)
+
+    def _of_string(self, value: str, where: str) -> str:
+        text = value.strip()
+        if not text.isascii():  # half of a surrogate pair, which JSON can hold, is no text
+            text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        if not normal_form(text):
+            return ""
+        if _LITERAL.fullmatch(text) and len(text) < 1000:
+            try:
+                literal = ast.literal_eval(text)
+            except (ValueError, SyntaxError, MemoryError, RecursionError):
+                return text
+            return self._of_other(literal, where)
+        return text[:-2] if text.endswith(".0") and _WHOLE.fullmatch(text[:-2]) else text
+
+    def _of_other(self, value: Any, where: str) -> str:
+        if isinstance(value, bytes | bytearray):
+            self._decoded += 1
+            try:
+                return bytes(value).decode("utf-8").strip()
+            except UnicodeDecodeError as error:
+                raise DataError(f"{where}: the label is bytes that are not UTF-8 ({bytes(value)[:20]!r})") from error
+        if isinstance(value, list | tuple | set):
+            if len(value) == 1:
+                self._unwrapped += 1
+                return self._text(next(iter(value)), where)
+            raise DataError(
+                f"{where}: the label is a list ({str(value)[:60]}): several labels a text (multi-label) are not "
+                "supported; give each text one label"
+            )
+        if isinstance(value, dict):
+            raise DataError(
+                f"{where}: the label is an object with {', '.join(map(str, list(value)[:SHOWN]))}; expected one value. "
+                "Write the one that is the label into a column of its own, and name it with --set data.label_column"
+            )
+        if isinstance(value, datetime.date | datetime.time):
+            raise DataError(_no_label("dates", [str(value)]))
+        return str(value).strip()
+
+
+def _leave_out(lacking: Sequence[RawRow], data: DataSection, notices: list[str]) -> None:
+    if not lacking:
+        return
+    shown = ", ".join(row.where for row in lacking[:SHOWN])
+    more = f", and {len(lacking) - SHOWN} more" if len(lacking) > SHOWN else ""
+    if data.missing_labels == "error":
+        raise DataError(
+            f"{len(lacking)} row(s) have no label: {shown}: no label{more}. "
+            "Label them, or leave them out with --set data.missing_labels=drop"
+        )
+    notices.append(f"left out {len(lacking):,} row(s) without a label: {shown}{more}")
+
+
+def _wrong_labels(wrong: Sequence[tuple[str, str]], labels: Sequence[str]) -> str:
+    shown = ", ".join(f"{where}: {label!r}{records.nearest(label, labels)}" for where, label in wrong[:SHOWN])
+    more = f", and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
+    return (
+        f"{len(wrong)} row(s) have a label that is not one of {', '.join(labels)}: {shown}{more}. "
+        "Correct the rows, or the list with --set data.labels"
+    )
+
+
+def _infer(counts: Counter[str], notices: list[str]) -> tuple[tuple[str, ...], dict[str, int]]:
+    """The labels that were found: names in alphabetical order, numbers in theirs."""
+    missing = {value for value in counts if value.lower() == "nan"}
+    counts = Counter({value: count for value, count in counts.items() if value not in missing})
+    spelled = _merged(counts, notices)
+    names = list(dict.fromkeys(spelled.values()))
+    totals = Counter[str]()
+    for value, count in counts.items():
+        totals[spelled[value]] += count
+    _check_are_labels(totals)
+    names.sort()
+    if names and all(_as_number(name) is not None for name in names):
+        names.sort(key=lambda name: _as_number(name) or 0.0)
+        notices.append(_numbers(names))
+    elif numbers := sorted(name for name in names if _WHOLE.fullmatch(name)):
+        others = [name for name in names if name not in numbers]
+        notices.append(
+            f"labels are partly numbers ({', '.join(numbers[:SHOWN])}) and partly names ({', '.join(others[:SHOWN])}), "
+            "and all are taken as labels of their own; if numbers stand for names, list the names in the order of "
+            "their numbers in data.labels"
+        )
+    _note_doubtful(totals, notices)
+    position = {name: i for i, name in enumerate(names)}
+    return tuple(names), {value: position[name] for value, name in spelled.items()}
+
+
+def _merged(counts: Counter[str], notices: list[str]) -> dict[str, str]:
+    """For each label as written, its commonest spelling among those that differ in case, blanks or Unicode form."""
+    groups: dict[str, list[str]] = {}
+    for value in counts:
+        groups.setdefault(normal_form(value), []).append(value)
+    spelled: dict[str, str] = {}
+    for values in groups.values():
+        chosen = max(values, key=lambda value: counts[value])
+        spelled |= dict.fromkeys(values, chosen)
+        if len(values) > 1:
+            others = ", ".join(f"{value!r} ({counts[value]:,})" for value in values if value != chosen)
+            notices.append(
+                f"the label(s) {others} are taken as {chosen!r} ({counts[chosen]:,}): they differ in case or blanks "
+                "only; to keep them apart, list them all in data.labels"
+            )
+    return spelled
+
+
+def _numbers(names: Sequence[str]) -> str:
+    first = int(names[0]) if _WHOLE.fullmatch(names[0]) else 0
+    start = f", counting from {first}" if names == [str(first + i) for i in range(len(names))] else ""
+    examples = ", ".join(f'"name of {name}"' for name in names[:3])
+    more = ", ..." if len(names) > 3 else ""
+    return (
+        f"labels are numbers ({', '.join(names[:SHOWN])}{', ...' if len(names) > SHOWN else ''}{start}), in this "
+        f"order; give them names in the same order with --set 'data.labels=[{examples}{more}]'"
+    )
+
+
+def _check_are_labels(totals: Counter[str]) -> None:
+    """Refuse columns of scores, dates, ids and texts."""
+    names, rows = list(totals), totals.total()
+    many = len(names) > max(2, rows / 2)
+    numbers = [_as_number(name) for name in names]
+    if names and all(number is not None for number in numbers):
+        fractions = sum(not float(number or 0).is_integer() for number in numbers)
+        if fractions and (len(names) > _MOST_SCORES or many):
+            values = sorted(float(number or 0) for number in numbers)
+            middle = values[len(values) // 2]
+            raise DataError(
+                f"data.label_column looks like a score, not a label: {len(names)} different numbers from {values[0]:g} "
+                f"to {values[-1]:g}. Bin it first, for example: "
+                f'table["label"] = ["high" if score >= {middle:g} else "low" for score in table["score"]]'
+            )
+    if names and all(_DATE.fullmatch(name) for name in names):
+        raise DataError(_no_label("dates", names))
+    if many and rows > 9:
+        what = "texts" if sum(map(len, names)) / len(names) > 40 else "an id"
+        raise DataError(
+            f"data.label_column looks like {what}, not a label: {len(names)} different values in {rows} rows, "
+            f"for example {', '.join(repr(name[:60]) for name in names[:3])}; name the right one with "
+            "--set data.label_column=NAME"
+        )
+    if len(names) > _MOST_LABELS:
+        raise DataError(
+            f"found {len(names)} different labels, for example {', '.join(names[:3])}: is data.label_column right?"
+        )
+
+
+def _no_label(what: str, names: Sequence[str]) -> str:
+    return (
+        f"data.label_column looks like {what}, not labels, for example {', '.join(names[:3])}; "
+        "name the right one with --set data.label_column=NAME"
+    )
+
+
+def _as_number(name: str) -> float | None:
+    try:
+        return float(name.replace(",", ".", 1)) if re.fullmatch(r"[-+]?\d*[.,]?\d+(e[-+]?\d+)?", name) else None
+    except ValueError:
+        return None
+
+
+def _note_doubtful(totals: Counter[str], notices: list[str]) -> None:
+    """Names that may mean that there is no label, and several labels in one."""
+    for name in totals:
+        if normal_form(name) in _NONE:
+            notices.append(
+                f"{name!r} ({totals[name]:,} rows) is a label like the others; if it means that there is none, "
+                "empty these cells and set data.missing_labels=drop"
+            )
+    folded = {normal_form(name) for name in totals}
+    for name in totals:
+        parts = [normal_form(part) for part in re.split(r"[,;|/+]", name)]
+        if len(parts) > 1 and all(part in folded for part in parts):
+            notices.append(
+                f"the label {name!r} looks like several labels in one; it is taken as a label of its own "
+                "(several labels a text are not supported)"
+            )
+            return
+
+
+def note_typos(counts: Mapping[str, int], first: Mapping[str, str], notices: list[str]) -> None:
+    """Say which rare labels look like a frequent one. `counts` are of training texts, `first` their places."""
+    for name, count in counts.items():
+        frequent = [other for other in counts if counts[other] >= 20 * count]
+        if count <= FEW and not _WHOLE.fullmatch(name) and (near := difflib.get_close_matches(name, frequent, 1, 0.8)):
+            notices.append(
+                f"the label {name!r} has {count} text(s), first {first[name]}; is it {near[0]!r} ({counts[near[0]]:,})?"
+            )
+
+
+def _match(counts: Counter[str], names: tuple[str, ...], by_position: bool, notices: list[str]) -> dict[str, int]:
+    """The position in `names` of each label as written: by its spelling, whatever its case and blanks, or by number."""
+    exact = {name.strip(): i for i, name in enumerate(names)}
+    forms = Counter(normal_form(name) for name in names)
+    folded = {normal_form(name): i for i, name in enumerate(names) if forms[normal_form(name)] == 1}
+    position = {value: exact[value] for value in counts if value in exact}
+    other = {value: folded[normal_form(value)] for value in counts if normal_form(value) in folded}
+    other = {value: i for value, i in other.items() if value not in position}
+    if other:
+        told = ", ".join(f"{value!r} ({counts[value]:,}) as {names[i]!r}" for value, i in list(other.items())[:SHOWN])
+        more = f" and {len(other) - SHOWN} more" if len(other) > SHOWN else ""
+        notices.append(f"labels are matched whatever their case and blanks: {told}{more}")
+    position |= other
+    rest = [value for value in counts if value not in position]
+    numbers = [value for value in rest if _WHOLE.fullmatch(value)]
+    if by_position or position:
+        position |= {value: int(value) for value in numbers if 0 <= int(value) < len(names)}
+    else:
+        position |= _by_number(numbers, names, notices)
+    if len(names) == 2 and not position and {normal_form(value) for value in rest} == {"false", "true"}:
+        notices.append(f"false is taken as {names[0]!r}, true as {names[1]!r}")
+        position = {value: int(normal_form(value) == "true") for value in rest}
+    return position
+
+
+def _by_number(values: Sequence[str], names: tuple[str, ...], notices: list[str]) -> dict[str, int]:
+    """Numbers stand for names by position: from 0, from 1, or, where there are as many as names, in their order."""
+    found = sorted({int(value) for value in values})
+    in_order = len(found) == len(names)
+    labelled = [number for number in found if number != -1 or in_order]
+    if not labelled or labelled == list(range(len(names))):
+        return {value: int(value) for value in values if int(value) >= 0}
+    if in_order or (labelled[0] >= 1 and labelled[-1] == len(names)):
+        order = {n: i for i, n in enumerate(found)} if in_order else {n: n - 1 for n in labelled}
+        told = ", ".join(f"{number} is {names[i]!r}" for number, i in order.items())
+        notices.append(f"labels are numbers that do not count from 0: it is taken that {told}")
+        return {value: order[int(value)] for value in values if int(value) in order}
+    if labelled[0] == 1 and labelled[-1] < len(names):
+        raise DataError(
+            f"labels are the numbers {', '.join(map(str, labelled[:SHOWN]))}, data.labels has {len(names)} names: "
+            f"neither 0 nor {len(names)} occurs, so they may count from 0 or from 1. "
+            "Name in data.labels only what occurs, in order"
+        )
+    return {value: int(value) for value in values if 0 <= int(value) < len(names)}
