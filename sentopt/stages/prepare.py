@@ -28,7 +28,7 @@ def run(recipe: Recipe, run_dir: RunDir) -> PrepareResult:
     """
     raw = sources.load(recipe.data)
     with explained_by(raw.notices):
-        data = clean(raw, recipe.data, seed=recipe.run.seed)
+        data = clean(raw, recipe.data, seed=recipe.run.seed, tuned=recipe.model.tuned)
     if recipe.model.tuned:
         data = _in_order_of_model(data, _label_names(backbones.resolve(recipe.model.backbone, recipe.model.revision)))
     store.write(run_dir, data)

@@ -133,7 +133,7 @@ def test_labels_of_few_texts_are_in_train_and_splits_have_every_label() -> None:
     assert sizes(data) == {"train": 36, "validation": 12, "test": 12}
     assert data.notices == (
         "test: split off train, 12 texts (20%, stratified, seed 1)",
-        "validation: split off train, 12 texts (10%, one for each label at least, stratified, seed 1)",
+        "validation: split off train, 12 texts (25%, one for each label at least, stratified, seed 1)",
     )
     assert {e.label for e in data.splits["train"]} == set(range(12))
 

@@ -77,7 +77,7 @@ def most_that_may_be_lost(n: int, gained: int, margin: float) -> int:
 @pytest.mark.parametrize("n", [150, 299, 310, 473, 781, 1500])
 @pytest.mark.parametrize("gains", [0.0, 0.002, 0.01])
 def test_the_level_is_kept_at_the_margin(n: int, gains: float) -> None:
-    """Enumerated: one that is worse by exactly the margin passes in at most 5 % of samples; by Tango's alone in 6.8 %."""
+    """Enumerated: one that is worse by the margin passes in at most 5 % of samples; by Tango's alone in 6.8 %."""
     margin, passing = 0.01, 0.0
     for gained in range(int(n * gains + 9 * math.sqrt(n * gains) + 1)):
         lost = most_that_may_be_lost(n, gained, margin)
