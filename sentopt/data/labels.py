@@ -33,7 +33,7 @@ Rows = Mapping[Split, Sequence[RawRow]]
 
 @dataclass
 class Named:
-    """Rows whose label is the position of a name. `dropped` counts those without a label that were left out."""
+    """Rows of each split, each with the position of its label in `names`."""
 
     names: tuple[str, ...]
     splits: dict[Split, list[tuple[RawRow, int]]] = field(default_factory=dict)
@@ -53,7 +53,7 @@ def name_rows(
     Raises:
         DataError: a row without a label, a label that is not declared, or a column that holds no labels.
     """
-    values = _Values(data.label_column)
+    values = _Values()
     plain = {split: [values.text(row) for row in found] for split, found in rows.items()}
     notices.extend(values.notices())
     counts = Counter(label for labels in plain.values() for label in labels if label)
@@ -69,9 +69,7 @@ def name_rows(
         for row, label in zip(found, plain[split], strict=True):
             if label in position:
                 named.splits[split].append((row, position[label]))
-            elif (
-                not label or label.lower() == "nan" or label == "-1"
-            ):  # Python's empty cell; `datasets` without a label
+            elif _is_missing(label):
                 lacking.append(row)
             else:
                 wrong.append((row.where, label))
@@ -81,9 +79,14 @@ def name_rows(
     return named
 
 
+def _is_missing(label: str) -> bool:
+    """Whether a label that is no name stands for none: blanks, what Python makes of an empty cell, `datasets`' -1."""
+    return label in ("", "-1") or label.lower() == "nan"
+
+
 def is_hidden(rows: Sequence[RawRow], others: Iterable[RawRow]) -> str:
     """Why no row of a split has a label, in words, or nothing: all are empty, or all -1 where no other row is."""
-    values = _Values("")
+    values = _Values()
     found = {values.text(row) for row in rows} if rows else set()
     if found and found <= {"", "nan"}:
         return "all empty"
@@ -95,8 +98,7 @@ def is_hidden(rows: Sequence[RawRow], others: Iterable[RawRow]) -> str:
 class _Values:
     """Labels as strings: `1`, `1.0` and `"1"` are the same label; None, NaN and blanks are an empty string."""
 
-    def __init__(self, column: str) -> None:
-        self._column = column
+    def __init__(self) -> None:
         self._unwrapped = 0
         self._decoded = 0
 
@@ -118,7 +120,9 @@ class _Values:
             return "true" if value else "false"
         if isinstance(value, str):
             return self._of_string(value, where)
-        if isinstance(value, int | float | Decimal):
+        if isinstance(value, int):
+            return str(value)
+        if isinstance(value, float | Decimal):
             return str(int(value)) if math.isfinite(value) and value == int(value) else str(value)
         return self._of_other(value, where)
 

@@ -24,7 +24,7 @@ SAMPLE_FOLDER = Path(__file__).parent.parent / "sample"
 MIRROR_VARIABLE = "SENTOPT_DATA_DIR"
 _SHOWN = 5
 
-__all__ = ["MIRROR_VARIABLE", "SAMPLE_FOLDER", "RawData", "RawRow", "identify", "load"]
+__all__ = ["MIRROR_VARIABLE", "SAMPLE_FOLDER", "RawData", "RawRow", "identify", "load", "local_files"]
 
 
 def load(data: DataSection) -> RawData:
@@ -50,6 +50,11 @@ def identify(data: DataSection) -> dict[str, str]:
         }
     spec = DATASETS.get(data.dataset)
     return {"hub": spec.hub_id, "revision": spec.revision} if spec else {"hub": data.hub_id, "revision": data.revision}
+
+
+def local_files(data: DataSection) -> list[Path]:
+    """The files on this machine that the rows come from; none where they come from the hub."""
+    return [part.path for parts in (_files(data) or {}).values() for part in parts]
 
 
 @dataclass(frozen=True)

@@ -236,7 +236,7 @@ def _rare(rare: Sequence[int], counts: Counter[int], named: labels.Named, needed
     common = [name for i, name in enumerate(named.names) if i not in rare]
     told = [
         f"label {named.names[label]!r} {_times(counts[label])}, {named.first(label)}"
-        f"{records.nearest(named.names[label], common)}"
+        f"{'' if named.names[label].isdigit() else records.nearest(named.names[label], common)}"
         for label in rare[: labels.SHOWN]
     ]
     more = f"; and {len(rare) - labels.SHOWN} more labels" if len(rare) > labels.SHOWN else ""
