@@ -59,15 +59,16 @@ _OTHER_TASKS = {
     "ForConditionalGeneration": "a model that writes text",
     "Model": "a backbone, not a tuned classifier",
 }
+_NO_TEXTS = "not a classifier of texts"
 _OTHER_WEIGHTS = (
     (
         ("pytorch_model*.bin", "pytorch_model.bin.index.json"),
-        "PyTorch's pickle format, which can run code when it is read",
+        "PyTorch's pickle format, which can run code when it is read,",
     ),
     (("tf_model*.h5", "*.h5"), "TensorFlow's format"),
     (("flax_model*.msgpack", "*.msgpack"), "Flax's format"),
-    (("*.gguf",), "GGUF, the format of llama.cpp"),
-    (("*.onnx", "onnx/*.onnx"), "ONNX, from which nothing can be verified against PyTorch"),
+    (("*.gguf",), "GGUF, the format of llama.cpp,"),
+    (("*.onnx", "onnx/*.onnx"), "ONNX, which leaves no PyTorch model to verify against,"),
 )
 _LOADERS = {"TensorFlow's format": ", from_tf=True", "Flax's format": ", from_flax=True"}
 
@@ -292,10 +293,11 @@ def _check_head(folder: Path, config: Mapping[str, Any], outputs: int | None) ->
             what = "a sentence-transformers model, which gives embeddings: a backbone, not a tuned classifier"
         else:
             endings = (what for ending, what in _OTHER_TASKS.items() if architectures[0].endswith(ending))
-            what = next(endings, "not a classifier of texts")
+            what = next(endings, _NO_TEXTS)
+        tune = "" if what == _NO_TEXTS else f"Tune it with `sentopt train --model {folder}`, or give"
         raise BackboneError(
-            f"{folder} is {what} ({architectures[0]}). Tune it with `sentopt train --model {folder}`, "
-            "or give the folder of a model that was saved as ...ForSequenceClassification"
+            f"{folder} is {what} ({architectures[0]}). {tune or 'Give'} the folder of a model that was saved as "
+            "...ForSequenceClassification"
         )
     names = config.get("id2label")
     if 1 in (outputs, config.get("num_labels"), len(names) if isinstance(names, dict) else None):
@@ -358,11 +360,12 @@ def _without_safetensors(folder: Path) -> str:
             continue
         if "GGUF" in what or "ONNX" in what:
             return (
-                f"{folder} holds weights as {what} only ({files[0]}). Give the model in safetensors, before conversion"
+                f"{folder} holds its weights as {what} only: {files[0]}. "
+                "Give the model in safetensors, before conversion"
             )
         loading = _LOADERS.get(what, "")
         return (
-            f"{folder} holds weights in {what} only ({files[0]}). Convert them to safetensors, in a place where you "
+            f"{folder} holds its weights in {what} only: {files[0]}. Convert them to safetensors, in a place where you "
             "trust the file:\n"
             "  from transformers import AutoModelForSequenceClassification as Model, AutoTokenizer as Tokenizer\n"
             f"  Model.from_pretrained({str(folder)!r}{loading}).save_pretrained('converted', safe_serialization=True)\n"

@@ -89,7 +89,8 @@ def load_untuned(folder: Path, labels: Sequence[str], tokenizer: Any, train: Tra
     Raises:
         BackboneError: transformers cannot load it, or it does not go with its tokenizer.
     """
-    model, found = _load(folder, labels, tokenizer, ignore_mismatched_sizes=True)
+    model, found = _load(folder, labels, tokenizer)
+    _check_body(folder, model, found)
     if not model_files.keeps_head(folder, labels):
         _redraw_head(model, found)
     if not train.encoder_dropout:
@@ -107,6 +108,7 @@ def load_tuned(folder: Path, labels: Sequence[str], tokenizer: Any) -> Any:
         BackboneError: the checkpoint has no classification head, or one of another size.
     """
     model, found = _load(folder, labels, tokenizer)
+    _check_sizes(folder, model, _mismatched(found))
     if found["missing_keys"]:
         names = ", ".join(sorted(found["missing_keys"])[:3])
         raise BackboneError(
@@ -188,8 +190,9 @@ def divide_logits(model: Any, temperature: float) -> None:
         )
 
 
-def _load(folder: Path, labels: Sequence[str], tokenizer: Any, **options: Any) -> tuple[Any, dict[str, Any]]:
+def _load(folder: Path, labels: Sequence[str], tokenizer: Any) -> tuple[Any, dict[str, Any]]:
     """The model, and what transformers says of the weights that it found."""
+    _agree_on_padding(folder, tokenizer)
     try:
         model, found = AutoModelForSequenceClassification.from_pretrained(
             folder,
@@ -201,24 +204,54 @@ def _load(folder: Path, labels: Sequence[str], tokenizer: Any, **options: Any) -
             dtype=torch.float32,
             attn_implementation=None if torch.cuda.is_available() else "eager",
             output_loading_info=True,
-            **options,
+            ignore_mismatched_sizes=True,  # what does not fit is told to the caller, instead of a traceback
         )
     except Exception as error:  # transformers and PyTorch raise whatever they stumble over
         raise BackboneError(
             f"{folder} is no classifier with the {len(labels)} labels of the data that transformers can load: "
             f"{_first_line(error)}"
         ) from error
-    _agree_on_padding(model, tokenizer)
+    if getattr(model.config, "pad_token_id", None) is None:
+        model.config.pad_token_id = tokenizer.pad_token_id
     _check_embeddings(folder, model, tokenizer)
     model.config.problem_type = "single_label_classification"
     _check_padding(folder, model, tokenizer)
     return model, found
 
 
+def _check_body(folder: Path, model: Any, found: dict[str, Any]) -> None:
+    """Refuse a backbone that would start with random weights; a pooler is the exception, for many come without one."""
+    body = f"{model.base_model_prefix}."
+    _check_sizes(folder, model, [name for name in _mismatched(found) if name.startswith(body)])
+    names = [name for name in model.state_dict() if name.startswith(body)]
+    missing = sorted(name for name in names if name in set(found["missing_keys"]) and ".pooler." not in name)
+    if missing:
+        raise BackboneError(
+            f"{folder} lacks {len(missing)} of {len(names)} weights of {type(model).__name__}, for example "
+            f"{missing[0]}: they would be random. Is model_type in its config.json right, and the folder complete?"
+        )
+
+
+def _mismatched(found: dict[str, Any]) -> list[str]:
+    """Names of the weights of another size than the config's; versions of transformers put them differently."""
+    return sorted(entry if isinstance(entry, str) else str(entry[0]) for entry in found["mismatched_keys"])
+
+
+def _check_sizes(folder: Path, model: Any, mismatched: Sequence[str]) -> None:
+    if not mismatched:
+        return
+    name = mismatched[0]
+    there = model_files.tensor_shapes(folder).get(name, "another shape")
+    raise BackboneError(
+        f"{folder}: its weights do not fit its config.json: {name} has shape {there}, "
+        f"expected {tuple(model.state_dict()[name].shape)}"
+    )
+
+
 def _redraw_head(model: Any, found: dict[str, Any]) -> None:
     """Draw the head anew if the folder had weights for it: they answer something else."""
     body = f"{model.base_model_prefix}."
-    drawn = {str(key) for key in found["missing_keys"]} | {str(entry[0]) for entry in found["mismatched_keys"]}
+    drawn = {str(key) for key in found["missing_keys"]} | set(_mismatched(found))
     head = {name for name in model.state_dict() if not name.startswith(body)}
     if head <= drawn:
         return
@@ -276,20 +309,18 @@ def _first_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 
 
-def _agree_on_padding(model: Any, tokenizer: Any) -> None:
-    """A model that has no padding token gets the tokenizer's; otherwise its own counts, for it was trained with it."""
-    if model.config.pad_token_id is None:
-        model.config.pad_token_id = tokenizer.pad_token_id
-    elif model.config.pad_token_id != tokenizer.pad_token_id:
-        number = model.config.pad_token_id
-        known = isinstance(number, int) and 0 <= number < len(tokenizer)
-        token = tokenizer.convert_ids_to_tokens(number) if known else None
-        if token is None:
-            raise BackboneError(
-                f"the model pads with id {model.config.pad_token_id}, which its tokenizer does not have; "
-                "correct pad_token_id in config.json"
-            )
-        tokenizer.pad_token = token
+def _agree_on_padding(folder: Path, tokenizer: Any) -> None:
+    """The padding token of a model counts, for it was trained with it; where it has none, the tokenizer's stays."""
+    number = model_files.read_config(folder).get("pad_token_id")
+    if number is None or number == tokenizer.pad_token_id:
+        return
+    token = tokenizer.convert_ids_to_tokens(number) if isinstance(number, int) and number >= 0 else None
+    if token is None:
+        raise BackboneError(
+            f"the model pads with id {number}, which its tokenizer does not have; correct pad_token_id in "
+            f"{folder / model_files.CONFIG}"
+        )
+    tokenizer.pad_token = token
 
 
 def _switch_off_dropout(encoder: torch.nn.Module) -> None:
