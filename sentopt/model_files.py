@@ -177,6 +177,8 @@ def keeps_head(folder: Path, labels: Sequence[str]) -> bool:
         names = label_names(folder)
     except BackboneError:
         return False
+    if len(names) != len(labels):
+        return False
     unnamed = all(UNNAMED.fullmatch(name) for name in names)
     return unnamed or [name.casefold() for name in names] == [label.casefold() for label in labels]
 
@@ -456,7 +458,7 @@ def _length(settings: Mapping[str, Any], key: str) -> int | None:
     value = settings.get(key)
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    return value if isinstance(value, int) and 0 < value <= _LONGEST_INPUT else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= _LONGEST_INPUT else None
 
 
 def _read_object(path: Path) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from sentopt.runtime.bundle import truncation_side
 from sentopt.runtime.tokenization import TextEncoder, Tokens
 
 _PADDING_TOLERANCE = 1e-2
-_MOST_ADDED_TOKENS = 100
+_MOST_ADDED_TOKENS = 50
 _SCRIPTS = (
     "",
     " ",
@@ -143,7 +143,8 @@ def telling_texts(encoder: TextEncoder, texts: Sequence[str]) -> list[str]:
     lines = [words[start : start + 2 * longest] for start in range(0, min(len(words), 8 * longest), 2 * longest)]
     numbered = " ".join(f"{words[i % len(words)]} {i}" for i in range(2 * longest))
     found = [*_SCRIPTS, numbered, "word " * (longest + 50), *(" ".join(line) for line in lines)]
-    for token in encoder.added_tokens[:_MOST_ADDED_TOKENS]:
+    added = encoder.added_tokens  # a user's own come last
+    for token in dict.fromkeys([*added[:_MOST_ADDED_TOKENS], *added[-_MOST_ADDED_TOKENS:]]):
         bare = token.strip()
         found += [token, f"a{token}b", f"a {token} b", f"a  {token}  b ", token * 2, f" {bare}"]
         found += [bare.upper(), bare.lower(), bare[:-1], f"{bare}s, ({bare}) {bare}."]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sentopt import backbones, model_files
 from sentopt.data import sources, store
-from sentopt.data.splits import CleanData, Example, clean
+from sentopt.data.splits import CleanData, clean
 from sentopt.errors import DataError
 from sentopt.recipe import Recipe
 from sentopt.results import PrepareResult
@@ -51,13 +51,14 @@ def _in_order_of_model(data: CleanData, names: Sequence[str]) -> CleanData:
         DataError: labels that the model does not have, or as many names as outputs are missing.
     """
     found = [_match(label, names) for label in data.labels]
-    if None in found and all(model_files.UNNAMED.fullmatch(name) for name in names):
-        return _by_position(data, names)
-    if None in found:
+    numbers = [number for number in found if number is not None]
+    if len(numbers) < len(found):
+        if all(model_files.UNNAMED.fullmatch(name) for name in names):
+            return _by_position(data, names)
         raise DataError(_unknown_labels(data.labels, found, names))
     spellings: dict[int, list[str]] = {}
-    for label, number in zip(data.labels, found, strict=True):
-        spellings.setdefault(int(number or 0), []).append(label)
+    for label, number in zip(data.labels, numbers, strict=True):
+        spellings.setdefault(number, []).append(label)
     merged = tuple(
         f"the labels {', '.join(map(repr, spelled))} of the data are the model's {names[number]!r}"
         for number, spelled in sorted(spellings.items())
@@ -65,7 +66,8 @@ def _in_order_of_model(data: CleanData, names: Sequence[str]) -> CleanData:
     )
     shown = [spellings[i][0] if len(spellings.get(i, ())) == 1 else name for i, name in enumerate(names)]
     splits = {
-        split: [Example(e.text, int(found[e.label] or 0)) for e in examples] for split, examples in data.splits.items()
+        split: [replace(example, label=numbers[example.label]) for example in examples]
+        for split, examples in data.splits.items()
     }
     return replace(data, splits=splits, labels=tuple(shown), notices=(*data.notices, *merged))
 

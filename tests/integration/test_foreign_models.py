@@ -647,7 +647,8 @@ def test_two_labels_have_no_names_in_the_file(
             {"negative": "0", "neutral": "1", "positive": "2"},
             config(),
             "the labels of the data are numbers (0, 1, 2), the model knows negative, neutral, positive. Where the "
-            """numbers count the model's outputs from 0, say so with --set 'data.labels=["negative","neutral","positive"]'""",
+            """numbers count the model's outputs from 0, say so with --set """
+            """'data.labels=["negative","neutral","positive"]'""",
             id="numbers",
         ),
         pytest.param(
@@ -726,6 +727,7 @@ HEADS: dict[str, tuple[Change, bool]] = {
     "the labels in another order": (config(id2label={"0": "positive", "1": "neutral", "2": "negative"}), False),
     "several labels at a time": (config(problem_type="multi_label_classification"), False),
     "a number": (config(problem_type="regression"), False),
+    "one output without a name": (config(id2label={"0": "LABEL_0"}), False),
     "labels of words": (architecture("BertForTokenClassification"), False),
 }
 

@@ -37,6 +37,7 @@ def built(family: str) -> Any:
     ).eval()
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_model_reads_as_many_tokens_as_its_files_say_and_no_more(family: str, tmp_path: Path) -> None:
     model = built(family)

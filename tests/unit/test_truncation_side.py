@@ -18,7 +18,7 @@ TEXT = " ".join(f"word{i}" for i in range(10))
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A tokenizer of ten words, whose own file says to cut at 4 tokens and to pad to 9, both on the left."""
-    made = BertWordPieceTokenizer(vocab={word: i for i, word in enumerate(WORDS)})
+    made = BertWordPieceTokenizer(vocab={word: i for i, word in enumerate(WORDS)})._tokenizer
     made.enable_truncation(4, direction="left")
     made.enable_padding(direction="left", length=9)
     made.save(str(tmp_path / "tokenizer.json"))
