@@ -18,7 +18,7 @@ from sentopt.recipe import TrainSection
 from sentopt.runtime.bundle import truncation_side
 from sentopt.runtime.tokenization import TextEncoder, Tokens
 
-_PADDING_TOLERANCE = 1e-2
+_PADDING_TOLERANCE = 1e-3
 _MOST_ADDED_TOKENS = 50
 _SCRIPTS = (
     "",

@@ -769,3 +769,31 @@ def test_asking_for_more_than_a_tuned_model_reads_is_cut_too(
     assert export(tuned, reviews, tmp_path / "run", "--set", "model.max_length=512") == 0
     assert "note: texts are cut at 48 tokens, not at 512:" in capsys.readouterr().err
     assert Classifier.load(tmp_path / "run" / "bundle").encoder.max_length == 48
+
+
+OTHER_FAMILIES: dict[str, tuple[dict[str, Any], str]] = {
+    "XLNet": (
+        {"d_model": 32, "n_layer": 2, "n_head": 4, "d_inner": 64},
+        "(XLNetForSequenceClassification) answers a text otherwise when it is padded to the length of another one",
+    ),
+    "FNet": (
+        {"hidden_size": 32, "num_hidden_layers": 2, "intermediate_size": 64, "max_position_embeddings": 48},
+        "(FNetForSequenceClassification) cannot answer a text of token ids: TypeError",
+    ),
+}
+
+
+@pytest.mark.parametrize("family", OTHER_FAMILIES)
+def test_a_model_whose_answers_depend_on_padding_is_refused(
+    family: str, tuned: Path, reviews: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import torch
+    import transformers
+
+    settings, expected = OTHER_FAMILIES[family]
+    torch.manual_seed(0)
+    names = {"id2label": {int(i): name for i, name in NAMES.items()}}
+    made = getattr(transformers, f"{family}Config")(vocab_size=600, num_labels=3, pad_token_id=0, **settings, **names)
+    getattr(transformers, f"{family}ForSequenceClassification")(made).save_pretrained(tuned)
+    assert export(tuned, reviews, tmp_path / "run") == 1
+    assert expected in capsys.readouterr().err
