@@ -16,7 +16,7 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 
-from sentopt import atomic, backbones, distributed, gate, hardware, manifest, records, report
+from sentopt import atomic, backbones, distributed, gate, hardware, manifest, model_files, records, report
 from sentopt import recipe as recipes
 from sentopt._optional import is_installed, require
 from sentopt.data import sources, store, unlabelled
@@ -88,6 +88,7 @@ class Pipeline:
 
     def train(self) -> TrainResult:
         """The tuned checkpoint and its logits on the test split."""
+        self._fit_to_model()
         self.prepare()
         depends = [
             self._outputs("prepare"),
@@ -118,7 +119,20 @@ class Pipeline:
     def follow(self) -> None:
         """In every process of a distributed training but the first: take part in what the first one trains."""
         if key := distributed.share(None):
+            self._fit_to_model()
             require("sentopt.stages.train", extra="train").follow(self.recipe, self.run_dir, resume_key=key)
+
+    def _fit_to_model(self) -> None:
+        """Refuse a model that cannot be used, and cut texts where it ends: everything later reads this recipe."""
+        model = self.recipe.model
+        longest = backbones.check(model.backbone, model.revision, tuned=model.tuned)
+        if longest is None or model.max_length <= longest:
+            return
+        self.recipe = recipes.with_overrides(self.recipe, [f"model.max_length={longest}"], source=model.backbone)
+        if distributed.is_first():
+            self.say(
+                f"note: texts are cut at {longest} tokens, not at {model.max_length}: {model.backbone} reads no more"
+            )
 
     def _announce_training(self, depends: object) -> None:
         """Tell the other processes, where there are any, whether there is something to train."""
@@ -217,7 +231,7 @@ class Pipeline:
             answers,
             confidence=self.recipe.verify.confidence,
             allowed=self.recipe.verify.allow_weak_reference,
-            unnamed=self.recipe.model.tuned and backbones.has_unnamed_labels(self._model_folder()),
+            unnamed=self.recipe.model.tuned and model_files.has_unnamed_labels(self._model_folder()),
         )
 
     def refuse_weak_reference(self, check: ReferenceCheck) -> Selection:

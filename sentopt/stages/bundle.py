@@ -16,7 +16,7 @@ from sentopt.data import catalog, store
 from sentopt.recipe import Recipe
 from sentopt.results import BenchResult, BundleResult, Confidence, PrepareResult, StringInput, Verdict
 from sentopt.run_dir import RunDir
-from sentopt.runtime.bundle import DESCRIPTION_FILE, SCHEMA_VERSION, sha256_file
+from sentopt.runtime.bundle import DESCRIPTION_FILE, schema_of, sha256_file
 from sentopt.runtime.classifier import Classifier, softmax
 from sentopt.runtime.session import OnnxSession
 from sentopt.runtime.tokenization import TextEncoder
@@ -96,12 +96,13 @@ def _description(
 ) -> dict[str, Any]:
     row = next(row for row in bench.rows if row.variant == spec.name)
     return {
-        "schema_version": SCHEMA_VERSION,
+        "schema_version": schema_of(encoder.side),
         "made_by": f"sentopt {__version__}",
         "name": recipe.run.name,
         "engine": spec.engine,
         "labels": list(labels),
         "max_length": recipe.model.max_length,
+        "truncation_side": encoder.side,
         "pad_token_id": encoder.pad_token_id,
         **_graph(folder, spec),
         "files": {
