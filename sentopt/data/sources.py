@@ -64,6 +64,11 @@ def identify(data: DataSection) -> dict[str, str]:
     return {"hub": spec.hub_id, "revision": spec.revision} if spec else {"hub": data.hub_id, "revision": data.revision}
 
 
+def local_files(data: DataSection) -> list[Path]:
+    """The files on this machine that the rows come from; none where they come from the hub."""
+    return [file.path for file in (_files(data) or {}).values()]
+
+
 @dataclass(frozen=True)
 class _File:
     path: Path
