@@ -54,5 +54,3 @@ def test_failed_folder_keeps_the_old_one(tmp_path: Path) -> None:
         stop_half_way()
     assert names(target) == {"old"}
     assert names(tmp_path) == {"out"}
-
-
