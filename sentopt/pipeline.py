@@ -16,7 +16,19 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 
-from sentopt import atomic, backbones, distributed, gate, hardware, manifest, model_files, records, report
+from sentopt import (
+    atomic,
+    backbones,
+    continuation,
+    distributed,
+    gate,
+    hardware,
+    journal,
+    manifest,
+    model_files,
+    records,
+    report,
+)
 from sentopt import recipe as recipes
 from sentopt._optional import is_installed, require
 from sentopt.data import sources, store, unlabelled
@@ -49,20 +61,32 @@ _log = logging.getLogger(__name__)
 class Pipeline:
     """One run: its recipe, its directory, and what it has found so far.
 
-    `say` receives one line per thing worth telling; `force` redoes stages that are unchanged.
+    `say` receives one line per thing worth telling; `force` redoes stages that are unchanged, and replaces a checkpoint
+    that was trained otherwise. `inputs` are files that are read besides those that the recipe names.
     """
 
     recipe: Recipe
     run_dir: RunDir
     say: Callable[[str], None] = lambda line: None
     force: bool = False
+    inputs: Sequence[Path] = ()
     manifest: Manifest = field(init=False)
+    _is_claimed: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
         self.manifest = manifest.read(self.run_dir.manifest)
 
     def prepare(self) -> PrepareResult:
-        """Clean splits in the run directory."""
+        """Clean splits in the run directory.
+
+        Raises:
+            RunDirError: the directory is not sentopt's, holds what the run is to read, or a checkpoint that was trained
+                otherwise and that `force` does not replace.
+        """
+        continuation.check_inputs(self.run_dir, self.recipe, self.inputs)
+        self._claim()
+        if not self.force:
+            continuation.check(self.run_dir, self.manifest, self.recipe)
         stage = require("sentopt.stages.prepare", extra="train")
         depends = [
             sources.identify(self.recipe.data),
@@ -103,9 +127,7 @@ class Pipeline:
             TrainResult,
             depends,
             [self.run_dir.checkpoint, self.run_dir.reference, self.run_dir.validation_reference],
-            lambda key: require("sentopt.stages.train", extra="train").run(
-                self.recipe, self.run_dir, resume_key=key, say=lambda notice: told.append(self._note(notice))
-            ),
+            lambda key: self._train(key, told),
         )
         for notice in result.notices:
             if notice not in told:
@@ -115,6 +137,14 @@ class Pipeline:
     def _note(self, notice: str) -> str:
         self.say(f"note: {notice}")
         return notice
+
+    def _train(self, key: str, told: list[str]) -> TrainResult:
+        stage = require("sentopt.stages.train", extra="train")
+        result: TrainResult = stage.run(
+            self.recipe, self.run_dir, resume_key=key, say=lambda notice: told.append(self._note(notice))
+        )
+        continuation.remember(self.run_dir, self.recipe)
+        return result
 
     def follow(self) -> None:
         """In every process of a distributed training but the first: take part in what the first one trains."""
@@ -147,6 +177,7 @@ class Pipeline:
     def export(self) -> ExportResult:
         """The FP32 ONNX graphs, checked against PyTorch."""
         self._needs("train", TrainResult)
+        continuation.check_trained(self.run_dir, self.manifest, self.recipe)
         if self.recipe.export.string_input and not is_installed("onnxruntime_extensions"):
             require("onnxruntime_extensions", extra="string")  # now, and not when the benchmark is done
         specs = [spec for spec in self._specs() if spec.made_by == "export"]
@@ -382,6 +413,10 @@ class Pipeline:
         if not self.force and self._is_current(name, key):
             _log.info("%s: unchanged", name)
             return self.manifest.result(name, kind)
+        self._claim()
+        outputs = list(outputs)
+        for path in outputs:
+            journal.check(self.run_dir.replaced_with(path))
         self.say(f"{name} ...")
         self._save_recipe()
         start = time.perf_counter()
@@ -396,6 +431,13 @@ class Pipeline:
         self._save(self.manifest.with_stage(name, entry))
         self.say(f"{name}: {entry.seconds:.1f} s")
         return result
+
+    def _claim(self) -> None:
+        """Before anything is written: the directory is sentopt's, or becomes it."""
+        if not self._is_claimed:
+            manifest.claim(self.run_dir)
+            self.manifest = manifest.read(self.run_dir.manifest)
+            self._is_claimed = True
 
     def _is_current(self, name: str, key: str) -> bool:
         entry = self.manifest.stages.get(name)

@@ -6,14 +6,13 @@ Where the recipe names a classifier that is tuned already, nothing is trained: i
 from __future__ import annotations
 
 import io
-import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from sentopt import atomic, backbones, calibration, metrics
+from sentopt import atomic, backbones, calibration, journal, metrics
 from sentopt.backends.torch import TorchEngine
 from sentopt.data import store
 from sentopt.data.splits import Example, majority_accuracy
@@ -72,12 +71,12 @@ def run(
     _save_logits(run_dir.validation_reference, logits / np.float32(temperature))
     models.save(fitted.model, tokenizer, run_dir.checkpoint)
     _check_tokens(recipe, folder, run_dir, [e.text for e in splits["test"][:_PARITY_TEXTS]])
-    shutil.rmtree(run_dir.trainer, ignore_errors=True)
 
     # What everything is compared with is what was saved, as anybody else will load it.
     classifier = Classifier(TorchEngine.load(run_dir.checkpoint), classifier.encoder, labels)
     logits, truth = _logits_and_labels(classifier, splits["test"])
     _save_logits(run_dir.reference, logits)
+    journal.remove(run_dir.trainer)  # not before all is saved: where the disk is full, training need not start again
     return TrainResult(
         **vars(fitted.steps),
         backbone=recipe.model.backbone,

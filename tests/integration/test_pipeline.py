@@ -16,7 +16,7 @@ import pytest
 from csv_files import read_csv
 from onnx import helper, numpy_helper
 
-from sentopt import cli, manifest
+from sentopt import cli, journal, manifest
 from sentopt._optional import is_installed
 from sentopt.errors import RunDirError
 from sentopt.recipe import Recipe
@@ -293,6 +293,7 @@ def test_a_half_written_run_is_completed(
     document = json.loads((run_copy / "run.json").read_text())
     document["stages"] = {name: document["stages"][name] for name in ("prepare", "train")}
     (run_copy / "run.json").write_text(json.dumps(document))
+    journal.record_unfinished(run_copy / "variants" / ".tmp-onnx-fp32-dead")
     (run_copy / "variants" / ".tmp-onnx-fp32-dead").mkdir()
     assert rerun(run_copy, tiny_options) == 0
     assert stages_run(capsys.readouterr().err)[0] == "export"
