@@ -119,7 +119,8 @@ def claim(run_dir: RunDir) -> None:
 
 def _adopt(run_dir: RunDir) -> None:
     """Start the journals of a directory that has none, from its manifest."""
-    for path in (run_dir.manifest, run_dir.recipe, run_dir.reference, run_dir.samples, *run_dir.reports):
+    references = (run_dir.reference, run_dir.validation_reference)
+    for path in (run_dir.manifest, run_dir.recipe, *references, run_dir.samples, *run_dir.reports):
         if path.is_file():
             journal.record_file(path)
     outputs = [Path(a.path) for entry in read(run_dir.manifest).stages.values() for a in entry.outputs]
