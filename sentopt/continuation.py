@@ -17,7 +17,8 @@ from sentopt.run_dir import SPLITS, RunDir
 
 _SECTIONS = ("data", "model", "train")
 _NOT_TRAINED_ON = frozenset({"data.unlabelled"})  # keys that may change under a finished checkpoint
-_NOT_PATHS = frozenset({"dataset", "hub_id", "hub_config", "revision", "text_column", "label_column", "duplicates"})
+_WORDS = ("dataset", "hub_id", "hub_config", "revision", "text_column", "label_column", "duplicates")
+_NOT_PATHS = frozenset((*_WORDS, "delimiter", "encoding"))
 _SHOWN = 12
 
 

@@ -1,5 +1,6 @@
 """A full disk ends every verb in one line, and the same command goes on once there is space."""
 
+import json
 import os
 import re
 import shutil
@@ -175,3 +176,22 @@ def test_every_library_that_writes(
         assert LINE.fullmatch(last_line(capsys.readouterr().err))
     assert not list(run_copy.rglob(".tmp-*"))
     assert cli.main([*verb, "--force", "--run-dir", str(run_copy)]) == 0
+
+
+def test_training_does_not_start_again_where_only_the_logits_did_not_fit(
+    tiny_options: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from sentopt.stages import train
+
+    def full(path: Path, logits: object) -> None:
+        raise OSError(28, "No space left on device", str(path))
+
+    command = ["train", *short(tiny_options), "--run-dir", str(tmp_path / "run")]
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "_save_logits", full)
+        assert cli.main(command) == 1
+    assert LINE.fullmatch(last_line(capsys.readouterr().err))
+    assert cli.main([*command, "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)["train"]
+    assert said["resumed_from_step"] == said["steps"] == 30
+    assert not (tmp_path / "run" / "trainer").exists()
