@@ -82,8 +82,16 @@ def has_no_space(path: Path) -> bool:
     """Whether the disk of `path`, or of the nearest of its parents that is there, has less than a mebibyte left."""
     for folder in (path, *path.absolute().parents):
         with contextlib.suppress(OSError):
-            return shutil.disk_usage(folder).free < _TOO_LITTLE
+            usage = shutil.disk_usage(folder)
+            return usage.total > 0 and usage.free < _TOO_LITTLE
     return False
+
+
+def is_explained(error: BaseException) -> bool:
+    """Whether an exception says itself why it was raised: sentopt's own, and those of the operating system."""
+    return (isinstance(error, SentoptError) and error.__cause__ is None) or (
+        isinstance(error, OSError) and error.errno is not None
+    )
 
 
 def blame_full_disk(error: BaseException, path: Path) -> None:
@@ -92,6 +100,5 @@ def blame_full_disk(error: BaseException, path: Path) -> None:
     Raises:
         OSError: with the number of a full disk, from `error`.
     """
-    explained = isinstance(error, SentoptError) and error.__cause__ is None
-    if isinstance(error, Exception) and not explained and not is_disk_full(error) and has_no_space(path):
+    if isinstance(error, Exception) and not (is_explained(error) or is_disk_full(error)) and has_no_space(path):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from sentopt.backends.opening import Candidate
+from sentopt.backends.worker import without_frames
 from sentopt.errors import EmulationError
 from sentopt.runtime.session import FloatArray
 
@@ -47,7 +48,7 @@ def python(cpu: str, *arguments: str, text: str = "") -> str:
     except subprocess.TimeoutExpired as error:
         raise EmulationError(f"on an emulated {cpu} the program took more than {_TIMEOUT_SECONDS} s") from error
     if done.returncode:
-        said = [line for line in done.stderr.splitlines() if "TCG doesn't support" not in line]
+        said = [line for line in without_frames(done.stderr) if "TCG doesn't support" not in line]
         raise EmulationError(f"on an emulated {cpu} the program failed ({done.returncode}): " + "\n".join(said[-5:]))
     return done.stdout
 

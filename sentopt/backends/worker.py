@@ -89,9 +89,15 @@ class Worker:
         line = self._process.stdout.readline()
         if not line:
             self._errors.seek(0)
-            last = "\n".join(self._errors.read().strip().splitlines()[-12:])
+            last = "\n".join(without_frames(self._errors.read())[-12:])
             raise WorkerError(f"the process of a contender ended ({self._process.wait()}):\n{last}")
         return json.loads(line)
+
+
+def without_frames(stderr: str) -> list[str]:
+    """The lines that a process said, without the frames of a traceback: only its author can read those."""
+    lines = stderr.strip().splitlines()
+    return [line for line in lines if not line.startswith(("Traceback (most recent call last)", "  "))]
 
 
 @contextmanager

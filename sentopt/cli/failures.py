@@ -21,18 +21,14 @@ DEBUG_VARIABLE = "SENTOPT_DEBUG"
 
 def full_disk(error: BaseException, arguments: argparse.Namespace) -> str:
     """One line about a full disk, where that is why `error` was raised; else nothing."""
-    named = next((c.filename for c in durable.causes(error) if isinstance(c, OSError) and c.filename), None)
-    if durable.is_disk_full(error):
-        where = named or next(
-            (path for path in _written_folders(arguments) if durable.has_no_space(path)), "unknown file"
-        )
-    elif isinstance(error, SentoptError) or not (
-        full := [path for path in _written_folders(arguments) if durable.has_no_space(path)]
+    named = [cause.filename for cause in durable.causes(error) if isinstance(cause, OSError) and cause.filename]
+    full = [path for path in _written_folders(arguments) if durable.has_no_space(path)]
+    if durable.is_disk_full(error) or (
+        full and not isinstance(error, SentoptError) and not durable.is_explained(error)
     ):
-        return ""
-    else:
-        where = full[0]
-    return f"no space left on the disk ({where}); free some and run the same command again"
+        where = next(iter([*named, *full]), "unknown file")
+        return f"no space left on the disk ({where}); free some and run the same command again"
+    return ""
 
 
 def system(error: OSError) -> str:

@@ -9,7 +9,7 @@ import os
 import re
 import warnings
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,10 +78,10 @@ def fit(
     """
     checkpoint = distributed.share(_resumable(folder, resume_key) if distributed.is_first() else None)
     trainer = _trainer(recipe, folder, model, tokenizer, encode(tokenizer, train), encode(tokenizer, validation))
-    stop, clock = StopOnSignal(), StepClock()
-    trainer.add_callback(stop)
-    trainer.add_callback(clock)
-    with stop, warnings.catch_warnings():
+    stop, clock, bar = StopOnSignal(), StepClock(), ProgressBar(recipe.train.metric)
+    for callback in (stop, clock, *([bar] if distributed.is_first() else [])):
+        trainer.add_callback(callback)
+    with stop, closing(bar), warnings.catch_warnings():
         # Checkpoints are sorted by number where the file system's times are too coarse, and that is right.
         warnings.filterwarnings("ignore", message="mtime may not be reliable")
         trainer.train(resume_from_checkpoint=checkpoint or None)
@@ -228,7 +228,6 @@ def _trainer(
     for callback in (transformers.ProgressCallback, transformers.PrinterCallback):
         trainer.remove_callback(callback)
     if distributed.is_first():
-        trainer.add_callback(ProgressBar(recipe.train.metric))
         trainer.add_callback(DropOldCheckpoints(recipe.train.save_total_limit))
     return trainer
 

@@ -40,9 +40,10 @@ class ProgressBar(TrainerCallback):
         if known and self.bar is not None:
             self.bar.set_postfix(known)
 
-    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Close the bar."""
-        self.bar.close()
+    def close(self) -> None:
+        """End its line, however training ended, so that an error has a line of its own."""
+        if self.bar is not None:
+            self.bar.close()
 
 
 class StepClock(TrainerCallback):

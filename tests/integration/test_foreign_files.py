@@ -1,4 +1,4 @@
-"""Nothing of a person's is deleted, overwritten or changed: folders and files are compared to the byte for every verb."""
+"""Nothing of a person's is deleted, overwritten or changed: folders are compared to the byte for every verb."""
 
 import json
 import os
@@ -35,7 +35,7 @@ def sentopt(capsys: pytest.CaptureFixture[str]) -> Run:
 
 @pytest.fixture
 def project(in_folder: Path, reviews: Path, finished_run: Path) -> Path:
-    """A person's own project: their data, a model of theirs, and folders called as those of a run are. It is current."""
+    """A person's own project: their data, their model, and folders called as those of a run. It is the current one."""
     root = in_folder / "project"
     shutil.copytree(reviews, root / "data")
     shutil.copyfile(root / "data" / "train.csv", root / "data" / "reviews.csv")

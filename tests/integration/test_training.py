@@ -145,14 +145,14 @@ def test_only_the_newest_checkpoint_keeps_its_optimizer(
     tiny_options: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[tuple[int, int]] = []
-    on_save = fitting.DropOldOptimizers.on_save
+    on_save = fitting.DropOldCheckpoints.on_save
 
     def watched(self: object, args: object, state: object, control: object, **kwargs: object) -> None:
         on_save(self, args, state, control, **kwargs)  # type: ignore[arg-type]
         folder = tmp_path / "run" / "trainer"
         seen.append((len(list(folder.glob("checkpoint-*"))), len(list(folder.glob("*/optimizer.pt")))))
 
-    monkeypatch.setattr(fitting.DropOldOptimizers, "on_save", watched)
+    monkeypatch.setattr(fitting.DropOldCheckpoints, "on_save", watched)
     train(tiny_options, tmp_path / "run")
     assert [optimizers for _, optimizers in seen] == [1, 1, 1]
     assert max(checkpoints for checkpoints, _ in seen) == 2

