@@ -895,6 +895,16 @@ def test_files_beside_the_splits_are_named(tmp_path: Path) -> None:
     assert "not read, though beside the files that are: test.csv, unsupervised.csv" in alone.notices
 
 
+@pytest.mark.parametrize("inner", ["data/train-00000-of-00001.csv", "data/train.csv", "train/0000.csv"])
+def test_files_above_a_folder_that_is_looked_into_are_named(inner: str, tmp_path: Path) -> None:
+    folder = tmp_path / "my [x] data*"
+    for name, count in ((inner, 60), ("extra.csv", 3), ("raw.zip", 3), ("notes.md", 1)):
+        some(folder, name, count)
+    data = prepare(folder)
+    assert sizes(data) == (43, 5, 12)
+    assert data.notices[0] == "not read, though beside the files that are: extra.csv, raw.zip"
+
+
 def test_the_layout_of_the_hub(tmp_path: Path) -> None:
     folder = tmp_path / "data"
     folder.mkdir()
