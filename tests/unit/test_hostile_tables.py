@@ -1048,6 +1048,17 @@ def test_a_validation_file_that_is_the_test_file(tmp_path: Path) -> None:
     assert sizes(prepare(tmp_path, "data.validation=")) == (36, 4, 12)
 
 
+@pytest.mark.parametrize(
+    ("name", "run"),
+    [("отзывы.csv", "run-отзывы"), (" a .csv", "a"), ('"a"\'.csv', "a"), ("#.csv", "run"), ("été-1.csv", "run-été-1")],
+)
+def test_names_of_files_in_any_script(name: str, run: str, tmp_path: Path) -> None:
+    path = some(tmp_path, name, 60)
+    made = recipe.resolve({}, pipelines._data_overrides(str(path)), source="test")
+    assert (made.run.name, made.data.train) == (run, str(path))
+    assert sizes(prepare(path)) == (43, 5, 12)
+
+
 def test_a_pattern_on_the_command_line(tmp_path: Path) -> None:
     for part in "ab":
         some(tmp_path, f"part-{part}.csv", 20, part)
