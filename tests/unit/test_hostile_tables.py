@@ -646,7 +646,10 @@ LABELS: dict[str, Labels] = {
         [],
         ("negative", "negatve", "positive"),
         [0, 2],
-        ["the label 'negatve' has 5 text(s), first a.jsonl line 301; is it 'negative' (150)?"],
+        [
+            "the label 'negatve' has 5 text(s), first a.jsonl line 301; is it 'negative' (150)?",
+            "1 label(s) have fewer than 10 training texts ('negatve': 3): add texts, such labels are hardly learnt",
+        ],
     ),
 }
 
@@ -1070,6 +1073,16 @@ def test_a_pattern_on_the_command_line(tmp_path: Path) -> None:
         with pytest.raises(DataError) as caught:
             pipelines._data_overrides(data)
         assert str(caught.value) == message
+
+
+def test_ten_rows(tmp_path: Path) -> None:
+    data = prepare(write(tmp_path / "a.csv", pairs(10, "no", "yes")))
+    assert sizes(data) == (6, 2, 2)
+    assert data.notices == (
+        "test: split off train, 2 texts (20%, stratified, seed 42)",
+        "validation: split off train, 2 texts (10%, one for each label at least, stratified, seed 42)",
+        "2 label(s) have fewer than 10 training texts ('no': 3, 'yes': 3): add texts, such labels are hardly learnt",
+    )
 
 
 def test_a_train_file_that_is_the_test_file(tmp_path: Path) -> None:
