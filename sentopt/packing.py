@@ -17,8 +17,8 @@ import tarfile
 import zipfile
 from pathlib import Path
 
-from sentopt import __version__, atomic, model_card
-from sentopt.errors import InputError
+from sentopt import __version__, model_card, outputs
+from sentopt.errors import InputError, OutputError
 from sentopt.runtime.bundle import BundleDescription, read_files
 
 _EARLIEST = (1980, 1, 1, 0, 0, 0)  # that a zip archive can state
@@ -62,15 +62,17 @@ def plain_name(description: BundleDescription) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", description.name).strip(".-") or "bundle"
 
 
-def archive(bundle: Path, output: Path) -> Path:
+def archive(bundle: Path, output: Path, *, overwrite: bool = False) -> Path:
     """Write the bundle as a `.tar.gz` whose only folder is called as the bundle is.
 
     Raises:
+        OutputError: another file is at `output` and `overwrite` is false, or it is inside the bundle.
         BundleError: this is no bundle, or its files are not those that were verified.
         InputError: `output` does not end in `.tar.gz`.
     """
     if not output.name.endswith(".tar.gz"):
         raise InputError(f"an archive is a .tar.gz file, found {output.name}")
+    _check_place(bundle, output)
     description, files = read_files(bundle)
     packed = io.BytesIO()
     with (
@@ -81,20 +83,23 @@ def archive(bundle: Path, output: Path) -> Path:
             entry = tarfile.TarInfo(f"{plain_name(description)}/{name}")
             entry.size, entry.mode = len(content), 0o644
             tar.addfile(entry, io.BytesIO(content))
-    atomic.write_bytes(output, packed.getvalue())
+    outputs.write(output, packed.getvalue(), overwrite=overwrite)
     return output
 
 
-def wheel(bundle: Path, folder: Path, *, name: str, version: str) -> Path:
+def wheel(bundle: Path, folder: Path, *, name: str, version: str, overwrite: bool = False) -> Path:
     """Write a wheel of `name` into `folder`; its module has a `classifier`, and it needs sentopt's base install.
 
     Raises:
+        OutputError: another file of that name is in `folder` and `overwrite` is false, or `folder` is in the bundle.
         BundleError: this is no bundle, or its files are not those that were verified.
         InputError: `name` or `version` cannot be that of a Python package.
     """
     module = _module_name(name)
     if not _VERSION.fullmatch(version):
         raise InputError(f"{version!r} is not a version that Python packages can have, such as 1.0 or 2.1.3rc1")
+    output = folder / f"{module}-{version}-py3-none-any.whl"
+    _check_place(bundle, output)
     description, files = read_files(bundle)
     about = f"{module}-{version}.dist-info"
     entries = {
@@ -112,9 +117,14 @@ def wheel(bundle: Path, folder: Path, *, name: str, version: str) -> Path:
             entry = zipfile.ZipInfo(path, _EARLIEST)
             entry.compress_type, entry.create_system, entry.external_attr = zipfile.ZIP_DEFLATED, 3, 0o100644 << 16
             archived.writestr(entry, content)
-    output = folder / f"{module}-{version}-py3-none-any.whl"
-    atomic.write_bytes(output, packed.getvalue())
+    outputs.write(output, packed.getvalue(), overwrite=overwrite)
     return output
+
+
+def _check_place(bundle: Path, output: Path) -> None:
+    outputs.check(output, overwrite=True)  # what is there may be the same
+    if output.resolve().is_relative_to(bundle.resolve()):
+        raise OutputError(f"{output} is inside the bundle that is packed; name another place with --output")
 
 
 def _module_name(name: str) -> str:

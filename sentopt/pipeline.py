@@ -14,10 +14,25 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from sentopt import atomic, backbones, distributed, hardware, manifest, records, report
+import numpy as np
+
+from sentopt import (
+    atomic,
+    backbones,
+    continuation,
+    distributed,
+    gate,
+    hardware,
+    journal,
+    manifest,
+    model_files,
+    records,
+    report,
+)
 from sentopt import recipe as recipes
 from sentopt._optional import is_installed, require
-from sentopt.data import sources
+from sentopt.data import sources, store, unlabelled
+from sentopt.data.duplicates import normal_form
 from sentopt.errors import RecipeError, RunDirError
 from sentopt.manifest import Manifest, StageEntry
 from sentopt.recipe import Recipe
@@ -27,6 +42,7 @@ from sentopt.results import (
     ExportResult,
     PrepareResult,
     QuantizeResult,
+    ReferenceCheck,
     Selection,
     StringInput,
     TrainResult,
@@ -45,24 +61,36 @@ _log = logging.getLogger(__name__)
 class Pipeline:
     """One run: its recipe, its directory, and what it has found so far.
 
-    `say` receives one line per thing worth telling; `force` redoes stages that are unchanged.
+    `say` receives one line per thing worth telling; `force` redoes stages that are unchanged, and replaces a checkpoint
+    that was trained otherwise. `inputs` are files that are read besides those that the recipe names.
     """
 
     recipe: Recipe
     run_dir: RunDir
     say: Callable[[str], None] = lambda line: None
     force: bool = False
+    inputs: Sequence[Path] = ()
     manifest: Manifest = field(init=False)
+    _is_claimed: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
         self.manifest = manifest.read(self.run_dir.manifest)
 
     def prepare(self) -> PrepareResult:
-        """Clean splits in the run directory."""
+        """Clean splits in the run directory.
+
+        Raises:
+            RunDirError: the directory is not sentopt's, holds what the run is to read, or a checkpoint that was trained
+                otherwise and that `force` does not replace.
+        """
+        continuation.check_inputs(self.run_dir, self.recipe, self.inputs)
+        self._claim()
+        if not self.force:
+            continuation.check(self.run_dir, self.manifest, self.recipe)
         stage = require("sentopt.stages.prepare", extra="train")
         depends = [
             sources.identify(self.recipe.data),
-            self.recipe.data,
+            replace(self.recipe.data, unlabelled=""),
             self.recipe.run.seed,
             self._model_identity() if self.recipe.model.tuned else "",  # decides the order of labels
             _versions("datasets", "scikit-learn"),
@@ -70,12 +98,21 @@ class Pipeline:
         result = self._stage(
             "prepare", PrepareResult, depends, [self.run_dir.data], lambda key: stage.run(self.recipe, self.run_dir)
         )
-        for notice in result.notices:
+        for notice in (*result.notices, *self._foresee(result)):
             self.say(f"note: {notice}")
         return result
 
+    def _foresee(self, prepared: PrepareResult) -> tuple[str, ...]:
+        """What the splits can decide."""
+        test = prepared.counts["test"]
+        counts_too = gate.validation_counts(self.recipe, sum(test.values()))
+        validation = prepared.counts["validation"] if counts_too else {}
+        unlabelled_too = bool(self.recipe.data.unlabelled)
+        return gate.foresee(test, validation, gate.Rules.of(self.recipe), unlabelled=unlabelled_too)
+
     def train(self) -> TrainResult:
         """The tuned checkpoint and its logits on the test split."""
+        self._fit_to_model()
         self.prepare()
         depends = [
             self._outputs("prepare"),
@@ -89,10 +126,8 @@ class Pipeline:
             "train",
             TrainResult,
             depends,
-            [self.run_dir.checkpoint, self.run_dir.reference],
-            lambda key: require("sentopt.stages.train", extra="train").run(
-                self.recipe, self.run_dir, resume_key=key, say=lambda notice: told.append(self._note(notice))
-            ),
+            [self.run_dir.checkpoint, self.run_dir.reference, self.run_dir.validation_reference],
+            lambda key: self._train(key, told),
         )
         for notice in result.notices:
             if notice not in told:
@@ -103,10 +138,31 @@ class Pipeline:
         self.say(f"note: {notice}")
         return notice
 
+    def _train(self, key: str, told: list[str]) -> TrainResult:
+        stage = require("sentopt.stages.train", extra="train")
+        result: TrainResult = stage.run(
+            self.recipe, self.run_dir, resume_key=key, say=lambda notice: told.append(self._note(notice))
+        )
+        continuation.remember(self.run_dir, self.recipe)
+        return result
+
     def follow(self) -> None:
         """In every process of a distributed training but the first: take part in what the first one trains."""
         if key := distributed.share(None):
+            self._fit_to_model()
             require("sentopt.stages.train", extra="train").follow(self.recipe, self.run_dir, resume_key=key)
+
+    def _fit_to_model(self) -> None:
+        """Refuse a model that cannot be used, and cut texts where it ends: everything later reads this recipe."""
+        model = self.recipe.model
+        longest = backbones.check(model.backbone, model.revision, tuned=model.tuned)
+        if longest is None or model.max_length <= longest:
+            return
+        self.recipe = recipes.with_overrides(self.recipe, [f"model.max_length={longest}"], source=model.backbone)
+        if distributed.is_first():
+            self.say(
+                f"note: texts are cut at {longest} tokens, not at {model.max_length}: {model.backbone} reads no more"
+            )
 
     def _announce_training(self, depends: object) -> None:
         """Tell the other processes, where there are any, whether there is something to train."""
@@ -121,6 +177,7 @@ class Pipeline:
     def export(self) -> ExportResult:
         """The FP32 ONNX graphs, checked against PyTorch."""
         self._needs("train", TrainResult)
+        continuation.check_trained(self.run_dir, self.manifest, self.recipe)
         if self.recipe.export.string_input and not is_installed("onnxruntime_extensions"):
             require("onnxruntime_extensions", extra="string")  # now, and not when the benchmark is done
         specs = [spec for spec in self._specs() if spec.made_by == "export"]
@@ -174,7 +231,8 @@ class Pipeline:
             self._outputs("train"),
             self._outputs("export"),
             self._outputs("quantize"),
-            [self.recipe.verify, self.recipe.model.max_length, [s.name for s in specs]],
+            [self.recipe.verify, self.recipe.train.metric, self.recipe.model.max_length, [s.name for s in specs]],
+            [self.recipe.data.text_column, unlabelled.identify(self.recipe.data)],
             [hardware.describe().isa, emulation.is_available()],
             _versions("onnxruntime", "openvino", "torch", "numpy"),
         ]
@@ -184,9 +242,41 @@ class Pipeline:
             depends,
             [self.run_dir.flips(spec.name) for spec in specs if spec.ships],
             lambda key: require("sentopt.stages.verify", extra="train").run(
-                self.recipe, self.run_dir, specs=specs, progress=self._progress("verify")
+                self.recipe,
+                self.run_dir,
+                specs=specs,
+                reference_check=self.check_reference(),
+                progress=self._progress("verify"),
             ),
         )
+
+    def check_reference(self) -> ReferenceCheck:
+        """Whether the PyTorch model is proven to know more than the majority answer: else nothing may ship."""
+        self._needs("train", TrainResult)
+        examples = store.read_split(self.run_dir, "test")
+        distinct = list({normal_form(e.text): row for row, e in reversed(list(enumerate(examples)))}.values())
+        truth = np.array([e.label for e in examples])[distinct]
+        answers = np.load(self.run_dir.reference, allow_pickle=False).argmax(axis=1)[distinct]
+        return gate.check_reference(
+            truth,
+            answers,
+            confidence=self.recipe.verify.confidence,
+            allowed=self.recipe.verify.allow_weak_reference,
+            unnamed=self.recipe.model.tuned and model_files.has_unnamed_labels(self._model_folder()),
+        )
+
+    def refuse_weak_reference(self, check: ReferenceCheck) -> Selection:
+        """Record that nothing ships, whatever its variants would answer, and remove an older bundle of this run."""
+        self._remove_bundle()
+        kept = {name: entry for name, entry in self.manifest.stages.items() if name in ("prepare", "train", "select")}
+        if len(kept) < len(self.manifest.stages):
+            self._save(Manifest(stages=kept))
+        words = (
+            f"nothing ships: {check.words}. A comparison with it would say nothing; "
+            "--set verify.allow_weak_reference=true insists"
+        )
+        objective = self.recipe.select.objective
+        return self._stage("select", Selection, [check, objective], [], lambda key: Selection(None, objective, words))
 
     def bench(self, depth: Depth) -> BenchResult:
         """Timings of every variant on this machine; a full benchmark also stands in for a quick one."""
@@ -308,6 +398,9 @@ class Pipeline:
             "report", dict, [finished, _versions("sentopt", "matplotlib")], paths, lambda key: self._write_report()
         )
 
+    def _model_folder(self) -> Path:
+        return backbones.resolve(self.recipe.model.backbone, self.recipe.model.revision)
+
     def _model_identity(self) -> str:
         return backbones.identify(self.recipe.model.backbone, self.recipe.model.revision)
 
@@ -320,6 +413,10 @@ class Pipeline:
         if not self.force and self._is_current(name, key):
             _log.info("%s: unchanged", name)
             return self.manifest.result(name, kind)
+        self._claim()
+        outputs = list(outputs)
+        for path in outputs:
+            journal.check(self.run_dir.replaced_with(path))
         self.say(f"{name} ...")
         self._save_recipe()
         start = time.perf_counter()
@@ -334,6 +431,13 @@ class Pipeline:
         self._save(self.manifest.with_stage(name, entry))
         self.say(f"{name}: {entry.seconds:.1f} s")
         return result
+
+    def _claim(self) -> None:
+        """Before anything is written: the directory is sentopt's, or becomes it."""
+        if not self._is_claimed:
+            manifest.claim(self.run_dir)
+            self.manifest = manifest.read(self.run_dir.manifest)
+            self._is_claimed = True
 
     def _is_current(self, name: str, key: str) -> bool:
         entry = self.manifest.stages.get(name)

@@ -53,6 +53,12 @@ class DataSection:
     `validation = "test"` evaluates on the test split while training, as many published examples do: the best checkpoint
     is then chosen by the very texts that it is judged by.
 
+    `test_fraction`, where it is 0, follows from the number of texts: a fifth, or up to two fifths where that lets
+    verification decide; all but the texts for calibration where the model was tuned already.
+
+    `unlabelled` is a file of further texts of the same kind, without labels: the labels that a variant changes on them
+    bound what it can lose.
+
     `labels` names the labels in the order of the model's outputs; numbers in the data stand for them in that order.
     `encoding` and `delimiter` of a CSV or TSV file are detected where they are empty; `quote` is the character around
     fields, empty where there is none. `duplicates`, `missing_labels` and `rare_labels` say what becomes of repeated
@@ -63,6 +69,7 @@ class DataSection:
     train: str = ""
     validation: str = ""
     test: str = ""
+    unlabelled: str = ""
     hub_id: str = ""
     hub_config: str = ""
     revision: str = ""
@@ -70,7 +77,7 @@ class DataSection:
     label_column: str = "label"
     labels: tuple[str, ...] = ()
     validation_fraction: float = 0.1
-    test_fraction: float = 0.2
+    test_fraction: float = 0.0
     train_limit: int = 0
     validation_limit: int = 0
     test_limit: int = 0
@@ -158,14 +165,26 @@ class ExportSection:
 
 @dataclass(frozen=True)
 class VerifySection:
-    """A variant passes if, at `confidence`, it is less than `margin` percentage points below PyTorch's accuracy.
+    """What a variant must prove, at `confidence`, in percentage points; see `gate`.
+
+    Its accuracy is less than `margin` below PyTorch's, and so is macro F1 where `train.metric` is that; the recall of
+    no label is `recall_margin` or more below; fewer than `max_changed` percent of the labels change. Nothing ships
+    where PyTorch itself is not proven to know more than the majority answer, unless `allow_weak_reference`.
+
+    Variants are tested up to the first failure, in the `order` of their agreement on the validation split, or in that
+    of the table of variants; then validation texts count as evidence, too. `auto` is the latter with under 1,000 test
+    texts.
 
     Where qemu-user is installed, the INT8 variants also answer the first `cpu_texts` test texts on an emulated `cpu`:
     INT8 products are what differs between CPUs in more than the last digit.
     """
 
     margin: float = 1.0
+    recall_margin: float = 3.0
+    max_changed: float = 5.0
     confidence: float = 0.95
+    order: Literal["auto", "validation", "table"] = "auto"
+    allow_weak_reference: bool = False
     cpu: str = "EPYC-Milan"
     cpu_texts: int = 16
 
@@ -329,7 +348,7 @@ def _impossible_values(recipe: Recipe) -> list[str]:
         (len(set(r.data.labels)) == len(r.data.labels), "data.labels: a label is listed twice"),
         (len(r.data.labels) != 1, "data.labels: at least two labels are needed"),
         (0 < r.data.validation_fraction < 0.5, "data.validation_fraction: expected more than 0 and less than 0.5"),
-        (0 < r.data.test_fraction < 0.5, "data.test_fraction: expected more than 0 and less than 0.5"),
+        (0 <= r.data.test_fraction < 1, "data.test_fraction: expected 0 (by the number of texts) to less than 1"),
         (8 <= r.model.max_length <= 8192, f"model.max_length: expected 8 to 8192 tokens, found {r.model.max_length}"),
         (r.train.epochs > 0, f"train.epochs: expected more than 0, found {r.train.epochs}"),
         (
@@ -350,6 +369,14 @@ def _impossible_values(recipe: Recipe) -> list[str]:
         (
             0 < r.verify.margin <= 20,
             f"verify.margin: expected percentage points, more than 0 and up to 20, found {r.verify.margin}",
+        ),
+        (
+            0 < r.verify.recall_margin <= 100,
+            f"verify.recall_margin: expected points, more than 0 and up to 100, found {r.verify.recall_margin}",
+        ),
+        (
+            0 < r.verify.max_changed <= 100,
+            f"verify.max_changed: expected percent, more than 0 and up to 100, found {r.verify.max_changed}",
         ),
         (
             0.5 < r.verify.confidence < 1,

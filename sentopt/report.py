@@ -68,7 +68,11 @@ def _verdict_word(variant: str, verdict: Verdict | None) -> str:
         return "reference"
     if verdict is None:
         return "not verified"
-    return "pass" if verdict.passed else "FAIL"
+    if not verdict.tested:
+        return "not tested"
+    if not verdict.passed:
+        return "FAIL"
+    return "pass*" if verdict.undecided else "pass"
 
 
 @dataclass(frozen=True)
@@ -114,8 +118,10 @@ def sections(recipe: Recipe, manifest: Manifest, images: dict[str, Path]) -> lis
 
 
 def _result_section(manifest: Manifest, images: dict[str, Path]) -> Section:
-    selection, bench = manifest.result("select", Selection), manifest.result("bench", BenchResult)
-    verified = manifest.result("verify", VerifyResult)
+    selection = manifest.result("select", Selection)
+    if "bench" not in manifest.stages:  # the reference was too weak to compare anything with
+        return Section("Result", (selection.reason,))
+    bench, verified = manifest.result("bench", BenchResult), manifest.result("verify", VerifyResult)
     paragraphs = [selection.reason]
     if "bundle" in manifest.stages:
         bundle = manifest.result("bundle", BundleResult)
@@ -164,15 +170,59 @@ def _verdict_section(recipe: Recipe, verified: VerifyResult) -> Section:
         f"labels changed, {recipe.verify.cpu}",
         "macro F1",
     )
-    text = (
-        f"A variant passes if its accuracy is proven less than {recipe.verify.margin:g} points below PyTorch's at "
-        f"{recipe.verify.confidence:.0%} confidence: Tango's score test for paired proportions "
-        "(Statistics in Medicine 17, 1998), one-sided, on the worse of two ways of serving "
-        "(micro-batches, one text at a time). Labels that change with the batch, or on an emulated CPU, "
-        "are counted beside it."
-    )
     failed = tuple(f"{v.variant}: {v.reason}." for v in verified.verdicts if not v.passed)
-    return Section("Verification", (text, *failed), (Table(headings, rows),))
+    paragraphs = (verified.reference.words + ".", _rules(recipe), _procedure(verified), *failed)
+    return Section("Verification", paragraphs, (Table(headings, rows), _criteria(verified)))
+
+
+def _rules(recipe: Recipe) -> str:
+    verify = recipe.verify
+    f1 = " and macro F1" if recipe.train.metric == "macro_f1" else ""
+    return (
+        f"A variant passes if it is proven at {verify.confidence:.0%} confidence that its accuracy{f1} is less than "
+        f"{verify.margin:g} points below PyTorch's, the recall of no label {verify.recall_margin:g} points or more, "
+        f"and that fewer than {verify.max_changed:g} % of the labels change: Tango's score test for paired proportions "
+        "(Statistics in Medicine 17, 1998) with an exact binomial limit, one-sided, on the worse of two ways of "
+        "serving (micro-batches, one text at a time). Labels with too few texts to prove even identical answers are "
+        "tested together; where they are too few all the same, that is undecided (pass*), and what was seen must be "
+        "within the margin. FP32 graphs with PyTorch's labels and probabilities need no test."
+    )
+
+
+def _procedure(verified: VerifyResult) -> str:
+    """Evidence and order."""
+    evidence = [f"{verified.texts} distinct test texts"]
+    if verified.validation_texts:
+        evidence.append(f"{verified.validation_texts} validation texts")
+    if verified.unlabelled_texts:
+        evidence.append(f"{verified.unlabelled_texts} texts without labels")
+    by = "of their agreement on the validation split" if verified.ordered_by == "validation" else "from safe to risky"
+    order = f"in the order {by}: {', '.join(verified.order)}" if verified.order else "none: all are exact"
+    return (
+        f"Evidence: {', '.join(evidence)}. Variants are tested {order}, up to the first that fails, so that the "
+        "probability of shipping anything inferior stays at that of one test."
+    )
+
+
+def _criteria(verified: VerifyResult) -> Table:
+    """Every criterion of every variant that was tested."""
+    rows = tuple(
+        (
+            v.variant,
+            c.name,
+            c.outcome,
+            str(c.texts),
+            f"{c.lost} changed" if c.name == "agreement" else f"{c.lost} / {c.gained}",
+            f"{c.loss * 100:.2f}",
+            f"{c.limit * 100:.2f}",
+            f"{c.margin * 100:g}",
+            c.by,
+        )
+        for v in verified.verdicts
+        for c in v.criteria
+    )
+    headings = ("variant", "criterion", "outcome", "texts", "lost / gained", "loss", "at most", "margin", "decided by")
+    return Table(headings, rows)
 
 
 def _speed_section(bench: BenchResult, images: dict[str, Path]) -> Section:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from sentopt.calibration import CoveragePoint
 from sentopt.hardware import Hardware
@@ -222,6 +223,56 @@ class CpuFlips:
     max_logit_difference: float
 
 
+Outcome = Literal["pass", "undecided", "fail"]
+"""`undecided`: too few texts to prove anything, and what was seen is within the margin."""
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """One thing that a variant must prove. All but the counts are fractions.
+
+    `loss` is what was seen, `limit` its upper confidence limit, which must be under `margin`. `lost` and `gained` count
+    texts; for the agreement, `lost` counts the labels that change. `by` says what decided: `labels`, or `changes`, the
+    share of changed labels, for which no text needs a label. `needed` is how many texts could decide, if these cannot.
+    """
+
+    name: str
+    outcome: Outcome
+    texts: int
+    lost: int
+    gained: int
+    loss: float
+    limit: float
+    margin: float
+    by: Literal["labels", "changes"]
+    needed: int = 0
+
+
+@dataclass(frozen=True)
+class ReferenceCheck:
+    """Whether the PyTorch model is proven to know more than the majority answer.
+
+    `lower` and `upper` are one-sided limits of the balanced accuracy, `chance` is what always giving one label gets,
+    and `majority` the accuracy of the commonest label. `allowed` says that the recipe accepts a weak reference.
+    """
+
+    texts: int
+    accuracy: float
+    majority: float
+    balanced_accuracy: float
+    lower: float
+    upper: float
+    chance: float
+    proven: bool
+    allowed: bool
+    words: str
+
+    @property
+    def passed(self) -> bool:
+        """Whether variants may ship."""
+        return self.proven or self.allowed
+
+
 @dataclass(frozen=True)
 class Verdict:
     """How one variant answers the test split, compared with PyTorch, and whether it may ship.
@@ -229,6 +280,9 @@ class Verdict:
     It is judged by the way of serving that compares worse: length-sorted micro-batches (as `predict` serves many
     texts) or one text at a time (as a request is served). `way` says which, and all figures but `batch_flips` and
     `max_probability_difference` are of that way. Variants that cannot ship are run in micro-batches only.
+
+    `exact` variants give PyTorch's labels and probabilities, so that nothing is left to test. Others must meet all
+    `criteria`, and no variant that was `tested` before them may have failed.
     """
 
     variant: str
@@ -240,17 +294,34 @@ class Verdict:
     agreement: float
     max_probability_difference: float
     changed_labels: int
+    criteria: tuple[Criterion, ...] = ()
+    exact: bool = False
+    tested: bool = True
     batch_flips: BatchFlips | None = None
     cpu_flips: CpuFlips | None = None
+
+    @property
+    def undecided(self) -> tuple[Criterion, ...]:
+        """What too few texts could not decide."""
+        return () if self.exact else tuple(c for c in self.criteria if c.outcome == "undecided")
 
 
 @dataclass(frozen=True)
 class VerifyResult:
-    """Verdicts of all variants, in table order, and the hardware that they hold for."""
+    """Verdicts of all variants, in table order, and the hardware that they hold for.
+
+    `texts` counts distinct test texts. `validation_texts` and `unlabelled_texts` count as evidence beside them. `order`
+    holds the variants that were to be tested, in that order, and `ordered_by` says where it comes from.
+    """
 
     hardware: Hardware
     texts: int
     verdicts: tuple[Verdict, ...]
+    reference: ReferenceCheck
+    order: tuple[str, ...]
+    ordered_by: Literal["validation", "table"]
+    validation_texts: int
+    unlabelled_texts: int
 
 
 @dataclass(frozen=True)

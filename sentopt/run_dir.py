@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from sentopt import durable, journal
 from sentopt.errors import RunDirError
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 EXPORTS = Path("exports")
+_LOCK = ".lock"
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,11 @@ class RunDir:
         """Logits of the PyTorch model on the test split: what every variant is compared with."""
         return self.root / "reference.npy"
 
+    @property
+    def validation_reference(self) -> Path:
+        """Its logits on the validation split: they order the variants, or count as evidence, too."""
+        return self.root / "reference-validation.npy"
+
     def variant(self, name: str) -> Path:
         """The folder of one variant."""
         return self.root / "variants" / name
@@ -94,35 +103,107 @@ class RunDir:
         return self.root / "report.html"
 
     @property
+    def reports(self) -> tuple[Path, Path]:
+        """Both reports."""
+        return self.report, self.html_report
+
+    @property
     def plots(self) -> Path:
         """PNG files that the reports show."""
         return self.root / "plots"
+
+    def replaced_with(self, output: Path) -> Path:
+        """What is replaced as a whole when a stage writes `output`: the folder of a variant's graph, else itself."""
+        return output.parent if output.name == self.model("").name else output
+
+    @property
+    def is_claimed(self) -> bool:
+        """Whether sentopt made this directory: it has sentopt's journal, or a run.json of a sentopt without one."""
+        return bool(journal.facts(self.root).get("run")) or _is_manifest(self.manifest)
+
+    def check_usable(self) -> None:
+        """That the directory is new, empty, or one that sentopt made. Changes nothing.
+
+        Raises:
+            RunDirError: it holds something else, or is no directory.
+        """
+        if os.path.lexists(self.root) and not self.root.is_dir():
+            raise RunDirError(f"{self.root} is no folder; choose another --run-dir")
+        found = self._foreign()
+        if found and not self.is_claimed:
+            listed = ", ".join(found[:5]) + (", ..." if len(found) > 5 else "")
+            raise RunDirError(
+                f"{self.root.absolute() if self.root == Path() else self.root} is not a run directory of sentopt and "
+                f"not empty: it holds {listed}. Nothing was changed. Name a new folder with --run-dir NEW_FOLDER"
+            )
+
+    def _foreign(self) -> list[str]:
+        """What is in the directory, but for what a sentopt that was killed at once leaves there."""
+        if not self.root.is_dir():
+            return []
+        try:
+            paths = sorted(self.root.iterdir())
+        except OSError as error:
+            raise RunDirError(f"{self.root} cannot be read: {error.strerror}") from error
+        return [path.name for path in paths if not _is_leftover(path)]
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the run directory for this process, creating it if need be.
 
         Raises:
-            RunDirError: another process holds it.
+            RunDirError: another process holds it, sentopt did not make it, or it cannot be written.
         """
-        self.root.mkdir(parents=True, exist_ok=True)
-        with (self.root / ".lock").open("w") as stream:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise RunDirError(
-                    f"{self.root} is in use by another sentopt process; wait for it, or choose another --run-dir"
-                ) from error
+        self.check_usable()
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            handle = os.open(self.root / _LOCK, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+        except OSError as error:
+            if durable.is_disk_full(error):
+                raise
+            raise RunDirError(f"cannot write in {self.root}: {error.strerror}; choose another --run-dir") from error
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(handle)
+            raise RunDirError(
+                f"{self.root} is in use by another sentopt process; wait for it, or choose another --run-dir"
+            ) from error
+        try:
             yield
+        finally:
+            os.close(handle)
+
+
+def _is_leftover(path: Path) -> bool:
+    """The empty lock file, or a journal that was never finished."""
+    if path.name == _LOCK:
+        return path.is_file() and not path.is_symlink() and path.stat().st_size == 0
+    return durable.is_temporary(path.name, journal.FILE)
+
+
+def _is_manifest(path: Path) -> bool:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    kinds = {"schema_version": int, "name": str, "versions": dict, "hardware": dict, "stages": dict}
+    return isinstance(found, dict) and all(isinstance(found.get(key), kind) for key, kind in kinds.items())
+
+
+def _is_empty(manifest: Path) -> bool:
+    """Whether no stage has finished; one that cannot be read is not empty, so that its damage is told."""
+    return _is_manifest(manifest) and not json.loads(manifest.read_text(encoding="utf-8"))["stages"]
 
 
 def latest(exports: Path = EXPORTS) -> RunDir:
-    """The run in `exports` whose manifest was written last.
+    """The run in `exports` whose manifest was written last, of those in which a stage has finished.
 
     Raises:
         RunDirError: there is none.
     """
-    manifests = sorted(exports.glob("*/run.json"), key=lambda path: path.stat().st_mtime)
-    if not manifests:
+    manifests = sorted(exports.glob("*/run.json"), key=lambda path: path.stat().st_mtime, reverse=True)
+    newest = next((path for path in manifests if not _is_empty(path)), None)
+    if newest is None:
         raise RunDirError(f"no run found in {exports}/: start one with `sentopt train`, or name one with --run-dir")
-    return RunDir(manifests[-1].parent)
+    return RunDir(newest.parent)

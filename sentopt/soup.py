@@ -8,6 +8,7 @@ of where they ended lies deeper in it, and answers as fast as any one of them: W
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from sentopt import atomic, calibration, metrics, recipe, records
+from sentopt import atomic, calibration, manifest, metrics, recipe, records
 from sentopt.backends.torch import TorchEngine
 from sentopt.data import store
 from sentopt.data.splits import Example
@@ -51,10 +52,10 @@ def average(runs: Sequence[RunDir], target: RunDir) -> Soup:
 
     Raises:
         RunDirError: there is only one run, one was not trained, they had other data, or `target` is there already.
+            A directory that is empty, or in which an average was begun and none finished, will do.
         BackboneError: the models differ in more than their weights, or their weights had no common start.
     """
-    if target.root.exists():
-        raise RunDirError(f"{target.root} is there already: choose another --run-dir for the average, or remove it")
+    _check_free(target)
     if len({run.root.resolve() for run in runs}) < max(2, len(runs)):
         raise RunDirError("an average is of two or more runs, each named once")
     recipes = [_recipe_of(run) for run in runs]
@@ -77,10 +78,19 @@ def average(runs: Sequence[RunDir], target: RunDir) -> Soup:
         truth = np.array([e.label for e in validation])
         temperature = calibration.temperature(classifier.logits([e.text for e in validation]), truth)
         models.divide_logits(model, temperature)
-    models.save(model, tokenizer, target.averaged)
+    with target.locked():
+        manifest.claim(target)
+        models.save(model, tokenizer, target.averaged)
     found = Soup(first.train.metric, tuple(str(run.root) for run in runs), scores, score, temperature)
     atomic.write_text(target.averaged / "average.json", json.dumps(records.to_json(found), indent=1) + "\n")
     return found
+
+
+def _check_free(target: RunDir) -> None:
+    if target.is_claimed and not target.checkpoint.exists() and not manifest.read(target.manifest).stages:
+        return
+    if os.path.lexists(target.root) and not (target.root.is_dir() and not any(target.root.iterdir())):
+        raise RunDirError(f"{target.root} is there already: choose another --run-dir for the average, or remove it")
 
 
 def recipe_of(run: RunDir, target: RunDir, *, name: str) -> Recipe:

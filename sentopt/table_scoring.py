@@ -5,16 +5,17 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from sentopt import records
+from sentopt import outputs, records
+from sentopt.data import formats
 from sentopt.data.examples import as_text
 from sentopt.data.options import TableOptions
-from sentopt.data.tables import DETECTED, Row, RowWriter, count_rows, read_rows
+from sentopt.data.tables import DETECTED, Row, RowWriter, count_rows, read_rows, table_format
 from sentopt.errors import DataError
 from sentopt.runtime.classifier import Classifier
 
@@ -31,6 +32,7 @@ class TableSummary:
     abstained: int
     seconds: float
     labels: dict[str, int]
+    columns: tuple[str, ...]
     notices: tuple[str, ...] = ()
 
 
@@ -42,28 +44,32 @@ def score_table(
     text_column: str,
     progress: bool,
     options: TableOptions = DETECTED,
+    overwrite: bool = False,
 ) -> TableSummary:
     """Write the rows of `source` to `target` with the columns `label`, `score` and `p_<label>` added.
 
-    The label is empty where the classifier abstains. `options` say how a CSV or TSV file is written.
+    Where `source` has one of these columns, all that are added are called `predicted_label` and so on. The label is
+    empty where the classifier abstains. `options` say how a CSV or TSV file is written.
 
     Raises:
         DataError: unreadable input, a missing column, columns that would be overwritten, or no rows.
+        OutputError: `target` is there already and `overwrite` is false, or is `source`.
     """
-    if source.resolve() == target.resolve():
-        raise DataError(f"{source} would overwrite itself; choose another output file")
+    table_format(target)
+    outputs.check(target, overwrite=overwrite, inputs=[source])
     notices: list[str] = []
     rows = read_rows(source, options, notices.append)
     first = next(rows, None)
     if first is None:
         raise DataError(f"{source} has no rows")
-    added = answer_columns(classifier.labels)
-    _check_columns(source, first, text_column, added)
+    _check_columns(source, first, text_column)
+    columns = _columns(source, first, options)
+    label, score, *probabilities = added = _free_columns(source, classifier.labels, columns)
     counts: Counter[str] = Counter()
     empty = truncated = 0
     start = time.perf_counter()
     with (
-        RowWriter(target, [*(c for c in first if c not in added), *added]) as writer,
+        RowWriter(target, [*columns, *added]) as writer,
         _bar(progress, count_rows(source)) as bar,
     ):
         for window in _windows(chain([first], rows)):
@@ -73,9 +79,9 @@ def score_table(
                 [
                     {
                         **row,
-                        "label": "" if a.abstained else a.label,
-                        "score": round(a.score, 6),
-                        **{f"p_{k}": round(p, 6) for k, p in a.probabilities.items()},
+                        label: "" if a.abstained else a.label,
+                        score: round(a.score, 6),
+                        **{c: round(p, 6) for c, p in zip(probabilities, a.probabilities.values(), strict=True)},
                     }
                     for row, a in zip(window, answers, strict=True)
                 ]
@@ -85,25 +91,48 @@ def score_table(
             truncated += sum(a.truncated for a in answers)
             bar.update(len(window))
     labels = {label: counts[label] for label in classifier.labels}
+    seconds = time.perf_counter() - start
     return TableSummary(
-        counts.total(), empty, truncated, counts[""], time.perf_counter() - start, labels, tuple(notices)
+        counts.total(), empty, truncated, counts[""], seconds, labels, columns=tuple(added), notices=tuple(notices)
     )
 
 
-def answer_columns(labels: Sequence[str]) -> list[str]:
-    """The columns that an answer adds to a row."""
-    return ["label", "score", *(f"p_{label}" for label in labels)]
+def answer_columns(labels: Sequence[str], *, taken: Collection[str] = ()) -> list[str]:
+    """The columns that an answer adds to a row; all have other names where one of them is `taken`.
+
+    Raises:
+        DataError: the other names are taken, too.
+    """
+    plain = ["label", "score", *(f"p_{label}" for label in labels)]
+    if not set(plain) & set(taken):
+        return plain
+    renamed = [f"predicted_{name}" for name in plain]
+    if found := [name for name in renamed if name in taken]:
+        raise DataError(f"it has the columns {', '.join(map(repr, found))} already, which the answers would have")
+    return renamed
 
 
-def _check_columns(source: Path, row: Row, text_column: str, added: list[str]) -> None:
+def _free_columns(source: Path, labels: Sequence[str], columns: Sequence[str]) -> list[str]:
+    try:
+        return answer_columns(labels, taken=columns)
+    except DataError as error:
+        raise DataError(f"{source}: {error}; rename them there") from error
+
+
+def _columns(source: Path, first: Row, options: TableOptions) -> list[str]:
+    """The columns of all rows; those of JSON may differ from row to row."""
+    if formats.reading_format(source) not in ("json", "jsonl"):
+        return list(first)
+    return list(dict.fromkeys(column for row in read_rows(source, options) for column in row))
+
+
+def _check_columns(source: Path, row: Row, text_column: str) -> None:
     if text_column not in row:
         hint = records.nearest(text_column, [str(name) for name in row])
         raise DataError(
             f"{source} has no column {text_column!r}{hint}; it has {', '.join(repr(c) for c in row)}. "
             "Name it with --text-column"
         )
-    if text_column in added:
-        raise DataError(f"the text column {text_column!r} has the name of an output column; rename it in {source}")
 
 
 def _windows(rows: Iterator[Row]) -> Iterator[list[Row]]:

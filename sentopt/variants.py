@@ -36,7 +36,8 @@ class VariantSpec:
 
     `quantize` are the options of a traced graph's INT8; a lean graph is calibrated instead. `stands_in_for` names the
     row whose place this one takes where that one cannot be made; otherwise it is only made when asked for. So are
-    `trimmed` rows, which leave rare tokens out of the vocabulary and so have a tokenizer of their own.
+    `trimmed` rows, which leave rare tokens out of the vocabulary and so have a tokenizer of their own. `risk` is the
+    place in the order in which variants are tested where the validation split does not decide it: the safest first.
     """
 
     name: str
@@ -52,6 +53,7 @@ class VariantSpec:
     trimmed: bool = False
     compiled: bool = False
     ships: bool = False
+    risk: int = 0
 
     @property
     def bundle_file(self) -> str:
@@ -84,6 +86,7 @@ VARIANTS: dict[str, VariantSpec] = {
             dtype="int8",
             quantize=QuantizeOptions(),
             ships=True,
+            risk=7,
         ),
         VariantSpec(
             "onnx-int8-per-channel",
@@ -95,6 +98,7 @@ VARIANTS: dict[str, VariantSpec] = {
             quantize=QuantizeOptions(per_channel=True),
             stands_in_for="lean-int8",
             ships=True,
+            risk=6,
         ),
         VariantSpec(
             "onnx-int8-mixed",
@@ -106,6 +110,7 @@ VARIANTS: dict[str, VariantSpec] = {
             quantize=QuantizeOptions(per_channel=True, keep_first=1 / 6, keep_last=2),
             stands_in_for="lean-int8",
             ships=True,
+            risk=5,
         ),
         VariantSpec("lean-fp32", "the lean graph, FP32", "export", "onnx", needs=("lean",), ships=True),
         VariantSpec(
@@ -117,6 +122,7 @@ VARIANTS: dict[str, VariantSpec] = {
             dtype="int8",
             needs=("lean",),
             ships=True,
+            risk=3,
         ),
         VariantSpec(
             "lean-int8-trimmed",
@@ -128,6 +134,7 @@ VARIANTS: dict[str, VariantSpec] = {
             needs=("lean", "wordpiece"),
             trimmed=True,
             ships=True,
+            risk=8,
         ),
         VariantSpec(
             "openvino-bf16",
@@ -138,6 +145,7 @@ VARIANTS: dict[str, VariantSpec] = {
             dtype="bfloat16",
             needs=("lean", "openvino", "bf16"),
             ships=True,
+            risk=2,
         ),
         VariantSpec(
             "openvino-int8",
@@ -148,6 +156,7 @@ VARIANTS: dict[str, VariantSpec] = {
             dtype="int8",
             needs=("lean", "openvino"),
             ships=True,
+            risk=4,
         ),
         VariantSpec("torch-cuda", "PyTorch eager on the GPU, FP32", "nothing", "torch", device="cuda", needs=("cuda",)),
         VariantSpec(

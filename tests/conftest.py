@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -111,6 +112,8 @@ def tiny_options(backbone: Path, reviews: Path) -> list[str]:
         "train.batch_size=8",
         "model.max_length=48",
         "verify.margin=5",
+        "verify.recall_margin=15",
+        "verify.max_changed=15",
         "bench.rounds=2",
         "bench.texts=5",
         "bench.throughput_texts=20",
@@ -163,6 +166,19 @@ def int8_bundle(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) ->
 def bundle(fp32_bundle: Path, tmp_path: Path) -> Path:
     """A copy of the FP32 bundle, away from its run directory, that a test may damage."""
     return shutil.copytree(fp32_bundle, tmp_path / "bundle")
+
+
+@pytest.fixture
+def left_bundle(fp32_bundle: Path, tmp_path: Path) -> Path:
+    """A copy of the FP32 bundle that reads the end of a long text."""
+    folder = shutil.copytree(fp32_bundle, tmp_path / "left")
+    settings = folder / "tokenizer_config.json"
+    settings.write_text(json.dumps({**json.loads(settings.read_text()), "truncation_side": "left"}))
+    facts = json.loads((folder / "sentopt.json").read_text())
+    digest = hashlib.sha256(settings.read_bytes()).hexdigest()
+    facts["files"][settings.name] = {"bytes": settings.stat().st_size, "sha256": digest}
+    (folder / "sentopt.json").write_text(json.dumps({**facts, "truncation_side": "left", "schema_version": 2}))
+    return folder
 
 
 @pytest.fixture

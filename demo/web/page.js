@@ -78,7 +78,8 @@ function showNothing() {
 
 function showAnswer({ answer, milliseconds }) {
   const { label, score, probabilities, truncated } = answer;
-  const cut = truncated ? `Only the first ${facts.max_length} tokens of this text were read.` : "";
+  const end = facts.truncation_side === "left" ? "last" : "first";
+  const cut = truncated ? `Only the ${end} ${facts.max_length} tokens of this text were read.` : "";
   show(label, `Answered in ${milliseconds.toFixed(1)} ms. ${cut}`, `${label}, ${percent.format(score)}. ${cut}`);
   $("note").classList.toggle("cut", truncated);
   setBars((name) => probabilities[name], label);

@@ -7,12 +7,12 @@ verification, 130 interrupted. Progress goes to stderr, results to stdout.
 from __future__ import annotations
 
 import argparse
-import errno
+import contextlib
 import os
 import sys
 from collections.abc import Callable, Sequence
 
-from sentopt.cli import parser
+from sentopt.cli import failures, parser
 from sentopt.cli.printing import EXIT_ERROR, EXIT_INTERRUPTED, EXIT_USAGE, fail
 from sentopt.errors import RecipeError, SentoptError, TrainingInterrupted
 
@@ -22,23 +22,39 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.build().parse_args(argv)
     verb: Callable[[argparse.Namespace], int] = arguments.verb
     try:
-        return verb(arguments)
-    except RecipeError as error:
-        return fail(str(error), EXIT_USAGE)
-    except TrainingInterrupted as error:
-        return fail(str(error), EXIT_INTERRUPTED)
-    except SentoptError as error:
-        return fail(str(error), EXIT_ERROR)
+        with failures.warnings_in_one_line():
+            code = verb(arguments)
+            sys.stdout.flush()  # here, and not at exit, where nobody could tell what went wrong
+        return code
     except KeyboardInterrupt:
         return fail("interrupted; the same command continues where it can", EXIT_INTERRUPTED)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads: leave without a second complaint
+        _leave_stdout()  # nobody reads
         return 0
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
-            return fail(
-                f"no space left on the disk ({error.filename or 'unknown file'}); "
-                "free some and run the same command again",
-                EXIT_ERROR,
-            )
-        return fail(f"{type(error).__name__}: {error}", EXIT_ERROR)
+    except Exception as error:
+        return _failed(error, arguments)
+
+
+def _failed(error: Exception, arguments: argparse.Namespace) -> int:
+    """Say what went wrong in words, and return the exit code."""
+    if isinstance(error, RecipeError):
+        return fail(str(error), EXIT_USAGE)
+    if isinstance(error, TrainingInterrupted):
+        return fail(str(error), EXIT_INTERRUPTED)
+    if full := failures.full_disk(error, arguments):
+        try:
+            sys.stdout.flush()
+        except OSError:
+            _leave_stdout()  # it is what cannot be written
+        return fail(full, EXIT_ERROR)
+    if isinstance(error, SentoptError):
+        return fail(str(error), EXIT_ERROR)
+    if isinstance(error, OSError):
+        return fail(failures.system(error), EXIT_ERROR)
+    return fail(failures.unforeseen(error), EXIT_ERROR)
+
+
+def _leave_stdout() -> None:
+    """What is left to be printed goes nowhere, so that the end of the process has nothing to complain about."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sentopt import outputs
 from sentopt.cli.printing import EXIT_USAGE, as_json, fail, print_json
 from sentopt.errors import BundleError
 
@@ -27,6 +28,8 @@ def predict(arguments: argparse.Namespace) -> int:
         return fail("--input needs --output FILE (.csv, .jsonl or .parquet) for the scored rows", EXIT_USAGE)
     if arguments.output and not arguments.input:
         return fail("--output goes with --input; for texts and stdin, redirect stdout", EXIT_USAGE)
+    if arguments.input:
+        outputs.check(Path(arguments.output), overwrite=arguments.overwrite, inputs=[Path(arguments.input)])
     classifier = Classifier.load(_bundle(arguments), threads=arguments.threads, abstain_below=arguments.abstain_below)
     if arguments.input:
         return _predict_table(classifier, arguments)
@@ -78,9 +81,16 @@ def _predict_table(classifier: Any, arguments: argparse.Namespace) -> int:
         text_column=arguments.text_column,
         progress=not arguments.no_progress,
         options=TableOptions(arguments.encoding, arguments.delimiter, arguments.quote, setting="--{} {}"),
+        overwrite=arguments.overwrite,
     )
     for notice in summary.notices:
         print(f"note: {notice}", file=sys.stderr)
+    if summary.columns[0] != "label":
+        print(
+            f"note: {arguments.input} has columns of such names already; the answers are in "
+            f"{', '.join(summary.columns)}",
+            file=sys.stderr,
+        )
     if arguments.json:
         return print_json(as_json(summary))
     print(f"{summary.rows} rows scored in {summary.seconds:.1f} s: {arguments.output}")
@@ -188,10 +198,12 @@ def pack(arguments: argparse.Namespace) -> int:
 
     bundle = _bundle(arguments)
     name = arguments.name or packing.plain_name(read_description(bundle))
+    overwrite = arguments.overwrite
     if arguments.wheel:
-        written = packing.wheel(bundle, Path(arguments.output or "."), name=name, version=arguments.version)
+        folder = Path(arguments.output or ".")
+        written = packing.wheel(bundle, folder, name=name, version=arguments.version, overwrite=overwrite)
     else:
-        written = packing.archive(bundle, Path(arguments.output or f"{name}.tar.gz"))
+        written = packing.archive(bundle, Path(arguments.output or f"{name}.tar.gz"), overwrite=overwrite)
     if arguments.json:
         return print_json({"file": str(written), "bytes": written.stat().st_size, "sha256": sha256_file(written)})
     print(f"{written}: {written.stat().st_size / 1e6:.1f} MB, SHA-256 {sha256_file(written)}")

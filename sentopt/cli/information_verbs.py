@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import argparse
 import os
+from pathlib import Path
 
-from sentopt.cli.printing import as_json, print_json
+from sentopt.cli.printing import EXIT_USAGE, as_json, fail, print_json
 
 
 def recipes(arguments: argparse.Namespace) -> int:
-    """List the shipped recipes, or print one with every value."""
-    from sentopt import recipe
+    """List the shipped recipes, or print or write one with every value."""
+    from sentopt import outputs, recipe
 
+    if arguments.output and not arguments.name:
+        return fail("--output goes with the name of a recipe", EXIT_USAGE)
     if arguments.name:
-        print(recipe.to_toml(recipe.load(arguments.name)), end="")
+        text = recipe.to_toml(recipe.load(arguments.name))
+        if not arguments.output:
+            print(text, end="")
+            return 0
+        target = Path(arguments.output)
+        outputs.write(target, text.encode(), overwrite=arguments.overwrite, inputs=[Path(arguments.name)])
+        print(target)
         return 0
     loaded = [recipe.load(name) for name in recipe.builtin_names()]
     if arguments.json:

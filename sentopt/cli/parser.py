@@ -162,6 +162,7 @@ def _add_predict(verbs: Any) -> None:
         metavar="FILE",
         help="where the rows of --input go, with columns label, score and one per label added",
     )
+    _overwrite_option(p)
     p.add_argument(
         "--threads",
         type=_positive,
@@ -199,7 +200,10 @@ def _add_demo(verbs: Any) -> None:
         help="ask for a name and a password: a file of name:password lines; without one, SENTOPT_DEMO_AUTH",
     )
     p.add_argument(
-        "--log-texts", metavar="FILE", type=Path, help="keep every text and its answer, a JSON object a line"
+        "--log-texts",
+        metavar="FILE",
+        type=Path,
+        help="add every text and its answer to this file, a JSON object a line",
     )
 
 
@@ -238,6 +242,7 @@ def _add_pack(verbs: Any) -> None:
     p.add_argument("--name", metavar="NAME", help="name of the package or archive (default: that of the run)")
     p.add_argument("--version", default="1.0", metavar="VERSION", help="version of the package (default: 1.0)")
     p.add_argument("--output", metavar="PATH", help="the .tar.gz file, or the folder of the wheel (default: here)")
+    _overwrite_option(p)
 
 
 def _add_push(verbs: Any) -> None:
@@ -261,9 +266,11 @@ def _add_recipes(verbs: Any) -> None:
         verbs,
         information_verbs.recipes,
         "list the shipped recipes, or print one",
-        "sentopt recipes\n  sentopt recipes quickstart > my-recipe.toml",
+        "sentopt recipes\n  sentopt recipes quickstart --output my-recipe.toml",
     )
     p.add_argument("name", nargs="?", metavar="RECIPE", help="print this recipe with every value explicit")
+    p.add_argument("--output", metavar="FILE", help="write it there instead of printing it")
+    _overwrite_option(p)
     p.add_argument("--json", action="store_true", help="print a JSON list")
 
 
@@ -332,7 +339,11 @@ def _common_run_options(parser: argparse.ArgumentParser) -> None:
         metavar="KEY=VALUE",
         help="override one recipe key, e.g. train.epochs=2; repeatable",
     )
-    parser.add_argument("--force", action="store_true", help="redo stages that are unchanged")
+    parser.add_argument(
+        "--force",
+        action="store_true",
+        help="redo stages that are unchanged, and replace a checkpoint that was trained on other data or otherwise",
+    )
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
 
@@ -345,6 +356,10 @@ def _bundle_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bundle", nargs="?", metavar="BUNDLE", help="bundle folder (default: that of the newest run)")
     parser.add_argument("--run-dir", metavar="DIR", help="the bundle of this run")
     parser.add_argument("--json", action="store_true", help="print a JSON object")
+
+
+def _overwrite_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--overwrite", action="store_true", help="replace a file that is there already")
 
 
 def _positive(text: str) -> int:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,7 +29,7 @@ def of_recipe(arguments: argparse.Namespace) -> Pipeline:
         name, [*_data_overrides(arguments.data), *_model_overrides(arguments.model), *arguments.set]
     )
     root = Path(arguments.run_dir) if arguments.run_dir else EXPORTS / recipe.run.name
-    return of(recipe, RunDir(root), arguments)
+    return of(recipe, RunDir(root), arguments, inputs=[Path(name)] if Path(name).is_file() else [])
 
 
 def of_tuned_model(arguments: argparse.Namespace) -> Pipeline:
@@ -73,28 +75,32 @@ def of_existing_run(arguments: argparse.Namespace) -> Pipeline:
         raise RunDirError(f"{run_dir.root} holds no run: start one with `sentopt train --run-dir {run_dir.root}`")
     saved = recipes_module.load(str(run_dir.recipe))
     recipe = recipes_module.with_overrides(saved, getattr(arguments, "set", []), source="--set")
-    if (recipe.run.seed, recipe.data, recipe.model, recipe.train) != (
+    if (recipe.run.seed, replace(recipe.data, unlabelled=""), recipe.model, recipe.train) != (
         saved.run.seed,
-        saved.data,
+        replace(saved.data, unlabelled=""),
         saved.model,
         saved.train,
     ):
         raise RecipeError(
             "--set",
             [
-                "run.seed, data, model and train keys decide the checkpoint: "
+                "run.seed, data (but data.unlabelled), model and train keys decide the checkpoint: "
                 "give them to `sentopt train` or `sentopt run`"
             ],
         )
     return of(recipe, run_dir, arguments)
 
 
-def of(recipe: Recipe, run_dir: RunDir, arguments: argparse.Namespace) -> Pipeline:
-    """The pipeline that runs `recipe` in `run_dir`, and says on stderr what it does."""
+def of(recipe: Recipe, run_dir: RunDir, arguments: argparse.Namespace, *, inputs: Sequence[Path] = ()) -> Pipeline:
+    """The pipeline that runs `recipe` in `run_dir`, reads `inputs` besides, and says on stderr what it does."""
     from sentopt.pipeline import Pipeline
 
     return Pipeline(
-        recipe, run_dir, say=lambda line: print(line, file=sys.stderr), force=getattr(arguments, "force", False)
+        recipe,
+        run_dir,
+        say=lambda line: print(line, file=sys.stderr),
+        force=getattr(arguments, "force", False),
+        inputs=inputs,
     )
 
 

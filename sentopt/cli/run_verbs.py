@@ -25,10 +25,13 @@ def train(arguments: argparse.Namespace) -> int:
         return 0
     with pipeline.run_dir.locked():
         result = pipeline.train()
+        reference = pipeline.check_reference()
         pipeline.report()
     if arguments.json:
         return print_json({"run_dir": str(pipeline.run_dir.root), "train": as_json(result)})
     _print_training(result)
+    if not reference.passed:
+        print(f"\n{reference.words}.\nNothing that is compared with it would ship.")
     _print_checkpoint(arguments, pipeline)
     return 0
 
@@ -95,7 +98,7 @@ def report(arguments: argparse.Namespace) -> int:
     pipeline = pipelines.of_existing_run(arguments)
     with pipeline.run_dir.locked():
         pipeline.report()
-    if "select" in pipeline.manifest.stages:
+    if "bench" in pipeline.manifest.stages and "select" in pipeline.manifest.stages:
         _print_table(pipeline)
     print(f"report: {pipeline.run_dir.report}\n        {pipeline.run_dir.html_report}")
     return 0
@@ -104,6 +107,13 @@ def report(arguments: argparse.Namespace) -> int:
 def _finish(pipeline: Pipeline, arguments: argparse.Namespace, *, depth: Any) -> int:
     """Export to report, then the table and what to type next."""
     with pipeline.run_dir.locked():
+        reference = pipeline.check_reference()
+        if not reference.passed:
+            selection = pipeline.refuse_weak_reference(reference)
+            pipeline.report()
+            if arguments.json:
+                print_json(_run_as_json(pipeline))
+            return fail(selection.reason, EXIT_NONE_PASSED)
         pipeline.bench(depth)
         bundle = pipeline.bundle()
         pipeline.report()
@@ -116,8 +126,7 @@ def _finish(pipeline: Pipeline, arguments: argparse.Namespace, *, depth: Any) ->
             print(_next_steps(pipeline, arguments))
     if selection.variant is None:
         return fail(
-            "no variant passed verification; nothing was bundled. "
-            "See the report, or allow more with --set verify.margin=POINTS",
+            "no variant passed verification; nothing was bundled. The reasons are above and in the report.",
             EXIT_NONE_PASSED,
         )
     return 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -10,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from sentopt import records
 from sentopt._optional import require
-from sentopt.data import duplicates, labels
+from sentopt.data import duplicates, labels, shares
 from sentopt.data.duplicates import normal_form
 from sentopt.data.examples import Example, RawData, RawRow, as_text
 from sentopt.errors import DataError
@@ -32,8 +31,10 @@ class CleanData:
     notices: tuple[str, ...]
 
 
-def clean(raw: RawData, data: DataSection, *, seed: int) -> CleanData:
+def clean(raw: RawData, data: DataSection, *, seed: int, tuned: bool = False) -> CleanData:
     """Apply the recipe's data section: labels, empty and repeated texts, missing splits, limits.
+
+    `tuned` says that nothing is trained, so that most texts can be test texts.
 
     Raises:
         DataError: labels that are missing or not in the list, one class only, or too few texts to split.
@@ -55,8 +56,9 @@ def clean(raw: RawData, data: DataSection, *, seed: int) -> CleanData:
     splits, names = _without_rare(splits, named, len(missing), data, notices)
     _check_classes(splits["train"], names)
     _note_typos(splits["train"], named, names, notices)
-    for split in missing:
-        _split_off(splits, split, data, seed, notices)
+    given = {split: len(examples) for split, examples in splits.items()}
+    for split, size in shares.sizes(given, missing, data, tuned=tuned).items():
+        _split_off(splits, split, size, seed, notices)
     if as_validation:
         splits["validation"] = splits["test"]
     splits = {split: _limited(splits[split], getattr(data, f"{split}_limit"), seed) for split in SPLITS}
@@ -268,22 +270,16 @@ def _times(count: int) -> str:
     return {0: "has no training text", 1: "occurs once"}.get(count, f"has {count} distinct texts")
 
 
-def _held_out(texts: int, fraction: float, names: int) -> int:
-    """How many of `texts` a split takes that is split off: its fraction, and at least one for each label."""
-    return max(math.ceil(texts * fraction), names)
-
-
-def _split_off(splits: Splits, split: Split, data: DataSection, seed: int, notices: list[str]) -> None:
+def _split_off(splits: Splits, split: Split, wanted: int, seed: int, notices: list[str]) -> None:
     """Take `split` out of train; every label keeps its share, and one that has a single text stays in train."""
-    fraction = data.test_fraction if split == "test" else data.validation_fraction
     train = splits["train"]
     counts = Counter(example.label for example in train)
     shared = [example for example in train if counts[example.label] > 1]
     names = len({example.label for example in shared})
-    size = _held_out(len(train), fraction, names)
+    size = max(wanted, names)
     if not names or len(shared) - size < names:
         raise DataError(
-            f"too few texts ({len(train)}) to split off a {split} part of {fraction:.0%} with each of {len(counts)} "
+            f"too few texts ({len(train)}) to split off a {split} part of {wanted} with each of {len(counts)} "
             "labels in it: add texts, or name a file of its own for each split"
         )
     selection = require("sklearn.model_selection", extra="train")
@@ -292,8 +288,9 @@ def _split_off(splits: Splits, split: Split, data: DataSection, seed: int, notic
     )
     alone = [example for example in train if counts[example.label] == 1]
     splits["train"], splits[split] = [*kept, *alone], list(held)
-    least = "" if size == math.ceil(len(train) * fraction) else ", one for each label at least"
-    notices.append(f"{split}: split off train, {len(held)} texts ({fraction:.0%}{least}, stratified, seed {seed})")
+    least = "" if size == wanted else ", one for each label at least"
+    share = f"{len(held) / len(train):.0%}"
+    notices.append(f"{split}: split off train, {len(held)} texts ({share}{least}, stratified, seed {seed})")
 
 
 def _limited(examples: list[Example], limit: int, seed: int) -> list[Example]:

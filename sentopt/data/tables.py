@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TextIO
 
+from sentopt import durable
 from sentopt._optional import require
 from sentopt.data import columnar, delimited, documents, encodings, formats, workbooks
 from sentopt.data.options import TableOptions
@@ -102,12 +103,12 @@ class RowWriter:
         self.path = path
         self.columns = list(columns)
         self._kind = table_format(path)
-        self._partial = path.with_name(f".tmp-{path.name}")
+        self._partial = durable.temporary(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         if self._kind == "parquet":
             self._parquet: Any = None
         else:
-            self._stream = _open_text(self._partial, "w", compressed=path.suffix == ".gz")
+            self._stream = _open_text(self._partial, "x", compressed=path.suffix == ".gz")
             if self._kind != "jsonl":
                 self._csv = csv.writer(
                     self._stream, delimiter="\t" if self._kind == "tsv" else ",", lineterminator="\n"
@@ -139,13 +140,18 @@ class RowWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._kind != "parquet":
-            self._stream.close()
-        elif self._parquet is not None:
-            self._parquet.close()
-        if kind is None and self._partial.exists():
-            self._partial.replace(self.path)
-        else:
+        try:
+            if self._kind != "parquet":
+                self._stream.close()
+            elif self._parquet is not None:
+                self._parquet.close()
+            if kind is None and self._partial.exists():
+                durable.fsync(self._partial)
+                self._partial.replace(self.path)
+        except Exception as failure:
+            durable.blame_full_disk(failure, self.path)
+            raise
+        finally:
             self._partial.unlink(missing_ok=True)
 
 

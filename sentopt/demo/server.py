@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import json
 import socket
 import time
 from collections.abc import AsyncIterator, Callable
@@ -27,6 +28,7 @@ from sentopt.runtime.classifier import Classifier
 
 _HEAD_SECONDS = 10.0  # from the opening of a connection, or the first byte, to the end of a request head
 _HEAD_BYTES = 2**16
+_LONGEST_LINE = 2**20  # of a log of texts
 
 
 def create_app(bundle: Path, access: Access, limits: Limits, *, address: str, log: TextIO | None = None) -> Gate:
@@ -115,10 +117,38 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def _opened(log: Path) -> TextIO:
+    """The log, to add to; after a last line that was cut off, a new one is begun.
+
+    Raises:
+        ServingError: it is there and another file, or cannot be written.
+    """
     try:
-        return log.open("a", encoding="utf-8")
+        first, last = _first_and_last_line(log) if log.is_file() else (b"", b"")
+        if first and not (_is_answer(first) and (_is_answer(last) or not last.endswith(b"\n"))):
+            raise ServingError(f"{log} is there and no log of texts and answers; name another with --log-texts")
+        stream = log.open("a", encoding="utf-8")
+        if last and not last.endswith(b"\n"):
+            stream.write("\n")
     except OSError as error:
         raise ServingError(f"cannot write texts to {log}: {error.strerror}") from error
+    return stream
+
+
+def _first_and_last_line(log: Path) -> tuple[bytes, bytes]:
+    """Up to a mebibyte of each."""
+    with log.open("rb") as stream:
+        first = stream.readline(_LONGEST_LINE)
+        stream.seek(max(0, log.stat().st_size - _LONGEST_LINE))
+        return first, next(reversed(stream.read().splitlines(keepends=True)), b"")
+
+
+def _is_answer(line: bytes) -> bool:
+    """Whether a line is one that `Service` writes."""
+    try:
+        found = json.loads(line)
+    except ValueError:
+        return False
+    return isinstance(found, dict) and set(found) == {"text", "label", "score"}
 
 
 class _Server(uvicorn.Server):

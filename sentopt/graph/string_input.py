@@ -32,6 +32,7 @@ from sentopt.errors import ExportError
 from sentopt.graph import characters
 from sentopt.graph.characters import CharacterTable
 from sentopt.graph.nodes import GraphWriter
+from sentopt.runtime.bundle import Side
 
 EXTENSIONS = "ai.onnx.contrib"
 INPUT = "texts"
@@ -54,6 +55,7 @@ class WordPieces:
     pad: int
     max_length: int
     table: CharacterTable
+    side: Side = "right"
 
     @property
     def unknown_id(self) -> int:
@@ -66,7 +68,7 @@ class WordPieces:
         return self.max_length - len(self.prefix) - len(self.suffix)
 
 
-def read(path: Path, *, max_length: int, pad_token_id: int) -> WordPieces:
+def read(path: Path, *, max_length: int, pad_token_id: int, side: Side = "right") -> WordPieces:
     """The facts of a `tokenizer.json`.
 
     Raises:
@@ -93,6 +95,7 @@ def read(path: Path, *, max_length: int, pad_token_id: int) -> WordPieces:
         pad=pad_token_id,
         max_length=max_length,
         table=characters.read(tokenizer),
+        side=side,
     )
 
 
@@ -299,13 +302,18 @@ class _Writer(GraphWriter):
         }
 
     def _extents(self, ids: str) -> tuple[str, str]:
-        """Where each text begins, and how many of its tokens fit: both (texts, 1)."""
+        """Where each text begins, and how many of its tokens fit: both (texts, 1).
+
+        A text that is cut on the left begins as many tokens later as do not fit.
+        """
         marks = self.add("NonZero", self.add("Equal", ids, self.integers(self.begin_id)))
         begins = self.add("Reshape", marks, self.integers(-1))
         later = self.add("Slice", begins, self.integers(1), self.integers(np.iinfo(np.int64).max))
         ends = self.add("Concat", later, self.add("Shape", ids), axis=0)
         lengths = self.add("Sub", self.add("Sub", ends, begins), self.integers(1))
         kept = self.add("Min", lengths, self.integers(self.facts.room))
+        if self.facts.side == "left":
+            begins = self.add("Add", begins, self.add("Sub", lengths, kept))
         column = self.integers(1)
         return self.add("Unsqueeze", begins, column), self.add("Unsqueeze", kept, column)
 

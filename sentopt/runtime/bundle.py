@@ -11,13 +11,17 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Literal
 
 from sentopt.errors import BundleError, BundleIntegrityError, BundleVersionError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""The newest that this runtime reads. A bundle has the oldest that says all of it, see `schema_of`."""
 DESCRIPTION_FILE = "sentopt.json"
 ENGINES = ("onnxruntime", "openvino")
+
+Side = Literal["left", "right"]
+"""Where a text that is too long loses tokens."""
 
 Source = Path | Mapping[str, bytes]
 """Where a bundle is: a folder, or the content of its files by relative name."""
@@ -44,6 +48,7 @@ class BundleDescription:
     engine: str
     labels: tuple[str, ...]
     max_length: int
+    truncation_side: Side
     pad_token_id: int
     model_file: str
     output: str
@@ -52,6 +57,24 @@ class BundleDescription:
     golden_tolerance: float
     facts: Mapping[str, Any]
     fallback: BundleDescription | None = None
+
+
+def truncation_side(value: object) -> Side:
+    """The side that a file names.
+
+    Raises:
+        BundleError: it is neither "right" nor "left".
+    """
+    if value == "right":
+        return "right"
+    if value == "left":
+        return "left"
+    raise BundleError(f"a truncation_side must be 'right' or 'left', found {value!r}")
+
+
+def schema_of(side: Side) -> int:
+    """The schema of a bundle: 2 where long texts are cut on the left, which an older runtime would do on the right."""
+    return 2 if side == "left" else 1
 
 
 def sha256_file(path: Path) -> str:
@@ -191,6 +214,7 @@ def _parse(facts: dict[str, Any]) -> BundleDescription:
         engine=_engine(facts.get("engine", ENGINES[0])),
         labels=labels,
         max_length=int(facts["max_length"]),
+        truncation_side=truncation_side(facts.get("truncation_side", "right")),
         pad_token_id=int(facts["pad_token_id"]),
         model_file=model_file,
         output=str(facts["output"]),

@@ -166,7 +166,12 @@ class Classifier:
         providers: Sequence[str],
         abstain_below: float,
     ) -> Classifier:
-        encoder = TextEncoder.load(source, max_length=description.max_length, pad_token_id=description.pad_token_id)
+        encoder = TextEncoder.load(
+            source,
+            max_length=description.max_length,
+            pad_token_id=description.pad_token_id,
+            side=description.truncation_side,
+        )
         engine = engine or description.engine
         digest = description.files[description.model_file][1]
         if tuning is None:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from tokenizers import Tokenizer
 
 from sentopt.errors import BundleError, InputError
-from sentopt.runtime.bundle import Source, place, read_file
+from sentopt.runtime.bundle import Side, Source, place, read_file, truncation_side
 
 IntArray = npt.NDArray[np.int64]
 _INPUTS = ("input_ids", "attention_mask", "token_type_ids", "position_ids")
@@ -58,18 +58,24 @@ class Tokens:
 
 
 class TextEncoder:
-    """Encodes texts with truncation at `max_length` tokens; thread-safe."""
+    """Encodes texts with truncation at `max_length` tokens; thread-safe.
 
-    def __init__(self, tokenizer: Tokenizer, *, max_length: int, pad_token_id: int) -> None:
+    `side` is where a long text loses tokens: with "right" its beginning is read, with "left" its end.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, *, max_length: int, pad_token_id: int, side: Side = "right") -> None:
         self._tokenizer = tokenizer
         self._tokenizer.no_padding()
-        self._tokenizer.enable_truncation(max_length)
+        self._tokenizer.enable_truncation(max_length, direction=side)
         self.max_length = max_length
         self.pad_token_id = pad_token_id
+        self.side: Side = side
 
     @classmethod
-    def load(cls, source: Source, *, max_length: int, pad_token_id: int | None = None) -> TextEncoder:
-        """Read `tokenizer.json`, and the padding token from `tokenizer_config.json` unless it is given.
+    def load(
+        cls, source: Source, *, max_length: int, pad_token_id: int | None = None, side: Side | None = None
+    ) -> TextEncoder:
+        """Read `tokenizer.json`, and from `tokenizer_config.json` the padding token and the side unless they are given.
 
         Raises:
             BundleError: a file is missing or cannot be parsed.
@@ -78,14 +84,23 @@ class TextEncoder:
             tokenizer = Tokenizer.from_buffer(read_file(source, "tokenizer.json"))
         except Exception as error:  # tokenizers raises bare Exception for malformed files
             raise BundleError(f"cannot read the tokenizer {place(source, 'tokenizer.json')}: {error}") from error
-        if pad_token_id is None:
-            pad_token_id = _pad_token_id(source, tokenizer)
-        return cls(tokenizer, max_length=max_length, pad_token_id=pad_token_id)
+        if pad_token_id is None or side is None:
+            settings = _settings(source)
+            if pad_token_id is None:
+                pad_token_id = _pad_token_id(source, settings, tokenizer)
+            if side is None:
+                side = truncation_side(settings.get("truncation_side", "right"))
+        return cls(tokenizer, max_length=max_length, pad_token_id=pad_token_id, side=side)
 
     @property
     def vocabulary_size(self) -> int:
         """Number of token ids, added tokens included."""
         return int(self._tokenizer.get_vocab_size())
+
+    @property
+    def added_tokens(self) -> tuple[str, ...]:
+        """Tokens that are looked for in a text before anything else is done to it, such as "[SEP]", by their ids."""
+        return tuple(token.content for _, token in sorted(self._tokenizer.get_added_tokens_decoder().items()))
 
     def encode(self, texts: Sequence[str]) -> list[Tokens]:
         """One `Tokens` per text, in order. A text without any token becomes a single padding token.
@@ -125,14 +140,22 @@ def _checked(text: Any, position: int) -> str:
     return text
 
 
-def _pad_token_id(source: Source, tokenizer: Tokenizer) -> int:
+def _settings(source: Source) -> dict[str, Any]:
     path = place(source, "tokenizer_config.json")
     try:
-        token = json.loads(read_file(source, "tokenizer_config.json")).get("pad_token")
+        settings = json.loads(read_file(source, "tokenizer_config.json"))
     except (OSError, ValueError) as error:
         raise BundleError(f"cannot read {path}: {error}") from error
+    if not isinstance(settings, dict):
+        raise BundleError(f"cannot read {path}: it holds {type(settings).__name__}, expected an object")
+    return settings
+
+
+def _pad_token_id(source: Source, settings: dict[str, Any], tokenizer: Tokenizer) -> int:
+    token = settings.get("pad_token")
     token = token["content"] if isinstance(token, dict) else token
     token_id = tokenizer.token_to_id(token) if token else None
     if token_id is None:
+        path = place(source, "tokenizer_config.json")
         raise BundleError(f"{path} names no padding token of the vocabulary (found {token!r})")
     return int(token_id)

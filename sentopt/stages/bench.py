@@ -46,6 +46,11 @@ def plan(bench: BenchSection, depth: Depth) -> BenchSection:
     )
 
 
+def _within(bench: BenchSection, longest: int) -> BenchSection:
+    """The same measurements, no row of the grid longer than the model reads."""
+    return replace(bench, grid=tuple(dict.fromkeys((batch, min(tokens, longest)) for batch, tokens in bench.grid)))
+
+
 def run(
     recipe: Recipe, run_dir: RunDir, *, specs: Sequence[VariantSpec], depth: Depth, progress: Callable[[str], None]
 ) -> BenchResult:
@@ -54,7 +59,7 @@ def run(
     Raises:
         WorkerError: a variant cannot be started in a process of its own.
     """
-    bench = plan(recipe.bench, depth)
+    bench = _within(plan(recipe.bench, depth), recipe.model.max_length)
     threads = bench.threads or available_cores()
     labels = store.read_labels(run_dir)
     texts = _spread([e.text for e in store.read_split(run_dir, "test")], max(bench.texts, bench.throughput_texts))

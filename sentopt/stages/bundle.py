@@ -16,7 +16,7 @@ from sentopt.data import catalog, store
 from sentopt.recipe import Recipe
 from sentopt.results import BenchResult, BundleResult, Confidence, PrepareResult, StringInput, Verdict
 from sentopt.run_dir import RunDir
-from sentopt.runtime.bundle import DESCRIPTION_FILE, SCHEMA_VERSION, sha256_file
+from sentopt.runtime.bundle import DESCRIPTION_FILE, schema_of, sha256_file
 from sentopt.runtime.classifier import Classifier, softmax
 from sentopt.runtime.session import OnnxSession
 from sentopt.runtime.tokenization import TextEncoder
@@ -96,12 +96,13 @@ def _description(
 ) -> dict[str, Any]:
     row = next(row for row in bench.rows if row.variant == spec.name)
     return {
-        "schema_version": SCHEMA_VERSION,
+        "schema_version": schema_of(encoder.side),
         "made_by": f"sentopt {__version__}",
         "name": recipe.run.name,
         "engine": spec.engine,
         "labels": list(labels),
         "max_length": recipe.model.max_length,
+        "truncation_side": encoder.side,
         "pad_token_id": encoder.pad_token_id,
         **_graph(folder, spec),
         "files": {
@@ -110,6 +111,8 @@ def _description(
         },
         "verified": {
             "test_texts": verdict.comparison.n,
+            "criteria": records.to_json(verdict.criteria),
+            "exact": verdict.exact,
             "accuracy": verdict.scores.accuracy,
             "macro_f1": verdict.scores.macro_f1,
             "per_label": [records.to_json(scores) for scores in verdict.scores.per_class],
@@ -139,11 +142,12 @@ def _graph(folder: Path, spec: VariantSpec) -> dict[str, Any]:
 
 
 def _fallback(folder: Path, spec: VariantSpec, verdict: Verdict) -> dict[str, Any]:
+    largest = verdict.max_probability_difference
     return {
         **_graph(folder, spec),
         "accuracy": verdict.scores.accuracy,
         "agreement_with_pytorch": verdict.agreement,
-        "golden_tolerance": golden.tolerance(verdict, verdict.max_probability_difference),
+        "golden_tolerance": golden.tolerance(largest, largest),
     }
 
 

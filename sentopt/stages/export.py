@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import onnx
 import torch
-from transformers import AutoTokenizer
 
 from sentopt import atomic
 from sentopt._optional import is_installed
@@ -23,22 +22,11 @@ from sentopt.run_dir import RunDir
 from sentopt.runtime.session import OnnxSession
 from sentopt.runtime.tokenization import Batch, TextEncoder, Tokens
 from sentopt.silence import silenced
+from sentopt.stages import models
 from sentopt.variants import VARIANTS, VariantSpec
 
 _SHAPES = ((1, 2), (1, 16), (2, 31), (3, 64), (8, 23), (5, 0))
 _PARITY_TEXTS = 500
-_ODD_TEXTS = (
-    "",
-    " ",
-    "\n\t",
-    "naïve café 😀👍🏽 — “quotes”",
-    "日本語のテキスト",
-    "a\u0000b",
-    "ALL CAPS!!! sooo goooood :-)",
-    "word " * 600,
-    "\u202emirrored",
-    "ﬁne ① ½",
-)
 
 
 def run(recipe: Recipe, run_dir: RunDir, *, specs: Sequence[VariantSpec]) -> ExportResult:
@@ -49,7 +37,8 @@ def run(recipe: Recipe, run_dir: RunDir, *, specs: Sequence[VariantSpec]) -> Exp
     """
     exporter = "optimum" if is_installed("optimum.exporters.onnx") else "torch"
     encoder = TextEncoder.load(run_dir.checkpoint, max_length=recipe.model.max_length)
-    texts = [e.text for e in store.read_split(run_dir, "test")[:_PARITY_TEXTS]] + list(_ODD_TEXTS)
+    texts = [e.text for e in store.read_split(run_dir, "test")[:_PARITY_TEXTS]]
+    texts += models.telling_texts(encoder, texts)
     _check_tokenizer(encoder, run_dir.checkpoint, texts)
     reference = TorchEngine.load(run_dir.checkpoint)
     batches = list(_mixed_batches(encoder, texts, recipe.run.seed))
@@ -168,13 +157,7 @@ def _mixed_batches(encoder: TextEncoder, texts: Sequence[str], seed: int) -> Ite
 
 def _check_tokenizer(encoder: TextEncoder, checkpoint: Path, texts: Sequence[str]) -> None:
     """The runtime's ids must be those of transformers, or the graph would be fed what it was not trained on."""
-    tokenizer = AutoTokenizer.from_pretrained(checkpoint)
-    expected = tokenizer(list(texts), truncation=True, max_length=encoder.max_length)["input_ids"]
-    differing = [
-        text
-        for text, tokens, ids in zip(texts, encoder.encode(texts), expected, strict=True)
-        if ids and tuple(ids) != tokens.ids
-    ]
+    differing = models.differing_texts(encoder, checkpoint, texts)
     if differing:
         raise ExportError(
             f"tokenizer.json and transformers disagree on {len(differing)} of {len(texts)} texts, "

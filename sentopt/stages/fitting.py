@@ -6,7 +6,7 @@ import functools
 import json
 import math
 import os
-import shutil
+import re
 import warnings
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -18,7 +18,7 @@ import torch
 import transformers
 from transformers import DataCollatorWithPadding, Trainer, TrainingArguments
 
-from sentopt import atomic, distributed, hardware, metrics
+from sentopt import atomic, distributed, durable, hardware, journal, metrics
 from sentopt.data.splits import Example
 from sentopt.errors import RecipeError, TrainingInterrupted
 from sentopt.recipe import Recipe, TrainSection
@@ -28,9 +28,22 @@ from sentopt.stages import allocation
 from sentopt.stages.adversarial import AdversarialEmbeddings
 from sentopt.stages.averaging import AveragedWeights
 from sentopt.stages.sampling import EpochSampler
-from sentopt.stages.trainer_callbacks import DropOldOptimizers, ProgressBar, StepClock, StopOnSignal
+from sentopt.stages.trainer_callbacks import (
+    DropOldCheckpoints,
+    ProgressBar,
+    StepClock,
+    StopOnSignal,
+    checkpoints_in,
+    step_of,
+)
 
 _RESUME_KEY = "resume-key"
+_CHECKPOINT = re.compile(r"checkpoint-\d+")
+_OF_THE_TRAINER = re.compile(
+    r"(generation_|tokenizer_)?config\.json|tokenizer\.json|special_tokens_map\.json|added_tokens\.json|trainer_state\.json"
+    r"|vocab\.(json|txt)|merges\.txt|.*\.model|chat_template\.jinja|(model|last-weights).*\.safetensors(\.index\.json)?"
+    r"|(optimizer|scheduler|scaler)\.pt|rng_state.*\.pth|training_args\.bin"
+)
 Encoded = dict[str, Any]
 
 
@@ -86,7 +99,7 @@ def fit(
         epochs=float(state.epoch or 0.0),
         seconds=clock.seconds,
         samples_per_second=trainer.samples / max(clock.seconds, 1e-9),
-        resumed_from_step=_step_of(Path(checkpoint)) if checkpoint else 0,
+        resumed_from_step=step_of(Path(checkpoint)) if checkpoint else 0,
         best_step=int(state.best_global_step or state.global_step),
         best_metric=float(state.best_metric or 0.0),
     )
@@ -164,6 +177,20 @@ class _Trainer(Trainer):
         if self.averaged and self.args.should_save:
             self.averaged.save_last(Path(output_dir or self.args.output_dir))
 
+    def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+        """Whatever comes into the new folder is known to be the Trainer's, even where this process is killed."""
+        checkpoint = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
+        if self.args.should_save:
+            journal.record_unfinished(checkpoint)
+        try:
+            super()._save_checkpoint(*args, **kwargs)
+        except Exception as error:
+            durable.blame_full_disk(error, checkpoint)
+            raise
+        if self.args.should_save:
+            states = [f"rng_state_{rank}.pth" for rank in range(distributed.world_size())]
+            journal.record_folder(checkpoint, [*journal.files_below(checkpoint), *states])
+
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         super()._load_from_checkpoint(resume_from_checkpoint, model)
         if self.averaged:
@@ -202,7 +229,7 @@ def _trainer(
         trainer.remove_callback(callback)
     if distributed.is_first():
         trainer.add_callback(ProgressBar(recipe.train.metric))
-        trainer.add_callback(DropOldOptimizers())
+        trainer.add_callback(DropOldCheckpoints(recipe.train.save_total_limit))
     return trainer
 
 
@@ -234,7 +261,6 @@ def _arguments(recipe: Recipe, folder: Path, texts: int) -> TrainingArguments:
         metric_for_best_model=train.metric,
         greater_is_better=True,
         load_best_model_at_end=True,
-        save_total_limit=train.save_total_limit,
         seed=_seed(recipe),
         data_seed=_seed(recipe),
         bf16=precision == "bf16",
@@ -294,18 +320,36 @@ def _eval_metrics(prediction: Any) -> dict[str, float]:
 
 
 def _resumable(folder: Path, resume_key: str) -> str:
-    """The last complete checkpoint of the same training, or nothing; leftovers of any other are removed."""
+    """The last complete checkpoint of the same training, or nothing; leftovers of any other are removed.
+
+    Raises:
+        RunDirError: the folder holds something that sentopt did not write, and it would have to go.
+    """
     key_file = folder / _RESUME_KEY
+    if key_file.is_file() and not journal.exists(folder):
+        _adopt(folder)
     if not key_file.is_file() or key_file.read_text() != resume_key:
-        shutil.rmtree(folder, ignore_errors=True)
+        journal.check(folder)
+        journal.remove(folder)
+        journal.remember(folder)
         atomic.write_text(key_file, resume_key)
     complete = []
-    for checkpoint in folder.glob("checkpoint-*"):
+    for checkpoint in checkpoints_in(folder):
         if _is_complete(checkpoint):
             complete.append(checkpoint)
         else:
-            shutil.rmtree(checkpoint)
-    return str(max(complete, key=_step_of)) if complete else ""
+            journal.check(checkpoint)
+            journal.remove(checkpoint)
+    return str(complete[-1]) if complete else ""
+
+
+def _adopt(folder: Path) -> None:
+    """Start the journal of a training that a sentopt without one began: the Trainer's files, and no others, are its."""
+    journal.record_file(folder / _RESUME_KEY)
+    for checkpoint in folder.glob("checkpoint-*"):
+        if _CHECKPOINT.fullmatch(checkpoint.name) and checkpoint.is_dir():
+            files = [name for name in journal.files_below(checkpoint) if _OF_THE_TRAINER.fullmatch(name)]
+            journal.record_folder(checkpoint, files)
 
 
 def _is_complete(checkpoint: Path) -> bool:
@@ -315,7 +359,3 @@ def _is_complete(checkpoint: Path) -> bool:
     except (OSError, ValueError):
         return False
     return True
-
-
-def _step_of(checkpoint: Path) -> int:
-    return int(checkpoint.name.rpartition("-")[2])

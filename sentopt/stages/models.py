@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,27 +11,59 @@ import torch
 from tokenizers import Tokenizer
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from sentopt import atomic
+from sentopt import atomic, model_files
+from sentopt.backends.torch import TorchEngine
 from sentopt.errors import BackboneError
 from sentopt.recipe import TrainSection
-from sentopt.runtime.tokenization import TextEncoder
+from sentopt.runtime.bundle import truncation_side
+from sentopt.runtime.tokenization import TextEncoder, Tokens
+
+_PADDING_TOLERANCE = 1e-3
+_MOST_ADDED_TOKENS = 50
+_SCRIPTS = (
+    "",
+    " ",
+    "\n\t",
+    "na\u00efve caf\u00e9 cafe\u0301 \U0001f600\U0001f44d\U0001f3fd \u2014 \u201cquotes\u201d",
+    "\u65e5\u672c\u8a9e\u306e\u30c6\u30ad\u30b9\u30c8 \uff76\uff9e \uff21\uff22",
+    "a\u0000b",
+    "ALL CAPS!!! sooo goooood :-) Don't WE'LL",
+    "\u202emirrored \u200bzero width \u00a0 \u3000",
+    "\ufb01ne \u2460 \u00bd \u2126 \u1e9e stra\u00dfe \u0130stanbul \u03a3\u0391\u03a3",
+    "\ucd5c\uace0\uc758 \uc601\ud654 \u1112\u1161\u11ab",
+    "\u0641\u064a\u0644\u0645 \u0631\u064e\u0627\u0626\u0650\u0639 \u05e9\u05c1\u05b8\u05dc\u05d5\u05b9\u05dd",
+    "\u0928\u092e\u0938\u094d\u0924\u0947 \u0e2a\u0e27\u0e31\u0e2a\u0e14\u0e35 \u1218\u120d\u12ab\u121d",
+    "\u041e\u0442\u043b\u0438\u0447\u043d\u044b\u0439 \u0444\u0438\u043b\u044c\u043c \u0439 \u03ba\u03b1\u03bb\u03cc",
+    "  two  spaces   at the ends  ",
+)
 
 
 def load_tokenizer(folder: Path, max_length: int) -> Any:
-    """The fast tokenizer of a backbone, with a padding token.
+    """The fast tokenizer of a backbone, with a padding token. It cuts where its files say: on the right or the left.
 
     Raises:
-        BackboneError: no fast tokenizer can be made from the folder's files.
+        BackboneError: no fast tokenizer can be made from the folder's files, or it has no token to pad with.
     """
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=True, model_max_length=max_length)
-    except (OSError, ValueError) as error:
-        raise BackboneError(f"{folder} holds no tokenizer that transformers can load: {error}") from error
-    if not tokenizer.is_fast:
+        tokenizer = AutoTokenizer.from_pretrained(
+            folder, use_fast=True, model_max_length=max_length, trust_remote_code=False
+        )
+    except Exception as error:  # transformers raises whatever it stumbles over
         raise BackboneError(
-            f"{folder} has a Python tokenizer only; a tokenizer.json is needed to run without transformers"
+            f"{folder} holds no tokenizer that transformers can load: {_first_line(error)}. Save it in its fast form: "
+            "tokenizer.save_pretrained(folder) writes the tokenizer.json that the runtime needs"
+        ) from error
+    if not getattr(tokenizer, "is_fast", False):
+        raise BackboneError(
+            f"{folder} has a Python tokenizer only ({type(tokenizer).__name__}); "
+            "a tokenizer.json is needed to run without transformers"
         )
     if tokenizer.pad_token is None:
+        if tokenizer.eos_token is None:
+            raise BackboneError(
+                f"{folder} has a tokenizer without a padding token and without an end token; name one of its tokens "
+                "as pad_token in tokenizer_config.json"
+            )
         tokenizer.pad_token = tokenizer.eos_token
     tokenizer.padding_side = "right"  # as the runtime pads; left padding would shift GPT-2's positions
     return tokenizer
@@ -39,15 +72,27 @@ def load_tokenizer(folder: Path, max_length: int) -> Any:
 def encoder_of(tokenizer: Any, max_length: int) -> TextEncoder:
     """The runtime's encoder of the same tokens."""
     copy = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())  # the encoder sets truncation on what it is given
-    return TextEncoder(copy, max_length=max_length, pad_token_id=tokenizer.pad_token_id)
+    return TextEncoder(
+        copy,
+        max_length=max_length,
+        pad_token_id=tokenizer.pad_token_id,
+        side=truncation_side(tokenizer.truncation_side),
+    )
 
 
 def load_untuned(folder: Path, labels: Sequence[str], tokenizer: Any, train: TrainSection) -> Any:
     """The backbone with a fresh classification head, drawn from PyTorch's random state.
 
+    A head in the folder is kept only where it tells the same labels in the same order (`model_files.keeps_head`).
     Attention is `eager`: on a CPU, `sdpa` falls back to a slower backward pass (measured: 1.1 to 1.4 times).
+
+    Raises:
+        BackboneError: transformers cannot load it, or it does not go with its tokenizer.
     """
-    model = _load(folder, labels, tokenizer, ignore_mismatched_sizes=True)
+    model, found = _load(folder, labels, tokenizer)
+    _check_body(folder, model, found)
+    if not model_files.keeps_head(folder, labels):
+        _redraw_head(model, found)
     if not train.encoder_dropout:
         _switch_off_dropout(model.base_model)
     if train.freeze_embeddings:
@@ -62,16 +107,48 @@ def load_tuned(folder: Path, labels: Sequence[str], tokenizer: Any) -> Any:
     Raises:
         BackboneError: the checkpoint has no classification head, or one of another size.
     """
-    try:
-        model, found = _load(folder, labels, tokenizer, output_loading_info=True)
-    except (RuntimeError, OSError, ValueError) as error:
-        raise BackboneError(f"{folder} is no classifier with the {len(labels)} labels of the data: {error}") from error
+    model, found = _load(folder, labels, tokenizer)
+    _check_sizes(folder, model, _mismatched(found))
     if found["missing_keys"]:
         names = ", ".join(sorted(found["missing_keys"])[:3])
         raise BackboneError(
             f"{folder} is a backbone, not a tuned classifier: it has no weights {names}. Tune it with `sentopt train`"
         )
     return model
+
+
+def differing_texts(encoder: TextEncoder, folder: Path, texts: Sequence[str]) -> list[str]:
+    """The texts whose tokens the runtime makes otherwise than transformers does with the files of a folder.
+
+    Types of tokens count where the tokenizer hands them to the model.
+    """
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    expected = tokenizer(list(texts), truncation=True, padding=False, max_length=encoder.max_length)
+    types = expected.get("token_type_ids") or [[0] * len(ids) for ids in expected["input_ids"]]
+    return [
+        text
+        for text, tokens, ids, kinds in zip(texts, encoder.encode(texts), expected["input_ids"], types, strict=True)
+        if ids and (tuple(ids), tuple(kinds)) != (tokens.ids, tokens.type_ids)
+    ]
+
+
+def telling_texts(encoder: TextEncoder, texts: Sequence[str]) -> list[str]:
+    """Texts that two readings of a tokenizer's files are likely to tokenize differently.
+
+    Many scripts, texts longer than the maximum whose ends differ, and those that hold the tokens that were added to the
+    vocabulary: alone, between blanks, inside a word, repeated, and in another case.
+    """
+    words = " ".join(texts).split() or ["word"]
+    longest = encoder.max_length
+    lines = [words[start : start + 2 * longest] for start in range(0, min(len(words), 8 * longest), 2 * longest)]
+    numbered = " ".join(f"{words[i % len(words)]} {i}" for i in range(2 * longest))
+    found = [*_SCRIPTS, numbered, "word " * (longest + 50), *(" ".join(line) for line in lines)]
+    added = encoder.added_tokens  # a user's own come last
+    for token in dict.fromkeys([*added[:_MOST_ADDED_TOKENS], *added[-_MOST_ADDED_TOKENS:]]):
+        bare = token.strip()
+        found += [token, f"a{token}b", f"a {token} b", f"a  {token}  b ", token * 2, f" {bare}"]
+        found += [bare.upper(), bare.lower(), bare[:-1], f"{bare}s, ({bare}) {bare}."]
+    return found
 
 
 def save(model: Any, tokenizer: Any, target: Path) -> None:
@@ -83,6 +160,7 @@ def save(model: Any, tokenizer: Any, target: Path) -> None:
     with atomic.replace_folder(target) as folder:
         model.save_pretrained(folder, safe_serialization=True)
         tokenizer.save_pretrained(folder)
+        _state_truncation(folder / model_files.TOKENIZER_CONFIG, tokenizer.truncation_side)
         if not (folder / "tokenizer.json").is_file():
             raise BackboneError(
                 "the tokenizer saves no tokenizer.json, which the runtime needs; "
@@ -113,36 +191,137 @@ def divide_logits(model: Any, temperature: float) -> None:
         )
 
 
-def _load(folder: Path, labels: Sequence[str], tokenizer: Any, **options: Any) -> Any:
-    loaded = AutoModelForSequenceClassification.from_pretrained(
-        folder,
-        num_labels=len(labels),
-        id2label=dict(enumerate(labels)),
-        label2id={label: i for i, label in enumerate(labels)},
-        trust_remote_code=False,
-        use_safetensors=True,
-        dtype=torch.float32,
-        attn_implementation=None if torch.cuda.is_available() else "eager",
-        **options,
-    )
-    model = loaded[0] if isinstance(loaded, tuple) else loaded
-    _agree_on_padding(model, tokenizer)
-    model.config.problem_type = "single_label_classification"
-    return loaded
-
-
-def _agree_on_padding(model: Any, tokenizer: Any) -> None:
-    """A model that has no padding token gets the tokenizer's; otherwise its own counts, for it was trained with it."""
-    if model.config.pad_token_id is None:
+def _load(folder: Path, labels: Sequence[str], tokenizer: Any) -> tuple[Any, dict[str, Any]]:
+    """The model, and what transformers says of the weights that it found."""
+    _agree_on_padding(folder, tokenizer)
+    try:
+        model, found = AutoModelForSequenceClassification.from_pretrained(
+            folder,
+            num_labels=len(labels),
+            id2label=dict(enumerate(labels)),
+            label2id={label: i for i, label in enumerate(labels)},
+            trust_remote_code=False,
+            use_safetensors=True,
+            dtype=torch.float32,
+            attn_implementation=None if torch.cuda.is_available() else "eager",
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # what does not fit is told to the caller, instead of a traceback
+        )
+    except Exception as error:  # transformers and PyTorch raise whatever they stumble over
+        raise BackboneError(
+            f"{folder} is no classifier with the {len(labels)} labels of the data that transformers can load: "
+            f"{_first_line(error)}"
+        ) from error
+    if getattr(model.config, "pad_token_id", None) is None:
         model.config.pad_token_id = tokenizer.pad_token_id
-    elif model.config.pad_token_id != tokenizer.pad_token_id:
-        token = tokenizer.convert_ids_to_tokens(model.config.pad_token_id)
-        if token is None:
-            raise BackboneError(
-                f"the model pads with id {model.config.pad_token_id}, which its tokenizer does not have; "
-                "correct pad_token_id in config.json"
-            )
-        tokenizer.pad_token = token
+    _check_embeddings(folder, model, tokenizer)
+    model.config.problem_type = "single_label_classification"
+    _check_padding(folder, model, tokenizer)
+    return model, found
+
+
+def _check_body(folder: Path, model: Any, found: dict[str, Any]) -> None:
+    """Refuse a backbone that would start with random weights; a pooler is the exception, for many come without one."""
+    body = f"{model.base_model_prefix}."
+    _check_sizes(folder, model, [name for name in _mismatched(found) if name.startswith(body)])
+    names = [name for name in model.state_dict() if name.startswith(body)]
+    missing = sorted(name for name in names if name in set(found["missing_keys"]) and ".pooler." not in name)
+    if missing:
+        raise BackboneError(
+            f"{folder} lacks {len(missing)} of {len(names)} weights of {type(model).__name__}, for example "
+            f"{missing[0]}: they would be random. Is model_type in its config.json right, and the folder complete?"
+        )
+
+
+def _mismatched(found: dict[str, Any]) -> list[str]:
+    """Names of the weights of another size than the config's; versions of transformers put them differently."""
+    return sorted(entry if isinstance(entry, str) else str(entry[0]) for entry in found["mismatched_keys"])
+
+
+def _check_sizes(folder: Path, model: Any, mismatched: Sequence[str]) -> None:
+    if not mismatched:
+        return
+    name = mismatched[0]
+    there = model_files.tensor_shapes(folder).get(name, "another shape")
+    raise BackboneError(
+        f"{folder}: its weights do not fit its config.json: {name} has shape {there}, "
+        f"expected {tuple(model.state_dict()[name].shape)}"
+    )
+
+
+def _redraw_head(model: Any, found: dict[str, Any]) -> None:
+    """Draw the head anew if the folder had weights for it: they answer something else."""
+    body = f"{model.base_model_prefix}."
+    drawn = {str(key) for key in found["missing_keys"]} | set(_mismatched(found))
+    head = {name for name in model.state_dict() if not name.startswith(body)}
+    if head <= drawn:
+        return
+    fresh = AutoModelForSequenceClassification.from_config(model.config).state_dict()
+    model.load_state_dict({name: fresh[name] for name in head}, strict=False)
+
+
+def _check_embeddings(folder: Path, model: Any, tokenizer: Any) -> None:
+    """Refuse tokens that the model has no row for: looking one up would end in an IndexError."""
+    rows = int(model.get_input_embeddings().weight.shape[0])
+    vocabulary = tokenizer.get_vocab()
+    token, last = max(vocabulary.items(), key=lambda item: item[1])
+    if last < rows:
+        return
+    raise BackboneError(
+        f"{folder}: the tokenizer has {last + 1} tokens (the last is {token!r}), the model's embedding {rows} rows: a "
+        "text with a token beyond them cannot be answered. If the tokens were added before tuning, resize the "
+        "embedding and tune again; otherwise use the tokenizer without them. To resize:\n"
+        "  from transformers import AutoModelForSequenceClassification as Model, AutoTokenizer as Tokenizer\n"
+        f"  tokenizer, model = Tokenizer.from_pretrained({str(folder)!r}), Model.from_pretrained({str(folder)!r})\n"
+        "  model.resize_token_embeddings(len(tokenizer))\n"
+        "  model.save_pretrained('resized'); tokenizer.save_pretrained('resized')"
+    )
+
+
+def _check_padding(folder: Path, model: Any, tokenizer: Any) -> None:
+    """Refuse a model that answers a text otherwise beside a longer one: padding must not matter."""
+    engine, encoder = TorchEngine(model), encoder_of(tokenizer, max_length=8)
+    rows = min(encoder.vocabulary_size, int(model.get_input_embeddings().weight.shape[0]))
+    ids = [i for i in range(rows) if i != tokenizer.pad_token_id][-6:]
+    short, long = (Tokens(tuple(row), (0,) * len(row), False) for row in (ids[:3], ids))
+    try:
+        alone, beside = engine.run(encoder.pad([short])), engine.run(encoder.pad([short, long]))
+    except Exception as error:  # a forward method raises whatever it stumbles over
+        raise BackboneError(
+            f"{folder} ({type(model).__name__}) cannot answer a text of token ids: {_first_line(error)}"
+        ) from error
+    difference = float(abs(alone[0] - beside[0]).max())
+    if difference > _PADDING_TOLERANCE * max(1.0, float(abs(alone).max())):
+        raise BackboneError(
+            f"{folder} ({type(model).__name__}) answers a text otherwise when it is padded to the length of another "
+            f"one: a logit differs by {difference:.2g}. Texts are answered in batches, so such a model is not supported"
+        )
+
+
+def _state_truncation(path: Path, side: str) -> None:
+    """Say in `tokenizer_config.json` where texts are cut; not every version of transformers writes it down."""
+    settings = json.loads(path.read_text(encoding="utf-8"))
+    if settings.get("truncation_side", "right") != side:
+        path.write_text(json.dumps({**settings, "truncation_side": side}, indent=2, ensure_ascii=False) + "\n", "utf-8")
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+
+
+def _agree_on_padding(folder: Path, tokenizer: Any) -> None:
+    """The padding token of a model counts, for it was trained with it; where it has none, the tokenizer's stays."""
+    number = model_files.read_config(folder).get("pad_token_id")
+    if number is None or number == tokenizer.pad_token_id:
+        return
+    token = tokenizer.convert_ids_to_tokens(number) if isinstance(number, int) and number >= 0 else None
+    if token is None:
+        raise BackboneError(
+            f"the model pads with id {number}, which its tokenizer does not have; correct pad_token_id in "
+            f"{folder / model_files.CONFIG}"
+        )
+    tokenizer.pad_token = token
 
 
 def _switch_off_dropout(encoder: torch.nn.Module) -> None:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from sentopt import backbones
+from sentopt import backbones, model_files
 from sentopt.data import sources, store
 from sentopt.data.examples import explained_by
-from sentopt.data.splits import CleanData, clean, reorder
-from sentopt.errors import BackboneError, DataError
+from sentopt.data.splits import CleanData, clean
+from sentopt.errors import DataError
 from sentopt.recipe import Recipe
 from sentopt.results import PrepareResult
 from sentopt.run_dir import SPLITS, RunDir
@@ -28,7 +27,7 @@ def run(recipe: Recipe, run_dir: RunDir) -> PrepareResult:
     """
     raw = sources.load(recipe.data)
     with explained_by(raw.notices):
-        data = clean(raw, recipe.data, seed=recipe.run.seed)
+        data = clean(raw, recipe.data, seed=recipe.run.seed, tuned=recipe.model.tuned)
     if recipe.model.tuned:
         data = _in_order_of_model(data, _label_names(backbones.resolve(recipe.model.backbone, recipe.model.revision)))
     store.write(run_dir, data)
@@ -42,30 +41,81 @@ def run(recipe: Recipe, run_dir: RunDir) -> PrepareResult:
 
 
 def _label_names(model: Path) -> list[str]:
-    try:
-        names = json.loads((model / "config.json").read_text(encoding="utf-8"))["id2label"]
-        return [str(names[str(i)]) for i in range(len(names))]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BackboneError(
-            f"{model} does not say what its labels are: config.json needs id2label with a name for 0, 1, ... ({error})"
-        ) from error
+    return model_files.label_names(model)
 
 
 def _in_order_of_model(data: CleanData, names: Sequence[str]) -> CleanData:
-    """Labels are matched by name, whatever the case; nameless ones (`LABEL_0`) by position, with a notice."""
-    if all(re.fullmatch(r"LABEL_\d+", name) for name in names):
-        if len(names) != len(data.labels):
-            raise DataError(
-                f"the model has {len(names)} labels without names, the data has {len(data.labels)}: "
-                f"{', '.join(data.labels)}; give the model's labels names in its config.json (id2label)"
-            )
-        told = ", ".join(f"{name} is {label}" for name, label in zip(names, data.labels, strict=True))
-        return replace(data, notices=(*data.notices, f"the model's labels have no names; it is assumed that {told}"))
-    spelled = {label.casefold(): label for label in data.labels}
-    unknown = [label for label in data.labels if label.casefold() not in {name.casefold() for name in names}]
-    if unknown:
+    """Labels are matched by name, whatever the case; nameless ones (`LABEL_0`) by position, with a notice.
+
+    Spellings that mean one label of the model are merged. The data may lack labels that the model has.
+
+    Raises:
+        DataError: labels that the model does not have, or as many names as outputs are missing.
+    """
+    found = [_match(label, names) for label in data.labels]
+    numbers = [number for number in found if number is not None]
+    if len(numbers) < len(found):
+        if all(model_files.UNNAMED.fullmatch(name) for name in names):
+            return _by_position(data, names)
+        raise DataError(_unknown_labels(data.labels, found, names))
+    spellings: dict[int, list[str]] = {}
+    for label, number in zip(data.labels, numbers, strict=True):
+        spellings.setdefault(number, []).append(label)
+    merged = tuple(
+        f"the labels {', '.join(map(repr, spelled))} of the data are the model's {names[number]!r}"
+        for number, spelled in sorted(spellings.items())
+        if len(spelled) > 1
+    )
+    shown = [spellings[i][0] if len(spellings.get(i, ())) == 1 else name for i, name in enumerate(names)]
+    splits = {
+        split: [replace(example, label=numbers[example.label]) for example in examples]
+        for split, examples in data.splits.items()
+    }
+    return replace(data, splits=splits, labels=tuple(shown), notices=(*data.notices, *merged))
+
+
+def _match(label: str, names: Sequence[str]) -> int | None:
+    """The output of the model that a label of the data means: by its name, else by the name whatever the case."""
+    if label in names:
+        return names.index(label)
+    folded = label.strip().casefold()
+    close = [i for i, name in enumerate(names) if name.strip().casefold() == folded]
+    return close[0] if len(close) == 1 else None
+
+
+def _by_position(data: CleanData, names: Sequence[str]) -> CleanData:
+    if len(names) != len(data.labels):
         raise DataError(
-            f"the data has the label(s) {', '.join(unknown)}, the model knows {', '.join(names)}; "
-            "name the data's labels as the model does with --set data.labels"
+            f"the model has {len(names)} outputs without names, the data has {len(data.labels)} labels: "
+            f"{', '.join(data.labels)}. Name them all in the order of the model's outputs, for example with "
+            f"{_setting(_example_names(data.labels, len(names)))}"
         )
-    return reorder(data, [spelled.get(name.casefold(), name) for name in names])
+    told = ", ".join(f"{name} is {label}" for name, label in zip(names, data.labels, strict=True))
+    notice = (
+        f"the model's labels have no names; it is assumed that {told}. "
+        f"For another order of the model's outputs: {_setting(tuple(reversed(data.labels)))}"
+    )
+    return replace(data, notices=(*data.notices, notice))
+
+
+def _unknown_labels(labels: Sequence[str], found: Sequence[int | None], names: Sequence[str]) -> str:
+    unknown = [label for label, number in zip(labels, found, strict=True) if number is None]
+    if all(label.lstrip("-").isdigit() for label in labels):
+        return (
+            f"the labels of the data are numbers ({', '.join(labels)}), the model knows {', '.join(names)}. Where the "
+            f"numbers count the model's outputs from 0, say so with {_setting(names)}"
+        )
+    hints = model_files.unknown_labels(unknown, names)
+    return (
+        f"the data has the label(s) {', '.join(unknown)}, the model knows {', '.join(names)}: {hints}. "
+        "Name the labels in the data as the model does, or take a model that knows them"
+    )
+
+
+def _example_names(labels: Sequence[str], count: int) -> tuple[str, ...]:
+    missing = [f"name {i}" for i in range(len(labels), count)]
+    return tuple([*labels, *missing][:count])
+
+
+def _setting(labels: Sequence[str]) -> str:
+    return f"--set 'data.labels={json.dumps(list(labels), ensure_ascii=False, separators=(',', ':'))}'"

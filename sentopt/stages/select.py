@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from sentopt import gate
 from sentopt.recipe import SelectSection
 from sentopt.results import BenchRow, Selection, Verdict
-from sentopt.variants import REFERENCE, VariantSpec
+from sentopt.variants import REFERENCE, VARIANTS, VariantSpec
 
 
 def run(
@@ -27,7 +28,8 @@ def run(
     ]
     chosen = max(tied, key=lambda row: (judged[row.variant].agreement, -cost(row, select.objective)))
     reason = _why_chosen(chosen, fastest, passed, rows, select)
-    return Selection(chosen.variant, select.objective, " ".join(filter(None, [reason, _why_refused(refused, judged)])))
+    parts = [reason, _undecided(judged[chosen.variant]), _no_int8(chosen.variant, refused)]
+    return Selection(chosen.variant, select.objective, " ".join(filter(None, [*parts, _why_refused(refused, judged)])))
 
 
 def cost(row: BenchRow, objective: str) -> float:
@@ -59,5 +61,20 @@ def _why_chosen(
     return words + "."
 
 
+def _undecided(verdict: Verdict) -> str:
+    """What ships without having been decided."""
+    if not verdict.undecided:
+        return ""
+    said = "; ".join(gate.in_words(criterion) for criterion in verdict.undecided)
+    return f"* {said}: what was seen is within the margin."
+
+
+def _no_int8(chosen: str, refused: Sequence[str]) -> str:
+    """A headline where what ships is several times slower than what was refused."""
+    int8 = [name for name in refused if VARIANTS[name].dtype == "int8"]
+    return "No INT8 variant ships." if int8 and VARIANTS[chosen].dtype == "float32" else ""
+
+
 def _why_refused(refused: Sequence[str], judged: dict[str, Verdict]) -> str:
-    return " ".join(f"{name} was refused: {judged[name].reason}." for name in refused)
+    said = {True: "was refused", False: "was not tested"}
+    return " ".join(f"{name} {said[judged[name].tested]}: {judged[name].reason}." for name in refused)

@@ -111,7 +111,12 @@ def add(run_dir: RunDir, folder: Path, *, seed: int) -> StringInput:
     description = read_description(folder)
     body = onnx.load(folder / description.model_file)
     front = tokenizer_of(folder, description, body)
-    encoder = TextEncoder.load(folder, max_length=description.max_length, pad_token_id=description.pad_token_id)
+    encoder = TextEncoder.load(
+        folder,
+        max_length=description.max_length,
+        pad_token_id=description.pad_token_id,
+        side=description.truncation_side,
+    )
     texts = list(dict.fromkeys([*parity_texts(folder, seed), *(e.text for e in store.read_split(run_dir, "test"))]))
     check_tokens(open_session(front.SerializeToString()), encoder, texts)
     content = string_input.join(front, body, logits=description.output).SerializeToString()
@@ -153,7 +158,10 @@ def tokenizer_of(folder: Path, description: BundleDescription, body: onnx.ModelP
         ExportError: the tokenizer cannot be written as a graph.
     """
     facts = string_input.read(
-        folder / "tokenizer.json", max_length=description.max_length, pad_token_id=description.pad_token_id
+        folder / "tokenizer.json",
+        max_length=description.max_length,
+        pad_token_id=description.pad_token_id,
+        side=description.truncation_side,
     )
     (opset,) = [entry.version for entry in body.opset_import if entry.domain in ("", "ai.onnx")]
     names = [node.name for node in body.graph.input]
@@ -166,6 +174,7 @@ def parity_texts(folder: Path, seed: int) -> Iterator[str]:
     special = [token["content"] for token in tokenizer["added_tokens"]]
     length = json.loads((folder / DESCRIPTION_FILE).read_text(encoding="utf-8"))["max_length"]
     yield from HARD_TEXTS
+    yield from (" ".join(f"{i} word" for i in range(count)) for count in (length // 2, length, 2 * length))
     for token in special:
         yield from (token, f"a{token}b {token.lower()} {token.upper()}", " ".join(token), token[:-1], token * 3)
         yield from (token + other for other in special)

@@ -6,33 +6,35 @@ Where the recipe names a classifier that is tuned already, nothing is trained: i
 from __future__ import annotations
 
 import io
-import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from sentopt import atomic, backbones, calibration, metrics
+from sentopt import atomic, backbones, calibration, journal, metrics
 from sentopt.backends.torch import TorchEngine
 from sentopt.data import store
 from sentopt.data.splits import Example, majority_accuracy
+from sentopt.errors import BackboneError
 from sentopt.recipe import Recipe
 from sentopt.results import Confidence, EvalPoint, LossPoint, SampleAnswer, Steps, TrainResult
 from sentopt.run_dir import SPLITS, RunDir
 from sentopt.runtime.classifier import Classifier, Prediction, softmax
 from sentopt.runtime.session import FloatArray
+from sentopt.runtime.tokenization import TextEncoder
 from sentopt.stages import models, unknown_tokens
 from sentopt.stages.allocation import reusing_freed_memory
 from sentopt.stages.fitting import Fit, fit, make_deterministic
 
+_PARITY_TEXTS = 500
 _THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 
 
 def run(
     recipe: Recipe, run_dir: RunDir, *, resume_key: str, say: Callable[[str], None] = lambda notice: None
 ) -> TrainResult:
-    """Tune, calibrate, evaluate, and write `checkpoint/` and `reference.npy`.
+    """Tune, calibrate, evaluate, and write `checkpoint/`, `reference.npy` and `reference-validation.npy`.
 
     `say` receives what a user should know before the training begins; the result has it as well.
 
@@ -66,13 +68,15 @@ def run(
     if recipe.train.calibrate:
         temperature = calibration.temperature(logits, truth)
         models.divide_logits(fitted.model, temperature)
+    _save_logits(run_dir.validation_reference, logits / np.float32(temperature))
     models.save(fitted.model, tokenizer, run_dir.checkpoint)
-    shutil.rmtree(run_dir.trainer, ignore_errors=True)
+    _check_tokens(recipe, folder, run_dir, [e.text for e in splits["test"][:_PARITY_TEXTS]])
 
     # What everything is compared with is what was saved, as anybody else will load it.
     classifier = Classifier(TorchEngine.load(run_dir.checkpoint), classifier.encoder, labels)
     logits, truth = _logits_and_labels(classifier, splits["test"])
     _save_logits(run_dir.reference, logits)
+    journal.remove(run_dir.trainer)  # not before all is saved: where the disk is full, training need not start again
     return TrainResult(
         **vars(fitted.steps),
         backbone=recipe.model.backbone,
@@ -116,6 +120,18 @@ def _notices(recipe: Recipe, tokenizer: Any, train: Sequence[Example]) -> tuple[
     )
     notice = unknown_tokens.notice(found, recipe.model.backbone)
     return (notice,) if notice else ()
+
+
+def _check_tokens(recipe: Recipe, folder: Path, run_dir: RunDir, texts: Sequence[str]) -> None:
+    """What the runtime reads of the saved tokenizer must be what transformers reads of the original files."""
+    encoder = TextEncoder.load(run_dir.checkpoint, max_length=recipe.model.max_length)
+    texts = [*texts, *models.telling_texts(encoder, texts)]
+    if differing := models.differing_texts(encoder, folder, texts):
+        raise BackboneError(
+            f"the tokenizer of {folder} does something that the runtime does not: with transformers, {len(differing)} "
+            f"of {len(texts)} texts have other tokens, for example {differing[0]!r:.100}. A setting of its "
+            "tokenizer_config.json, such as split_special_tokens, is not in its tokenizer.json"
+        )
 
 
 def _taken(model: Any) -> Fit:

@@ -14,7 +14,7 @@ from typing import Any, Self
 from tqdm import tqdm
 from transformers import TrainerCallback
 
-from sentopt import distributed
+from sentopt import distributed, journal
 from sentopt.stages.averaging import LAST_WEIGHTS
 
 
@@ -61,16 +61,36 @@ class StepClock(TrainerCallback):
         self.seconds += time.perf_counter() - self._start
 
 
-class DropOldOptimizers(TrainerCallback):
-    """Training is resumed from the newest checkpoint only: what that takes beyond the model can go from the others."""
+class DropOldCheckpoints(TrainerCallback):
+    """Keeps the newest checkpoints, as many as `limit`, the best and what sentopt did not write.
+
+    Training is resumed from the newest one only: what that takes beyond the model goes from the others.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """The newest checkpoint is complete by now."""
-        newest = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-        for checkpoint in Path(args.output_dir).glob("checkpoint-*"):
-            if checkpoint != newest:
-                for name in ("optimizer.pt", LAST_WEIGHTS):
-                    (checkpoint / name).unlink(missing_ok=True)
+        best = Path(state.best_model_checkpoint or "").name
+        *older, _ = checkpoints_in(Path(args.output_dir))
+        for checkpoint in older:
+            for name in ("optimizer.pt", LAST_WEIGHTS):
+                (checkpoint / name).unlink(missing_ok=True)
+        others = [checkpoint for checkpoint in older if checkpoint.name != best]
+        kept = self.limit - 1 - (len(older) - len(others))
+        for checkpoint in others[: len(others) - max(0, kept)]:
+            journal.remove(checkpoint)
+
+
+def checkpoints_in(folder: Path) -> list[Path]:
+    """The checkpoints that the Trainer wrote into `folder`, in the order of their steps."""
+    return sorted((path for path in folder.glob("checkpoint-*") if journal.is_known(path)), key=step_of)
+
+
+def step_of(checkpoint: Path) -> int:
+    """The optimizer step after which it was saved."""
+    return int(checkpoint.name.rpartition("-")[2])
 
 
 class StopOnSignal(TrainerCallback):

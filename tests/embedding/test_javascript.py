@@ -27,6 +27,7 @@ TEXTS: list[str] = [
     *json.loads((DEMO / "embed" / "texts.json").read_text(encoding="utf-8")),
     "half a \ud83d pair",
     "ΟΔΥΣΣΕΥΣ ΣΑΣ, a𠀀b, İstanbul ẞ ﷺ ½ Ⅷ",
+    "great " * 40 + "terrible " * 40,  # its ends differ
     *("great " * count for count in (45, 46, 47)),  # one under, at, and one over the 48 tokens of the small bundles
 ]
 CHANGED_CATEGORY = {0x166D, 0x1734, 0x1885, 0x1886}
@@ -49,7 +50,7 @@ pytestmark = [
     pytest.mark.skipif(not INSTALLED, reason="run `npm ci` in demo/embed/javascript"),
 ]
 in_chromium = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not on PATH")
-each_bundle = pytest.mark.parametrize("bundle_fixture", ["int8_bundle", "fp32_bundle"])
+each_bundle = pytest.mark.parametrize("bundle_fixture", ["int8_bundle", "fp32_bundle", "left_bundle"])
 
 
 @each_bundle
@@ -111,9 +112,10 @@ def test_the_page_answers_as_the_classifier(
         prediction = classifier(text)
         assert answer["headline"] == prediction.label
         assert answer["probabilities"] == pytest.approx(prediction.probabilities, abs=1e-3)
-        assert ("Only the first 48 tokens" in answer["note"]) == prediction.truncated
+        end = "last" if classifier.encoder.side == "left" else "first"
+        assert (f"Only the {end} 48 tokens" in answer["note"]) == prediction.truncated
         assert "Answered in" in answer["note"]
-    assert any("Only the first" in answer["note"] for answer in found["answers"])
+    assert any("Only the " in answer["note"] for answer in found["answers"])
 
 
 @in_chromium

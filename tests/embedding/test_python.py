@@ -22,7 +22,7 @@ def run_example(name: str, bundle: Path, texts: list[str]) -> list[dict[str, Any
     return answers
 
 
-@pytest.mark.parametrize("bundle_fixture", ["int8_bundle", "fp32_bundle"])
+@pytest.mark.parametrize("bundle_fixture", ["int8_bundle", "fp32_bundle", "left_bundle"])
 @pytest.mark.parametrize("example", ["python", "python-optimum"])
 def test_an_example_answers_as_the_classifier(
     example: str, bundle_fixture: str, request: pytest.FixtureRequest

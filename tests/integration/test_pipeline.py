@@ -16,7 +16,7 @@ import pytest
 from csv_files import read_csv
 from onnx import helper, numpy_helper
 
-from sentopt import cli, manifest
+from sentopt import cli, journal, manifest
 from sentopt._optional import is_installed
 from sentopt.errors import RunDirError
 from sentopt.recipe import Recipe
@@ -140,9 +140,13 @@ def test_a_worse_variant_is_refused_and_another_is_chosen(
     assert result["select"]["variant"] in ("onnx-fp32", "lean-fp32")
     verdicts = {v["variant"]: v for v in result["verify"]["verdicts"]}
     assert [name for name, verdict in verdicts.items() if not verdict["passed"]] == ["onnx-int8", "lean-int8"]
+    first, second = result["verify"]["order"]
+    assert "No INT8 variant ships." in result["select"]["reason"]
+    assert f"{first} was refused: accuracy: lost " in result["select"]["reason"]
+    assert "outside the margin" in verdicts[first]["reason"]
+    assert f"{second} was not tested: variants are tested in order" in result["select"]["reason"]
+    assert [verdicts[name]["tested"] for name in (first, second)] == [True, False]
     for name in ("onnx-int8", "lean-int8"):
-        assert f"{name} was refused" in result["select"]["reason"]
-        assert "outside the margin" in verdicts[name]["reason"]
         flips = read_csv(run_copy / "variants" / name / "flips.csv")
         assert len(flips) == verdicts[name]["changed_labels"] > 20
         assert all(flip["pytorch"] != flip["variant"] for flip in flips)
@@ -159,15 +163,45 @@ def scramble(path: Path) -> None:
     onnx.save(model, path)
 
 
-def test_nothing_ships_when_nothing_passes(run_copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """120 texts cannot prove half a point, not even for a graph that changes no label."""
-    assert cli.main(["export", "--run-dir", str(run_copy), "--set", "verify.margin=0.5"]) == 3
+def test_only_exact_graphs_ship_where_the_test_split_can_prove_nothing(
+    run_copy: Path, tiny_options: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """120 test and 60 validation texts cannot prove half a point, not even for a graph that changes no label."""
+    assert rerun(run_copy, tiny_options, "--set", "verify.margin=0.5") == 0
     captured = capsys.readouterr()
-    assert "no variant passed verification" in captured.err
-    assert "a larger test split could decide it (even unchanged answers need 539 texts)" in captured.out
-    assert not (run_copy / "bundle").exists()
-    assert cli.main(["predict", "--run-dir", str(run_copy), "hello"]) == 1
+    assert "120 test texts and 60 validation texts: nothing but exact FP32 graphs can pass at margin 0.5; 598" in (
+        captured.err
+    )
+    assert re.search(r"^> (onnx|lean)-fp32 +[\d.]+ +1\.0000 +pass ", captured.out, re.MULTILINE)
+    assert "No INT8 variant ships." in captured.out
+    assert re.search(r"about \d+ labelled texts at this rate or .*--set verify.margin=", captured.out)
+
+
+def weak_options(tiny_options: list[str]) -> list[str]:
+    """A training that learns nothing."""
+    return [*tiny_options, "--set", "train.max_steps=1", "--set", "train.learning_rate=1e-9"]
+
+
+def test_nothing_ships_where_pytorch_itself_knows_nothing(
+    tmp_path: Path, tiny_options: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "weak"
+    assert rerun(root, weak_options(tiny_options)) == 3
+    error = capsys.readouterr().err
+    assert "nothing ships: the PyTorch model is not proven to know more than the majority answer: balanced" in error
+    assert "--set verify.allow_weak_reference=true insists" in error
+    assert not (root / "bundle").exists()
+    assert not (root / "variants").exists()
+    assert "nothing ships" in (root / "report.md").read_text()
+    assert cli.main(["export", "--run-dir", str(root), "--json"]) == 3
+    assert json.loads(capsys.readouterr().out)["select"]["variant"] is None
+    assert cli.main(["predict", "--run-dir", str(root), "hello"]) == 1
     assert "has no bundle yet" in capsys.readouterr().err
+    assert cli.main(["report", "--run-dir", str(root)]) == 0
+    assert cli.main(["export", "--run-dir", str(root), "--set", "verify.allow_weak_reference=true"]) == 0
+    assert (root / "bundle" / "sentopt.json").is_file()
+    assert cli.main(["export", "--run-dir", str(root), "--set", "verify.allow_weak_reference=false"]) == 3
+    assert not (root / "bundle").exists()
 
 
 def test_a_graph_that_differs_from_pytorch_is_refused_with_the_figure(
@@ -205,6 +239,7 @@ def test_an_architecture_without_lean_graph_falls_back_on_the_traced_one(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     quick = ["--set", "export.variants=[]", "--set", "train.epochs=1", "--set", "bench.rounds=1"]
+    quick += ["--set", "verify.allow_weak_reference=true"]  # one epoch teaches it nothing
     root = tmp_path / "albert"
     assert rerun(root, tiny_options, "--model", str(backbone_without_lean_graph), *quick, "--json") == 0
     captured = capsys.readouterr()
@@ -258,6 +293,7 @@ def test_a_half_written_run_is_completed(
     document = json.loads((run_copy / "run.json").read_text())
     document["stages"] = {name: document["stages"][name] for name in ("prepare", "train")}
     (run_copy / "run.json").write_text(json.dumps(document))
+    journal.record_unfinished(run_copy / "variants" / ".tmp-onnx-fp32-dead")
     (run_copy / "variants" / ".tmp-onnx-fp32-dead").mkdir()
     assert rerun(run_copy, tiny_options) == 0
     assert stages_run(capsys.readouterr().err)[0] == "export"

@@ -15,7 +15,7 @@ from sentopt import Classifier, backbones, cli
 from sentopt.errors import BackboneError, ExportError
 from sentopt.graph import string_input as graph
 from sentopt.run_dir import RunDir
-from sentopt.runtime.bundle import read_description
+from sentopt.runtime.bundle import Side, read_description
 from sentopt.runtime.tokenization import TextEncoder
 from sentopt.stages import string_input
 
@@ -25,9 +25,9 @@ EMBED = Path(__file__).parents[2] / "demo" / "embed"
 TEXTS = [*json.loads((EMBED / "texts.json").read_text(encoding="utf-8")), *string_input.HARD_TEXTS]
 
 
-def tokenizer_session(folder: Path, *, max_length: int, pad_token_id: int) -> Any:
+def tokenizer_session(folder: Path, *, max_length: int, pad_token_id: int, side: Side = "right") -> Any:
     """The graph of the tokenizer in `folder`, alone."""
-    facts = graph.read(folder / "tokenizer.json", max_length=max_length, pad_token_id=pad_token_id)
+    facts = graph.read(folder / "tokenizer.json", max_length=max_length, pad_token_id=pad_token_id, side=side)
     names = ["input_ids", "attention_mask", "token_type_ids", "position_ids"]
     return string_input.open_session(graph.tokenizer_graph(facts, names, opset=17, ir_version=8).SerializeToString())
 
@@ -138,6 +138,15 @@ def test_a_refused_graph_leaves_the_bundle_of_before(
     assert cli.main(["export", "--string-input", "--run-dir", str(run_copy)]) == 1
     assert "the tokenizer inside the graph differs" in capsys.readouterr().err
     assert (run_copy / "bundle" / "sentopt.json").read_bytes() == before
+
+
+def test_the_end_of_a_long_text_is_read_where_the_bundle_reads_it(bundle: Path) -> None:
+    encoder = TextEncoder.load(bundle, max_length=12, side="left")
+    session = tokenizer_session(bundle, max_length=12, pad_token_id=encoder.pad_token_id, side="left")
+    words = [" ".join(f"{i}" for i in range(count)) for count in range(30)]
+    string_input.check_tokens(session, encoder, [*string_input.HARD_TEXTS, *words, *reversed(words)])
+    with pytest.raises(ExportError, match="differs from the bundle's on 19 of 30 texts"):
+        string_input.check_tokens(session, TextEncoder.load(bundle, max_length=12), words)
 
 
 def test_padding_is_compared_too(bundle: Path) -> None:

@@ -1080,7 +1080,7 @@ def test_ten_rows(tmp_path: Path) -> None:
     assert sizes(data) == (6, 2, 2)
     assert data.notices == (
         "test: split off train, 2 texts (20%, stratified, seed 42)",
-        "validation: split off train, 2 texts (10%, one for each label at least, stratified, seed 42)",
+        "validation: split off train, 2 texts (25%, one for each label at least, stratified, seed 42)",
         "2 label(s) have fewer than 10 training texts ('no': 3, 'yes': 3): add texts, such labels are hardly learnt",
     )
 

@@ -6,7 +6,7 @@ from sentopt.timing import LatencySummary
 from sentopt.variants import VARIANTS
 
 SCORES = Scores(0.9, 0.9, 0.9, 0.9, (), ())
-COMPARISON = PairedComparison(100, 1, 1, 0.0, -0.005, 0.005, 0.01, 0.01, 0.95)
+COMPARISON = PairedComparison(100, 1, 1, 0.0, -0.005, 0.005, 0.01, 0.99, 0.01, 0.95)
 
 
 def row(name: str, ms: float, per_second: float = 100.0) -> BenchRow:
@@ -14,7 +14,7 @@ def row(name: str, ms: float, per_second: float = 100.0) -> BenchRow:
 
 
 def verdict(name: str, agreement: float = 0.99, passed: bool = True) -> Verdict:
-    return Verdict(name, passed, "micro-batches", "because", COMPARISON, SCORES, agreement, 0.0, 0, None, None)
+    return Verdict(name, passed, "micro-batches", "because", COMPARISON, SCORES, agreement, 0.0, 0)
 
 
 def choose(rows: list[BenchRow], verdicts: list[Verdict], objective: str = "latency") -> Selection:

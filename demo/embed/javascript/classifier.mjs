@@ -14,7 +14,9 @@ export class Classifier {
    */
   static async load(read, { ort, Tokenizer }) {
     const facts = parse(await read("sentopt.json"));
-    if (facts.schema_version !== 1) throw new Error(`sentopt.json has schema ${facts.schema_version}, expected 1`);
+    if (!SCHEMAS.includes(facts.schema_version)) {
+      throw new Error(`sentopt.json has schema ${facts.schema_version}, expected ${SCHEMAS.join(" or ")}`);
+    }
     const [vocabulary, config, model] = await Promise.all(
       ["tokenizer.json", "tokenizer_config.json", facts.model_file].map(async (name) => {
         const bytes = await read(name);
@@ -30,9 +32,7 @@ export class Classifier {
 
   constructor(facts, tokenizer, session, ort) {
     Object.assign(this, { facts, tokenizer, session, ort });
-    // Special tokens stand around a text: as many before it as after it, or one after it.
-    const around = tokenizer.encode("").ids;
-    this.ending = around.slice(Math.floor(around.length / 2));
+    this.around = specialTokens(tokenizer);
   }
 
   /** The most probable label of one text, its probability, those of all labels, and whether the text was cut. */
@@ -75,14 +75,31 @@ export class Classifier {
     return largest;
   }
 
-  /** Token ids as in training: a long text is cut before its final special tokens, and a text without any is one pad. */
+  /** Token ids as in training: a long text is cut between its special tokens, and a text without any is one pad. */
   encode(text) {
     const { ids } = this.tokenizer.encode(asInPython(text, this.tokenizer.tokenizer.normalizer));
     if (ids.length === 0) return { ids: [this.facts.pad_token_id], truncated: false };
     const truncated = ids.length > this.facts.max_length;
-    if (truncated) ids.splice(this.facts.max_length - this.ending.length, Infinity, ...this.ending);
-    return { ids, truncated };
+    return { ids: truncated ? cut(ids, this.around, this.facts) : ids, truncated };
   }
+}
+
+const SCHEMAS = [1, 2]; // 2 says with truncation_side that long texts are cut on the left
+
+/** How many special tokens stand before and after every text. */
+export function specialTokens(tokenizer) {
+  const whole = tokenizer.encode("a").ids;
+  const text = tokenizer.encode("a", { add_special_tokens: false }).ids;
+  const before = whole.findIndex((_, start) => text.every((id, i) => whole[start + i] === id));
+  return { before, after: whole.length - before - text.length };
+}
+
+/** `max_length` of the ids of a longer text: its special tokens, and between them the beginning or the end of the text. */
+export function cut(ids, { before, after }, { max_length, truncation_side = "right" }) {
+  const end = ids.length - after;
+  const room = max_length - before - after;
+  const kept = truncation_side === "left" ? ids.slice(end - room, end) : ids.slice(before, before + room);
+  return [...ids.slice(0, before), ...kept, ...ids.slice(end)];
 }
 
 /**

@@ -71,7 +71,7 @@ def build(service: Service) -> None:
             found = await service.answer(texts[start : start + _AT_ONCE])
             predictions += found.predictions
             milliseconds += found.milliseconds
-        headings = ["text", *answer_columns(service.classifier.labels)]
+        headings = ["text", *answer_columns(service.classifier.labels, taken=["text"])]
         rows = [
             [text, p.label, f"{p.score:.4f}", *(f"{x:.4f}" for x in p.probabilities.values())]
             for text, p in zip(texts, predictions, strict=True)

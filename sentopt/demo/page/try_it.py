@@ -125,7 +125,9 @@ def _note(service: Service, text: str, prediction: Prediction, milliseconds: flo
     if not text.strip():
         parts.append("the text is empty, so this is the model's answer to nothing")
     if prediction.truncated:
-        parts.append(f"**only the first {service.classifier.encoder.max_length} tokens were read**, the rest was cut")
+        encoder = service.classifier.encoder
+        end = "last" if encoder.side == "left" else "first"
+        parts.append(f"**only the {end} {encoder.max_length} tokens were read**, the rest was cut")
     return " · ".join(parts)
 
 

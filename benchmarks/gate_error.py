@@ -1,0 +1,333 @@
+"""How often the gate ships what it must not, and what it must: `python benchmarks/gate_error.py [--write
+docs/verification.md]`.
+
+Answers are simulated, verdicts are not: `sentopt.gate` judges variants whose true losses are known. They are made by
+flipping answers of one reference that is right on 90 % of the texts; the flips of all variants of a run are correlated,
+as those of quantized copies of one model are. A row is an error if *any* inferior variant passes, whichever is fastest.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from sentopt import gate, stats
+from sentopt.gate import Answers, Rules
+from sentopt.runtime.cores import available_cores
+from sentopt.text_tables import Table, as_markdown
+
+RULES = Rules(margin=0.01, recall_margin=0.03, max_changed=0.05, confidence=0.95, macro_f1=False)
+ACCURACY, CORRELATION = 0.90, 0.5
+BEGIN, END = "<!-- gate_error: begin -->", "<!-- gate_error: end -->"
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """True rates: `loss` of accuracy (lost minus gained), `gained`; `of_label` loses so much of its recall besides."""
+
+    loss: float
+    gained: float = 0.002
+    of_label: tuple[int, float] | None = None
+
+    def inferior(self, shares: Sequence[float], rules: Rules) -> bool:
+        """Whether something that the gate promises is violated."""
+        recall = self.of_label[1] if self.of_label else 0.0
+        loss = self.loss + (shares[self.of_label[0]] * recall if self.of_label else 0.0)
+        changed = self.loss + 2 * self.gained + (loss - self.loss)
+        reached = 1.0 - 1e-9
+        return (
+            loss >= rules.margin * reached
+            or self.loss + recall >= rules.recall_margin * reached
+            or changed >= rules.max_changed * reached
+            or (rules.macro_f1 and self._macro_f1_loss(shares) >= rules.margin * reached)
+        )
+
+    def _macro_f1_loss(self, shares: Sequence[float]) -> float:
+        """By a large sample."""
+        texts = _draw(np.random.default_rng(1), 400_000, shares, [self])
+        truth, reference, (candidate,) = texts.truth, texts.reference, texts.candidates
+        return stats.macro_f1(truth, reference, len(shares)) - stats.macro_f1(truth, candidate, len(shares))
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A row: sizes, shares of the labels, and the variants of the run in the order of the table of variants."""
+
+    name: str
+    test: int
+    variants: tuple[Variant, ...]
+    shares: tuple[float, ...] = (0.5, 0.5)
+    validation: int = 0
+    unlabelled: int = 0
+    by_table: bool = False
+    references: int = 1
+    rules: Rules = RULES
+
+
+@dataclass(frozen=True)
+class _Texts:
+    truth: Ints
+    reference: Ints
+    candidates: tuple[Ints, ...]
+
+
+def _draw(random: np.random.Generator, n: int, shares: Sequence[float], variants: Sequence[Variant]) -> _Texts:
+    """Texts with their labels and the answers of the reference and of every variant."""
+    labels = len(shares)
+    bounds = np.round(np.cumsum([0.0, *shares]) / sum(shares) * n).astype(np.int64)
+    truth = np.repeat(np.arange(labels), np.diff(bounds))  # stratified, as splits are
+    right = random.random(n) < ACCURACY
+    reference = np.where(right, truth, _other(random, truth, labels))
+    shared = random.standard_normal(n)
+    candidates = []
+    for variant in variants:
+        own = random.standard_normal(n)
+        mixed = math.sqrt(CORRELATION) * shared + math.sqrt(1.0 - CORRELATION) * own
+        rank = _normal_cdf(mixed)
+        lost = np.full(n, (variant.loss + variant.gained) / ACCURACY)
+        if variant.of_label:
+            lost = lost + (truth == variant.of_label[0]) * variant.of_label[1] / ACCURACY
+        answers = np.where(right & (rank < lost), _other(random, reference, labels), reference)
+        fixed = ~right & (rank < variant.gained / (1.0 - ACCURACY))
+        candidates.append(np.where(fixed, truth, answers))
+    return _Texts(truth, reference, tuple(candidates))
+
+
+def _other(random: np.random.Generator, labels: Ints, count: int) -> Ints:
+    return (labels + random.integers(1, count, size=len(labels))) % count
+
+
+def _normal_cdf(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Abramowitz and Stegun 26.2.17: within 7.5e-8."""
+    t = 1.0 / (1.0 + 0.2316419 * np.abs(x))
+    series = t * (0.319381530 + t * (-0.356563782 + t * (1.781477937 + t * (-1.821255978 + t * 1.330274429))))
+    tail = np.exp(-x * x / 2.0) / math.sqrt(2.0 * math.pi) * series
+    return np.where(x > 0, 1.0 - tail, tail)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What happened in one simulated run, for each variant.
+
+    `passed` and `undecided` say what the gate said; `alone` whether the variant passes when all are tested by
+    themselves.
+    """
+
+    passed: tuple[bool, ...]
+    undecided: tuple[bool, ...]
+    alone: tuple[bool, ...]
+
+
+def simulate(scenario: Scenario, seed: int) -> Outcome:
+    """One run: validation orders the variants, or counts as evidence; the test split decides."""
+    random = np.random.default_rng(seed)
+    validation = _validation(random, scenario)
+    test = _draw(random, scenario.test, scenario.shares, scenario.variants)
+    further = _draw(random, scenario.unlabelled, scenario.shares, scenario.variants)
+    order = list(range(len(scenario.variants)))
+    if not scenario.by_table:
+        order.sort(key=lambda i: -(validation.candidates[i] == validation.reference).mean())
+    found: dict[int, str] = {}
+    names = [f"label {i}" for i in range(len(scenario.shares))]
+    for i in order:
+        evidence = [test, validation] if scenario.by_table else [test]
+        answers = Answers(
+            truth=np.concatenate([texts.truth for texts in evidence]),
+            reference=np.concatenate([texts.reference for texts in evidence]),
+            candidate=np.concatenate([texts.candidates[i] for texts in evidence]),
+            free_reference=further.reference,
+            free_candidate=further.candidates[i],
+        )
+        found[i] = gate.outcome(gate.judge(answers, names, scenario.rules))
+    tested = gate.in_sequence(found)
+    variants = range(len(order))
+    return Outcome(
+        passed=tuple(tested[i] and found[i] != "fail" for i in variants),
+        undecided=tuple(found[i] == "undecided" for i in variants),
+        alone=tuple(found[i] != "fail" for i in variants),
+    )
+
+
+def _validation(random: np.random.Generator, scenario: Scenario) -> _Texts:
+    """Of several equally good references the one that is right most often: training keeps its best checkpoint."""
+    drawn = [_draw(random, scenario.validation, scenario.shares, scenario.variants) for _ in range(scenario.references)]
+    return max(drawn, key=lambda texts: float((texts.truth == texts.reference).sum()))
+
+
+def scenarios() -> list[Scenario]:
+    """Every row of the table."""
+    margin, rows = RULES.margin, []
+    for n in (300, 1_000, 3_000, 10_000):
+        for times in (0.0, 0.5, 1.0, 1.5):
+            rows.append(
+                Scenario(f"one variant, loss {times:g} x margin", n, (Variant(times * margin),), validation=200)
+            )
+    for n in (300, 1_000, 3_000, 10_000):
+        for count in (3, 5):
+            name = f"{count} variants, all at the margin"
+            rows.append(Scenario(name, n, (Variant(margin),) * count, validation=n // 2))
+        mixed = tuple(Variant(times * margin) for times in (0.0, 0.5, 1.0, 1.0, 1.5))
+        rows.append(Scenario("5 variants, loss 0, 0.5, 1, 1, 1.5 x margin", n, mixed, validation=n // 2))
+        rows.append(
+            Scenario("the same, nothing gained", n, tuple(replace(v, gained=0.0) for v in mixed), validation=n // 2)
+        )
+    return [*rows, *_rare_labels(), *_macro_f1(), *_little_data(), *_agreement()]
+
+
+def _rare_labels() -> list[Scenario]:
+    rows = []
+    for n, share in ((1_000, 0.12), (3_000, 0.05), (10_000, 0.02), (3_000, 0.01)):
+        for times in (0.0, 1.0, 1.5):
+            variant = Variant(0.0, 0.001, (1, times * RULES.recall_margin))
+            name = f"a label of {round(n * share)} texts loses {times:g} x its margin"
+            rows.append(Scenario(name, n, (variant,), (1.0 - share, share), validation=200))
+    collapsed = Variant(0.0, 0.001, (1, 0.6))
+    rows.append(Scenario("a label of 30 texts loses 60 points", 3_000, (collapsed,), (0.99, 0.01), validation=200))
+    for loss in (0.0, 0.01, 0.03):
+        name = f"77 labels of 40 texts, loss {loss * 100:g} points"
+        rows.append(Scenario(name, 3_080, (Variant(loss),), (1 / 77,) * 77, validation=500))
+    return rows
+
+
+def _macro_f1() -> list[Scenario]:
+    rules, rows = replace(RULES, macro_f1=True), []
+    for n, shares in ((1_000, (0.85, 0.15)), (3_000, (0.5, 0.4, 0.1)), (10_000, (0.5, 0.3, 0.1, 0.05, 0.05))):
+        last = len(shares) - 1
+        recall = _recall_loss_of_margin(shares, rules)
+        for times in (0.0, 1.0, 1.5):
+            variant = Variant(0.0, 0.001, (last, times * recall))
+            name = f"macro F1 of {len(shares)} labels loses {times:g} x margin"
+            rows.append(Scenario(name, n, (variant,), shares, validation=200, rules=rules))
+    return rows
+
+
+def _recall_loss_of_margin(shares: Sequence[float], rules: Rules) -> float:
+    """The loss of recall of the last label that costs macro F1 the margin, by bisection on a large sample."""
+    low, high = 0.0, 0.5
+    for _ in range(12):
+        middle = (low + high) / 2.0
+        loss = Variant(0.0, 0.001, (len(shares) - 1, middle))._macro_f1_loss(shares)
+        low, high = (middle, high) if loss < rules.margin else (low, middle)
+    return high
+
+
+def _little_data() -> list[Scenario]:
+    """2,000 labelled texts: 620 for the test, 200 for validation; and the same with 5,000 texts without labels."""
+    half_percent = Variant(0.001, 0.002)
+    rows = []
+    for changed, variant in (
+        ("0.5 % changed", half_percent),
+        ("loss at the margin", Variant(RULES.margin, 0.0)),
+        ("loss at the margin, some gained", Variant(RULES.margin, 0.002)),
+    ):
+        base = Scenario(f"little data, {changed}", 400, (variant,), validation=200)
+        rules = replace(RULES, macro_f1=True)
+        rows += [
+            replace(base, name=f"{base.name}: test split alone"),
+            replace(base, name=f"{base.name}: validation counts", by_table=True, references=5),
+            replace(base, name=f"{base.name}: and a larger share", test=620, by_table=True, references=5),
+            replace(base, name=f"{base.name}: 5,000 unlabelled", by_table=True, references=5, unlabelled=5_000),
+            replace(
+                base,
+                name=f"{base.name}: 5,000 unlabelled, macro F1 too",
+                by_table=True,
+                references=5,
+                unlabelled=5_000,
+                rules=rules,
+            ),
+        ]
+    three = (half_percent, Variant(RULES.margin, 0.0), Variant(RULES.margin, 0.002))
+    rows.append(
+        Scenario(
+            "little data, 3 variants: 5,000 unlabelled", 400, three, validation=200, unlabelled=5_000, by_table=True
+        )
+    )
+    return rows
+
+
+def _agreement() -> list[Scenario]:
+    rows = []
+    for n in (300, 3_000):
+        for times in (0.5, 1.0):
+            variant = Variant(0.0, times * RULES.max_changed / 2.0)
+            rows.append(
+                Scenario(f"labels changed {times:g} x the most, none lost on balance", n, (variant,), validation=200)
+            )
+    return rows
+
+
+def measure(job: tuple[Scenario, int, int]) -> tuple[str, ...]:
+    """One row: error or power, with the limits that so many simulated runs give it."""
+    scenario, runs, seed = job
+    inferior = [variant.inferior(scenario.shares, scenario.rules) for variant in scenario.variants]
+    outcomes = [simulate(scenario, seed * 1_000_003 + run) for run in range(runs)]
+
+    def rate(event: Callable[[Outcome, int], bool], of: bool) -> int:
+        return sum(any(event(o, i) for i, bad in enumerate(inferior) if bad == of) for o in outcomes)
+
+    wrong = rate(lambda o, i: o.passed[i] and not o.undecided[i], of=True)
+    alone = rate(lambda o, i: o.alone[i] and not o.undecided[i], of=True)
+    good = rate(lambda o, i: o.passed[i], of=False)
+    undecided = sum(any(p and u for p, u in zip(o.passed, o.undecided, strict=True)) for o in outcomes)
+    texts = f"{scenario.test:,}" + (f" + {scenario.validation:,}" if scenario.by_table else "")
+    return (
+        scenario.name,
+        texts + (f" + {scenario.unlabelled:,}" if scenario.unlabelled else ""),
+        _share(wrong, runs) if any(inferior) else "-",
+        f"{alone / runs:.1%}" if any(inferior) and len(inferior) > 1 else "-",
+        f"{good / runs:.1%}" if not all(inferior) else "-",
+        f"{undecided / runs:.1%}",
+    )
+
+
+def _share(count: int, runs: int) -> str:
+    low, high = stats.wilson_interval(count, runs, 0.95)
+    return f"{count / runs:.1%} ({low:.1%} to {high:.1%})"
+
+
+HEADINGS = (
+    "variants",
+    "texts",
+    "an inferior one passes",
+    "... if each were tested by itself",
+    "a good one passes",
+    "ships with a label undecided, and says so",
+)
+
+
+def table(runs: int, chosen: Callable[[str], bool] = lambda name: True) -> Table:
+    """All rows, in as many processes as there are cores."""
+    jobs = [(scenario, runs, seed) for seed, scenario in enumerate(scenarios()) if chosen(scenario.name)]
+    with ProcessPoolExecutor(available_cores()) as pool:
+        return Table(HEADINGS, tuple(pool.map(measure, jobs)))
+
+
+def main() -> None:
+    """Print the table, or write it into a page between its two marks."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=4_000, help="simulated runs of each row (default: 4,000)")
+    parser.add_argument("--only", default="", help="rows whose name holds this")
+    parser.add_argument("--write", type=Path, metavar="PAGE", help="a Markdown file that holds the two marks")
+    arguments = parser.parse_args()
+    start = time.perf_counter()
+    found = as_markdown(table(arguments.runs, lambda name: arguments.only in name))
+    print(found)
+    print(f"{arguments.runs:,} simulated runs a row, {time.perf_counter() - start:.0f} s")
+    if arguments.write:
+        page = arguments.write.read_text(encoding="utf-8")
+        before, _, rest = page.partition(BEGIN)
+        _, _, after = rest.partition(END)
+        arguments.write.write_text(f"{before}{BEGIN}\n{found}\n{END}{after}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,97 @@
+"""What a person is told when a command fails for a reason that its author did not foresee."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import sys
+import tempfile
+import traceback
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from sentopt import __version__, durable
+from sentopt.errors import SentoptError
+
+DEBUG_VARIABLE = "SENTOPT_DEBUG"
+
+
+def full_disk(error: BaseException, arguments: argparse.Namespace) -> str:
+    """One line about a full disk, where that is why `error` was raised; else nothing."""
+    named = next((c.filename for c in durable.causes(error) if isinstance(c, OSError) and c.filename), None)
+    if durable.is_disk_full(error):
+        where = named or next(
+            (path for path in _written_folders(arguments) if durable.has_no_space(path)), "unknown file"
+        )
+    elif isinstance(error, SentoptError) or not (
+        full := [path for path in _written_folders(arguments) if durable.has_no_space(path)]
+    ):
+        return ""
+    else:
+        where = full[0]
+    return f"no space left on the disk ({where}); free some and run the same command again"
+
+
+def system(error: OSError) -> str:
+    """One line about what the operating system refused."""
+    if not error.strerror or not error.filename:
+        return f"{type(error).__name__}: {first_line(error)}"
+    return f"{error.filename}: {error.strerror}"
+
+
+def unforeseen(error: BaseException) -> str:
+    """One line about any other exception; the full traceback goes to a file in the temporary folder."""
+    if os.environ.get(DEBUG_VARIABLE):
+        traceback.print_exception(error)
+    said = f"{type(error).__name__}: {first_line(error)}"
+    if isinstance(error, MemoryError) or "can't allocate memory" in str(error) or "out of memory" in str(error).lower():
+        said = f"not enough memory ({said})"
+    return f"{said} [sentopt {__version__}; {_kept(error)}]"
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what an exception says, if it says anything."""
+    return (str(error).strip().splitlines() or ["no reason given"])[0][:500]
+
+
+@contextlib.contextmanager
+def warnings_in_one_line() -> Iterator[None]:
+    """Warnings of libraries come without the line of source code that raised them, which looks like a traceback."""
+    before = warnings.formatwarning
+
+    def one_line(message: Warning | str, category: type[Warning], *args: Any, **kwargs: Any) -> str:
+        words = " ".join(str(message).split())
+        return f"warning: {words[:500]} ({category.__name__})\n"
+
+    warnings.formatwarning = one_line
+    try:
+        yield
+    finally:
+        warnings.formatwarning = before
+
+
+def _kept(error: BaseException) -> str:
+    """Where the traceback is; never in a folder of the person's."""
+    try:
+        folder = Path(tempfile.gettempdir()).resolve()
+        if folder == Path.cwd().resolve():  # what Python falls back on where no temporary folder can be written
+            raise OSError("no temporary folder")
+        handle, name = tempfile.mkstemp(prefix="sentopt-error-", suffix=".txt", dir=folder)
+        with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as stream:
+            print(f"sentopt {__version__}, Python {sys.version}", file=stream)
+            traceback.print_exception(error, file=stream)
+    except OSError:
+        return f"{DEBUG_VARIABLE}=1 shows the traceback"
+    return f"the full traceback is in {name}"
+
+
+def _written_folders(arguments: argparse.Namespace) -> list[Path]:
+    """Where a command may have written, the most probable first."""
+    from sentopt.run_dir import EXPORTS
+    from sentopt.runtime.tuning import cache_folder
+
+    named = [getattr(arguments, name, None) for name in ("output", "log_texts", "run_dir")]
+    return [*(Path(name) for name in named if name), EXPORTS, cache_folder(), Path(tempfile.gettempdir())]

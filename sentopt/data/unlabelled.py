@@ -1,0 +1,82 @@
+"""Further texts without labels (`data.unlabelled`): a label that no variant changes on them is not lost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from sentopt.data import tables
+from sentopt.data.duplicates import normal_form
+from sentopt.errors import DataError
+from sentopt.recipe import DataSection
+from sentopt.runtime.bundle import sha256_file
+
+MOST_TEXTS = 20_000
+
+
+@dataclass(frozen=True)
+class Unlabelled:
+    """Distinct texts that are in none of the splits, and what was left out, in words."""
+
+    texts: tuple[str, ...]
+    notice: str
+
+
+def identify(data: DataSection) -> str:
+    """What determines the texts: the SHA-256 of the file; empty without one.
+
+    Raises:
+        DataError: there is no such file.
+    """
+    if not data.unlabelled:
+        return ""
+    path = Path(data.unlabelled).expanduser()
+    if not path.is_file():
+        raise DataError(f"data.unlabelled: no such file: {path}")
+    return sha256_file(path)
+
+
+def load(data: DataSection, known: Iterable[str], *, seed: int) -> Unlabelled:
+    """The texts of `data.unlabelled` without blanks, repeats and the `known` texts of the splits; at most 20,000.
+
+    Training texts must not be among them: INT8 is calibrated on those, so it changes fewer labels there.
+
+    Raises:
+        DataError: the file cannot be read, has no column of texts, or holds nothing but known texts.
+    """
+    path = Path(data.unlabelled).expanduser()
+    seen = {normal_form(text) for text in known}
+    total, kept = 0, []
+    for text in _texts(path, data.text_column):
+        total += 1
+        key = normal_form(text)
+        if key and key not in seen:
+            seen.add(key)
+            kept.append(text)
+    if not kept:
+        raise DataError(f"data.unlabelled: none of the {total} rows of {path} is a text that is in no split")
+    notice = f"{path.name}: {len(kept)} of {total} rows are distinct texts that are in no split"
+    if len(kept) > MOST_TEXTS:
+        chosen = np.random.default_rng(seed).permutation(len(kept))[:MOST_TEXTS]
+        kept = [kept[i] for i in sorted(chosen)]
+        notice += f"; {MOST_TEXTS} of them are used"
+    return Unlabelled(tuple(kept), notice)
+
+
+def _texts(path: Path, column: str) -> Iterable[str]:
+    """The values of the text column; a file of plain lines, or a table with one column, needs no name for it."""
+    if path.suffix.lower() == ".txt":
+        yield from path.read_text(encoding="utf-8-sig").splitlines()
+        return
+    for row in tables.read_rows(path):
+        name = column if column in row else next(iter(row)) if len(row) == 1 else None
+        if name is None:
+            found = ", ".join(repr(str(key)) for key in row)
+            raise DataError(
+                f"data.unlabelled: {path} has no column {column!r}; it has {found}. Its texts are read from the column "
+                "that data.text_column names"
+            )
+        yield "" if row[name] is None else str(row[name])

@@ -1,0 +1,97 @@
+"""Files that are whole on the disk before they have their name, and what a full disk looks like."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from sentopt.errors import SentoptError
+
+_PREFIX = ".tmp-"
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_IN_WORDS = ("No space left on device", "Disk quota exceeded")  # how libraries written in Rust and C++ pass it on
+_TOO_LITTLE = 2**20
+
+
+def temporary(path: Path) -> Path:
+    """A name beside `path` that nothing has, so that a rename puts what is written there in place of it."""
+    return path.with_name(f"{_PREFIX}{path.name[:60]}-{secrets.token_hex(6)}")
+
+
+def is_temporary(name: str, of: str) -> bool:
+    """Whether `temporary` gives such a name for a file or folder called `of`."""
+    return name.startswith(f"{_PREFIX}{of[:60]}-")
+
+
+def write(path: Path, content: bytes) -> None:
+    """Replace the file at `path` in one step; creates missing parent folders.
+
+    A process that is killed half-way leaves the old content, and a `.tmp-` leftover that nothing reads.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = temporary(path)
+    try:
+        with partial.open("xb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(partial, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            partial.unlink()
+        raise
+
+
+def fsync(path: Path) -> None:
+    """Wait until a file is on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether an exception, or one that led to it, says that a disk or a quota is full."""
+    return any(
+        (isinstance(cause, OSError) and cause.errno in _FULL) or any(words in str(cause) for words in _IN_WORDS)
+        for cause in causes(error)
+    )
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """The exception and everything that led to it, newest first."""
+    seen: set[int] = set()
+    left: list[BaseException | None] = [error]
+    while left:
+        cause = left.pop(0)
+        if cause is None or id(cause) in seen:
+            continue
+        seen.add(id(cause))
+        yield cause
+        left += [cause.__cause__, cause.__context__]
+        left += cause.exceptions if isinstance(cause, BaseExceptionGroup) else ()
+
+
+def has_no_space(path: Path) -> bool:
+    """Whether the disk of `path`, or of the nearest of its parents that is there, has less than a mebibyte left."""
+    for folder in (path, *path.absolute().parents):
+        with contextlib.suppress(OSError):
+            return shutil.disk_usage(folder).free < _TOO_LITTLE
+    return False
+
+
+def blame_full_disk(error: BaseException, path: Path) -> None:
+    """Where `path` was written in vain and its disk is full, say so: many libraries do not (`unexpected pos`).
+
+    Raises:
+        OSError: with the number of a full disk, from `error`.
+    """
+    explained = isinstance(error, SentoptError) and error.__cause__ is None
+    if isinstance(error, Exception) and not explained and not is_disk_full(error) and has_no_space(path):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error

@@ -1,0 +1,488 @@
+"""What the folder of a pretrained model says about it, and in plain words why it cannot be used.
+
+Only JSON and the headers of safetensors files are read, so that neither PyTorch nor a version of transformers matters.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sentopt import records
+from sentopt.errors import BackboneError
+
+CONFIG, TOKENIZER_CONFIG = "config.json", "tokenizer_config.json"
+WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+UNNAMED = re.compile(r"LABEL_\d+")
+_ADAPTER = "adapter_config.json"
+_CLASSIFIER = "ForSequenceClassification"
+_TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model", "*.tiktoken")
+_LONGEST_INPUT = 8192
+_LONGEST_HEADER = 100_000_000  # bytes, as in the safetensors library
+_SHOWN = 5
+# Positions are counted from the padding id + 1 on, so that many rows of the table stand for no position.
+_POSITIONS_AFTER_PADDING = (
+    "camembert",
+    "data2vec-text",
+    "esm",
+    "ibert",
+    "lilt",
+    "longformer",
+    "luke",
+    "mpnet",
+    "roberta",
+    "roberta-prelayernorm",
+    "xlm-roberta",
+    "xlm-roberta-xl",
+    "xmod",
+)
+_HEADS = (
+    "classifier.out_proj.weight",
+    "classifier.weight",
+    "score.weight",
+    "logits_proj.weight",
+    "classification_head.out_proj.weight",
+)
+_OTHER_TASKS = {
+    "ForCausalLM": "a language model that writes text",
+    "LMHeadModel": "a language model that writes text",
+    "ForMaskedLM": "a backbone that fills masked words in, not a tuned classifier",
+    "ForPreTraining": "a pretrained backbone, not a tuned classifier",
+    "ForTokenClassification": "a token classifier, which labels words and not texts",
+    "ForQuestionAnswering": "a model for question answering",
+    "ForMultipleChoice": "a model for multiple choice",
+    "ForNextSentencePrediction": "a model for next sentence prediction",
+    "ForConditionalGeneration": "a model that writes text",
+    "Model": "a backbone, not a tuned classifier",
+}
+_NO_TEXTS = "not a classifier of texts"
+_OTHER_WEIGHTS = (
+    (
+        ("pytorch_model*.bin", "pytorch_model.bin.index.json"),
+        "PyTorch's pickle format, which can run code when it is read,",
+    ),
+    (("tf_model*.h5", "*.h5"), "TensorFlow's format"),
+    (("flax_model*.msgpack", "*.msgpack"), "Flax's format"),
+    (("*.gguf",), "GGUF, the format of llama.cpp,"),
+    (("*.onnx", "onnx/*.onnx"), "ONNX, which leaves no PyTorch model to verify against,"),
+)
+_LOADERS = {"TensorFlow's format": ", from_tf=True", "Flax's format": ", from_flax=True"}
+
+
+def explain(path: Path) -> str:
+    """Why a local path is not the folder of a model, and what to give instead; empty for a path that is not there."""
+    if path.is_file():
+        folder = path.parent
+        instead = f"give its folder: --model {folder}" if (folder / CONFIG).is_file() else "give the folder of a model"
+        return f"{path} is a file; {instead}. A model is a folder with {CONFIG}, {WEIGHTS} and a tokenizer"
+    if not path.is_dir():
+        return ""
+    if (path / _ADAPTER).is_file():
+        return _adapter(path)
+    if (path / "sentopt.json").is_file():
+        return f"{path} is a bundle of sentopt already; the model it was made from is needed"
+    if (path / "run.json").is_file() and (path / "checkpoint" / CONFIG).is_file():
+        return f"{path} is a run directory of sentopt; its model: --model {path / 'checkpoint'}"
+    if below := _models_below(path):
+        return _several(path, below)
+    files = sorted(file.name for file in path.iterdir() if file.is_file())
+    if "model_head.pkl" in files:
+        return f"{path} is a SetFit model, whose head is a pickle; tune a classifier with `sentopt train`"
+    if not files:
+        return f"{path} holds no {CONFIG}: it has no files at all"
+    more = f" and {len(files) - _SHOWN} more" if len(files) > _SHOWN else ""
+    return (
+        f"{path} holds no {CONFIG}, only {', '.join(files[:_SHOWN])}{more}. Save the model with "
+        f"model.save_pretrained(folder) and tokenizer.save_pretrained(folder), and give that folder"
+    )
+
+
+def check(folder: Path, *, tuned: bool) -> None:
+    """Refuse what cannot be tuned, or with `tuned` what is no single-label classifier.
+
+    Raises:
+        BackboneError: what the model is, and what to do.
+    """
+    if (folder / _ADAPTER).is_file():
+        raise BackboneError(_adapter(folder))
+    config = read_config(folder)
+    _check_code(folder, config)
+    if tuned:
+        _check_task(folder, config)
+    _check_architecture(folder, config)
+    shapes = tensor_shapes(folder)
+    _check_names_of_weights(folder, shapes)
+    if tuned:
+        _check_head(folder, config, _outputs(shapes))
+        label_names(folder)
+    if not any(file for pattern in _TOKENIZER_FILES for file in folder.glob(pattern)):
+        raise BackboneError(
+            f"{folder} holds no tokenizer (tokenizer.json, or the vocabulary that one can be made of). Save it there: "
+            f"AutoTokenizer.from_pretrained(NAME).save_pretrained({str(folder)!r})"
+        )
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The model's `config.json`.
+
+    Raises:
+        BackboneError: it cannot be read, is not JSON, or is no object.
+    """
+    return _read_object(folder / CONFIG)
+
+
+def label_names(folder: Path) -> list[str]:
+    """The names of a classifier's outputs, in their order; those that have none are LABEL_0, LABEL_1 and so on.
+
+    Raises:
+        BackboneError: the names have gaps or repeats, or there are more or fewer than outputs.
+    """
+    config = read_config(folder)
+    outputs = _outputs(tensor_shapes(folder))
+    names = _named(folder, config)
+    if names is None:
+        count = config.get("num_labels", outputs or 2)
+        if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+            raise BackboneError(f"{folder / CONFIG}: num_labels is {count!r}, expected the number of labels")
+        names = [f"LABEL_{i}" for i in range(count)]
+    if outputs is not None and outputs != len(names):
+        raise BackboneError(
+            f"{folder / CONFIG} names {len(names)} labels ({_listed(names)}), but the classification head has "
+            f"{outputs} outputs. Give id2label one name for each output, in their order"
+        )
+    repeated = [name for name, count in Counter(names).items() if count > 1]
+    if repeated:
+        raise BackboneError(
+            f"{folder / CONFIG}: id2label has the name {repeated[0]!r} {names.count(repeated[0])} times "
+            f"({_listed(names)}). Give each output a name of its own"
+        )
+    return names
+
+
+def has_unnamed_labels(folder: Path) -> bool:
+    """Whether a classifier calls its outputs LABEL_0, LABEL_1, ..., or does not name them at all."""
+    return all(UNNAMED.fullmatch(name) for name in label_names(folder))
+
+
+def keeps_head(folder: Path, labels: Sequence[str]) -> bool:
+    """Whether training may start from the classification head of a model: it tells the same labels, in that order.
+
+    A head for another task, for several labels at a time, for a number or for other labels is drawn anew.
+    """
+    config = read_config(folder)
+    if not any(str(name).endswith(_CLASSIFIER) for name in _architectures(config)):
+        return False
+    if config.get("problem_type") not in (None, "single_label_classification"):
+        return False
+    try:
+        names = label_names(folder)
+    except BackboneError:
+        return False
+    if len(names) != len(labels):
+        return False
+    unnamed = all(UNNAMED.fullmatch(name) for name in names)
+    return unnamed or [name.casefold() for name in names] == [label.casefold() for label in labels]
+
+
+def length_limit(folder: Path) -> int | None:
+    """How many tokens a model can read, special tokens included: its positions, or what its tokenizer cuts at.
+
+    None where its files set no limit below 8,192.
+    """
+    config, tokenizer = _read_leniently(folder / CONFIG), _read_leniently(folder / TOKENIZER_CONFIG)
+    positions = next((n for key in ("max_position_embeddings", "n_positions") if (n := _length(config, key))), None)
+    if positions is not None and config.get("model_type") in _POSITIONS_AFTER_PADDING:
+        padding = config.get("pad_token_id", 1)
+        fixed = config.get("model_type") == "mpnet" or not isinstance(padding, int) or padding < 0
+        positions -= 2 if fixed else padding + 1
+    known = [positions, _length(tokenizer, "model_max_length")]
+    return min((value for value in known if value is not None), default=None)
+
+
+def tensor_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of a model's weights, from the headers of its safetensors files.
+
+    Raises:
+        BackboneError: there are none, in words that say what there is instead, or one is damaged.
+    """
+    if (folder / WEIGHTS).is_file():
+        return _shapes(folder / WEIGHTS)
+    if (folder / INDEX).is_file():
+        shapes: dict[str, tuple[int, ...]] = {}
+        for path in index_files(folder):
+            shapes |= _shapes(path)
+        return shapes
+    raise BackboneError(_without_safetensors(folder))
+
+
+def index_files(folder: Path) -> list[Path]:
+    """The files among which an index shares out the weights.
+
+    Raises:
+        BackboneError: the index cannot be read, or names files that are missing or outside the folder.
+    """
+    names = _read_object(folder / INDEX).get("weight_map")
+    if not isinstance(names, dict) or not names or not all(isinstance(name, str) for name in names.values()):
+        raise BackboneError(f"{folder / INDEX} has no weight_map that says which file holds which weight")
+    files = sorted(set(names.values()))
+    outside = [name for name in files if Path(name).is_absolute() or ".." in Path(name).parts]
+    if outside:
+        raise BackboneError(f"{folder / INDEX} names a file outside the folder: {outside[0]}")
+    missing = [name for name in files if not (folder / name).is_file()]
+    if missing:
+        raise BackboneError(
+            f"{folder} is incomplete: {INDEX} names {len(files)} files, and {', '.join(missing[:_SHOWN])} "
+            f"{'is' if len(missing) == 1 else 'are'} missing. Copy the folder again"
+        )
+    return [folder / name for name in files]
+
+
+def _check_code(folder: Path, config: Mapping[str, Any]) -> None:
+    settings = {CONFIG: config, TOKENIZER_CONFIG: _read_leniently(folder / TOKENIZER_CONFIG)}
+    for name, document in settings.items():
+        if document.get("auto_map"):
+            raise BackboneError(
+                f"{folder} needs Python code that comes with it (auto_map in {name}), and sentopt runs no code of a "
+                "model. Use a model of an architecture that transformers has itself"
+            )
+    if quantized := config.get("quantization_config"):
+        method = quantized.get("quant_method", "unknown method") if isinstance(quantized, dict) else quantized
+        raise BackboneError(
+            f"{folder} is quantized already ({method}, quantization_config in {CONFIG}). Give the model from before "
+            "quantization, in 32 or 16 bits: sentopt makes and verifies an INT8 of its own"
+        )
+
+
+def _check_task(folder: Path, config: Mapping[str, Any]) -> None:
+    """Refuse what is no classifier, and a classifier that does not choose one label."""
+    problem = config.get("problem_type")
+    if problem == "multi_label_classification":
+        raise BackboneError(
+            f"{folder} is a multi-label classifier ({CONFIG} says problem_type {problem!r}): it gives each label a "
+            "probability of its own, and sentopt supports one label for each text so far. Its answers would be changed "
+            "into others, so it is refused"
+        )
+    if problem == "regression":
+        raise BackboneError(
+            f"{folder} is a regression model ({CONFIG} says problem_type {problem!r}): it answers with a number and "
+            "not with a label. sentopt supports classifiers only"
+        )
+    if problem not in (None, "single_label_classification"):
+        raise BackboneError(f"{folder / CONFIG}: problem_type {problem!r} is unknown to sentopt")
+    function = config.get("function_to_apply")
+    if function not in (None, "softmax", "default"):
+        raise BackboneError(
+            f"{folder} does not answer with a softmax ({CONFIG} says function_to_apply {function!r}), and sentopt "
+            "supports classifiers that choose one label"
+        )
+
+
+def _check_architecture(folder: Path, config: Mapping[str, Any]) -> None:
+    kind = config.get("model_type")
+    if not isinstance(kind, str) or not kind:
+        raise BackboneError(f"{folder / CONFIG} has no model_type, so nobody can tell what model this is")
+    if config.get("is_encoder_decoder") or kind in ("t5", "mt5", "bart", "mbart", "pegasus", "umt5", "led"):
+        raise BackboneError(
+            f"{folder} is an encoder-decoder ({kind}): sentopt supports encoders such as BERT, RoBERTa and ModernBERT, "
+            "and decoders such as GPT-2"
+        )
+
+
+def _check_head(folder: Path, config: Mapping[str, Any], outputs: int | None) -> None:
+    """Refuse a model for another task, and one with a single output."""
+    architectures = _architectures(config)
+    if architectures and not any(name.endswith(_CLASSIFIER) for name in architectures):
+        if (folder / "modules.json").is_file():
+            what = "a sentence-transformers model, which gives embeddings: a backbone, not a tuned classifier"
+        else:
+            endings = (what for ending, what in _OTHER_TASKS.items() if architectures[0].endswith(ending))
+            what = next(endings, _NO_TEXTS)
+        tune = "" if what == _NO_TEXTS else f"Tune it with `sentopt train --model {folder}`, or give"
+        raise BackboneError(
+            f"{folder} is {what} ({architectures[0]}). {tune or 'Give'} the folder of a model that was saved as "
+            "...ForSequenceClassification"
+        )
+    names = config.get("id2label")
+    if 1 in (outputs, config.get("num_labels"), len(names) if isinstance(names, dict) else None):
+        raise BackboneError(
+            f"{folder} has a single output: it is a regression model, or it scores texts, and is no classifier. "
+            "sentopt supports classifiers with at least two labels"
+        )
+
+
+def _check_names_of_weights(folder: Path, shapes: Iterable[str]) -> None:
+    names = list(shapes)
+    for prefix, what, cure in (
+        ("base_model.model.", "weights of PEFT that are not merged", "call model.merge_and_unload() before saving"),
+        ("module.", "weights of a DataParallel wrapper", "save model.module instead of model"),
+        ("_orig_mod.", "weights of a compiled model", "save model._orig_mod instead of model"),
+    ):
+        if names and all(name.startswith(prefix) for name in names):
+            raise BackboneError(f"{folder} holds {what} (their names begin with {prefix!r}): {cure}")
+
+
+def _adapter(folder: Path) -> str:
+    base = _read_leniently(folder / _ADAPTER).get("base_model_name_or_path") or "the base model"
+    return (
+        f"{folder} is a PEFT adapter of {base}, not a whole model. Merge it first, with the number of labels it has:\n"
+        "  from peft import AutoPeftModelForSequenceClassification as Adapter; from transformers import AutoTokenizer\n"
+        f"  Adapter.from_pretrained({str(folder)!r}, num_labels=N).merge_and_unload().save_pretrained('merged')\n"
+        f"  AutoTokenizer.from_pretrained({str(base)!r}).save_pretrained('merged')"
+    )
+
+
+def _models_below(folder: Path) -> list[Path]:
+    found = [path.parent for depth in ("*", "*/*") for path in sorted(folder.glob(f"{depth}/{CONFIG}"))]
+    return [path for path in found if (path / WEIGHTS).is_file() or (path / INDEX).is_file() or _is_model(path)]
+
+
+def _is_model(folder: Path) -> bool:
+    return "model_type" in _read_leniently(folder / CONFIG)
+
+
+def _several(folder: Path, below: Sequence[Path]) -> str:
+    steps = {path: int(m[1]) for path in below if (m := re.fullmatch(r"checkpoint-(\d+)", path.name))}
+    if steps:
+        last = max(steps, key=steps.__getitem__)
+        best = _read_leniently(last / "trainer_state.json").get("best_model_checkpoint")
+        named = next((path for path in steps if best and path.name == Path(str(best)).name), None)
+        chosen, which = (named, "the best one") if named else (last, "the last one")
+        return (
+            f"{folder} is the output folder of a Trainer: it holds no model itself, but "
+            f"{len(steps)} checkpoint{'s' if len(steps) > 1 else ''}. Give {which}: --model {chosen}"
+        )
+    what = "is a sentence-transformers folder that" if (folder / "modules.json").is_file() else ""
+    listed = ", ".join(str(path) for path in below[:_SHOWN])
+    return f"{folder} {what}{' ' if what else ''}holds no {CONFIG} itself. Give a folder below it: {listed}"
+
+
+def _without_safetensors(folder: Path) -> str:
+    for patterns, what in _OTHER_WEIGHTS:
+        files = sorted(file.relative_to(folder).as_posix() for pattern in patterns for file in folder.glob(pattern))
+        if not files:
+            continue
+        if "GGUF" in what or "ONNX" in what:
+            return (
+                f"{folder} holds its weights as {what} only: {files[0]}. "
+                "Give the model in safetensors, before conversion"
+            )
+        loading = _LOADERS.get(what, "")
+        return (
+            f"{folder} holds its weights in {what} only: {files[0]}. Convert them to safetensors, in a place where you "
+            "trust the file:\n"
+            "  from transformers import AutoModelForSequenceClassification as Model, AutoTokenizer as Tokenizer\n"
+            f"  Model.from_pretrained({str(folder)!r}{loading}).save_pretrained('converted', safe_serialization=True)\n"
+            f"  Tokenizer.from_pretrained({str(folder)!r}).save_pretrained('converted')"
+        )
+    others = sorted(file.name for file in folder.glob("*.safetensors"))
+    if others:
+        return f"{folder} holds no {WEIGHTS}, only {', '.join(others[:_SHOWN])}; the file must have that name"
+    return f"{folder} has a {CONFIG} but no weights: {WEIGHTS} is missing. Save the model with save_pretrained(folder)"
+
+
+def _shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """Names and shapes in one file, after comparing its size with what its header says."""
+    size = path.stat().st_size
+    try:
+        with path.open("rb") as stream:
+            start = stream.read(8)
+            if start == b"version ":
+                raise BackboneError(
+                    f"{path} is a pointer of Git LFS and not the weights themselves: fetch them with `git lfs pull`"
+                )
+            length = int.from_bytes(start, "little")
+            if len(start) < 8 or length > min(size - 8, _LONGEST_HEADER):
+                raise ValueError("its header is cut off")
+            header = json.loads(stream.read(length))
+        tensors = {name: entry for name, entry in header.items() if name != "__metadata__"}
+        end = max((int(entry["data_offsets"][1]) for entry in tensors.values()), default=0)
+        if size != 8 + length + end:
+            raise ValueError(f"it has {size} bytes, and its header speaks of {8 + length + end}")
+        return {name: tuple(int(n) for n in entry["shape"]) for name, entry in tensors.items()}
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
+        raise BackboneError(f"{path} is damaged or no safetensors file ({error}). Copy or download it again") from error
+    except OSError as error:
+        raise BackboneError(f"cannot read {path}: {error}") from error
+
+
+def _outputs(shapes: Mapping[str, tuple[int, ...]]) -> int | None:
+    """Rows of the last layer of a classification head, if it has one of the usual names."""
+    for ending in _HEADS:
+        for name, shape in shapes.items():
+            if (name == ending or name.endswith(f".{ending}")) and len(shape) == 2:
+                return shape[0]
+    return None
+
+
+def _architectures(config: Mapping[str, Any]) -> list[str]:
+    found = config.get("architectures")
+    return [str(name) for name in found] if isinstance(found, list) else []
+
+
+def _named(folder: Path, config: Mapping[str, Any]) -> list[str] | None:
+    """The names in `id2label`, or where only that is there, in `label2id`; None where there are none."""
+    names, numbers = config.get("id2label"), config.get("label2id")
+    if names is None and isinstance(numbers, dict) and numbers:
+        names = {str(number): name for name, number in numbers.items()}
+        if len(names) != len(numbers):
+            raise BackboneError(f"{folder / CONFIG}: label2id gives two labels the same number")
+    if names is None or names == {}:
+        return None
+    if not isinstance(names, dict):
+        raise BackboneError(
+            f'{folder / CONFIG}: id2label is {names!r:.60}, expected an object such as {{"0": "negative", ...}}'
+        )
+    try:
+        by_number = {int(key): str(value).strip() for key, value in names.items()}
+    except ValueError:
+        raise BackboneError(
+            f"{folder / CONFIG}: the keys of id2label are {_listed(list(names))}, expected the numbers 0, 1, ..."
+        ) from None
+    if sorted(by_number) != list(range(len(names))):
+        raise BackboneError(
+            f"{folder / CONFIG}: the keys of id2label are {_listed([str(key) for key in sorted(by_number)])}, expected "
+            f"0 to {len(names) - 1} without gaps"
+        )
+    empty = next((i for i, name in by_number.items() if not name), None)
+    if empty is not None:
+        raise BackboneError(f"{folder / CONFIG}: id2label has no name for {empty}")
+    return [by_number[i] for i in range(len(by_number))]
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f", ... ({len(names)})" if len(names) > 2 * _SHOWN else ""
+    return ", ".join(names[: 2 * _SHOWN]) + more
+
+
+def _length(settings: Mapping[str, Any], key: str) -> int | None:
+    """A length that is stated; tokenizers without one say 10**30."""
+    value = settings.get(key)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= _LONGEST_INPUT else None
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise BackboneError(f"{path} cannot be read as JSON ({error}). Copy or download the model again") from error
+    if not isinstance(document, dict):
+        raise BackboneError(f"{path} holds {type(document).__name__}, expected a JSON object of settings")
+    return document
+
+
+def _read_leniently(path: Path) -> dict[str, Any]:
+    try:
+        return _read_object(path)
+    except BackboneError:
+        return {}
+
+
+def unknown_labels(unknown: Sequence[str], names: Sequence[str]) -> str:
+    """Labels of the data that the model has not, each with the nearest name that it has."""
+    return ", ".join(f"{label!r}{records.nearest(label, names)}" for label in unknown[: 2 * _SHOWN])
