@@ -18,7 +18,7 @@ from pyarrow import feather, parquet
 
 from sentopt import cli, recipe
 from sentopt.cli import pipelines
-from sentopt.data import sources, splits, tables
+from sentopt.data import sources, splits, tables, unlabelled
 from sentopt.data.options import TableOptions
 from sentopt.errors import DataError
 
@@ -1111,3 +1111,21 @@ def test_no_traceback_and_no_run_for_what_is_no_data(tmp_path: Path, capsys: pyt
         "  - train.metric: expected one of 'accuracy', 'macro_f1', found 'f1' (str)\n"
     )
     assert [path.name for path in tmp_path.iterdir()] == ["reviews.csv"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "texts", "said"),
+    [
+        ("a.txt", "fine\ncaf\xe9\n", ("fine", "caf\xe9"), "read as windows-1252, which is a guess"),
+        ("a.csv", "id;text\n1;Hello, you\n2;Bye\n", ("Hello, you", "Bye"), "the fields are separated by semicolons"),
+        ("a.jsonl", '{"text": "a"}\n{"text": null}\n{"text": NaN}\n', ("a",), "1 of 3 rows are distinct texts"),
+    ],
+)
+def test_unlabelled_texts_in_odd_files(
+    name: str, content: str, texts: tuple[str, ...], said: str, tmp_path: Path
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(content.encode("cp1252"))
+    found = unlabelled.load(recipe.DataSection(unlabelled=str(path)), [], seed=1)
+    assert found.texts == texts
+    assert said in found.notice
