@@ -136,7 +136,7 @@ def _data_overrides(data: str | None) -> list[str]:
         )
     if any(not _is_text(name) for name in chosen.values()):
         raise DataError(f"--data {data!r}: the path is not UTF-8; rename it")
-    paths = [f"data.{split}={chosen.get(split, '')}" for split in SPLITS]
+    paths = [f'data.{split}="{chosen.get(split, "")}"' for split in SPLITS]  # quotes keep blanks at its ends
     return ["data.dataset=files", f"run.name={run_name(path.name.split('.')[0])}", "data.labels=[]", *paths]
 
 
@@ -150,7 +150,8 @@ def _is_text(path: str) -> bool:
 
 def run_name(text: str) -> str:
     """A name that a recipe may have, as near to `text` as can be."""
-    return "".join(c if c.isalnum() or c in "-_" else "-" for c in text).strip("-_") or "run"
+    name = "".join(c if c.isalnum() or c in "-_" else "-" for c in text).strip("-_")
+    return name if name[:1].isascii() and name else f"run-{name}".rstrip("-")
 
 
 def _model_overrides(model: str | None) -> list[str]:

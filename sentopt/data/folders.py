@@ -84,17 +84,22 @@ def expand(name: str) -> list[Path]:
 def left_aside(used: Sequence[Path]) -> list[str]:
     """Names of the tables, archives and folders beside those of a folder's splits that are not read."""
     folders = {path.parent for path in used}
-    if not used or not all(_member(path) or _SAVED.fullmatch(path.name) for path in used):
+    if not used or not all(_member(path) or _SAVED.fullmatch(path.name) or _is_inner(path.parent) for path in used):
         return []
+    folders |= {folder.parent for folder in folders if _is_inner(folder)}
     beside = {file for folder in folders for file in folder.iterdir() if file not in used}
     files = {file.name for file in beside if file.is_file() and formats.is_data(file.name)}
     inner = {f"{file.name}/" for file in beside - folders if file.is_dir() and _holds_split(file)}
     return sorted(files | inner)
 
 
+def _is_inner(folder: Path) -> bool:
+    """Whether a folder has a name under which it is looked into."""
+    return folder.name.lower() in (*_NAMES, "data")
+
+
 def _holds_split(folder: Path) -> bool:
-    is_split = folder.name.lower() in (*_NAMES, "data")
-    return is_split and any(formats.is_table(file.name) for file in folder.iterdir())
+    return _is_inner(folder) and any(formats.is_table(file.name) for file in folder.iterdir())
 
 
 def _members(folder: Path) -> list[_Member]:
@@ -154,7 +159,8 @@ def _no_train(folder: Path) -> str:
     tables = [name for name in names if formats.is_table(name)]
     expected = f"expected train with one of {', '.join(formats.SUFFIXES)}"
     if tables:
-        advice = f"; rename one, or name it: --data {folder / tables[0]}"
+        likely = next((name for name in tables if "train" in name.lower()), tables[0])
+        advice = f"; rename one, or name it: --data {folder / likely}"
         return f"the folder {folder} holds no train file; {expected}. It holds {_listed(tables)}{advice}"
     classes = [inner for inner in (folder, folder / "train") if _has_text_folders(inner)]
     if classes:

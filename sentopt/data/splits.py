@@ -63,6 +63,7 @@ def clean(raw: RawData, data: DataSection, *, seed: int, tuned: bool = False) ->
         splits["validation"] = splits["test"]
     splits = {split: _limited(splits[split], getattr(data, f"{split}_limit"), seed) for split in SPLITS}
     _check_classes(splits["train"], names)
+    _note_few(splits["train"], names, notices)
     return CleanData(splits, names, tuple(notices))
 
 
@@ -251,6 +252,18 @@ def _note_typos(train: Sequence[Example], named: labels.Named, names: tuple[str,
     counts = {names[label]: count for label, count in Counter(example.label for example in train).items()}
     few = {name: named.first(named.names.index(name)) for name, count in counts.items() if count <= labels.FEW}
     labels.note_typos(counts, few, notices)
+
+
+def _note_few(train: Sequence[Example], names: tuple[str, ...], notices: list[str]) -> None:
+    counts = Counter(example.label for example in train)
+    few = [(counts[label], label) for label in range(len(names)) if counts[label] < labels.FEW]
+    if few:
+        shown = ", ".join(f"{names[label]!r}: {count}" for count, label in sorted(few)[: labels.SHOWN])
+        more = f" and {len(few) - labels.SHOWN} more" if len(few) > labels.SHOWN else ""
+        notices.append(
+            f"{len(few)} label(s) have fewer than {labels.FEW} training texts ({shown}{more}): add texts, such labels "
+            "are hardly learnt"
+        )
 
 
 def _times(count: int) -> str:

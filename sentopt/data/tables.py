@@ -67,6 +67,28 @@ def read_numbered(
         yield from _read_text(path, kind, options, say)
 
 
+def read_lines(
+    path: Path, options: TableOptions = DETECTED, say: Callable[[str], None] = lambda notice: None
+) -> Iterator[str]:
+    """Each line of a text file, without its end.
+
+    Raises:
+        DataError: the file is missing, of another kind than its name says, or cannot be decoded.
+    """
+    formats.check_file(path)
+    with path.open("rb") as stream:
+        formats.check_is_text(path, stream.read(512), packed=False)
+    encoding = encodings.detect(path, options)
+    if encoding.notice:
+        say(encoding.notice)
+    try:
+        with path.open(encoding=encoding.codec) as lines:
+            for line in lines:
+                yield line.rstrip("\n")
+    except UnicodeDecodeError as error:
+        raise encodings.wrong_byte(path, encoding.codec, error, options) from error
+
+
 def count_rows(path: Path) -> int | None:
     """How many rows a progress bar should expect, or None where finding out costs as much as reading the file."""
     return columnar.row_count(path) if formats.reading_format(path) == "parquet" else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +10,8 @@ import numpy as np
 
 from sentopt.data import tables
 from sentopt.data.duplicates import normal_form
+from sentopt.data.examples import as_text
+from sentopt.data.options import TableOptions
 from sentopt.errors import DataError
 from sentopt.recipe import DataSection
 from sentopt.runtime.bundle import sha256_file
@@ -50,7 +52,8 @@ def load(data: DataSection, known: Iterable[str], *, seed: int) -> Unlabelled:
     path = Path(data.unlabelled).expanduser()
     seen = {normal_form(text) for text in known}
     total, kept = 0, []
-    for text in _texts(path, data.text_column):
+    said: list[str] = []
+    for text in _texts(path, data, said.append):
         total += 1
         key = normal_form(text)
         if key and key not in seen:
@@ -63,15 +66,16 @@ def load(data: DataSection, known: Iterable[str], *, seed: int) -> Unlabelled:
         chosen = np.random.default_rng(seed).permutation(len(kept))[:MOST_TEXTS]
         kept = [kept[i] for i in sorted(chosen)]
         notice += f"; {MOST_TEXTS} of them are used"
-    return Unlabelled(tuple(kept), notice)
+    return Unlabelled(tuple(kept), "; ".join([notice, *said]))
 
 
-def _texts(path: Path, column: str) -> Iterable[str]:
+def _texts(path: Path, data: DataSection, say: Callable[[str], None]) -> Iterable[str]:
     """The values of the text column; a file of plain lines, or a table with one column, needs no name for it."""
+    options, column = TableOptions(data.encoding, data.delimiter, data.quote), data.text_column
     if path.suffix.lower() == ".txt":
-        yield from path.read_text(encoding="utf-8-sig").splitlines()
+        yield from tables.read_lines(path, options, say)
         return
-    for row in tables.read_rows(path):
+    for row in tables.read_rows(path, options, say):
         name = column if column in row else next(iter(row)) if len(row) == 1 else None
         if name is None:
             found = ", ".join(repr(str(key)) for key in row)
@@ -79,4 +83,4 @@ def _texts(path: Path, column: str) -> Iterable[str]:
                 f"data.unlabelled: {path} has no column {column!r}; it has {found}. Its texts are read from the column "
                 "that data.text_column names"
             )
-        yield "" if row[name] is None else str(row[name])
+        yield as_text(row[name], path.name)

@@ -164,7 +164,8 @@ def test_evaluating_on_test_while_training_is_possible_and_said(
     train(tiny_options, tmp_path / "run", "data.validation=test", "train.max_steps=2")
     run_dir = RunDir(tmp_path / "run")
     assert store.read_split(run_dir, "validation") == store.read_split(run_dir, "test")
-    (notice,) = manifest.read(run_dir.manifest).result("prepare", PrepareResult).notices
+    left_aside, notice = manifest.read(run_dir.manifest).result("prepare", PrepareResult).notices
+    assert left_aside == "not read, though beside the files that are: validation.csv"
     assert "flatters the test figures" in notice
     assert notice in capsys.readouterr().err
 

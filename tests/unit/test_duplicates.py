@@ -134,6 +134,8 @@ def test_labels_of_few_texts_are_in_train_and_splits_have_every_label() -> None:
     assert data.notices == (
         "test: split off train, 12 texts (20%, stratified, seed 1)",
         "validation: split off train, 12 texts (25%, one for each label at least, stratified, seed 1)",
+        "12 label(s) have fewer than 10 training texts ('l0': 3, 'l1': 3, 'l10': 3, 'l11': 3, 'l2': 3 and 7 more): "
+        "add texts, such labels are hardly learnt",
     )
     assert {e.label for e in data.splits["train"]} == set(range(12))
 

@@ -18,7 +18,7 @@ from pyarrow import feather, parquet
 
 from sentopt import cli, recipe
 from sentopt.cli import pipelines
-from sentopt.data import sources, splits, tables
+from sentopt.data import sources, splits, tables, unlabelled
 from sentopt.data.options import TableOptions
 from sentopt.errors import DataError
 
@@ -646,7 +646,10 @@ LABELS: dict[str, Labels] = {
         [],
         ("negative", "negatve", "positive"),
         [0, 2],
-        ["the label 'negatve' has 5 text(s), first a.jsonl line 301; is it 'negative' (150)?"],
+        [
+            "the label 'negatve' has 5 text(s), first a.jsonl line 301; is it 'negative' (150)?",
+            "1 label(s) have fewer than 10 training texts ('negatve': 3): add texts, such labels are hardly learnt",
+        ],
     ),
 }
 
@@ -895,6 +898,16 @@ def test_files_beside_the_splits_are_named(tmp_path: Path) -> None:
     assert "not read, though beside the files that are: test.csv, unsupervised.csv" in alone.notices
 
 
+@pytest.mark.parametrize("inner", ["data/train-00000-of-00001.csv", "data/train.csv", "train/0000.csv"])
+def test_files_above_a_folder_that_is_looked_into_are_named(inner: str, tmp_path: Path) -> None:
+    folder = tmp_path / "my [x] data*"
+    for name, count in ((inner, 60), ("extra.csv", 3), ("raw.zip", 3), ("notes.md", 1)):
+        some(folder, name, count)
+    data = prepare(folder)
+    assert sizes(data) == (43, 5, 12)
+    assert data.notices[0] == "not read, though beside the files that are: extra.csv, raw.zip"
+
+
 def test_the_layout_of_the_hub(tmp_path: Path) -> None:
     folder = tmp_path / "data"
     folder.mkdir()
@@ -1038,6 +1051,17 @@ def test_a_validation_file_that_is_the_test_file(tmp_path: Path) -> None:
     assert sizes(prepare(tmp_path, "data.validation=")) == (36, 4, 12)
 
 
+@pytest.mark.parametrize(
+    ("name", "run"),
+    [("отзывы.csv", "run-отзывы"), (" a .csv", "a"), ('"a"\'.csv', "a"), ("#.csv", "run"), ("été-1.csv", "run-été-1")],
+)
+def test_names_of_files_in_any_script(name: str, run: str, tmp_path: Path) -> None:
+    path = some(tmp_path, name, 60)
+    made = recipe.resolve({}, pipelines._data_overrides(str(path)), source="test")
+    assert (made.run.name, made.data.train) == (run, str(path))
+    assert sizes(prepare(path)) == (43, 5, 12)
+
+
 def test_a_pattern_on_the_command_line(tmp_path: Path) -> None:
     for part in "ab":
         some(tmp_path, f"part-{part}.csv", 20, part)
@@ -1049,6 +1073,16 @@ def test_a_pattern_on_the_command_line(tmp_path: Path) -> None:
         with pytest.raises(DataError) as caught:
             pipelines._data_overrides(data)
         assert str(caught.value) == message
+
+
+def test_ten_rows(tmp_path: Path) -> None:
+    data = prepare(write(tmp_path / "a.csv", pairs(10, "no", "yes")))
+    assert sizes(data) == (6, 2, 2)
+    assert data.notices == (
+        "test: split off train, 2 texts (20%, stratified, seed 42)",
+        "validation: split off train, 2 texts (25%, one for each label at least, stratified, seed 42)",
+        "2 label(s) have fewer than 10 training texts ('no': 3, 'yes': 3): add texts, such labels are hardly learnt",
+    )
 
 
 def test_a_train_file_that_is_the_test_file(tmp_path: Path) -> None:
@@ -1077,3 +1111,21 @@ def test_no_traceback_and_no_run_for_what_is_no_data(tmp_path: Path, capsys: pyt
         "  - train.metric: expected one of 'accuracy', 'macro_f1', found 'f1' (str)\n"
     )
     assert [path.name for path in tmp_path.iterdir()] == ["reviews.csv"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "texts", "said"),
+    [
+        ("a.txt", "fine\ncaf\xe9\n", ("fine", "caf\xe9"), "read as windows-1252, which is a guess"),
+        ("a.csv", "id;text\n1;Hello, you\n2;Bye\n", ("Hello, you", "Bye"), "the fields are separated by semicolons"),
+        ("a.jsonl", '{"text": "a"}\n{"text": null}\n{"text": NaN}\n', ("a",), "1 of 3 rows are distinct texts"),
+    ],
+)
+def test_unlabelled_texts_in_odd_files(
+    name: str, content: str, texts: tuple[str, ...], said: str, tmp_path: Path
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(content.encode("cp1252"))
+    found = unlabelled.load(recipe.DataSection(unlabelled=str(path)), [], seed=1)
+    assert found.texts == texts
+    assert said in found.notice

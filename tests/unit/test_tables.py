@@ -141,3 +141,17 @@ assert not heavy & set(sys.modules), heavy & set(sys.modules)
         (tmp_path / name).write_bytes(content)
         names.append(str(tmp_path / name))
     subprocess.run([sys.executable, "-c", script, *names], check=True)
+
+
+def test_lines_in_another_encoding_and_what_is_no_text(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes("fine\r\ncaf\xe9\n".encode("cp1252"))
+    said: list[str] = []
+    assert list(tables.read_lines(path, say=said.append)) == ["fine", "caf\xe9"]
+    assert said == [
+        "a.txt is not UTF-8 (byte 0xe9 in line 2): read as windows-1252, which is a guess; a line then says 'caf\xe9'. "
+        "Another one can be named with --set data.encoding=NAME"
+    ]
+    path.write_bytes(b"PK\x03\x04")
+    with pytest.raises(DataError, match="is a ZIP archive or an Excel workbook, not text"):
+        list(tables.read_lines(path))
