@@ -125,7 +125,8 @@ def _adopt(run_dir: RunDir) -> None:
             journal.record_file(path)
     outputs = [Path(a.path) for entry in read(run_dir.manifest).stages.values() for a in entry.outputs]
     folders = {run_dir.data, run_dir.checkpoint, run_dir.plots, run_dir.bundle}
-    folders |= {run_dir.root / path.parent for path in outputs if path.name == run_dir.model("").name}
+    variants = run_dir.variant("").relative_to(run_dir.root)
+    folders |= {run_dir.root / path.parent for path in outputs if path.is_relative_to(variants)}
     for folder in sorted(folders):
         inside = [run_dir.root / path for path in outputs if (run_dir.root / path).is_relative_to(folder)]
         if inside:
