@@ -10,6 +10,7 @@ from pathlib import Path
 
 from sentopt import backbones, model_files
 from sentopt.data import sources, store
+from sentopt.data.sources import RawData
 from sentopt.data.splits import CleanData, clean
 from sentopt.errors import DataError
 from sentopt.recipe import Recipe
@@ -25,9 +26,12 @@ def run(recipe: Recipe, run_dir: RunDir) -> PrepareResult:
         BackboneError: the tuned model cannot be had, or does not say what its labels are.
     """
     raw = sources.load(recipe.data)
+    if recipe.model.tuned:
+        raw = _with_labels_that_occur(raw)
     data = clean(raw, recipe.data, seed=recipe.run.seed)
     if recipe.model.tuned:
-        data = _in_order_of_model(data, _label_names(backbones.resolve(recipe.model.backbone, recipe.model.revision)))
+        names = _label_names(backbones.resolve(recipe.model.backbone, recipe.model.revision))
+        data = _in_order_of_model(data, _named_by_user(names, recipe.data.labels))
     store.write(run_dir, data)
     counts: dict[str, dict[str, int]] = {
         split: {
@@ -36,6 +40,30 @@ def run(recipe: Recipe, run_dir: RunDir) -> PrepareResult:
         for split in SPLITS
     }
     return PrepareResult(raw.description, sources.identify(recipe.data), data.labels, counts, data.notices)
+
+
+def _with_labels_that_occur(raw: RawData) -> RawData:
+    """The same rows, and of the labels that were named those that occur: a tuned model need not learn the others."""
+    if not raw.labels:
+        return raw
+    numbered = {str(i): label for i, label in enumerate(raw.labels)}
+    named = {label: label for label in raw.labels}
+    splits = {
+        split: [replace(row, label=(numbered | named).get(_text(row.label), row.label)) for row in rows]
+        for split, rows in raw.splits.items()
+    }
+    found = {row.label for rows in splits.values() for row in rows if isinstance(row.label, str)}
+    return replace(raw, splits=splits, labels=tuple(label for label in raw.labels if label in found))
+
+
+def _text(label: object) -> str:
+    return str(int(label)) if isinstance(label, float) and label.is_integer() else str(label).strip()
+
+
+def _named_by_user(names: list[str], given: Sequence[str]) -> list[str]:
+    """The names of the model's outputs; where it has none, `data.labels` gives them, in the order of the outputs."""
+    unnamed = all(model_files.UNNAMED.fullmatch(name) for name in names)
+    return list(given) if unnamed and len(given) == len(names) else names
 
 
 def _label_names(model: Path) -> list[str]:

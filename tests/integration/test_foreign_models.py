@@ -154,6 +154,17 @@ def more_tokens(folder: Path) -> None:
     made.save_pretrained(folder)
 
 
+def end_of_type_1(folder: Path) -> None:
+    """The token at the end of a text has a type of its own."""
+    from tokenizers import Tokenizer, processors
+
+    made = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    made.post_processor = processors.TemplateProcessing(
+        single="[CLS]:0 $A:0 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    made.save(str(folder / "tokenizer.json"))
+
+
 ADAPTER = json.dumps({"base_model_name_or_path": "owner/base", "peft_type": "LORA"}).encode()
 PICKLE = both(without("model.safetensors"), having("pytorch_model.bin"))
 UNNAMED = config(id2label=None, label2id=None)
@@ -229,6 +240,10 @@ REFUSED: dict[str, tuple[Change, str]] = {
     "special tokens are text": (
         tokenizer_config(split_special_tokens=True),
         "the tokenizer of {model} does something that the runtime does not: with transformers,",
+    ),
+    "types of tokens": (
+        end_of_type_1,
+        "gives tokens of a single text another type than 0 (post_processor in its tokenizer.json)",
     ),
     "pads with no token": (config(pad_token_id=5000), "the model pads with id 5000, which its tokenizer does not have"),
     # weights
@@ -557,11 +572,11 @@ def test_answers_as_transformers_does_with_the_same_folder(
     assert (classifier.encoder.max_length, classifier.encoder.side) == (longest, side)
 
 
-def exported(model: Path, data: Path, run_dir: Path) -> Classifier:
+def exported(model: Path, data: Path, run_dir: Path, *extra: str) -> Classifier:
     """What `sentopt export` verifies: the lean graph, behind the tokenizer that was saved."""
     from sentopt.cli import parser, pipelines
 
-    command = ["export", "--model", str(model), "--data", str(data), "--run-dir", str(run_dir), *SETTINGS]
+    command = ["export", "--model", str(model), "--data", str(data), "--run-dir", str(run_dir), *SETTINGS, *extra]
     pipeline = pipelines.of_tuned_model(parser.build().parse_args(command))
     pipeline.train()
     pipeline.export()
@@ -681,9 +696,18 @@ def test_numbers_are_named_by_the_command(tuned: Path, reviews: Path, tmp_path: 
     assert Classifier.load(tmp_path / "run" / "bundle")("a great great day").label == "positive"
 
 
-def test_data_may_lack_a_label_of_the_model(tuned: Path, two: Path, tmp_path: Path) -> None:
-    assert export(tuned, two, tmp_path / "run") == 0
-    assert Classifier.load(tmp_path / "run" / "bundle").labels == THREE
+@pytest.mark.parametrize(
+    ("change", "given"),
+    [(config(), []), (UNNAMED, ["--set", 'data.labels=["negative","neutral","positive"]'])],
+    ids=["by name", "named in the order of the outputs"],
+)
+def test_data_may_lack_a_label_of_the_model(
+    change: Change, given: list[str], tuned: Path, two: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    change(tuned)
+    classifier = exported(tuned, two, tmp_path / "run", *given)
+    assert classifier.labels == THREE
+    assert classifier("a great great day").label == "positive"
 
 
 # Models that training starts from
