@@ -751,7 +751,7 @@ HEADS: dict[str, tuple[Change, bool]] = {
     "the labels in another order": (config(id2label={"0": "positive", "1": "neutral", "2": "negative"}), False),
     "several labels at a time": (config(problem_type="multi_label_classification"), False),
     "a number": (config(problem_type="regression"), False),
-    "one output without a name": (config(id2label={"0": "LABEL_0"}), False),
+    "one output without a name": (config(id2label={"0": "LABEL_0"}, problem_type=None), False),
     "labels of words": (architecture("BertForTokenClassification"), False),
 }
 
@@ -795,14 +795,15 @@ def test_asking_for_more_than_a_tuned_model_reads_is_cut_too(
     assert Classifier.load(tmp_path / "run" / "bundle").encoder.max_length == 48
 
 
-OTHER_FAMILIES: dict[str, tuple[dict[str, Any], str]] = {
+OTHER_FAMILIES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "XLNet": (
         {"d_model": 32, "n_layer": 2, "n_head": 4, "d_inner": 64},
-        "(XLNetForSequenceClassification) answers a text otherwise when it is padded to the length of another one",
+        ("answers a text otherwise when it is padded to the length of another one",),
     ),
     "FNet": (
         {"hidden_size": 32, "num_hidden_layers": 2, "intermediate_size": 64, "max_position_embeddings": 48},
-        "(FNetForSequenceClassification) cannot answer a text of token ids: TypeError",
+        # It takes no attention mask with transformers 4, and ignores it with transformers 5.
+        ("cannot answer a text of token ids: TypeError", "answers a text otherwise when it is padded"),
     ),
 }
 
@@ -814,10 +815,11 @@ def test_a_model_whose_answers_depend_on_padding_is_refused(
     import torch
     import transformers
 
-    settings, expected = OTHER_FAMILIES[family]
+    settings, outcomes = OTHER_FAMILIES[family]
     torch.manual_seed(0)
     names = {"id2label": {int(i): name for i, name in NAMES.items()}}
     made = getattr(transformers, f"{family}Config")(vocab_size=600, num_labels=3, pad_token_id=0, **settings, **names)
     getattr(transformers, f"{family}ForSequenceClassification")(made).save_pretrained(tuned)
     assert export(tuned, reviews, tmp_path / "run") == 1
-    assert expected in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert any(f"({family}ForSequenceClassification) {outcome}" in error for outcome in outcomes)
