@@ -254,11 +254,12 @@ REFUSED: dict[str, tuple[Change, str]] = {
     ),
     "TensorFlow": (
         both(without("model.safetensors"), having("tf_model.h5")),
-        "holds its weights in TensorFlow's format only: tf_model.h5. Convert them to safetensors",
+        "holds its weights in TensorFlow's format only: tf_model.h5. Convert them to safetensors (with transformers 4)",
     ),
     "Flax": (
         both(without("model.safetensors"), having("flax_model.msgpack")),
-        "holds its weights in Flax's format only: flax_model.msgpack. Convert them to safetensors",
+        "holds its weights in Flax's format only: flax_model.msgpack. Convert them to safetensors (with transformers "
+        "4), if you trust the file",
     ),
     "GGUF": (
         both(without("model.safetensors"), having("model-q4.gguf")),
