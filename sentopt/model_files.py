@@ -371,10 +371,13 @@ def _without_safetensors(folder: Path) -> str:
                 "Give the model in safetensors, before conversion"
             )
         loading = _LOADERS.get(what, "")
+        old = " (with transformers 4)" if loading else ""
+        kinds = _architectures(_read_leniently(folder / CONFIG))
+        kind = f"AutoModel{_CLASSIFIER}" if not kinds or kinds[0].endswith(_CLASSIFIER) else "AutoModel"
         return (
-            f"{folder} holds its weights in {what} only: {files[0]}. Convert them to safetensors, in a place where you "
+            f"{folder} holds its weights in {what} only: {files[0]}. Convert them to safetensors{old}, if you "
             "trust the file:\n"
-            "  from transformers import AutoModelForSequenceClassification as Model, AutoTokenizer as Tokenizer\n"
+            f"  from transformers import {kind} as Model, AutoTokenizer as Tokenizer\n"
             f"  Model.from_pretrained({str(folder)!r}{loading}).save_pretrained('converted', safe_serialization=True)\n"
             f"  Tokenizer.from_pretrained({str(folder)!r}).save_pretrained('converted')"
         )

@@ -42,6 +42,12 @@ class Named:
         """Where the first row of a label stands."""
         return next(row.where for rows in self.splits.values() for row, found in rows if found == label)
 
+    def only(self, kept: Sequence[int]) -> Named:
+        """The same rows with the labels at these positions alone; no row has another."""
+        position = {label: i for i, label in enumerate(kept)}
+        splits = {split: [(row, position[label]) for row, label in rows] for split, rows in self.splits.items()}
+        return Named(tuple(self.names[label] for label in kept), splits)
+
 
 def name_rows(
     rows: Rows, declared: tuple[str, ...], data: DataSection, notices: list[str], *, by_position: bool

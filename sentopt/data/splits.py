@@ -47,6 +47,8 @@ def clean(raw: RawData, data: DataSection, *, seed: int, tuned: bool = False) ->
     }
     if "train" not in splits:
         raise DataError(f"there is no text to train on: the train split is empty ({raw.description})")
+    if tuned:
+        splits, named = _without_unused(splits, named)
     names = named.names
     _check_several(splits["train"], names)
     as_validation = _same_as_test(splits, data, notices)
@@ -198,6 +200,14 @@ def _without_repeats(splits: Splits, data: DataSection, notices: list[str]) -> S
         del kept["validation"]
         notices.append("validation: all of its texts are also in test; it is split off train instead")
     return kept if drop else splits
+
+
+def _without_unused(splits: Splits, named: labels.Named) -> tuple[Splits, labels.Named]:
+    """Only the labels that some text has: a model that was tuned already need not learn the others."""
+    used = sorted({example.label for examples in splits.values() for example in examples})
+    position = {label: i for i, label in enumerate(used)}
+    left = {split: [replace(e, label=position[e.label]) for e in examples] for split, examples in splits.items()}
+    return left, named.only(used)
 
 
 def _without_rare(

@@ -27,6 +27,7 @@ from sentopt.variants import VARIANTS, VariantSpec
 
 _SHAPES = ((1, 2), (1, 16), (2, 31), (3, 64), (8, 23), (5, 0))
 _PARITY_TEXTS = 500
+_PADDED_TEXTS = 40
 
 
 def run(recipe: Recipe, run_dir: RunDir, *, specs: Sequence[VariantSpec]) -> ExportResult:
@@ -150,7 +151,10 @@ def _mixed_batches(encoder: TextEncoder, texts: Sequence[str], seed: int) -> Ite
         lengths[0] = width
         rows = [random.integers(0, encoder.vocabulary_size, size=n).tolist() for n in lengths]
         yield encoder.pad([Tokens(tuple(row), (0,) * len(row), False) for row in rows])
-    tokens = encoder.encode(list(texts[-32:]))
+    tokens = encoder.encode(list(texts[:: max(1, len(texts) // _PADDED_TEXTS)]))
+    # GPT-2's head in transformers looks for its last token by its id and not by the mask. A text that ends in the very
+    # token that pads is cut short there, and only there.
+    tokens = [t for t in tokens if len(t.ids) == 1 or t.ids[-1] != encoder.pad_token_id]
     for start in range(0, len(tokens), 8):
         yield encoder.pad(tokens[start : start + 8])
 

@@ -120,16 +120,23 @@ def load_tuned(folder: Path, labels: Sequence[str], tokenizer: Any) -> Any:
 def differing_texts(encoder: TextEncoder, folder: Path, texts: Sequence[str]) -> list[str]:
     """The texts whose tokens the runtime makes otherwise than transformers does with the files of a folder.
 
-    Types of tokens count where the tokenizer hands them to the model.
+    Types of tokens count where the model takes them.
     """
+    compared = takes_types(folder)
     tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     expected = tokenizer(list(texts), truncation=True, padding=False, max_length=encoder.max_length)
     types = expected.get("token_type_ids") or [[0] * len(ids) for ids in expected["input_ids"]]
     return [
         text
         for text, tokens, ids, kinds in zip(texts, encoder.encode(texts), expected["input_ids"], types, strict=True)
-        if ids and (tuple(ids), tuple(kinds)) != (tokens.ids, tokens.type_ids)
+        if ids and (tuple(ids) != tokens.ids or (compared and tuple(kinds) != tokens.type_ids))
     ]
+
+
+def takes_types(folder: Path) -> bool:
+    """Whether the model adds something for the type of each token."""
+    types = model_files.read_config(folder).get("type_vocab_size")
+    return isinstance(types, int) and types > 1
 
 
 def telling_texts(encoder: TextEncoder, texts: Sequence[str]) -> list[str]:

@@ -29,7 +29,8 @@ def run(recipe: Recipe, run_dir: RunDir) -> PrepareResult:
     with explained_by(raw.notices):
         data = clean(raw, recipe.data, seed=recipe.run.seed, tuned=recipe.model.tuned)
     if recipe.model.tuned:
-        data = _in_order_of_model(data, _label_names(backbones.resolve(recipe.model.backbone, recipe.model.revision)))
+        names = _label_names(backbones.resolve(recipe.model.backbone, recipe.model.revision))
+        data = _in_order_of_model(data, _named_by_user(names, recipe.data.labels))
     store.write(run_dir, data)
     counts: dict[str, dict[str, int]] = {
         split: {
@@ -38,6 +39,12 @@ def run(recipe: Recipe, run_dir: RunDir) -> PrepareResult:
         for split in SPLITS
     }
     return PrepareResult(raw.description, sources.identify(recipe.data), data.labels, counts, data.notices)
+
+
+def _named_by_user(names: list[str], given: Sequence[str]) -> list[str]:
+    """The names of the model's outputs; where it has none, `data.labels` gives them, in the order of the outputs."""
+    unnamed = all(model_files.UNNAMED.fullmatch(name) for name in names)
+    return list(given) if unnamed and len(given) == len(names) else names
 
 
 def _label_names(model: Path) -> list[str]:

@@ -125,6 +125,11 @@ def _notices(recipe: Recipe, tokenizer: Any, train: Sequence[Example]) -> tuple[
 def _check_tokens(recipe: Recipe, folder: Path, run_dir: RunDir, texts: Sequence[str]) -> None:
     """What the runtime reads of the saved tokenizer must be what transformers reads of the original files."""
     encoder = TextEncoder.load(run_dir.checkpoint, max_length=recipe.model.max_length)
+    if models.takes_types(run_dir.checkpoint) and any(encoder.encode(["a"])[0].type_ids):
+        raise BackboneError(
+            f"the tokenizer of {folder} gives tokens of a single text another type than 0 (post_processor in its "
+            "tokenizer.json), and the graphs of sentopt know type 0 only. Correct the template, and tune with that"
+        )
     texts = [*texts, *models.telling_texts(encoder, texts)]
     if differing := models.differing_texts(encoder, folder, texts):
         raise BackboneError(

@@ -217,3 +217,20 @@ def test_damaged_weights_are_found_in_their_header(harm: Callable[[bytes], bytes
     path.write_bytes(harm(path.read_bytes()))
     with pytest.raises(BackboneError, match="is damaged or no safetensors file"):
         model_files.tensor_shapes(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("architectures", "expected"),
+    [
+        (["BertForSequenceClassification"], "AutoModelForSequenceClassification"),
+        (None, "AutoModelForSequenceClassification"),
+        (["BertForMaskedLM"], "AutoModel"),
+        (["BertModel"], "AutoModel"),
+    ],
+)
+def test_a_backbone_is_converted_without_a_random_head(architectures: Any, expected: str, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"architectures": architectures}))
+    (tmp_path / "pytorch_model.bin").write_bytes(b"x")
+    with pytest.raises(BackboneError) as caught:
+        model_files.tensor_shapes(tmp_path)
+    assert f"  from transformers import {expected} as Model, AutoTokenizer as Tokenizer\n" in str(caught.value)
