@@ -32,7 +32,7 @@ from sentopt import (
 from sentopt import recipe as recipes
 from sentopt._optional import is_installed, require
 from sentopt.data import sources, store, unlabelled
-from sentopt.data.duplicates import normal_form
+from sentopt.data.duplicates import distinct_rows
 from sentopt.errors import RecipeError, RunDirError
 from sentopt.manifest import Manifest, StageEntry
 from sentopt.recipe import Recipe
@@ -254,7 +254,7 @@ class Pipeline:
         """Whether the PyTorch model is proven to know more than the majority answer: else nothing may ship."""
         self._needs("train", TrainResult)
         examples = store.read_split(self.run_dir, "test")
-        distinct = list({normal_form(e.text): row for row, e in reversed(list(enumerate(examples)))}.values())
+        distinct = distinct_rows([e.text for e in examples])
         truth = np.array([e.label for e in examples])[distinct]
         answers = np.load(self.run_dir.reference, allow_pickle=False).argmax(axis=1)[distinct]
         return gate.check_reference(

@@ -17,6 +17,8 @@ from sentopt.errors import RunDirError
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 EXPORTS = Path("exports")
+AVERAGE_FILE = "average.json"
+"""Beside the weights that are a mean of other runs': which runs these were."""
 _LOCK = ".lock"
 
 

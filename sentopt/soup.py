@@ -22,7 +22,7 @@ from sentopt.data import store
 from sentopt.data.splits import Example
 from sentopt.errors import BackboneError, RunDirError
 from sentopt.recipe import Recipe
-from sentopt.run_dir import RunDir
+from sentopt.run_dir import AVERAGE_FILE, RunDir
 from sentopt.runtime.classifier import Classifier
 from sentopt.stages import models
 
@@ -82,7 +82,7 @@ def average(runs: Sequence[RunDir], target: RunDir) -> Soup:
         manifest.claim(target)
         models.save(model, tokenizer, target.averaged)
     found = Soup(first.train.metric, tuple(str(run.root) for run in runs), scores, score, temperature)
-    atomic.write_text(target.averaged / "average.json", json.dumps(records.to_json(found), indent=1) + "\n")
+    atomic.write_text(target.averaged / AVERAGE_FILE, json.dumps(records.to_json(found), indent=1) + "\n")
     return found
 
 

@@ -47,6 +47,18 @@ def normal_form(text: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", folded).split())
 
 
+def distinct_rows(texts: Sequence[str], seen: set[str] | None = None) -> list[int]:
+    """Positions of the texts whose normal form is not `seen`, each once; `seen` grows by them."""
+    seen = set() if seen is None else seen
+    rows = []
+    for row, text in enumerate(texts):
+        key = normal_form(text)
+        if key not in seen:
+            seen.add(key)
+            rows.append(row)
+    return rows
+
+
 def without_repeats(splits: Mapping[Split, Sequence[Example]]) -> tuple[dict[Split, list[Example]], Repeats]:
     """Each text once, in the first of test, validation and train that has it, and what was dropped."""
     kept: dict[Split, list[Example]] = {}

@@ -15,7 +15,7 @@ from sentopt.data.splits import CleanData, clean
 from sentopt.errors import DataError
 from sentopt.recipe import Recipe
 from sentopt.results import PrepareResult
-from sentopt.run_dir import SPLITS, RunDir
+from sentopt.run_dir import AVERAGE_FILE, SPLITS, RunDir
 
 
 def run(recipe: Recipe, run_dir: RunDir) -> PrepareResult:
@@ -27,7 +27,7 @@ def run(recipe: Recipe, run_dir: RunDir) -> PrepareResult:
     """
     raw = sources.load(recipe.data)
     with explained_by(raw.notices):
-        data = clean(raw, recipe.data, seed=recipe.run.seed, tuned=recipe.model.tuned)
+        data = clean(raw, recipe.data, seed=recipe.run.seed, tuned=recipe.model.tuned and not _is_average(recipe))
     if recipe.model.tuned:
         names = _label_names(backbones.resolve(recipe.model.backbone, recipe.model.revision))
         data = _in_order_of_model(data, _named_by_user(names, recipe.data.labels))
@@ -39,6 +39,11 @@ def run(recipe: Recipe, run_dir: RunDir) -> PrepareResult:
         for split in SPLITS
     }
     return PrepareResult(raw.description, sources.identify(recipe.data), data.labels, counts, data.notices)
+
+
+def _is_average(recipe: Recipe) -> bool:
+    """Whether the model is the mean of other runs: it has their splits, for it was trained on those."""
+    return (Path(recipe.model.backbone).expanduser() / AVERAGE_FILE).is_file()
 
 
 def _named_by_user(names: list[str], given: Sequence[str]) -> list[str]:

@@ -16,7 +16,7 @@ from sentopt import atomic, gate, hardware, metrics
 from sentopt.backends import emulation
 from sentopt.backends.opening import Candidate
 from sentopt.data import store, unlabelled
-from sentopt.data.duplicates import normal_form
+from sentopt.data.duplicates import distinct_rows
 from sentopt.data.splits import Example
 from sentopt.errors import EmulationError, RunDirError
 from sentopt.gate import Answers, Rules
@@ -115,14 +115,14 @@ def _evidence(recipe: Recipe, run_dir: RunDir, labels: Sequence[str], progress: 
     examples = store.read_split(run_dir, "test")
     whole = _Texts([e.text for e in examples], _positions(examples), _saved_logits(run_dir, len(examples), len(labels)))
     seen: set[str] = set()
-    rows = _distinct(whole.texts, seen)
+    rows = distinct_rows(whole.texts, seen)
     test = whole.take(rows)
     torch_answers = _Torch(run_dir, labels, recipe.model.max_length)
     nothing = _Texts([], np.zeros(0, dtype=np.int64), np.zeros((0, len(labels)), dtype=np.float32))
     validation, further = nothing, nothing
     if recipe.data.validation != TEST_AS_VALIDATION:
         validation = torch_answers.of_validation()
-        validation = validation.take(_distinct(validation.texts, seen))
+        validation = validation.take(distinct_rows(validation.texts, seen))
     if recipe.data.unlabelled:
         known = [e.text for split in SPLITS for e in store.read_split(run_dir, split)]
         found = unlabelled.load(recipe.data, known, seed=recipe.run.seed)
@@ -134,17 +134,6 @@ def _evidence(recipe: Recipe, run_dir: RunDir, labels: Sequence[str], progress: 
 
 def _positions(examples: Sequence[Example]) -> IntArray:
     return np.array([e.label for e in examples], dtype=np.int64)
-
-
-def _distinct(texts: Sequence[str], seen: set[str]) -> list[int]:
-    """Rows of the texts that are not `seen`, each once; `seen` grows by them."""
-    rows = []
-    for row, text in enumerate(texts):
-        key = normal_form(text)
-        if key not in seen:
-            seen.add(key)
-            rows.append(row)
-    return rows
 
 
 def _saved_logits(run_dir: RunDir, texts: int, labels: int) -> FloatArray:
