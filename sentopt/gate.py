@@ -254,8 +254,8 @@ def what_would_decide(criterion: Criterion, rules: Rules) -> str:
                 advice.append(f"about {n} texts without labels (--set data.unlabelled=FILE)")
                 break
     key = {"accuracy": "margin", "macro F1": "margin", "agreement": "max_changed"}.get(criterion.name, "recall_margin")
-    advice.append(f"--set verify.{key}={np.ceil(criterion.limit * 1000.0) / 10.0:g}")
-    return f"{criterion.name}: {' or '.join(advice)} would decide it"
+    advice.append(f"--set verify.{key}={(np.floor(criterion.limit * 1000.0) + 1.0) / 10.0:g}")
+    return f"{', or '.join(advice)} would decide {criterion.name}"
 
 
 @dataclass(frozen=True)
