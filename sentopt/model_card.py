@@ -52,8 +52,8 @@ def _summary(d: BundleDescription) -> str:
 
 A text classifier for the labels {_listed(d.labels)}. It runs in onnxruntime on any CPU, without PyTorch.
 
-It is the variant `{d.variant}` of a fine-tuned model. It ships because a test on the test split showed that it is as
-accurate as that model in PyTorch. Made with sentopt."""
+It is the variant `{d.variant}` of a fine-tuned model. It ships because a statistical test showed that it is as accurate
+as that model in PyTorch. Made with sentopt."""
 
 
 def _use(d: BundleDescription) -> str:

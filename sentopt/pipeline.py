@@ -32,7 +32,6 @@ from sentopt import (
 from sentopt import recipe as recipes
 from sentopt._optional import is_installed, require
 from sentopt.data import sources, store, unlabelled
-from sentopt.data.duplicates import distinct_rows
 from sentopt.errors import RecipeError, RunDirError
 from sentopt.manifest import Manifest, StageEntry
 from sentopt.recipe import Recipe
@@ -104,9 +103,16 @@ class Pipeline:
 
     def _foresee(self, prepared: PrepareResult) -> tuple[str, ...]:
         """What the splits can decide."""
-        test = prepared.counts["test"]
-        counts_too = gate.validation_counts(self.recipe, sum(test.values()))
-        validation = prepared.counts["validation"] if counts_too else {}
+        test_rows, validation_rows = store.read_distinct(self.run_dir)
+        if not gate.validation_counts(self.recipe, len(test_rows)):
+            validation_rows = []
+        test, validation = (
+            {label: sum(examples[row].label == i for row in rows) for i, label in enumerate(prepared.labels)}
+            for rows, examples in (
+                (test_rows, store.read_split(self.run_dir, "test")),
+                (validation_rows, store.read_split(self.run_dir, "validation")),
+            )
+        )
         unlabelled_too = bool(self.recipe.data.unlabelled)
         return gate.foresee(test, validation, gate.Rules.of(self.recipe), unlabelled=unlabelled_too)
 
@@ -232,7 +238,7 @@ class Pipeline:
             self._outputs("export"),
             self._outputs("quantize"),
             [self.recipe.verify, self.recipe.train.metric, self.recipe.model.max_length, [s.name for s in specs]],
-            [self.recipe.data.text_column, unlabelled.identify(self.recipe.data)],
+            unlabelled.depends(self.recipe.data),
             [hardware.describe().isa, emulation.is_available()],
             _versions("onnxruntime", "openvino", "torch", "numpy"),
         ]
@@ -254,7 +260,7 @@ class Pipeline:
         """Whether the PyTorch model is proven to know more than the majority answer: else nothing may ship."""
         self._needs("train", TrainResult)
         examples = store.read_split(self.run_dir, "test")
-        distinct = distinct_rows([e.text for e in examples])
+        distinct, _ = store.read_distinct(self.run_dir)
         truth = np.array([e.label for e in examples])[distinct]
         answers = np.load(self.run_dir.reference, allow_pickle=False).argmax(axis=1)[distinct]
         return gate.check_reference(

@@ -367,20 +367,20 @@ def _impossible_values(recipe: Recipe) -> list[str]:
         (r.export.opset >= 14, f"export.opset: expected 14 or more, found {r.export.opset}"),
         (r.export.tolerance > 0, f"export.tolerance: expected more than 0, found {r.export.tolerance}"),
         (
-            0 < r.verify.margin <= 20,
-            f"verify.margin: expected percentage points, more than 0 and up to 20, found {r.verify.margin}",
+            0.1 <= r.verify.margin <= 20,
+            f"verify.margin: expected percentage points, 0.1 to 20, found {r.verify.margin}",
         ),
         (
-            0 < r.verify.recall_margin <= 100,
-            f"verify.recall_margin: expected points, more than 0 and up to 100, found {r.verify.recall_margin}",
+            0.1 <= r.verify.recall_margin < 100,
+            f"verify.recall_margin: expected percentage points, 0.1 to less than 100, found {r.verify.recall_margin}",
         ),
         (
-            0 < r.verify.max_changed <= 100,
-            f"verify.max_changed: expected percent, more than 0 and up to 100, found {r.verify.max_changed}",
+            0.1 <= r.verify.max_changed < 100,
+            f"verify.max_changed: expected percent, 0.1 to less than 100, found {r.verify.max_changed}",
         ),
         (
-            0.5 < r.verify.confidence < 1,
-            f"verify.confidence: expected more than 0.5 and less than 1, found {r.verify.confidence}",
+            0.95 <= r.verify.confidence < 1,  # the score test keeps its level from there on
+            f"verify.confidence: expected 0.95 or more and less than 1, found {r.verify.confidence}",
         ),
         (len(r.bench.grid) > 0, "bench.grid: at least one [batch, tokens] cell is needed"),
         (all(b > 0 and t > 1 for b, t in r.bench.grid), "bench.grid: batches must be positive and tokens at least 2"),

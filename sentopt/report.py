@@ -132,7 +132,7 @@ def _result_section(manifest: Manifest, images: dict[str, Path]) -> Section:
     paragraphs.append(
         f"One text at a time, tokenization included, {bench.threads} threads, "
         f"{bench.rounds} interleaved rounds ({bench.depth} benchmark). "
-        f"Accuracy, agreement and verdict: {verified.texts} test texts."
+        f"Accuracy and agreement: {verified.texts} distinct test texts."
     )
     return Section(
         "Result",
@@ -149,8 +149,6 @@ def _verdict_section(recipe: Recipe, verified: VerifyResult) -> Section:
             _verdict_word(v.variant, v),
             f"{v.comparison.lost} / {v.comparison.gained}",
             f"{v.comparison.difference * 100:+.2f}",
-            f"{v.comparison.lower * 100:+.2f} to {v.comparison.upper * 100:+.2f}",
-            f"{v.comparison.p_value:.4f}",
             f"{v.max_probability_difference:.4f}",
             "-" if v.batch_flips is None else f"{v.batch_flips.changed} of {v.batch_flips.texts}",
             "-" if v.cpu_flips is None else f"{v.cpu_flips.changed} of {v.cpu_flips.texts}",
@@ -159,19 +157,18 @@ def _verdict_section(recipe: Recipe, verified: VerifyResult) -> Section:
         for v in verified.verdicts
     )
     headings = (
-        "variant",
+        "on the test split",
         "verdict",
         "lost / gained",
-        "difference, points",
-        "limits, points",
-        "p (worse by the margin)",
+        "accuracy, points",
         "max change of p",
         "labels changed, batch 1 to 32",
         f"labels changed, {recipe.verify.cpu}",
         "macro F1",
     )
     failed = tuple(f"{v.variant}: {v.reason}." for v in verified.verdicts if not v.passed)
-    paragraphs = (verified.reference.words + ".", _rules(recipe), _procedure(verified), *failed)
+    notices = tuple(f"{notice}." for notice in verified.notices)
+    paragraphs = (verified.reference.words + ".", _rules(recipe), *notices, _procedure(verified), *failed)
     return Section("Verification", paragraphs, (Table(headings, rows), _criteria(verified)))
 
 

@@ -233,7 +233,8 @@ class Criterion:
 
     `loss` is what was seen, `limit` its upper confidence limit, which must be under `margin`. `lost` and `gained` count
     texts; for the agreement, `lost` counts the labels that change. `by` says what decided: `labels`, or `changes`, the
-    share of changed labels, for which no text needs a label. `needed` is how many texts could decide, if these cannot.
+    share of changed labels, for which no text needs a label. `needed` is how many texts could decide, if these cannot;
+    `confidence` that of the limit.
     """
 
     name: str
@@ -245,6 +246,7 @@ class Criterion:
     limit: float
     margin: float
     by: Literal["labels", "changes"]
+    confidence: float
     needed: int = 0
 
 
@@ -311,7 +313,8 @@ class VerifyResult:
     """Verdicts of all variants, in table order, and the hardware that they hold for.
 
     `texts` counts distinct test texts. `validation_texts` and `unlabelled_texts` count as evidence beside them. `order`
-    holds the variants that were to be tested, in that order, and `ordered_by` says where it comes from.
+    holds the variants that were to be tested, in that order, and `ordered_by` says where it comes from. `notices` say
+    what became of texts that count as no evidence.
     """
 
     hardware: Hardware
@@ -322,6 +325,7 @@ class VerifyResult:
     ordered_by: Literal["validation", "table"]
     validation_texts: int
     unlabelled_texts: int
+    notices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

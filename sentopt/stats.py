@@ -243,14 +243,15 @@ def holm(p_values: Sequence[float], level: float) -> list[bool]:
 
 
 def macro_f1(truth: IntArray, answers: IntArray, labels: int) -> float:
-    """The mean over labels of F1; 0 for a label that is neither asked nor answered.
+    """The mean of F1 over the labels that occur in `truth`.
 
     Args:
-        truth, answers: label positions, both of shape (texts,).
+        truth, answers: label positions, both of shape (texts,); at least one text.
         labels: how many labels there are.
     """
     right = np.bincount(truth[truth == answers], minlength=labels)
-    return float(_f1(right, np.bincount(truth, minlength=labels) + np.bincount(answers, minlength=labels)).mean())
+    asked, answered = np.bincount(truth, minlength=labels), np.bincount(answers, minlength=labels)
+    return float(_f1(right, asked + answered)[asked > 0].mean())
 
 
 def _f1(right: npt.NDArray[Any], asked_and_answered: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
@@ -260,11 +261,15 @@ def _f1(right: npt.NDArray[Any], asked_and_answered: npt.NDArray[Any]) -> npt.ND
 def macro_f1_loss_upper(
     truth: IntArray, reference: IntArray, candidate: IntArray, labels: int, *, confidence: float, draws: int, seed: int
 ) -> float:
-    """One-sided upper confidence limit of how much macro F1 the candidate loses.
+    """One-sided upper confidence limit of how much macro F1 the candidate loses, over the labels that occur.
 
     The percentile of a paired bootstrap over texts, stratified by label (Efron and Tibshirani 1993, chapter 13): texts
     of a label are drawn anew among the texts of that label, with both answers. Only counts of pairs of answers matter,
     so they are drawn as multinomials: the time does not depend on the number of texts.
+
+    A bootstrap alone knows nothing of what it has not seen: where a few texts of a rare label carry the loss, its limit
+    is too low in 6 to 13 % of samples instead of 5 %. So one text is added first that costs as much as one text can:
+    right in the reference, and in the candidate the other one of the two labels that are rarest.
 
     Args:
         truth, reference, candidate: label positions, each of shape (texts,).
@@ -273,14 +278,29 @@ def macro_f1_loss_upper(
         draws: bootstrap samples, 2,000 or more.
         seed: of the draws.
     """
-    random = np.random.default_rng(seed)
-    right = np.zeros((2, labels, draws))
-    mass = np.zeros((2, labels, draws))
-    for label in range(labels):
+    asked, answered = np.bincount(truth, minlength=labels), np.bincount(reference, minlength=labels)
+    present = np.flatnonzero(asked)
+    if len(present) > 1:
+        rarest, other = present[np.argsort((asked + answered)[present], kind="stable")[:2]]
+        truth, reference, candidate = (np.append(x, rarest) for x in (truth, reference, candidate))
+        candidate[-1] = other
+    return _bootstrapped_loss(truth, reference, candidate, labels, confidence, draws, np.random.default_rng(seed))
+
+
+def _bootstrapped_loss(
+    truth: IntArray,
+    reference: IntArray,
+    candidate: IntArray,
+    labels: int,
+    confidence: float,
+    draws: int,
+    random: np.random.Generator,
+) -> float:
+    right, mass = np.zeros((2, labels, draws)), np.zeros((2, labels, draws))
+    present = np.unique(truth)
+    for label in present:
         of_label = truth == label
         size = int(of_label.sum())
-        if not size:
-            continue
         pairs, counts = np.unique(reference[of_label] * labels + candidate[of_label], return_counts=True)
         drawn = random.multinomial(size, counts / size, size=draws).T
         for pair, times in zip(pairs, drawn, strict=True):
@@ -289,7 +309,7 @@ def macro_f1_loss_upper(
                 if answer == label:
                     right[way, label] += times
         mass[:, label] += size
-    f1 = _f1(right, mass).mean(axis=1)
+    f1 = _f1(right, mass)[:, present].mean(axis=1)
     return float(np.quantile(f1[0] - f1[1], confidence))
 
 

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from sentopt import atomic
+from sentopt.data.duplicates import distinct_rows
 from sentopt.data.splits import CleanData, Example
 from sentopt.errors import RunDirError
 from sentopt.run_dir import RunDir, Split
@@ -31,6 +32,13 @@ def read_split(run_dir: RunDir, split: Split) -> list[Example]:
     """The examples of one split."""
     rows = (json.loads(line) for line in _read(run_dir.split(split)).splitlines())
     return [Example(row["text"], row["label"]) for row in rows]
+
+
+def read_distinct(run_dir: RunDir) -> tuple[list[int], list[int]]:
+    """Positions of the distinct test texts, and of the validation texts that are not among them, each once."""
+    seen: set[str] = set()
+    test = distinct_rows([example.text for example in read_split(run_dir, "test")], seen)
+    return test, distinct_rows([example.text for example in read_split(run_dir, "validation")], seen)
 
 
 def _read(path: Path) -> str:

@@ -41,6 +41,17 @@ def identify(data: DataSection) -> str:
     return sha256_file(path)
 
 
+def depends(data: DataSection) -> list[str]:
+    """What determines the texts that are read; nothing without a file.
+
+    Raises:
+        DataError: there is no such file.
+    """
+    if not data.unlabelled:
+        return []
+    return [identify(data), data.text_column, data.encoding, data.delimiter, data.quote]
+
+
 def load(data: DataSection, known: Iterable[str], *, seed: int) -> Unlabelled:
     """The texts of `data.unlabelled` without blanks, repeats and the `known` texts of the splits; at most 20,000.
 
@@ -80,7 +91,7 @@ def _texts(path: Path, data: DataSection, say: Callable[[str], None]) -> Iterabl
         if name is None:
             found = ", ".join(repr(str(key)) for key in row)
             raise DataError(
-                f"data.unlabelled: {path} has no column {column!r}; it has {found}. Its texts are read from the column "
-                "that data.text_column names"
+                f"data.unlabelled: {path} has no column {column!r}; it has {found}. Give its column of texts "
+                "that name, or leave no other column in it"
             )
         yield as_text(row[name], path.name)

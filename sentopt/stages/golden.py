@@ -15,7 +15,7 @@ from sentopt.runtime.session import FloatArray
 
 _TEXTS = 16
 _LONGEST = 400
-_CLEAR_LEAD = 0.2
+_CLEAR_LEAD, _LEAST_LEAD = 0.2, 1e-3
 _LEAST_TOLERANCE = 0.01
 
 
@@ -37,9 +37,9 @@ def choose(
     kept: list[dict[str, Any]] = []
     largest = 0.0
     for i in _candidates(examples, expected, verdict):
-        found = classifier.predict_proba([examples[i].text])[0]
-        if found.argmax() == expected[i].argmax():
-            kept.append({"text": examples[i].text, "probabilities": [round(float(p), 6) for p in expected[i]]})
+        found, stored = classifier.predict_proba([examples[i].text])[0], np.round(expected[i].astype(float), 6)
+        if found.argmax() == stored.argmax():
+            kept.append({"text": examples[i].text, "probabilities": stored.tolist()})
             largest = max(largest, float(np.abs(found - expected[i]).max()))
         if len(kept) == _TEXTS:
             break
@@ -64,9 +64,10 @@ def _candidates(examples: Sequence[Example], expected: FloatArray, verdict: Verd
     top_two = np.sort(expected, axis=1)[:, -2:]
     lead = top_two[:, 1] - top_two[:, 0]
     short = np.array([len(e.text) <= _LONGEST for e in examples])
-    usable = np.flatnonzero(short & (lead > min(_CLEAR_LEAD, 2.0 * verdict.max_probability_difference)))
+    clear = max(_LEAST_LEAD, min(_CLEAR_LEAD, 2.0 * verdict.max_probability_difference))
+    usable = np.flatnonzero(short & (lead > clear))
     if not len(usable):
-        usable = np.flatnonzero(short)
+        usable = np.flatnonzero(short & (lead > _LEAST_LEAD))
     by_lead = usable[np.argsort(lead[usable], kind="stable")]
     spread = by_lead[np.unique(np.linspace(0, len(by_lead) - 1, min(2 * _TEXTS, len(by_lead))).astype(int))]
     return np.concatenate([spread[::2], spread[1::2]])

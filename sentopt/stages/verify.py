@@ -16,7 +16,6 @@ from sentopt import atomic, gate, hardware, metrics
 from sentopt.backends import emulation
 from sentopt.backends.opening import Candidate
 from sentopt.data import store, unlabelled
-from sentopt.data.duplicates import distinct_rows
 from sentopt.data.splits import Example
 from sentopt.errors import EmulationError, RunDirError
 from sentopt.gate import Answers, Rules
@@ -64,6 +63,7 @@ class _Evidence:
     validation: _Texts
     further: _Texts
     ordered_by: Literal["validation", "table"]
+    notices: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -108,28 +108,46 @@ def run(
         ordered_by=evidence.ordered_by,
         validation_texts=len(evidence.validation.texts) if evidence.ordered_by == "table" else 0,
         unlabelled_texts=len(evidence.further.texts),
+        notices=evidence.notices,
     )
 
 
 def _evidence(recipe: Recipe, run_dir: RunDir, labels: Sequence[str], progress: Callable[[str], None]) -> _Evidence:
     examples = store.read_split(run_dir, "test")
     whole = _Texts([e.text for e in examples], _positions(examples), _saved_logits(run_dir, len(examples), len(labels)))
-    seen: set[str] = set()
-    rows = distinct_rows(whole.texts, seen)
+    rows, validation_rows = store.read_distinct(run_dir)
     test = whole.take(rows)
     torch_answers = _Torch(run_dir, labels, recipe.model.max_length)
     nothing = _Texts([], np.zeros(0, dtype=np.int64), np.zeros((0, len(labels)), dtype=np.float32))
-    validation, further = nothing, nothing
+    validation = nothing
     if recipe.data.validation != TEST_AS_VALIDATION:
-        validation = torch_answers.of_validation()
-        validation = validation.take(distinct_rows(validation.texts, seen))
+        validation = torch_answers.of_validation().take(validation_rows)
+    further = nothing
+    notices: tuple[str, ...] = ()
     if recipe.data.unlabelled:
-        known = [e.text for split in SPLITS for e in store.read_split(run_dir, split)]
-        found = unlabelled.load(recipe.data, known, seed=recipe.run.seed)
-        progress(found.notice)
-        further = replace(nothing, texts=list(found.texts), reference=torch_answers.of_texts(found.texts))
+        further, notices = _further(recipe, run_dir, labels, test, nothing, torch_answers)
+    for notice in notices:
+        progress(notice)
     by_table = gate.validation_counts(recipe, len(test.texts)) or not validation.texts
-    return _Evidence(whole, rows, test, validation, further, "table" if by_table else "validation")
+    return _Evidence(whole, rows, test, validation, further, "table" if by_table else "validation", notices)
+
+
+def _further(
+    recipe: Recipe, run_dir: RunDir, labels: Sequence[str], test: _Texts, nothing: _Texts, torch_answers: _Torch
+) -> tuple[_Texts, tuple[str, ...]]:
+    """The texts without labels, and what is to be said of them; none of them where they are of another kind."""
+    known = [e.text for split in SPLITS for e in store.read_split(run_dir, split)]
+    found = unlabelled.load(recipe.data, known, seed=recipe.run.seed)
+    reference = torch_answers.of_texts(found.texts)
+    if why := gate.differing_answers(test.reference.argmax(axis=1), reference.argmax(axis=1), labels):
+        other = f"{found.notice}. They are not of the kind of the test texts, and decide nothing: {why}"
+        return nothing, (other,)
+    notices = [found.notice]
+    if not gate.unlabelled_can_decide(len(test.texts) + len(found.texts), Rules.of(recipe)):
+        notices.append(
+            f"{len(found.texts)} texts without labels are too few to prove a margin; they count for the agreement"
+        )
+    return replace(nothing, texts=list(found.texts), reference=reference), tuple(notices)
 
 
 def _positions(examples: Sequence[Example]) -> IntArray:

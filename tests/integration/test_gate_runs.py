@@ -147,7 +147,7 @@ def test_texts_without_labels_are_evidence_and_train_nothing_again(
     by_name = {criterion.name: criterion for criterion in verdict.criteria}
     assert by_name["accuracy"].by == "changes"
     assert by_name["agreement"].texts == 120 + 60 + 900
-    assert verdict.passed == all(c.outcome != "fail" for c in verdict.criteria)
+    assert verdict.passed
     assert "900 texts without labels" in (run_copy / "report.md").read_text()
     code, error = export("--run-dir", run_copy, *margin, "--set", f"data.unlabelled={further}")
     assert "verify ..." not in error
@@ -179,8 +179,8 @@ def test_the_report_shows_every_criterion(finished_run: Path) -> None:
         "Variants are tested in the order from safe to risky: lean-int8, onnx-int8, up to the first that fails"
         in report
     )
-    for criterion in ("accuracy", "recall of 3 labels", "macro F1", "agreement"):
-        assert f"| lean-int8 | {criterion}" in report or f"| {criterion} |" in report or "recall of" in report
+    for criterion in ("accuracy", "recall of negative, neutral, positive", "macro F1", "agreement"):
+        assert f"| lean-int8 | {criterion} |" in report
 
 
 @pytest.mark.parametrize("order", ["validation", "table"])

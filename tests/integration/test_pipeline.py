@@ -174,7 +174,7 @@ def test_only_exact_graphs_ship_where_the_test_split_can_prove_nothing(
     )
     assert re.search(r"^> (onnx|lean)-fp32 +[\d.]+ +1\.0000 +pass ", captured.out, re.MULTILINE)
     assert "No INT8 variant ships." in captured.out
-    assert re.search(r"about \d+ labelled texts at this rate, or .*--set verify.margin=", captured.out)
+    assert re.search(r"about \d+ labelled texts at these rates, or .*--set verify.margin=", captured.out)
 
 
 def weak_options(tiny_options: list[str]) -> list[str]:

@@ -246,20 +246,118 @@ def test_what_the_test_split_can_decide_is_said_before(
 
 def test_the_margin_that_is_foreseen_is_one_that_identical_answers_pass() -> None:
     (words,) = gate.foresee({"a": 100, "b": 100}, {}, RULES, unlabelled=False)
-    margin = float(words.split("decide a margin of ")[1].split()[0]) / 100
+    margin = float(words.split("prove a margin of ")[1].split()[0]) / 100
     assert judged(answers(labels_of(100, 100)), replace(RULES, margin=margin))["accuracy"].outcome == "pass"
 
 
-def test_advice_names_what_would_decide() -> None:
+def followed(words: str, before: str, unit: float = 1.0) -> float:
+    """The number that an advice gives after some words."""
+    return float(words.split(before)[1].split()[0].rstrip(",")) * unit
+
+
+def test_every_advice_works_when_it_is_followed() -> None:
     given = answers(labels_of(200, 200), wrong=20, lost=[100])
-    found = judged(given)["accuracy"]
-    words = gate.what_would_decide(found, RULES)
-    assert "labelled texts at this rate" in words
-    assert "texts without labels (--set data.unlabelled=FILE)" in words
-    margin = float(words.split("verify.margin=")[1].split()[0]) / 100
+    found = gate.judge(given, ["a", "b"], RULES)
+    (words,) = gate.what_would_decide(found, RULES)
+    assert words.endswith(" would decide accuracy")
+    n = int(followed(words, "about "))
+    factor = n / 400
+    more = answers(labels_of(n // 2, n - n // 2), wrong=20, lost=np.arange(100, 100 + round(factor)))
+    assert judged(more)["accuracy"].outcome == "pass"
+    free = int(followed(words, "or about "))
+    assert judged(with_further(given, free, round(free / 400)))["accuracy"].outcome == "pass"
+    margin = followed(words, "verify.margin=", 0.01)
     assert judged(given, replace(RULES, margin=margin))["accuracy"].outcome == "pass"
-    outside = judged(answers(labels_of(200, 200), lost=np.arange(20)))["accuracy"]
-    assert gate.what_would_decide(outside, RULES) == ""
+
+
+def test_what_is_outside_the_margin_gets_no_advice() -> None:
+    outside = gate.judge(answers(labels_of(200, 200), lost=np.arange(20)), ["a", "b"], RULES)
+    assert not any("accuracy" in words for words in gate.what_would_decide(outside, RULES))
+
+
+def test_agreement_and_macro_f1_are_advised_a_margin_that_passes() -> None:
+    rules = replace(RULES, macro_f1=True, max_changed=0.01)
+    given = answers(labels_of(300, 300), lost=[0, 1, 2, 300], gained=[])
+    advice = gate.what_would_decide(gate.judge(given, ["a", "b"], rules), rules)
+    assert len(advice) == 3
+    wider = replace(
+        rules,
+        margin=max(followed(words, "verify.margin=", 0.01) for words in advice if "verify.margin" in words),
+        max_changed=next(followed(words, "verify.max_changed=", 0.01) for words in advice if "max_changed" in words),
+    )
+    assert outcome(given, wider) == "pass"
+
+
+def test_texts_without_labels_excuse_no_loss_that_was_seen() -> None:
+    """12 of 400 texts are lost; 5,000 others hardly change."""
+    given = answers(labels_of(200, 200), wrong=20, lost=np.arange(100, 112))
+    found = judged(with_further(given, 5000, 15))
+    assert found["accuracy"].outcome == "fail"
+    assert found["recall of L0"].outcome == "fail"
+
+
+def test_texts_without_labels_that_change_much_less_often_decide_nothing() -> None:
+    given = answers(labels_of(1000, 1000), wrong=200, lost=np.arange(300, 312), gained=np.arange(9))
+    assert judged(with_further(given, 5000, 2))["agreement"].texts == 2000
+    assert judged(with_further(given, 5000, 50))["agreement"].texts == 7000
+
+
+@pytest.mark.parametrize("further", [2, 100, 600])
+def test_a_few_texts_without_labels_take_no_power(further: int) -> None:
+    given = answers(labels_of(160, 160))
+    assert outcome(given) == outcome(with_further(given, further, 0)) == "pass"
+
+
+@pytest.mark.parametrize(("shift", "differ"), [(0.0, False), (0.15, True)])
+def test_texts_that_pytorch_answers_otherwise_are_of_another_kind(shift: float, differ: bool) -> None:
+    random = np.random.default_rng(2)
+    labelled, free = (random.random(400) < 0.5).astype(int), (random.random(3000) < 0.5 + shift).astype(int)
+    words = gate.differing_answers(labelled, free, ["a", "b"])
+    assert bool(words) is differ
+    assert not differ or "of the texts without labels" in words
+
+
+def test_a_label_without_a_test_text_is_undecided() -> None:
+    truth = labels_of(300, 300)
+    found = {c.name: c for c in gate.judge(Answers.labelled(truth, truth, truth), ["a", "b", "c"], RULES)}
+    assert found["recall of c"].outcome == "undecided"
+    assert gate.in_words(found["recall of c"]) == "recall of c not decided: 0 texts, 99 needed"
+    (words,) = gate.foresee({"a": 400, "b": 500, "c": 0}, {}, RULES, unlabelled=False)
+    assert words == "recall of c cannot be decided at 3 points: 0 texts, 99 needed"
+
+
+def test_macro_f1_is_not_diluted_by_labels_that_no_text_has() -> None:
+    truth = labels_of(3000, 300)
+    candidate = truth.copy()
+    candidate[:22] = 1
+    given, rules = Answers.labelled(truth, truth, candidate), replace(RULES, macro_f1=True)
+    for labels in (2, 28):
+        found = {c.name: c for c in gate.judge(given, [f"L{i}" for i in range(labels)], rules)}
+        assert found["macro F1"].outcome == "fail"
+        assert found["macro F1"].loss == pytest.approx(0.0195, abs=1e-3)
+
+
+@pytest.mark.parametrize(("labels", "alone"), [(10, 10), (20, 0)])
+def test_of_many_labels_those_that_would_fail_by_chance_are_tested_together(labels: int, alone: int) -> None:
+    found = judged(answers(labels_of(*[110] * labels)))
+    assert sum(name.startswith("recall of L") for name in found) == alone
+    assert len(found) == 2 + max(alone, 1)
+
+
+def test_a_test_split_of_one_label_shows_nothing() -> None:
+    truth = np.zeros(200, dtype=np.int64)
+    given = truth.copy()
+    given[:10] = 1
+    passed, words = checked(truth, given)
+    assert not passed
+    assert words == "the 200 test texts all have one label: they cannot show whether the PyTorch model knows anything"
+
+
+@pytest.mark.parametrize("sizes", [(30, 30), (100, 10), (50, 50, 50)])
+def test_a_reference_at_chance_is_seldom_taken_for_one_that_knows_something(sizes: tuple[int, ...]) -> None:
+    random, truth = np.random.default_rng(7), labels_of(*sizes)
+    proven = [checked(truth, random.integers(0, len(sizes), len(truth)))[0] for _ in range(600)]
+    assert np.mean(proven) < 0.075  # 5 %, and three standard errors of 600 draws
 
 
 def recipe(order: str, validation: str = "") -> Recipe:

@@ -1,0 +1,149 @@
+"""What the gate found, what it can find, and what would change it, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from sentopt import stats
+from sentopt.gate.rules import Rules
+from sentopt.results import Criterion
+
+_LISTED = 3
+_FACTORS = (1.25, 1.5, 2, 3, 4, 6, 8, 12, 16, 24, 32)
+_UNLABELLED = (500, 1_000, 2_000, 3_000, 5_000, 10_000, 20_000)
+_USUAL_CHANGE = 0.005
+
+
+def foresee(
+    test: Mapping[str, int], validation: Mapping[str, int], rules: Rules, *, unlabelled: bool
+) -> tuple[str, ...]:
+    """What a test split can decide, said before anything is trained.
+
+    Args:
+        test: distinct test texts of each label, also of those that have none.
+        validation: further validation texts of each label, where these count as evidence, too; else nothing.
+        rules: what must be proven.
+        unlabelled: whether there are texts without labels, which may decide what these cannot.
+    """
+    words = [] if unlabelled else _whole(sum(test.values()), sum(validation.values()), rules)
+    counts = {label: count + validation.get(label, 0) for label, count in test.items()}
+    fewest = rules.fewest_of_a_label(len(counts), rules.confidence)
+    rare = {label: count for label, count in counts.items() if count < fewest}
+    together, least = sum(rare.values()), stats.fewest_texts(margin=rules.recall_margin, confidence=rules.confidence)
+    if rare and together < least:
+        words.append(
+            f"recall of {list_names(list(rare))} cannot be decided at {rules.recall_margin * 100:g} points: "
+            f"{together} texts, {least} needed"
+        )
+    return tuple(words)
+
+
+def _whole(test: int, validation: int, rules: Rules) -> list[str]:
+    texts = test + validation
+    evidence = f"{test} test texts" + (f" and {validation} validation texts" if validation else "")
+    least = stats.fewest_texts(margin=rules.margin, confidence=rules.confidence)
+    likely = stats.likely_enough_texts(changed=0.01, margin=rules.margin, confidence=rules.confidence)
+    margin = f"margin {rules.margin * 100:g}"
+    if texts < least:
+        proven = _smallest_margin(texts, rules.confidence) * 100.0
+        return [
+            f"{evidence}: nothing but exact FP32 graphs can pass at {margin}; {least} are needed at least, about "
+            f"{likely} where 1 % of the answers change. Identical answers would prove a margin of {proven:.2g} points "
+            "(verify.margin). Texts without labels help: --set data.unlabelled=FILE"
+        ]
+    if texts < likely:
+        return [
+            f"{evidence}: a variant that changes 1 % of the answers may fail at {margin} by chance; about {likely} "
+            "texts pass it four times in five. Texts without labels help: --set data.unlabelled=FILE"
+        ]
+    return []
+
+
+def unlabelled_can_decide(texts: int, rules: Rules) -> bool:
+    """Whether so many texts prove the margin by the share of changed labels, at half of the level, if 0.5 % change."""
+    half = 1.0 - (1.0 - rules.confidence) / 2.0
+    return stats.proportion_upper(round(texts * _USUAL_CHANGE), texts, half) < rules.margin
+
+
+def in_words(criterion: Criterion) -> str:
+    """What one criterion found, and how far that is from its margin."""
+    c = criterion
+    margin = f"{c.margin * 100:g}"
+    if c.outcome == "undecided":
+        each = " of each label" if c.name == "macro F1" else ""
+        return f"{c.name} not decided: {c.texts} texts, {c.needed} needed{each}"
+    if c.name == "agreement":
+        figures = f"{c.lost} of {c.texts} labels change, at most {c.limit:.2%}"
+        return f"{figures}: within {margin} %" if c.outcome == "pass" else f"{figures}: not proven under {margin} %"
+    counted = f"{c.name}: lost {c.lost}, gained {c.gained} of {c.texts} texts"
+    proof = "" if c.by == "labels" else " by the share of changed labels alone"
+    figures = f"{counted}; at most {c.limit * 100:.2f} points below PyTorch{proof}"
+    if c.outcome == "pass":
+        return f"{figures}: within the margin {margin}"
+    if c.loss < c.margin:
+        return f"{figures}: not proven within the margin {margin}"
+    return f"{figures}: outside the margin {margin}"
+
+
+def reason(criteria: Sequence[Criterion], way: str, rules: Rules) -> str:
+    """Why a variant passes or fails by itself; `way` is the way of serving that it is judged by."""
+    if not criteria:
+        return "every label and every probability is PyTorch's"
+    failed = [criterion for criterion in criteria if criterion.outcome == "fail"]
+    if failed:
+        found = ", ".join(in_words(criterion) for criterion in failed[:_LISTED])
+        return "; ".join([f"{found} ({way})", *what_would_decide(criteria, rules)])
+    undecided = [in_words(criterion) for criterion in criteria if criterion.outcome == "undecided"]
+    others = ["the recall of every label", *(["macro F1"] if rules.macro_f1 else []), "the agreement"]
+    proven = f"{in_words(criteria[0])} ({way}); so are {', '.join(others[:-1])} and {others[-1]}"
+    return "; ".join([in_words(criteria[0]) + f" ({way})", *undecided] if undecided else [proven])
+
+
+def what_would_decide(criteria: Sequence[Criterion], rules: Rules) -> list[str]:
+    """For each criterion that loses too little to be refused and too much to be proven, what would decide it."""
+    agreement = next(criterion for criterion in criteria if criterion.name == "agreement")
+    return [
+        f"{', or '.join(advice)} would decide {criterion.name}"
+        for criterion in criteria
+        if criterion.outcome == "fail" and criterion.loss < criterion.margin
+        if (advice := _advice(criterion, agreement.loss, rules))
+    ]
+
+
+def _advice(criterion: Criterion, changed: float, rules: Rules) -> list[str]:
+    """More texts at the same rates, where the test is one that counts lost and gained texts; and a margin."""
+    wider = f"{(np.floor(criterion.limit * 1000.0) + 1.0) / 10.0:g}"
+    if criterion.name == "agreement":
+        return [f"--set verify.max_changed={wider}"]
+    if criterion.name == "macro F1":
+        return [f"--set verify.margin={wider}"]
+    advice = []
+    for factor in _FACTORS:
+        n, lost, gained = (round(x * factor) for x in (criterion.texts, criterion.lost, criterion.gained))
+        if stats.compare_counts(n, lost, gained, margin=criterion.margin, confidence=criterion.confidence).non_inferior:
+            which = "labelled texts" if criterion.name == "accuracy" else f"texts for the {criterion.name}"
+            advice.append(f"about {n} {which} at these rates")
+            break
+    if criterion.name != "accuracy":
+        return advice
+    half = 1.0 - (1.0 - rules.confidence) / 2.0
+    for n in _UNLABELLED:
+        enough = unlabelled_can_decide(n + criterion.texts, rules)
+        if enough and stats.proportion_upper(round(n * changed), n, half) < rules.margin:
+            advice.append(f"about {n} further texts without labels (--set data.unlabelled=FILE)")
+            break
+    return [*advice, f"--set verify.margin={wider}"]
+
+
+def _smallest_margin(texts: int, confidence: float) -> float:
+    """The margin that identical answers to so many texts are proven within."""
+    return -stats.compare_counts(texts, 0, 0, margin=0.5, confidence=confidence).lower
+
+
+def list_names(names: Sequence[str]) -> str:
+    """Names of labels; of many, their number and the first ones."""
+    if len(names) <= _LISTED:
+        return ", ".join(names)
+    return f"{len(names)} labels with few texts ({', '.join(names[:_LISTED])}, ...)"
