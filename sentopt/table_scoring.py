@@ -15,7 +15,7 @@ from sentopt import outputs, records
 from sentopt.data import formats
 from sentopt.data.examples import as_text
 from sentopt.data.options import TableOptions
-from sentopt.data.tables import DETECTED, Row, RowWriter, count_rows, read_rows, table_format
+from sentopt.data.tables import DETECTED, Row, RowWriter, arrow_types, count_rows, read_rows, table_format
 from sentopt.errors import DataError
 from sentopt.runtime.classifier import Classifier
 
@@ -64,12 +64,13 @@ def score_table(
         raise DataError(f"{source} has no rows")
     _check_columns(source, first, text_column)
     columns = _columns(source, first, options)
+    types = {} if table_format(target) != "parquet" or read_as_text(source) else arrow_types(read_rows(source, options))
     label, score, *probabilities = added = _free_columns(source, classifier.labels, columns)
     counts: Counter[str] = Counter()
     empty = truncated = 0
     start = time.perf_counter()
     with (
-        RowWriter(target, [*columns, *added]) as writer,
+        RowWriter(target, [*columns, *added], types) as writer,
         _bar(progress, count_rows(source)) as bar,
     ):
         for window in _windows(chain([first], rows)):
@@ -117,6 +118,11 @@ def _free_columns(source: Path, labels: Sequence[str], columns: Sequence[str]) -
         return answer_columns(labels, taken=columns)
     except DataError as error:
         raise DataError(f"{source}: {error}; rename them there") from error
+
+
+def read_as_text(source: Path) -> bool:
+    """Whether every value of a table is a text."""
+    return formats.reading_format(source) in ("csv", "tsv")
 
 
 def _columns(source: Path, first: Row, options: TableOptions) -> list[str]:

@@ -236,10 +236,13 @@ def push(arguments: argparse.Namespace) -> int:
 
 def _bundle(arguments: argparse.Namespace) -> Path:
     from sentopt.run_dir import RunDir, latest
+    from sentopt.runtime.bundle import DESCRIPTION_FILE
 
     if arguments.bundle:
         return Path(arguments.bundle)
     run_dir = RunDir(Path(arguments.run_dir)) if arguments.run_dir else latest()
+    if (run_dir.root / DESCRIPTION_FILE).is_file():
+        return run_dir.root
     if not run_dir.bundle.is_dir():
         raise BundleError(f"{run_dir.root} has no bundle yet: run `sentopt export`")
     return run_dir.bundle

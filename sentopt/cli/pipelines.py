@@ -72,7 +72,9 @@ def of_existing_run(arguments: argparse.Namespace) -> Pipeline:
         run_dir = latest()
         print(f"run: {run_dir.root}", file=sys.stderr)
     if not run_dir.recipe.is_file() or not run_dir.manifest.is_file():
-        raise RunDirError(f"{run_dir.root} holds no run: start one with `sentopt train --run-dir {run_dir.root}`")
+        raise RunDirError(
+            f"{run_dir.root} holds no run of sentopt's: start one with `sentopt train --run-dir NEW_FOLDER`"
+        )
     saved = recipes_module.load(str(run_dir.recipe))
     recipe = recipes_module.with_overrides(saved, getattr(arguments, "set", []), source="--set")
     if (recipe.run.seed, replace(recipe.data, unlabelled=""), recipe.model, recipe.train) != (

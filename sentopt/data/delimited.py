@@ -83,7 +83,7 @@ def _guarded(path: Path, lines: LineBuffer, dialect: Dialect, options: TableOpti
                 f"Close it, or write a quote within a quoted field twice. {cure}"
             ) from error
         raise DataError(
-            f"{path}, line {last}: a quote closes in the middle of a field ({error}): {text[:60]!r}. "
+            f"{path}, line {first}: a quote closes in the middle of a field ({error}): {text[:60]!r}. "
             f"Write a quote within a quoted field twice. {cure}"
         ) from error
 

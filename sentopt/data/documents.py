@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from sentopt.data.options import TableOptions
 from sentopt.errors import DataError
 
 Numbered = tuple[str, dict[str, Any]]
+_HALF = re.compile("[\ud800-\udfff]")
 
 
 def read_lines(path: Path, options: TableOptions, say: Callable[[str], None]) -> Iterator[Numbered]:
@@ -28,7 +30,7 @@ def read_lines(path: Path, options: TableOptions, say: Callable[[str], None]) ->
         with io.TextIOWrapper(encodings.open_bytes(path), encoding=encoding.codec, newline="") as stream:
             for number, line in enumerate(stream, 1):
                 if line.strip():
-                    yield f"line {number}", _object(path, number, line)
+                    yield f"line {number}", _whole(_object(path, number, line))
     except UnicodeDecodeError as error:
         raise encodings.wrong_byte(path, encoding.codec, error, options) from error
 
@@ -74,6 +76,17 @@ def _object(path: Path, number: int, line: str) -> dict[str, Any]:
     return row
 
 
+def _whole(value: Any) -> Any:
+    """The same value, with U+FFFD for half characters: JSON can escape them, and no file in UTF-8 can hold them."""
+    if isinstance(value, dict):
+        return {_whole(key): _whole(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_whole(item) for item in value]
+    if isinstance(value, str) and not value.isascii() and _HALF.search(value):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return value
+
+
 def _array_hint(number: int, line: str) -> str:
     return "; if the file is one JSON array, give it the name .json" if number == 1 and line.lstrip()[:1] == "[" else ""
 
@@ -96,7 +109,7 @@ def _rows(path: Path, document: Any, say: Callable[[str], None]) -> Iterator[Num
     for number, row in enumerate(rows, 1):
         if not isinstance(row, dict):
             raise DataError(f"{path}, item {number}: expected an object with the columns, found {type(row).__name__}")
-        yield f"item {number}", row
+        yield f"item {number}", _whole(row)
 
 
 def _are_objects(values: list[Any]) -> bool:

@@ -9,7 +9,7 @@ import csv
 import gzip
 import json
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TextIO
@@ -23,6 +23,7 @@ from sentopt.errors import DataError
 FORMATS = ".csv, .tsv, .jsonl, .ndjson (each also .gz) or .parquet"
 Row = Mapping[str, Any]
 DETECTED = TableOptions()
+MIXED = "mixed"
 
 
 def table_format(path: Path) -> str:
@@ -121,9 +122,11 @@ def _read_text(path: Path, kind: str, options: TableOptions, say: Callable[[str]
 class RowWriter:
     """Writes rows to a CSV, TSV, JSON Lines or Parquet file; the name says which. The file appears when complete."""
 
-    def __init__(self, path: Path, columns: Sequence[str]) -> None:
+    def __init__(self, path: Path, columns: Sequence[str], types: Mapping[str, Any] | None = None) -> None:
+        """`types` are Arrow types of columns of a Parquet file; a column called `mixed` is stored as text or JSON."""
         self.path = path
         self.columns = list(columns)
+        self._types = dict(types or {})
         self._kind = table_format(path)
         self._partial = durable.temporary(path)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -151,10 +154,23 @@ class RowWriter:
 
     def _write_parquet(self, rows: Sequence[Row]) -> None:
         pyarrow = require("pyarrow", extra="train")
-        table = pyarrow.Table.from_pylist([{c: row.get(c) for c in self.columns} for row in rows])
+        arrays = {}
+        for column in self.columns:
+            values, kind = [row.get(column) for row in rows], self._types.get(column)
+            if kind == MIXED:
+                values, kind = [_as_json(value) for value in values], pyarrow.string()
+            try:
+                arrays[column] = pyarrow.array(values, type=kind)
+            except (pyarrow.ArrowException, TypeError, OverflowError) as error:
+                raise DataError(
+                    f"{self.path}: the values of column {column!r} do not fit into one type of Parquet ({error}); "
+                    "write a .csv or .jsonl file"
+                ) from error
+            self._types.setdefault(column, arrays[column].type)
+        table = pyarrow.table(arrays)
         if self._parquet is None:
             self._parquet = require("pyarrow.parquet", extra="train").ParquetWriter(self._partial, table.schema)
-        self._parquet.write_table(table.cast(self._parquet.schema))
+        self._parquet.write_table(table)
 
     def __enter__(self) -> Self:
         return self
@@ -175,6 +191,32 @@ class RowWriter:
             raise
         finally:
             self._partial.unlink(missing_ok=True)
+
+
+def arrow_types(rows: Iterable[Row]) -> dict[str, Any]:
+    """The Arrow type of each column over all `rows`; `mixed` where its values are of several kinds."""
+    pyarrow = require("pyarrow", extra="train")
+    kinds: dict[str, set[type]] = {}
+    examples: dict[str, Any] = {}
+    for row in rows:
+        for column, value in row.items():
+            found = kinds.setdefault(column, set())
+            if value is not None:
+                found.add(type(value))
+                examples.setdefault(column, value)
+    types: dict[str, Any] = {}
+    for column, found in kinds.items():
+        if found == {int, float}:
+            types[column] = pyarrow.float64()
+        elif len(found) > 1:
+            types[column] = MIXED
+        else:
+            types[column] = pyarrow.infer_type([examples[column]]) if found else pyarrow.string()
+    return types
+
+
+def _as_json(value: Any) -> str | None:
+    return value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
 def _open_text(path: Path, mode: str = "r", *, compressed: bool | None = None) -> TextIO:

@@ -58,6 +58,9 @@ def _rows(path: Path, book: Any, say: Callable[[str], None]) -> Iterator[Numbere
     if not cells:
         raise DataError(f"{path}, sheet {sheet.title!r} is empty: expected a row with the names of the columns")
     names = _header(path, number, cells)
+    if unnamed := [name for name, cell in zip(names, cells, strict=False) if cell is None]:
+        say(f"{path.name}: columns without a name are called {', '.join(unnamed)}")
+    empty = False
     for number, cells in filled:
         beside = [str(cell) for cell in cells[len(names) :] if cell is not None]
         if beside:
@@ -66,7 +69,31 @@ def _rows(path: Path, book: Any, say: Callable[[str], None]) -> Iterator[Numbere
                 f"name its column in row 1, or remove it"
             )
         cells += [None] * (len(names) - len(cells))
-        yield f"row {number}", {name: cell for name, cell in zip(names, cells, strict=False) if name}
+        empty = empty or None in cells
+        yield f"row {number}", dict(zip(names, cells, strict=False))
+    if empty:
+        _check_formulas(path, sheet.title)
+
+
+def _check_formulas(path: Path, title: str) -> None:
+    """Refuse formulas whose value the file does not hold: they were read as empty cells.
+
+    Raises:
+        DataError: there is one; programs other than Excel write such files.
+    """
+    openpyxl = require("openpyxl", extra="train")
+    with path.open("rb") as formulas, path.open("rb") as values:
+        both = [openpyxl.load_workbook(s, read_only=True, data_only=d) for s, d in ((formulas, False), (values, True))]
+        for book in both:
+            book[title].reset_dimensions()
+        pairs = zip(*(book[title].iter_rows(values_only=True) for book in both), strict=False)
+        for number, (written, stored) in enumerate(pairs, 1):
+            for formula, value in zip(written, stored, strict=False):
+                if value is None and isinstance(formula, str) and formula.startswith("="):
+                    raise DataError(
+                        f"{path}, row {number}: the value of the formula {formula[:40]} is not stored in the file; "
+                        "open the file in Excel or LibreOffice and save it"
+                    )
 
 
 def _header(path: Path, number: int, cells: Sequence[Any]) -> list[str]:
@@ -78,4 +105,9 @@ def _header(path: Path, number: int, cells: Sequence[Any]) -> list[str]:
             raise DataError(
                 f"{path}, row {number}: the column {name!r} stands twice in the header; rename or remove one"
             )
-    return names
+    return [name or _free_name(i, names) for i, name in enumerate(names, 1)]
+
+
+def _free_name(number: int, names: Sequence[str]) -> str:
+    name = f"column {number}"
+    return name if name not in names else f"column {number} without a name"

@@ -16,7 +16,7 @@ from sentopt import atomic, backbones, calibration, journal, metrics
 from sentopt.backends.torch import TorchEngine
 from sentopt.data import store
 from sentopt.data.splits import Example, majority_accuracy
-from sentopt.errors import BackboneError
+from sentopt.errors import BackboneError, RecipeError
 from sentopt.recipe import Recipe
 from sentopt.results import Confidence, EvalPoint, LossPoint, SampleAnswer, Steps, TrainResult
 from sentopt.run_dir import SPLITS, RunDir
@@ -63,6 +63,7 @@ def run(
 
     classifier = Classifier(TorchEngine(fitted.model), models.encoder_of(tokenizer, recipe.model.max_length), labels)
     logits, truth = _logits_and_labels(classifier, splits["validation"])
+    _check_finite(recipe, folder, logits)
     validation = metrics.score(logits.argmax(axis=1), truth, labels)
     temperature = 1.0
     if recipe.train.calibrate:
@@ -137,6 +138,15 @@ def _check_tokens(recipe: Recipe, folder: Path, run_dir: RunDir, texts: Sequence
             f"of {len(texts)} texts have other tokens, for example {differing[0]!r:.100}. A setting of its "
             "tokenizer_config.json, such as split_special_tokens, is not in its tokenizer.json"
         )
+
+
+def _check_finite(recipe: Recipe, folder: Path, logits: FloatArray) -> None:
+    if np.isfinite(logits).all():
+        return
+    if recipe.model.tuned:
+        raise BackboneError(f"{folder} answers texts with numbers that are not finite: its weights are damaged")
+    advice = "lower it, or set train.precision=fp32"
+    raise RecipeError("train.learning_rate", [f"training ended in weights that give no finite numbers: {advice}"])
 
 
 def _taken(model: Any) -> Fit:

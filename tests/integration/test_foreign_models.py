@@ -831,3 +831,15 @@ def test_a_model_whose_answers_depend_on_padding_is_refused(
     assert export(tuned, reviews, tmp_path / "run") == 1
     error = capsys.readouterr().err
     assert any(f"({family}ForSequenceClassification) {outcome}" in error for outcome in outcomes)
+
+
+def test_a_model_that_answers_no_numbers_is_told_so(
+    tuned: Path, reviews: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from safetensors.numpy import load_file, save_file
+
+    weights = load_file(tuned / "model.safetensors")
+    weights["classifier.bias"] = np.array([np.nan, 0, 0], dtype=np.float32)
+    save_file(weights, tuned / "model.safetensors", metadata={"format": "pt"})
+    assert export(tuned, reviews, tmp_path / "run") == 1
+    assert "answers texts with numbers that are not finite: its weights are damaged" in capsys.readouterr().err

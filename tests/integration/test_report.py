@@ -2,7 +2,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
-from sentopt import manifest, report, text_tables
+from sentopt import manifest, plots, report, text_tables
 from sentopt.results import TrainResult
 
 
@@ -79,3 +79,16 @@ def test_a_training_without_evaluations_says_so(finished_run: Path) -> None:
     trained = manifest.read(finished_run / "run.json").result("train", TrainResult)
     assert f"Best validation {trained.metric}" in report.training(trained)
     assert "Too short to be evaluated" in report.training(replace(trained, evals=()))
+
+
+def test_labels_with_dollar_signs_are_drawn_as_they_are(tmp_path: Path) -> None:
+    from types import SimpleNamespace
+
+    names = ("$", "$$", "$20^$", "A_1")
+    scores = SimpleNamespace(
+        per_class=[SimpleNamespace(label=name) for name in names],
+        confusion=[[i == j for j in range(4)] for i in range(4)],
+    )
+    figure = plots._confusion(SimpleNamespace(test=scores))  # type: ignore[arg-type]
+    figure.savefig(tmp_path / "confusion.png")
+    assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == list(names)

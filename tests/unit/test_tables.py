@@ -155,3 +155,54 @@ def test_lines_in_another_encoding_and_what_is_no_text(tmp_path: Path) -> None:
     path.write_bytes(b"PK\x03\x04")
     with pytest.raises(DataError, match="is a ZIP archive or an Excel workbook, not text"):
         list(tables.read_lines(path))
+
+
+def test_half_characters_of_json_are_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "cut.jsonl"
+    path.write_text('{"text": "great \\ud83d", "more": ["\\ude00"]}\n{"text": "\\ud83d\\ude00"}\n')
+    assert list(tables.read_rows(path)) == [{"text": "great \ufffd", "more": ["\ufffd"]}, {"text": "\U0001f600"}]
+
+
+def test_columns_of_several_kinds_are_written_to_parquet(tmp_path: Path) -> None:
+    late = [{"note": None, "n": 1, "any": i} for i in range(3)]
+    rows = [*late, {"note": "hello", "n": 1.5, "any": {"a": 1}}, {"note": None, "n": None, "any": "text"}]
+    with tables.RowWriter(tmp_path / "t.parquet", ["note", "n", "any"], tables.arrow_types(rows)) as writer:
+        writer.write(rows[:3])
+        writer.write(rows[3:])
+    found = list(tables.read_rows(tmp_path / "t.parquet"))
+    assert [row["note"] for row in found] == [None, None, None, "hello", None]
+    assert [row["n"] for row in found] == [1.0, 1.0, 1.0, 1.5, None]
+    assert [row["any"] for row in found] == ["0", "1", "2", '{"a": 1}', "text"]
+
+
+def test_what_parquet_cannot_hold_is_said(tmp_path: Path) -> None:
+    with (
+        pytest.raises(DataError, match="the values of column 'n' do not fit into one type of Parquet"),
+        tables.RowWriter(tmp_path / "t.parquet", ["n"]) as writer,
+    ):
+        writer.write([{"n": 1}, {"n": "a"}])
+    assert not list(tmp_path.iterdir())
+
+
+def workbook(path: Path, rows: list[list[object]]) -> Path:
+    import openpyxl
+
+    book = openpyxl.Workbook()
+    for row in rows:
+        book.active.append(row)
+    book.save(path)
+    return path
+
+
+def test_a_column_of_a_workbook_without_a_name_is_kept(tmp_path: Path) -> None:
+    said: list[str] = []
+    path = workbook(tmp_path / "index.xlsx", [[None, "text"], [0, "a"], [1, "b"]])
+    rows = list(tables.read_rows(path, say=said.append))
+    assert rows == [{"column 1": 0, "text": "a"}, {"column 1": 1, "text": "b"}]
+    assert said == ["index.xlsx: columns without a name are called column 1"]
+
+
+def test_formulas_without_a_stored_value_are_no_empty_cells(tmp_path: Path) -> None:
+    path = workbook(tmp_path / "made.xlsx", [["text", "label"], ["a", "x"], ['="b"&"c"', "y"]])
+    with pytest.raises(DataError, match=r"row 3: the value of the formula =\"b\"&\"c\" is not stored in the file"):
+        list(tables.read_rows(path))
