@@ -102,12 +102,17 @@ def reason(criteria: Sequence[Criterion], way: str, rules: Rules) -> str:
 
 
 def what_would_decide(criteria: Sequence[Criterion], rules: Rules) -> list[str]:
-    """For each criterion that loses too little to be refused and too much to be proven, what would decide it."""
+    """For each criterion that loses too little to be refused and too much to be proven, what would decide it.
+
+    Nothing where another criterion is outside its margin: deciding these would not help.
+    """
+    if any(criterion.outcome == "fail" and criterion.loss >= criterion.margin for criterion in criteria):
+        return []
     agreement = next(criterion for criterion in criteria if criterion.name == "agreement")
     return [
         f"{', or '.join(advice)} would decide {criterion.name}"
         for criterion in criteria
-        if criterion.outcome == "fail" and criterion.loss < criterion.margin
+        if criterion.outcome == "fail"
         if (advice := _advice(criterion, agreement.loss, rules))
     ]
 
@@ -123,7 +128,7 @@ def _advice(criterion: Criterion, changed: float, rules: Rules) -> list[str]:
     for factor in _FACTORS:
         n, lost, gained = (round(x * factor) for x in (criterion.texts, criterion.lost, criterion.gained))
         if stats.compare_counts(n, lost, gained, margin=criterion.margin, confidence=criterion.confidence).non_inferior:
-            which = "labelled texts" if criterion.name == "accuracy" else f"texts for the {criterion.name}"
+            which = "labelled texts" if criterion.name == "accuracy" else "texts of that label"
             advice.append(f"about {n} {which} at these rates")
             break
     if criterion.name != "accuracy":
