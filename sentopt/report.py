@@ -168,7 +168,8 @@ def _verdict_section(recipe: Recipe, verified: VerifyResult) -> Section:
     )
     failed = tuple(f"{v.variant}: {v.reason}." for v in verified.verdicts if not v.passed)
     notices = tuple(f"{notice}." for notice in verified.notices)
-    paragraphs = (verified.reference.words + ".", _rules(recipe), *notices, _procedure(verified), *failed)
+    reference = verified.reference.words
+    paragraphs = (f"{reference[:1].upper()}{reference[1:]}.", _rules(recipe), *notices, _procedure(verified), *failed)
     return Section("Verification", paragraphs, (Table(headings, rows), _criteria(verified)))
 
 
