@@ -481,6 +481,7 @@ def test_files_that_are_refused(
 
 Labels = tuple[list[tuple[str, Any]], list[str], tuple[str, ...], list[int], list[str]]
 NAMED = ['data.labels=["a", "b", "c", "d", "e"]']
+MEANT = ("arrival delay", "exchange rate", "lost letter", "refund request")
 LABELS: dict[str, Labels] = {
     "spellings": (
         pairs(60, "negative", "positive", "Negative ", "NEGATIVE", "positive", "negative"),
@@ -488,8 +489,9 @@ LABELS: dict[str, Labels] = {
         ("negative", "positive"),
         [0, 1, 0, 0, 1, 0],
         [
-            "the label(s) 'Negative' (10), 'NEGATIVE' (10) are taken as 'negative' (20): they differ in case or blanks "
-            "only; to keep them apart, list them all in data.labels"
+            "the label(s) 'Negative' (10), 'NEGATIVE' (10) are taken as 'negative' (20): they are the same but for "
+            'case, blanks and Unicode form; to keep them apart: --set \'data.labels=["negative", "positive", '
+            '"Negative", "NEGATIVE"]\''
         ],
     ),
     "kept apart": (pairs(60, "US", "us"), ['data.labels=["us", "US"]'], ("us", "US"), [1, 0], []),
@@ -498,7 +500,7 @@ LABELS: dict[str, Labels] = {
         ['data.labels=["bad", "good"]'],
         ("bad", "good"),
         [0, 1],
-        ["labels are matched whatever their case and blanks: 'Bad' (30) as 'bad', 'GOOD' (30) as 'good'"],
+        ["labels are matched whatever their case, blanks and Unicode form: 'Bad' (30) as 'bad', 'GOOD' (30) as 'good'"],
     ),
     "booleans": (pairs(60, True, False), [], ("false", "true"), [1, 0], []),
     "named booleans": (
@@ -632,7 +634,10 @@ LABELS: dict[str, Labels] = {
         ["data.missing_labels=drop"],
         ("no", "yes"),
         [0, 1],
-        ["left out 3 row(s) without a label: a.jsonl line 61, a.jsonl line 62, a.jsonl line 63"],
+        [
+            "left out 3 row(s) without a label: a.jsonl line 61, a.jsonl line 62, a.jsonl line 63; 'NaN' is read as no "
+            'label; to keep it as one: --set \'data.labels=["no", "yes", "NaN"]\''
+        ],
     ),
     "rare left out": (
         [*pairs(60, "no", "yes"), ("x", "maybe")],
@@ -640,6 +645,63 @@ LABELS: dict[str, Labels] = {
         ("no", "yes"),
         [0, 1],
         ["left out 1 label(s) with fewer than 3 texts ('maybe'): 1 text(s)"],
+    ),
+    "Nan is a name": (pairs(60, "Nan", "Anna"), ['data.labels=["Anna", "Nan"]'], ("Anna", "Nan"), [1, 0], []),
+    "what databases write": (
+        pairs(90, "\\N", "#N/A", "some"),
+        [],
+        ("#N/A", "\\N", "some"),
+        [1, 0, 2],
+        [
+            f"{name!r} (30 rows) is a label like the others; if it means that there is none, empty these cells and set "
+            "data.missing_labels=drop"
+            for name in ("\\N", "#N/A")
+        ],
+    ),
+    "Unicode forms": (
+        pairs(90, "Maße", "Masse", "x"),
+        [],
+        ("Maße", "x"),
+        [0, 0, 1],
+        [
+            "the label(s) 'Masse' (30) are taken as 'Maße' (30): they are the same but for case, blanks and Unicode "
+            'form; to keep them apart: --set \'data.labels=["Maße", "Masse", "x"]\''
+        ],
+    ),
+    "names with numbers": (
+        [*pairs(400, "thing number 1", "thing number 2"), *((f"x{i}", f"thing number {i % 3 + 3}") for i in range(30))],
+        [],
+        tuple(f"thing number {i}" for i in range(1, 6)),
+        [0, 1],
+        [
+            "3 label(s) have fewer than 10 training texts ('thing number 3': 7, 'thing number 4': 7, "
+            "'thing number 5': 7): add texts, such labels are hardly learnt"
+        ],
+    ),
+    "rare siblings": (
+        [*pairs(400, "card lost", "pin"), *((f"x{i}", f"card {'clprv'[i % 5]}ost") for i in range(50))],
+        [],
+        ("card cost", "card lost", "card post", "card rost", "card vost", "pin"),
+        [1, 5],
+        [
+            "4 label(s) have fewer than 10 training texts ('card cost': 7, 'card rost': 7, 'card vost': 7, "
+            "'card post': 8): add texts, such labels are hardly learnt"
+        ],
+    ),
+    "many typos": (
+        [*pairs(1200, *MEANT), *((f"x{i}", MEANT[i % 4][:-1]) for i in range(16))],
+        [],
+        tuple(sorted({*MEANT, *(name[:-1] for name in MEANT)})),
+        [],
+        [
+            *(
+                f"the label {name[:-1]!r} has 4 text(s), first a.jsonl line {1201 + i}; is it {name!r} (300)?"
+                for i, name in enumerate(MEANT[:3])
+            ),
+            "1 more label(s) with few texts are spelled like a frequent one",
+            "4 label(s) have fewer than 10 training texts ('arrival dela': 2, 'exchange rat': 2, 'lost lette': 2, "
+            "'refund reques': 2): add texts, such labels are hardly learnt",
+        ],
     ),
     "frequent typo": (
         [*pairs(300, "negative", "positive"), *((f"x{i}", "negatve") for i in range(5))],
@@ -743,13 +805,27 @@ NOT_LABELS: dict[str, tuple[list[tuple[str, Any]], list[str], str]] = {
     "a rare label of repeats": (
         [*pairs(60, "good", "bad"), *[("odd", "xyz")] * 50],
         [],
-        f"label 'xyz' occurs once, a.jsonl line 61. {RARE}",
+        f"label 'xyz' occurs once, a.jsonl line 61. {RARE}\nnote: 45% of the data is repeats: 49 of 110 rows repeat "
+        "another text (ignoring case, blanks and Unicode form); each of the 61 distinct texts is kept once",
     ),
     "no label": (
         [*pairs(60, "good", "bad"), ("odd", None)],
         [],
         "1 row(s) have no label: a.jsonl line 61: no label. Label them, or leave them out with "
         "--set data.missing_labels=drop",
+    ),
+    "Nan": (
+        pairs(60, "Nan", "Anna"),
+        [],
+        "30 row(s) have no label: a.jsonl line 1, a.jsonl line 3, a.jsonl line 5, a.jsonl line 7, a.jsonl line 9: no "
+        "label, and 25 more. Label them, or leave them out with --set data.missing_labels=drop. 'Nan' is read as no "
+        'label; to keep it as one: --set \'data.labels=["Anna", "Nan"]\'',
+    ),
+    "texts under another key": (
+        [*pairs(30, "no"), *((None, "yes") for i in range(30))],
+        [],
+        "the train split has one class only (no); at least two are needed to learn a difference\n"
+        "note: train: dropped 30 empty texts",
     ),
     "which numbers": (
         pairs(60, 1, 2, 3, 4),
