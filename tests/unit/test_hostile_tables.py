@@ -933,6 +933,82 @@ def test_stored_names_of_the_hub(labels: tuple[str, ...], first: str, monkeypatc
     assert (data.labels, named_first(data, "text 0")) == (labels or ("bad", "good"), first)
 
 
+def test_stored_names_that_no_row_has_are_left_out(tmp_path: Path) -> None:
+    """In a file beside it without names, numbers still are positions in the whole list."""
+    texts, metadata = [f"train {i}" for i in range(40)], class_label("neg", "neu", "pos")
+    path = tmp_path / "train.parquet"
+    path.write_bytes(columns("parquet", text=texts, label=[0, 2] * 20, metadata=metadata))
+    data = prepare(path)
+    assert (data.labels, named_first(data, "train 1")) == (("neg", "pos"), "pos")
+    assert data.notices[:2] == (
+        "label names are those in train.parquet: 0 is neg, 1 is neu, 2 is pos",
+        "left out 1 label name(s) in train.parquet that no row has: 'neu'",
+    )
+    declared = prepare(path, 'data.labels=["neg", "pos"]')
+    assert (declared.labels, named_first(declared, "train 1")) == (("neg", "pos"), "pos")
+    renamed = prepare(path, 'data.labels=["a", "b", "c"]', "data.rare_labels=drop")
+    assert (renamed.labels, named_first(renamed, "train 1")) == (("a", "c"), "c")
+    with pytest.raises(DataError, match=r"^no training text has the label neu; the train split has neg, pos\. "):
+        prepare(path, 'data.labels=["neg", "neu", "pos"]')
+    write(tmp_path / "test.csv", [(f"test {i}", (0, 2)[i % 2]) for i in range(10)])
+    both = prepare(tmp_path)
+    assert (both.labels, named_first(both, "test 1")) == (("neg", "pos"), "pos")
+
+
+def beyond(kind: str) -> dict[str, Any]:
+    """A column whose last value Python cannot hold."""
+    if kind == "date":
+        return {"other": pyarrow.array([0] * 39 + [10**7], pyarrow.int32()).cast(pyarrow.date32())}
+    unit = pyarrow.timestamp("s", "No/Where" if kind == "zone" else None)
+    return {"other": pyarrow.array([None] * 39 + [1 if kind == "zone" else 10**15], pyarrow.int64()).cast(unit)}
+
+
+@pytest.mark.parametrize("name", ["a.parquet", "a.feather", "a.arrow"])
+@pytest.mark.parametrize("kind", ["date", "time", "zone"])
+def test_columns_that_nobody_asked_for_are_not_read(kind: str, name: str, tmp_path: Path) -> None:
+    texts = [f"text {i}" for i in range(40)]
+    path = tmp_path / name
+    path.write_bytes(columns(path.suffix[1:], text=texts, label=["no", "yes"] * 20, **beyond(kind)))
+    assert sizes(prepare(path)) == (28, 4, 8)
+    with pytest.raises(DataError) as caught:
+        read(path)
+    assert str(caught.value).startswith(f"{path}, row 40: the column 'other' (")
+    assert str(caught.value).endswith("; leave the column out, or write it as text")
+    with pytest.raises(DataError, match=r"has no column 'labels' .*it has 'text', 'label', 'other'\. Name"):
+        prepare(path, "data.label_column=labels")
+
+
+@pytest.mark.parametrize(
+    ("header", "delimiter"), [("text:label", ":"), ("label^text", "^"), ("id~text~label", "~"), ("text*label", "*")]
+)
+def test_names_with_a_delimiter_that_is_not_detected(header: str, delimiter: str, tmp_path: Path) -> None:
+    """The advice leads to data that are read."""
+    path, fields = tmp_path / "a.csv", header.count(delimiter) + 1
+    rows = [delimiter.join([("no", "yes")[i % 2], f"{i}", f"{i}"][:fields]) for i in range(40)]
+    path.write_text("\n".join([header, *rows, ""]), encoding="utf-8")
+    with pytest.raises(DataError) as caught:
+        prepare(path, "data.text_column=text")
+    assert str(caught.value) == (
+        f"{path} has no column 'text'; it has {header!r}, which looks like several names with {delimiter!r} between "
+        f"them. Say so with --set 'data.delimiter=\"{delimiter}\"'"
+    )
+    label = header.split(delimiter)[0]
+    text = header.split(delimiter)[-1]
+    data = prepare(path, f'data.delimiter="{delimiter}"', f"data.label_column={label}", f"data.text_column={text}")
+    assert (data.labels, sizes(data)) == (("no", "yes"), (28, 4, 8))
+
+
+def test_rows_by_number_are_not_taken_for_a_table_without_header(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps({str(i): {"text": f"t {i}", "label": "no"} for i in range(3)}), encoding="utf-8")
+    with pytest.raises(DataError) as caught:
+        prepare(path)
+    assert str(caught.value) == (
+        f"{path} has no column 'text'; it has '0', '1', '2'. Its columns look like numbers of rows: if pandas wrote it "
+        'with orient="index", write it with orient="records". Name the right one with --set data.text_column=NAME'
+    )
+
+
 def test_columns_that_are_not_there(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", pairs(20, "no", "yes"), header=("I loved this film so much", "positive"))
     with pytest.raises(DataError) as caught:
@@ -982,6 +1058,26 @@ def test_files_above_a_folder_that_is_looked_into_are_named(inner: str, tmp_path
     data = prepare(folder)
     assert sizes(data) == (43, 5, 12)
     assert data.notices[0] == "not read, though beside the files that are: extra.csv, raw.zip"
+
+
+@pytest.mark.parametrize(
+    "hidden", ["._a.csv", ".DS_Store", "~$a.xlsx", ".sentopt-files.json", "._train.csv", ".a.csv", "._data.parquet"]
+)
+def test_files_that_other_programs_hide_in_a_folder_are_no_tables(hidden: str, tmp_path: Path) -> None:
+    some(tmp_path / "split" / "train", "a.csv", 40)
+    some(tmp_path / "split" / "train", "b.csv", 40)
+    some(tmp_path / "split" / "test", "a.csv", 10, "test ")
+    some(tmp_path / "plain", "train.csv", 40)
+    for folder in ("split", "split/train", "split/test", "plain", "plain/data", "plain/test"):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        (tmp_path / folder / hidden).write_bytes(b"\x00\x05\x16\x07")
+    split = prepare(tmp_path / "split")
+    assert sizes(split) == (72, 8, 10)
+    plain = prepare(tmp_path / "plain")
+    assert sizes(plain) == (28, 4, 8)
+    told = [notice for data in (split, plain) for notice in data.notices if "not read" in notice]
+    assert told == []
+    assert sizes(prepare(tmp_path / "split" / "train" / "*.csv")) == (57, 7, 16)
 
 
 def test_the_layout_of_the_hub(tmp_path: Path) -> None:
