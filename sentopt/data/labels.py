@@ -334,9 +334,18 @@ def _note_doubtful(totals: Counter[str], notices: list[str]) -> None:
 def note_typos(counts: Mapping[str, int], first: Mapping[str, str], notices: list[str]) -> None:
     """Say which rare labels look like a frequent one. `counts` are of training texts, `first` their places.
 
-    Names that differ in numbers alone are no typos, and neither is one of several similar names that are as rare.
+    Names that differ in numbers alone are no typos. Neither is one of several similar names that are as rare, nor a
+    label where others that resemble no frequent one have as few texts.
     """
-    typos = {name: near for name, count in counts.items() if count <= FEW and (near := _meant(name, counts))}
+    meant = {name: _meant(name, counts) for name, count in counts.items() if count <= FEW}
+    likely = {name: near for name, near in meant.items() if near}
+    least = max(_SIBLINGS, len(likely))
+    ordinary = [counts[name] for name, near in meant.items() if not near]
+    typos = {
+        name: near
+        for name, near in likely.items()
+        if sum(counts[name] <= 2 * count and count <= 2 * counts[name] for count in ordinary) < least
+    }
     for name, near in list(typos.items())[:_MOST_TYPOS]:
         notices.append(
             f"the label {name!r} has {counts[name]} text(s), first {first[name]}; is it {near!r} ({counts[near]:,})?"

@@ -150,12 +150,11 @@ def _rows(
             columns |= dict.fromkeys(row)
         found.append(RawRow(row.get(text), row.get(label), f"{file.path.name} {place}"))
     if found:
+        unlabelled = may_lack_labels and label not in columns
         kind = formats.reading_format(file.path)
-        _check_columns(columns, text, "", file.path, kind)
-        if may_lack_labels and label not in columns:
+        _check_columns(columns, text, "" if unlabelled else label, file.path, kind)
+        if unlabelled:
             notices.append(f"{file.path.name} has no column {label!r}")
-        else:
-            _check_columns(columns, text, label, file.path, kind)
     return found
 
 
@@ -212,7 +211,8 @@ def _delimiter(columns: Sequence[str], wanted: Sequence[str]) -> str:
     if len(columns) != 1:
         return ""
     names = {name.casefold() for name in wanted if name}
-    for character in sorted({c for c in columns[0] if not c.isalnum() and c not in "\"'\n\r"}):
+    no_delimiter = "_\"'\n\r" if len(names) > 1 else " _\"'\n\r"  # "review text" is one name
+    for character in sorted({c for c in columns[0] if not c.isalnum() and c not in no_delimiter}):
         parts = {part.strip(" \"'").casefold() for part in columns[0].split(character)}
         if len(parts) > 1 and names <= parts:
             return character

@@ -688,6 +688,16 @@ LABELS: dict[str, Labels] = {
             "'card post': 8): add texts, such labels are hardly learnt"
         ],
     ),
+    "a typical number of texts": (
+        [*pairs(400, "positive", "x"), *((f"x{i}", ("positve", "joy", "anger", "fear")[i % 4]) for i in range(40))],
+        [],
+        ("anger", "fear", "joy", "positive", "positve", "x"),
+        [3, 5],
+        [
+            "4 label(s) have fewer than 10 training texts ('anger': 7, 'fear': 7, 'joy': 7, 'positve': 7): add texts, "
+            "such labels are hardly learnt"
+        ],
+    ),
     "many typos": (
         [*pairs(1200, *MEANT), *((f"x{i}", MEANT[i % 4][:-1]) for i in range(16))],
         [],
@@ -996,6 +1006,13 @@ def test_names_with_a_delimiter_that_is_not_detected(header: str, delimiter: str
     text = header.split(delimiter)[-1]
     data = prepare(path, f'data.delimiter="{delimiter}"', f"data.label_column={label}", f"data.text_column={text}")
     assert (data.labels, sizes(data)) == (("no", "yes"), (28, 4, 8))
+
+
+def test_a_name_with_a_blank_is_no_header_with_a_delimiter(tmp_path: Path) -> None:
+    some(tmp_path, "train.csv", 40)
+    (tmp_path / "test.csv").write_text("review text\na\nb\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"has no column 'text'.*; it has 'review text'\. Name the right one with "):
+        prepare(tmp_path)
 
 
 def test_rows_by_number_are_not_taken_for_a_table_without_header(tmp_path: Path) -> None:
