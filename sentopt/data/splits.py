@@ -275,7 +275,9 @@ def _left_out(
         why = f"that occur in {where} only" if where else f"with fewer than {needed} texts"
         told.append(f"left out {len(group)} label(s) {why} ({names}): {dropped:,} text(s)")
     if unused:
-        told.append(f"left out {len(unused)} label(s) that no text has ({_quoted([named.names[i] for i in unused])})")
+        told.append(
+            f"left out {len(unused)} label(s) that no training text has ({_quoted([named.names[i] for i in unused])})"
+        )
     return told
 
 

@@ -179,7 +179,7 @@ def test_a_split_that_is_empty_without_rare_labels_is_split_off_train(split: Spl
     assert data.notices[:2] == (
         f"{split}: none of its 15 text(s) has a label that is kept (it has 'neg', 'pos'); "
         "it is split off train instead",
-        "left out 2 label(s) that no text has ('neg', 'pos')",
+        "left out 2 label(s) that no training text has ('neg', 'pos')",
     )
 
 
