@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,24 +14,39 @@ _BATCH = 1024
 Numbered = tuple[str, dict[str, Any]]
 
 
-def read(path: Path, kind: str) -> Iterator[Numbered]:
+def read(path: Path, kind: str, columns: Sequence[str] | None = None) -> Iterator[Numbered]:
     """Each row of a `parquet` or `arrow` file with its place, such as `row 7`.
 
+    `columns` names those to read; one that the file lacks is left out. Others may hold what Python cannot.
+
     Raises:
-        DataError: the file is not of that kind, or damaged.
+        DataError: the file is not of that kind, or damaged, or a value of a column that is read has no Python value.
     """
     number = 0
     pyarrow = require("pyarrow", extra="train")
     try:
-        for batch in _batches(path, kind):
-            names = batch.schema.names
-            if len(set(names)) < len(names):
-                twice = next(name for name in names if names.count(name) > 1)
-                raise DataError(f"{path}: the column {twice!r} stands twice in the schema; rename or remove one")
+        names = list(_schema(path, kind).names)
+        if twice := [name for name in names if names.count(name) > 1 and (columns is None or name in columns)]:
+            raise DataError(f"{path}: the column {twice[0]!r} stands twice in the schema; rename or remove one")
+        wanted = names if columns is None else [name for name in names if name in columns]
+        for batch in _batches(path, kind, None if columns is None else wanted):
             batch.validate(full=True)  # a damaged file may point outside of its memory
-            for row in batch.to_pylist():
+            for row in _values(path, batch, number):
                 number += 1
                 yield f"row {number}", row
+    except (OSError, ValueError, pyarrow.ArrowException) as error:
+        raise DataError(f"{path} is not a readable {kind.capitalize()} file: {error}") from error
+
+
+def names(path: Path, kind: str) -> tuple[str, ...]:
+    """The columns that a file has.
+
+    Raises:
+        DataError: the file is not of that kind, or damaged.
+    """
+    pyarrow = require("pyarrow", extra="train")
+    try:
+        return tuple(_schema(path, kind).names)
     except (OSError, ValueError, pyarrow.ArrowException) as error:
         raise DataError(f"{path} is not a readable {kind.capitalize()} file: {error}") from error
 
@@ -59,24 +74,56 @@ def class_names(path: Path, kind: str, column: str) -> tuple[str, ...]:
 def _schema(path: Path, kind: str) -> Any:
     if kind == "parquet":
         return require("pyarrow.parquet", extra="train").read_schema(path)
+    with path.open("rb") as stream:
+        is_first_feather = stream.read(4) == b"FEA1"
+    if is_first_feather:
+        return require("pyarrow.feather", extra="train").read_table(path).schema
     with _opened(path) as reader:
         return reader.schema
 
 
-def _batches(path: Path, kind: str) -> Iterator[Any]:
+def _values(path: Path, batch: Any, before: int) -> list[dict[str, Any]]:
+    """The rows of a batch that `before` rows precede.
+
+    pyarrow raises errors of many kinds for values that Python has no equal of: dates, times and time zones.
+    """
+    try:
+        rows: list[dict[str, Any]] = batch.to_pylist()
+    except Exception as error:
+        for name, column in zip(batch.schema.names, batch.columns, strict=True):
+            for row, value in enumerate(column, before + 1):
+                try:
+                    value.as_py()
+                except Exception as cause:
+                    raise DataError(
+                        f"{path}, row {row}: the column {name!r} ({column.type}) holds a value that Python cannot "
+                        f"({type(cause).__name__}: {cause}); leave the column out, or write it as text"
+                    ) from cause
+        raise DataError(f"{path}: rows from {before + 1} cannot be read: {type(error).__name__}: {error}") from error
+    return rows
+
+
+def _batches(path: Path, kind: str, columns: list[str] | None) -> Iterator[Any]:
     if kind == "parquet":
-        yield from require("pyarrow.parquet", extra="train").ParquetFile(path).iter_batches(batch_size=_BATCH)
+        file = require("pyarrow.parquet", extra="train").ParquetFile(path)
+        yield from _selected(file.iter_batches(batch_size=_BATCH, columns=columns), columns)
         return
     with path.open("rb") as stream:
         first = stream.read(6)
     if first.startswith(b"FEA1"):
-        yield from require("pyarrow.feather", extra="train").read_table(path).to_batches(max_chunksize=_BATCH)
+        table = require("pyarrow.feather", extra="train").read_table(path)
+        yield from _selected(table.to_batches(max_chunksize=_BATCH), columns)
         return
     with _opened(path) as reader:
         batches = reader if not first.startswith(b"ARROW1") else map(reader.get_batch, range(reader.num_record_batches))
-        for batch in batches:
+        for batch in _selected(batches, columns):
             for start in range(0, batch.num_rows, _BATCH):
                 yield batch.slice(start, _BATCH)
+
+
+def _selected(batches: Iterable[Any], columns: list[str] | None) -> Iterator[Any]:
+    for batch in batches:
+        yield batch if columns is None else batch.select(columns)
 
 
 def _opened(path: Path) -> Any:

@@ -73,7 +73,9 @@ def expand(name: str) -> list[Path]:
         formats.check_file(path)
         return [path]
     try:
-        found = sorted(match for match in Path(path.anchor).glob(str(path.relative_to(path.anchor))) if match.is_file())
+        matches = Path(path.anchor).glob(str(path.relative_to(path.anchor)))
+        hidden = not _is_visible(path)  # asked for by name
+        found = sorted(match for match in matches if match.is_file() and (hidden or _is_visible(match)))
     except (ValueError, NotImplementedError) as error:
         raise DataError(f"{path} is not a pattern of file names: {error}") from error
     if not found:
@@ -87,7 +89,7 @@ def left_aside(used: Sequence[Path]) -> list[str]:
     if not used or not all(_member(path) or _SAVED.fullmatch(path.name) or _is_inner(path.parent) for path in used):
         return []
     folders |= {folder.parent for folder in folders if _is_inner(folder)}
-    beside = {file for folder in folders for file in folder.iterdir() if file not in used}
+    beside = {file for folder in folders for file in _listing(folder) if file not in used}
     files = {file.name for file in beside if file.is_file() and formats.is_data(file.name)}
     inner = {f"{file.name}/" for file in beside - folders if file.is_dir() and _holds_split(file)}
     return sorted(files | inner)
@@ -99,16 +101,26 @@ def _is_inner(folder: Path) -> bool:
 
 
 def _holds_split(folder: Path) -> bool:
-    return _is_inner(folder) and any(formats.is_table(file.name) for file in folder.iterdir())
+    return _is_inner(folder) and any(formats.is_table(file.name) for file in _listing(folder))
+
+
+def _is_visible(file: Path) -> bool:
+    """Whether a file is the user's: not what macOS (`._a.csv`), Office (`~$a.xlsx`) or sentopt put beside it."""
+    return not file.name.startswith((".", "~$"))
+
+
+def _listing(folder: Path) -> list[Path]:
+    """The visible files and folders of a folder, by name."""
+    return sorted(file for file in folder.iterdir() if _is_visible(file))
 
 
 def _members(folder: Path) -> list[_Member]:
-    if (folder / "state.json").is_file() and any(_SAVED.fullmatch(file.name) for file in folder.iterdir()):
+    if (folder / "state.json").is_file() and any(_SAVED.fullmatch(file.name) for file in _listing(folder)):
         return [_Member("train", *_saved(folder))]
-    found = [member for file in sorted(folder.iterdir()) if file.is_file() and (member := _member(file))]
-    for inner in sorted(folder.iterdir()):
+    found = [member for file in _listing(folder) if file.is_file() and (member := _member(file))]
+    for inner in _listing(folder):
         split = _NAMES.get(inner.name.lower())
-        if split and inner.is_dir() and any(formats.is_table(file.name) for file in inner.iterdir()):
+        if split and inner.is_dir() and any(formats.is_table(file.name) for file in _listing(inner)):
             found.append(_Member(split, *_tables_of(inner)))
     return found
 
@@ -129,7 +141,7 @@ def _tables_of(folder: Path) -> tuple[str, Path, int]:
     """All tables of a folder that has the name of a split, which must be of one kind."""
     if (folder / "state.json").is_file():
         return _saved(folder)
-    files = sorted(file for file in folder.iterdir() if formats.is_table(file.name))
+    files = [file for file in _listing(folder) if formats.is_table(file.name)]
     suffixes = sorted({file.name.partition(".")[2] for file in files})
     if len(suffixes) > 1:
         raise DataError(f"{folder} holds tables of several kinds ({', '.join(suffixes)}); keep those of one")
@@ -140,7 +152,7 @@ def _tables_of(folder: Path) -> tuple[str, Path, int]:
 
 def _saved(folder: Path) -> tuple[str, Path, int]:
     """What `datasets.save_to_disk` writes."""
-    files = sorted(file for file in folder.iterdir() if _SAVED.fullmatch(file.name))
+    files = [file for file in _listing(folder) if _SAVED.fullmatch(file.name)]
     if not files:
         raise DataError(f"{folder} looks saved by datasets, but holds no data-*.arrow")
     of = int(_SAVED.fullmatch(files[0].name)[1])  # type: ignore[index]
@@ -155,7 +167,7 @@ def _check_complete(pattern: str, members: Sequence[_Member]) -> None:
 
 
 def _no_train(folder: Path) -> str:
-    names = sorted(file.name for file in folder.iterdir() if not file.name.startswith("."))
+    names = [file.name for file in _listing(folder)]
     tables = [name for name in names if formats.is_table(name)]
     expected = f"expected train with one of {', '.join(formats.SUFFIXES)}"
     if tables:
@@ -174,7 +186,7 @@ def _no_train(folder: Path) -> str:
 
 def _has_text_folders(folder: Path) -> bool:
     return folder.is_dir() and any(
-        inner.is_dir() and next(inner.glob("*.txt"), None) is not None for inner in folder.iterdir()
+        inner.is_dir() and any(file.suffix == ".txt" for file in _listing(inner)) for inner in _listing(folder)
     )
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import ast
 import datetime
 import difflib
+import json
 import math
 import re
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,7 +29,10 @@ FEW = 10
 _WHOLE = re.compile(r"-?\d{1,18}")
 _DATE = re.compile(r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}([T ].*)?|\d{1,2}[-/.]\d{1,2}[-/.]\d{4}([T ].*)?")
 _LITERAL = re.compile(r"\[.*\]|\{.*\}|b'.*'|b\".*\"", re.DOTALL)
-_NONE = ("none", "n/a", "na", "null", "-", "?")
+_NONE = ("none", "n/a", "#n/a", "na", "<na>", "null", "nil", "\\n", "-", "?")
+_MOST_TYPOS = 3
+_SIBLINGS = 3
+_NUMBER = re.compile(r"\d+")
 Rows = Mapping[Split, Sequence[RawRow]]
 
 
@@ -81,8 +86,16 @@ def name_rows(
                 wrong.append((row.where, label))
     if wrong:
         raise DataError(_wrong_labels(wrong, names))
-    _leave_out(lacking, data, notices)
+    _leave_out(lacking, _nan(plain, position, names), data, notices)
     return named
+
+
+def _nan(plain: Mapping[Split, Sequence[str]], position: Mapping[str, int], names: Sequence[str]) -> str:
+    """How to keep the label `nan` where somebody wrote it: the word is read as no label."""
+    written = sorted({label for labels in plain.values() for label in labels if label.lower() == "nan"} - {*position})
+    if not written:
+        return ""
+    return f"{', '.join(map(repr, written))} is read as no label; to keep it as one{_listing([*names, *written])}"
 
 
 def _is_missing(label: str) -> bool:
@@ -171,7 +184,7 @@ class _Values:
         return str(value).strip()
 
 
-def _leave_out(lacking: Sequence[RawRow], data: DataSection, notices: list[str]) -> None:
+def _leave_out(lacking: Sequence[RawRow], nan: str, data: DataSection, notices: list[str]) -> None:
     if not lacking:
         return
     shown = ", ".join(row.where for row in lacking[:SHOWN])
@@ -179,9 +192,9 @@ def _leave_out(lacking: Sequence[RawRow], data: DataSection, notices: list[str])
     if data.missing_labels == "error":
         raise DataError(
             f"{len(lacking)} row(s) have no label: {shown}: no label{more}. "
-            "Label them, or leave them out with --set data.missing_labels=drop"
+            f"Label them, or leave them out with --set data.missing_labels=drop{'. ' if nan else ''}{nan}"
         )
-    notices.append(f"left out {len(lacking):,} row(s) without a label: {shown}{more}")
+    notices.append(f"left out {len(lacking):,} row(s) without a label: {shown}{more}{'; ' if nan else ''}{nan}")
 
 
 def _wrong_labels(wrong: Sequence[tuple[str, str]], labels: Sequence[str]) -> str:
@@ -231,10 +244,17 @@ def _merged(counts: Counter[str], notices: list[str]) -> dict[str, str]:
         if len(values) > 1:
             others = ", ".join(f"{value!r} ({counts[value]:,})" for value in values if value != chosen)
             notices.append(
-                f"the label(s) {others} are taken as {chosen!r} ({counts[chosen]:,}): they differ in case or blanks "
-                "only; to keep them apart, list them all in data.labels"
+                f"the label(s) {others} are taken as {chosen!r} ({counts[chosen]:,}): they are the same but for case, "
+                f"blanks and Unicode form; to keep them apart{_listing(list(counts))}"
             )
     return spelled
+
+
+def _listing(names: Sequence[str]) -> str:
+    """How to declare these labels, written out where they are few."""
+    if len(names) > 2 * SHOWN:
+        return ", list all labels in data.labels"
+    return f": --set {shlex.quote(f'data.labels={json.dumps(names, ensure_ascii=False)}')}"
 
 
 def _numbers(names: Sequence[str]) -> str:
@@ -312,13 +332,39 @@ def _note_doubtful(totals: Counter[str], notices: list[str]) -> None:
 
 
 def note_typos(counts: Mapping[str, int], first: Mapping[str, str], notices: list[str]) -> None:
-    """Say which rare labels look like a frequent one. `counts` are of training texts, `first` their places."""
-    for name, count in counts.items():
-        frequent = [other for other in counts if counts[other] >= 20 * count]
-        if count <= FEW and not _WHOLE.fullmatch(name) and (near := difflib.get_close_matches(name, frequent, 1, 0.8)):
-            notices.append(
-                f"the label {name!r} has {count} text(s), first {first[name]}; is it {near[0]!r} ({counts[near[0]]:,})?"
-            )
+    """Say which rare labels look like a frequent one. `counts` are of training texts, `first` their places.
+
+    Names that differ in numbers alone are no typos. Neither is one of several similar names that are as rare, nor a
+    label where others that resemble no frequent one have as few texts.
+    """
+    meant = {name: _meant(name, counts) for name, count in counts.items() if count <= FEW}
+    likely = {name: near for name, near in meant.items() if near}
+    least = max(_SIBLINGS, len(likely))
+    ordinary = [counts[name] for name, near in meant.items() if not near]
+    typos = {
+        name: near
+        for name, near in likely.items()
+        if sum(counts[name] <= 2 * count and count <= 2 * counts[name] for count in ordinary) < least
+    }
+    for name, near in list(typos.items())[:_MOST_TYPOS]:
+        notices.append(
+            f"the label {name!r} has {counts[name]} text(s), first {first[name]}; is it {near!r} ({counts[near]:,})?"
+        )
+    if len(typos) > _MOST_TYPOS:
+        notices.append(f"{len(typos) - _MOST_TYPOS} more label(s) with few texts are spelled like a frequent one")
+
+
+def _meant(name: str, counts: Mapping[str, int]) -> str:
+    """The frequent label that a rare one is a typo of, or nothing."""
+    plain = _NUMBER.sub("", name)
+    others = [other for other in counts if other != name and _NUMBER.sub("", other) != plain]
+    frequent = [other for other in others if counts[other] >= 20 * counts[name]]
+    near = [] if _WHOLE.fullmatch(name) else difflib.get_close_matches(name, frequent, 1, 0.8)
+    if not near:
+        return ""
+    as_rare = [other for other in counts if other != name and counts[other] <= 2 * counts[name]]
+    siblings = difflib.get_close_matches(name, as_rare, _SIBLINGS, 0.8)
+    return near[0] if len(siblings) < _SIBLINGS else ""
 
 
 def _match(counts: Counter[str], names: tuple[str, ...], by_position: bool, notices: list[str]) -> dict[str, int]:
@@ -332,7 +378,7 @@ def _match(counts: Counter[str], names: tuple[str, ...], by_position: bool, noti
     if other:
         told = ", ".join(f"{value!r} ({counts[value]:,}) as {names[i]!r}" for value, i in list(other.items())[:SHOWN])
         more = f" and {len(other) - SHOWN} more" if len(other) > SHOWN else ""
-        notices.append(f"labels are matched whatever their case and blanks: {told}{more}")
+        notices.append(f"labels are matched whatever their case, blanks and Unicode form: {told}{more}")
     position |= other
     rest = [value for value in counts if value not in position]
     numbers = [value for value in rest if _WHOLE.fullmatch(value)]

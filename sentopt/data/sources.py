@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
-from collections.abc import Iterable, Sequence
+import shlex
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 from sentopt import records
 from sentopt._optional import require
-from sentopt.data import folders, stored_names, tables
+from sentopt.data import columnar, folders, formats, stored_names, tables
 from sentopt.data.catalog import DATASETS, DatasetSpec, MirrorFile
 from sentopt.data.examples import RawData, RawRow, explained_by
 from sentopt.data.options import TableOptions
@@ -132,8 +134,7 @@ def _load_files(data: DataSection, files: dict[Split, list[_File]]) -> RawData:
                 stored.setdefault(names, part.path.name)
     if data.dataset == "files":
         notices += _about_files(files)
-    labels, others = stored_names.reconcile(data.labels or _declared_labels(data), stored, notices)
-    splits = {split: stored_names.renamed(rows, others) for split, rows in splits.items()}
+    labels, splits = stored_names.apply(splits, data.labels or _declared_labels(data), stored, notices)
     return RawData(splits, labels, _described(files), tuple(dict.fromkeys(notices)), by_position=not data.labels)
 
 
@@ -142,17 +143,30 @@ def _rows(
 ) -> list[RawRow]:
     options = TableOptions(data.encoding, data.delimiter, data.quote)
     found: list[RawRow] = []
-    columns: dict[str, None] = {}
-    for place, row in islice(tables.read_numbered(file.path, options, notices.append), file.start, file.stop):
-        columns |= dict.fromkeys(row)
+    names, rows = _table(file.path, (text, label), options, notices)
+    columns = dict.fromkeys(names)
+    for place, row in islice(rows, file.start, file.stop):
+        if not names:
+            columns |= dict.fromkeys(row)
         found.append(RawRow(row.get(text), row.get(label), f"{file.path.name} {place}"))
     if found:
-        _check_columns(columns, text, "", file.path)
-        if may_lack_labels and label not in columns:
+        unlabelled = may_lack_labels and label not in columns
+        kind = formats.reading_format(file.path)
+        _check_columns(columns, text, "" if unlabelled else label, file.path, kind)
+        if unlabelled:
             notices.append(f"{file.path.name} has no column {label!r}")
-        else:
-            _check_columns(columns, text, label, file.path)
     return found
+
+
+def _table(
+    path: Path, wanted: Sequence[str], options: TableOptions, notices: list[str]
+) -> tuple[Sequence[str], Iterator[tuple[str, tables.Row]]]:
+    """The columns of a file, where they are known before its rows, and the rows, with the `wanted` columns at least."""
+    formats.check_file(path)
+    kind = formats.reading_format(path)
+    if kind in ("parquet", "arrow"):  # the other columns cost time, and may hold what Python cannot
+        return columnar.names(path, kind), columnar.read(path, kind, wanted)
+    return (), tables.read_numbered(path, options, notices.append)
 
 
 def _described(files: dict[Split, list[_File]]) -> str:
@@ -175,27 +189,49 @@ def _about_files(files: dict[Split, list[_File]]) -> list[str]:
     return told
 
 
-def _check_columns(columns: Iterable[str], text: str, label: str, path: Path) -> None:
+def _check_columns(columns: Iterable[str], text: str, label: str, path: Path, kind: str = "") -> None:
     found = [str(name) for name in columns]
     for key, column in (("data.text_column", text), ("data.label_column", label)):
         if column and column not in found:
-            hint = records.nearest(column, found)
+            has = f"{path} has no column {column!r}"
+            its = f"it has {', '.join(map(repr, found[:20]))}"
+            if delimiter := _delimiter(found, (text, label)) if kind in ("csv", "tsv") else "":
+                raise DataError(
+                    f"{has}; {its}, which looks like several names with {delimiter!r} between them. "
+                    f"Say so with --set {shlex.quote(f'data.delimiter={json.dumps(delimiter)}')}"
+                )
             raise DataError(
-                f"{path} has no column {column!r}{hint}; it has {', '.join(map(repr, found[:20]))}. "
-                f"{_headless(found)}Name the right one with --set {key}=NAME"
+                f"{has}{records.nearest(column, found)}; {its}. "
+                f"{_misread(found, kind)}Name the right one with --set {key}=NAME"
             )
 
 
-def _headless(columns: Sequence[str]) -> str:
-    """What to say where the first row looks like a text and its label, not like names."""
+def _delimiter(columns: Sequence[str], wanted: Sequence[str]) -> str:
+    """The character between the wanted names in the name of the only column, or nothing."""
+    if len(columns) != 1:
+        return ""
+    names = {name.casefold() for name in wanted if name}
+    no_delimiter = "_\"'\n\r" if len(names) > 1 else " _\"'\n\r"  # "review text" is one name
+    for character in sorted({c for c in columns[0] if not c.isalnum() and c not in no_delimiter}):
+        parts = {part.strip(" \"'").casefold() for part in columns[0].split(character)}
+        if len(parts) > 1 and names <= parts:
+            return character
+    return ""
+
+
+def _misread(columns: Sequence[str], kind: str) -> str:
+    """What to say where the names of the columns look like texts and labels, or like numbers of rows."""
     looks = any(
         len(name) > 40 or len(name.split()) > 4 or re.fullmatch(r"[-+]?\d+([.,]\d+)?", name) for name in columns
     )
-    return (
-        "Its first row looks like data: if it has no header, add a line with names, such as text,label. "
-        if looks
-        else ""
-    )
+    if looks and kind in ("csv", "tsv", "xlsx"):
+        return "Its first row looks like data: if it has no header, add a line with names, such as text,label. "
+    if kind == "json" and columns and all(name.isdigit() for name in columns):
+        return (
+            'Its columns look like numbers of rows: if pandas wrote it with orient="index", write it with '
+            'orient="records". '
+        )
+    return ""
 
 
 def _load_hub(data: DataSection, spec: DatasetSpec | None) -> RawData:
@@ -223,6 +259,5 @@ def _load_hub(data: DataSection, spec: DatasetSpec | None) -> RawData:
         if class_names:
             stored.setdefault(class_names, hub_id)
     notices: list[str] = []
-    labels, others = stored_names.reconcile(data.labels or (spec.labels if spec else ()), stored, notices)
-    splits = {split: stored_names.renamed(rows, others) for split, rows in splits.items()}
+    labels, splits = stored_names.apply(splits, data.labels or (spec.labels if spec else ()), stored, notices)
     return RawData(splits, labels, f"{hub_id} at {revision[:12]}", tuple(notices), by_position=not data.labels)

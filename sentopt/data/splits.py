@@ -11,7 +11,7 @@ from sentopt import records
 from sentopt._optional import require
 from sentopt.data import duplicates, labels, shares
 from sentopt.data.duplicates import normal_form
-from sentopt.data.examples import Example, RawData, RawRow, as_text
+from sentopt.data.examples import Example, RawData, RawRow, as_text, explained_by
 from sentopt.errors import DataError
 from sentopt.recipe import TEST_AS_VALIDATION, DataSection
 from sentopt.run_dir import SPLITS, Split
@@ -37,9 +37,15 @@ def clean(raw: RawData, data: DataSection, *, seed: int, tuned: bool = False) ->
     `tuned` says that nothing is trained, so that most texts can be test texts.
 
     Raises:
-        DataError: labels that are missing or not in the list, one class only, or too few texts to split.
+        DataError: labels that are missing or not in the list, one class only, or too few texts to split; the message
+            also tells the notices until then, which may be the reason.
     """
     notices = list(raw.notices)
+    with explained_by(notices):
+        return _clean(raw, data, notices, seed=seed, tuned=tuned)
+
+
+def _clean(raw: RawData, data: DataSection, notices: list[str], *, seed: int, tuned: bool) -> CleanData:
     rows = _given(raw, data, notices)
     named = labels.name_rows(rows, raw.labels, data, notices, by_position=raw.by_position)
     splits: Splits = {
@@ -54,9 +60,10 @@ def clean(raw: RawData, data: DataSection, *, seed: int, tuned: bool = False) ->
     as_validation = _same_as_test(splits, data, notices)
     splits = _without_repeats(splits, data, notices)
     wanted: tuple[Split, ...] = ("test",) if as_validation else ("test", "validation")
+    splits, names = _without_rare(splits, named, wanted, data, notices)
     missing = [split for split in wanted if split not in splits]
-    splits, names = _without_rare(splits, named, len(missing), data, notices)
     _check_classes(splits["train"], names)
+    _note_lacking(splits, names, notices)
     _note_typos(splits["train"], named, names, notices)
     given = {split: len(examples) for split, examples in splits.items()}
     for split, size in shares.sizes(given, missing, data, tuned=tuned).items():
@@ -211,35 +218,76 @@ def _without_unused(splits: Splits, named: labels.Named) -> tuple[Splits, labels
 
 
 def _without_rare(
-    splits: Splits, named: labels.Named, missing: int, data: DataSection, notices: list[str]
+    splits: Splits, named: labels.Named, wanted: Sequence[Split], data: DataSection, notices: list[str]
 ) -> tuple[Splits, tuple[str, ...]]:
-    """Refuse or drop labels with fewer training texts than there are splits to share them out to."""
+    """Refuse or drop labels with fewer training texts than there are splits to share them out to.
+
+    A validation or test split that is empty without those labels is one more split to be taken from train.
+    """
     counts = Counter(example.label for example in splits["train"])
     occurring = {example.label for examples in splits.values() for example in examples}
-    needed = missing + 1
+    needed = sum(split not in splits for split in wanted) + 1
     rare = [label for label in range(len(named.names)) if label in occurring and counts[label] < needed]
-    rare += [label for label in range(len(named.names)) if label not in occurring and data.rare_labels == "drop"]
-    if not rare:
+    unused = [label for label in range(len(named.names)) if label not in occurring and data.rare_labels == "drop"]
+    if not rare and not unused:
         return splits, named.names
     if data.rare_labels == "error":
         raise DataError(_rare(rare, counts, named, needed, len(splits["train"])))
-    kept = [label for label in range(len(named.names)) if label not in rare]
+    out = {*rare, *unused}
+    kept = [label for label in range(len(named.names)) if label not in out]
     if len(kept) < 2:
         raise DataError(f"fewer than two labels have {needed} texts: {_rare(rare, counts, named, needed, 0)}")
+    left = {split: [e for e in examples if e.label not in out] for split, examples in splits.items()}
+    if emptied := [split for split, examples in left.items() if not examples]:
+        for split in emptied:
+            notices.append(_emptied(split, splits[split], named))
+        others = {split: examples for split, examples in splits.items() if split not in emptied}
+        return _without_rare(others, named, wanted, data, notices)
+    notices.extend(_left_out(splits, rare, unused, named, needed))
     position = {label: i for i, label in enumerate(kept)}
-    left = {
-        split: [replace(e, label=position[e.label]) for e in examples if e.label in position]
-        for split, examples in splits.items()
-    }
-    dropped = sum(map(len, splits.values())) - sum(map(len, left.values()))
-    shown = ", ".join(repr(named.names[label]) for label in rare[: labels.SHOWN])
-    more = f" and {len(rare) - labels.SHOWN} more" if len(rare) > labels.SHOWN else ""
-    notices.append(f"left out {len(rare)} label(s) with fewer than {needed} texts ({shown}{more}): {dropped:,} text(s)")
-    return {split: e for split, e in left.items() if e}, tuple(named.names[label] for label in kept)
+    return (
+        {split: [replace(e, label=position[e.label]) for e in examples] for split, examples in left.items()},
+        tuple(named.names[label] for label in kept),
+    )
+
+
+def _emptied(split: Split, examples: Sequence[Example], named: labels.Named) -> str:
+    found = [named.names[label] for label in sorted({example.label for example in examples})]
+    return (
+        f"{split}: none of its {len(examples):,} text(s) has a label that is kept (it has {_quoted(found)}); "
+        "it is split off train instead"
+    )
+
+
+def _left_out(
+    splits: Splits, rare: Sequence[int], unused: Sequence[int], named: labels.Named, needed: int
+) -> list[str]:
+    """Which labels are left out with how many texts, those that have no training text by the splits that have them."""
+    texts = {split: Counter(example.label for example in examples) for split, examples in splits.items()}
+    groups: dict[str, list[int]] = {}
+    for label in rare:
+        where = "" if texts["train"][label] else " and ".join(split for split in texts if texts[split][label])
+        groups.setdefault(where, []).append(label)
+    told = []
+    for where, group in groups.items():
+        dropped = sum(counts[label] for counts in texts.values() for label in group)
+        names = _quoted([named.names[label] for label in group])
+        why = f"that occur in {where} only" if where else f"with fewer than {needed} texts"
+        told.append(f"left out {len(group)} label(s) {why} ({names}): {dropped:,} text(s)")
+    if unused:
+        told.append(
+            f"left out {len(unused)} label(s) that no training text has ({_quoted([named.names[i] for i in unused])})"
+        )
+    return told
+
+
+def _quoted(names: Sequence[str]) -> str:
+    more = f" and {len(names) - labels.SHOWN} more" if len(names) > labels.SHOWN else ""
+    return f"{', '.join(map(repr, names[: labels.SHOWN]))}{more}"
 
 
 def _rare(rare: Sequence[int], counts: Counter[int], named: labels.Named, needed: int, texts: int) -> str:
-    if len(rare) == len(counts) and texts:
+    if texts and all(label in rare for label in counts):
         return (
             f"too few texts ({texts}) for {len(counts)} labels: each label needs at least {needed}, so that train, "
             "validation and test have one"
@@ -256,6 +304,27 @@ def _rare(rare: Sequence[int], counts: Counter[int], named: labels.Named, needed
         f"{'; '.join(told)}{more}. A label needs at least {needed} distinct text(s), because {why}. "
         "Correct the label, add texts, or leave such rows out with --set data.rare_labels=drop"
     )
+
+
+def _note_lacking(splits: Splits, names: tuple[str, ...], notices: list[str]) -> None:
+    """Say where a given test or validation split lacks labels of train: its figures say nothing about them."""
+    for split in ("test", "validation"):
+        present = {example.label for example in splits.get(split, ())}
+        lacking = [name for i, name in enumerate(names) if i not in present]
+        if not present or not lacking:
+            continue
+        if len(present) == 1:
+            one = names[present.pop()]
+            notices.append(
+                f"WARNING: the {split} split has one label only ({one!r}): its figures say nothing about "
+                f"{_quoted(lacking)}, and a model that always answers {one!r} is right everywhere. "
+                f"Correct its labels, or split it off train with --set data.{split}="
+            )
+        else:
+            notices.append(
+                f"WARNING: the {split} split has no text of {len(lacking)} label(s) of train ({_quoted(lacking)}): "
+                "its figures say nothing about them"
+            )
 
 
 def _note_typos(train: Sequence[Example], named: labels.Named, names: tuple[str, ...], notices: list[str]) -> None:

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from sentopt import backbones, model_files
 from sentopt.data import sources, store
-from sentopt.data.examples import explained_by
 from sentopt.data.splits import CleanData, clean
 from sentopt.errors import DataError
 from sentopt.recipe import Recipe
@@ -26,8 +25,7 @@ def run(recipe: Recipe, run_dir: RunDir) -> PrepareResult:
         BackboneError: the tuned model cannot be had, or does not say what its labels are.
     """
     raw = sources.load(recipe.data)
-    with explained_by(raw.notices):
-        data = clean(raw, recipe.data, seed=recipe.run.seed, tuned=recipe.model.tuned and not _is_average(recipe))
+    data = clean(raw, recipe.data, seed=recipe.run.seed, tuned=recipe.model.tuned and not _is_average(recipe))
     if recipe.model.tuned:
         names = _label_names(backbones.resolve(recipe.model.backbone, recipe.model.revision))
         data = _in_order_of_model(data, _named_by_user(names, recipe.data.labels))

@@ -481,6 +481,7 @@ def test_files_that_are_refused(
 
 Labels = tuple[list[tuple[str, Any]], list[str], tuple[str, ...], list[int], list[str]]
 NAMED = ['data.labels=["a", "b", "c", "d", "e"]']
+MEANT = ("arrival delay", "exchange rate", "lost letter", "refund request")
 LABELS: dict[str, Labels] = {
     "spellings": (
         pairs(60, "negative", "positive", "Negative ", "NEGATIVE", "positive", "negative"),
@@ -488,8 +489,9 @@ LABELS: dict[str, Labels] = {
         ("negative", "positive"),
         [0, 1, 0, 0, 1, 0],
         [
-            "the label(s) 'Negative' (10), 'NEGATIVE' (10) are taken as 'negative' (20): they differ in case or blanks "
-            "only; to keep them apart, list them all in data.labels"
+            "the label(s) 'Negative' (10), 'NEGATIVE' (10) are taken as 'negative' (20): they are the same but for "
+            'case, blanks and Unicode form; to keep them apart: --set \'data.labels=["negative", "positive", '
+            '"Negative", "NEGATIVE"]\''
         ],
     ),
     "kept apart": (pairs(60, "US", "us"), ['data.labels=["us", "US"]'], ("us", "US"), [1, 0], []),
@@ -498,7 +500,7 @@ LABELS: dict[str, Labels] = {
         ['data.labels=["bad", "good"]'],
         ("bad", "good"),
         [0, 1],
-        ["labels are matched whatever their case and blanks: 'Bad' (30) as 'bad', 'GOOD' (30) as 'good'"],
+        ["labels are matched whatever their case, blanks and Unicode form: 'Bad' (30) as 'bad', 'GOOD' (30) as 'good'"],
     ),
     "booleans": (pairs(60, True, False), [], ("false", "true"), [1, 0], []),
     "named booleans": (
@@ -632,7 +634,10 @@ LABELS: dict[str, Labels] = {
         ["data.missing_labels=drop"],
         ("no", "yes"),
         [0, 1],
-        ["left out 3 row(s) without a label: a.jsonl line 61, a.jsonl line 62, a.jsonl line 63"],
+        [
+            "left out 3 row(s) without a label: a.jsonl line 61, a.jsonl line 62, a.jsonl line 63; 'NaN' is read as no "
+            'label; to keep it as one: --set \'data.labels=["no", "yes", "NaN"]\''
+        ],
     ),
     "rare left out": (
         [*pairs(60, "no", "yes"), ("x", "maybe")],
@@ -640,6 +645,73 @@ LABELS: dict[str, Labels] = {
         ("no", "yes"),
         [0, 1],
         ["left out 1 label(s) with fewer than 3 texts ('maybe'): 1 text(s)"],
+    ),
+    "Nan is a name": (pairs(60, "Nan", "Anna"), ['data.labels=["Anna", "Nan"]'], ("Anna", "Nan"), [1, 0], []),
+    "what databases write": (
+        pairs(90, "\\N", "#N/A", "some"),
+        [],
+        ("#N/A", "\\N", "some"),
+        [1, 0, 2],
+        [
+            f"{name!r} (30 rows) is a label like the others; if it means that there is none, empty these cells and set "
+            "data.missing_labels=drop"
+            for name in ("\\N", "#N/A")
+        ],
+    ),
+    "Unicode forms": (
+        pairs(90, "Maße", "Masse", "x"),
+        [],
+        ("Maße", "x"),
+        [0, 0, 1],
+        [
+            "the label(s) 'Masse' (30) are taken as 'Maße' (30): they are the same but for case, blanks and Unicode "
+            'form; to keep them apart: --set \'data.labels=["Maße", "Masse", "x"]\''
+        ],
+    ),
+    "names with numbers": (
+        [*pairs(400, "thing number 1", "thing number 2"), *((f"x{i}", f"thing number {i % 3 + 3}") for i in range(30))],
+        [],
+        tuple(f"thing number {i}" for i in range(1, 6)),
+        [0, 1],
+        [
+            "3 label(s) have fewer than 10 training texts ('thing number 3': 7, 'thing number 4': 7, "
+            "'thing number 5': 7): add texts, such labels are hardly learnt"
+        ],
+    ),
+    "rare siblings": (
+        [*pairs(400, "card lost", "pin"), *((f"x{i}", f"card {'clprv'[i % 5]}ost") for i in range(50))],
+        [],
+        ("card cost", "card lost", "card post", "card rost", "card vost", "pin"),
+        [1, 5],
+        [
+            "4 label(s) have fewer than 10 training texts ('card cost': 7, 'card rost': 7, 'card vost': 7, "
+            "'card post': 8): add texts, such labels are hardly learnt"
+        ],
+    ),
+    "a typical number of texts": (
+        [*pairs(400, "positive", "x"), *((f"x{i}", ("positve", "joy", "anger", "fear")[i % 4]) for i in range(40))],
+        [],
+        ("anger", "fear", "joy", "positive", "positve", "x"),
+        [3, 5],
+        [
+            "4 label(s) have fewer than 10 training texts ('anger': 7, 'fear': 7, 'joy': 7, 'positve': 7): add texts, "
+            "such labels are hardly learnt"
+        ],
+    ),
+    "many typos": (
+        [*pairs(1200, *MEANT), *((f"x{i}", MEANT[i % 4][:-1]) for i in range(16))],
+        [],
+        tuple(sorted({*MEANT, *(name[:-1] for name in MEANT)})),
+        [],
+        [
+            *(
+                f"the label {name[:-1]!r} has 4 text(s), first a.jsonl line {1201 + i}; is it {name!r} (300)?"
+                for i, name in enumerate(MEANT[:3])
+            ),
+            "1 more label(s) with few texts are spelled like a frequent one",
+            "4 label(s) have fewer than 10 training texts ('arrival dela': 2, 'exchange rat': 2, 'lost lette': 2, "
+            "'refund reques': 2): add texts, such labels are hardly learnt",
+        ],
     ),
     "frequent typo": (
         [*pairs(300, "negative", "positive"), *((f"x{i}", "negatve") for i in range(5))],
@@ -743,13 +815,27 @@ NOT_LABELS: dict[str, tuple[list[tuple[str, Any]], list[str], str]] = {
     "a rare label of repeats": (
         [*pairs(60, "good", "bad"), *[("odd", "xyz")] * 50],
         [],
-        f"label 'xyz' occurs once, a.jsonl line 61. {RARE}",
+        f"label 'xyz' occurs once, a.jsonl line 61. {RARE}\nnote: 45% of the data is repeats: 49 of 110 rows repeat "
+        "another text (ignoring case, blanks and Unicode form); each of the 61 distinct texts is kept once",
     ),
     "no label": (
         [*pairs(60, "good", "bad"), ("odd", None)],
         [],
         "1 row(s) have no label: a.jsonl line 61: no label. Label them, or leave them out with "
         "--set data.missing_labels=drop",
+    ),
+    "Nan": (
+        pairs(60, "Nan", "Anna"),
+        [],
+        "30 row(s) have no label: a.jsonl line 1, a.jsonl line 3, a.jsonl line 5, a.jsonl line 7, a.jsonl line 9: no "
+        "label, and 25 more. Label them, or leave them out with --set data.missing_labels=drop. 'Nan' is read as no "
+        'label; to keep it as one: --set \'data.labels=["Anna", "Nan"]\'',
+    ),
+    "texts under another key": (
+        [*pairs(30, "no"), *((None, "yes") for i in range(30))],
+        [],
+        "the train split has one class only (no); at least two are needed to learn a difference\n"
+        "note: train: dropped 30 empty texts",
     ),
     "which numbers": (
         pairs(60, 1, 2, 3, 4),
@@ -857,6 +943,89 @@ def test_stored_names_of_the_hub(labels: tuple[str, ...], first: str, monkeypatc
     assert (data.labels, named_first(data, "text 0")) == (labels or ("bad", "good"), first)
 
 
+def test_stored_names_that_no_row_has_are_left_out(tmp_path: Path) -> None:
+    """In a file beside it without names, numbers still are positions in the whole list."""
+    texts, metadata = [f"train {i}" for i in range(40)], class_label("neg", "neu", "pos")
+    path = tmp_path / "train.parquet"
+    path.write_bytes(columns("parquet", text=texts, label=[0, 2] * 20, metadata=metadata))
+    data = prepare(path)
+    assert (data.labels, named_first(data, "train 1")) == (("neg", "pos"), "pos")
+    assert data.notices[:2] == (
+        "label names are those in train.parquet: 0 is neg, 1 is neu, 2 is pos",
+        "left out 1 label name(s) in train.parquet that no row has: 'neu'",
+    )
+    declared = prepare(path, 'data.labels=["neg", "pos"]')
+    assert (declared.labels, named_first(declared, "train 1")) == (("neg", "pos"), "pos")
+    renamed = prepare(path, 'data.labels=["a", "b", "c"]', "data.rare_labels=drop")
+    assert (renamed.labels, named_first(renamed, "train 1")) == (("a", "c"), "c")
+    with pytest.raises(DataError, match=r"^no training text has the label neu; the train split has neg, pos\. "):
+        prepare(path, 'data.labels=["neg", "neu", "pos"]')
+    write(tmp_path / "test.csv", [(f"test {i}", (0, 2)[i % 2]) for i in range(10)])
+    both = prepare(tmp_path)
+    assert (both.labels, named_first(both, "test 1")) == (("neg", "pos"), "pos")
+
+
+def beyond(kind: str) -> dict[str, Any]:
+    """A column whose last value Python cannot hold."""
+    if kind == "date":
+        return {"other": pyarrow.array([0] * 39 + [10**7], pyarrow.int32()).cast(pyarrow.date32())}
+    unit = pyarrow.timestamp("s", "No/Where" if kind == "zone" else None)
+    return {"other": pyarrow.array([None] * 39 + [1 if kind == "zone" else 10**15], pyarrow.int64()).cast(unit)}
+
+
+@pytest.mark.parametrize("name", ["a.parquet", "a.feather", "a.arrow"])
+@pytest.mark.parametrize("kind", ["date", "time", "zone"])
+def test_columns_that_nobody_asked_for_are_not_read(kind: str, name: str, tmp_path: Path) -> None:
+    texts = [f"text {i}" for i in range(40)]
+    path = tmp_path / name
+    path.write_bytes(columns(path.suffix[1:], text=texts, label=["no", "yes"] * 20, **beyond(kind)))
+    assert sizes(prepare(path)) == (28, 4, 8)
+    with pytest.raises(DataError) as caught:
+        read(path)
+    assert str(caught.value).startswith(f"{path}, row 40: the column 'other' (")
+    assert str(caught.value).endswith("; leave the column out, or write it as text")
+    with pytest.raises(DataError, match=r"has no column 'labels' .*it has 'text', 'label', 'other'\. Name"):
+        prepare(path, "data.label_column=labels")
+
+
+@pytest.mark.parametrize(
+    ("header", "delimiter"), [("text:label", ":"), ("label^text", "^"), ("id~text~label", "~"), ("text*label", "*")]
+)
+def test_names_with_a_delimiter_that_is_not_detected(header: str, delimiter: str, tmp_path: Path) -> None:
+    """The advice leads to data that are read."""
+    path, fields = tmp_path / "a.csv", header.count(delimiter) + 1
+    rows = [delimiter.join([("no", "yes")[i % 2], f"{i}", f"{i}"][:fields]) for i in range(40)]
+    path.write_text("\n".join([header, *rows, ""]), encoding="utf-8")
+    with pytest.raises(DataError) as caught:
+        prepare(path, "data.text_column=text")
+    assert str(caught.value) == (
+        f"{path} has no column 'text'; it has {header!r}, which looks like several names with {delimiter!r} between "
+        f"them. Say so with --set 'data.delimiter=\"{delimiter}\"'"
+    )
+    label = header.split(delimiter)[0]
+    text = header.split(delimiter)[-1]
+    data = prepare(path, f'data.delimiter="{delimiter}"', f"data.label_column={label}", f"data.text_column={text}")
+    assert (data.labels, sizes(data)) == (("no", "yes"), (28, 4, 8))
+
+
+def test_a_name_with_a_blank_is_no_header_with_a_delimiter(tmp_path: Path) -> None:
+    some(tmp_path, "train.csv", 40)
+    (tmp_path / "test.csv").write_text("review text\na\nb\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"has no column 'text'.*; it has 'review text'\. Name the right one with "):
+        prepare(tmp_path)
+
+
+def test_rows_by_number_are_not_taken_for_a_table_without_header(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps({str(i): {"text": f"t {i}", "label": "no"} for i in range(3)}), encoding="utf-8")
+    with pytest.raises(DataError) as caught:
+        prepare(path)
+    assert str(caught.value) == (
+        f"{path} has no column 'text'; it has '0', '1', '2'. Its columns look like numbers of rows: if pandas wrote it "
+        'with orient="index", write it with orient="records". Name the right one with --set data.text_column=NAME'
+    )
+
+
 def test_columns_that_are_not_there(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", pairs(20, "no", "yes"), header=("I loved this film so much", "positive"))
     with pytest.raises(DataError) as caught:
@@ -906,6 +1075,26 @@ def test_files_above_a_folder_that_is_looked_into_are_named(inner: str, tmp_path
     data = prepare(folder)
     assert sizes(data) == (43, 5, 12)
     assert data.notices[0] == "not read, though beside the files that are: extra.csv, raw.zip"
+
+
+@pytest.mark.parametrize(
+    "hidden", ["._a.csv", ".DS_Store", "~$a.xlsx", ".sentopt-files.json", "._train.csv", ".a.csv", "._data.parquet"]
+)
+def test_files_that_other_programs_hide_in_a_folder_are_no_tables(hidden: str, tmp_path: Path) -> None:
+    some(tmp_path / "split" / "train", "a.csv", 40)
+    some(tmp_path / "split" / "train", "b.csv", 40)
+    some(tmp_path / "split" / "test", "a.csv", 10, "test ")
+    some(tmp_path / "plain", "train.csv", 40)
+    for folder in ("split", "split/train", "split/test", "plain", "plain/data", "plain/test"):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        (tmp_path / folder / hidden).write_bytes(b"\x00\x05\x16\x07")
+    split = prepare(tmp_path / "split")
+    assert sizes(split) == (72, 8, 10)
+    plain = prepare(tmp_path / "plain")
+    assert sizes(plain) == (28, 4, 8)
+    told = [notice for data in (split, plain) for notice in data.notices if "not read" in notice]
+    assert told == []
+    assert sizes(prepare(tmp_path / "split" / "train" / "*.csv")) == (57, 7, 16)
 
 
 def test_the_layout_of_the_hub(tmp_path: Path) -> None:

@@ -160,3 +160,72 @@ def test_labels_in_another_order_stay_with_their_texts() -> None:
     for split, examples in data.splits.items():
         named = [(e.text, data.labels[e.label]) for e in examples]
         assert [(e.text, turned.labels[e.label]) for e in turned.splits[split]] == named
+
+
+ONE_LABEL = (
+    "WARNING: the {split} split has one label only ('negative'): its figures say nothing about 'positive', and a model "
+    "that always answers 'negative' is right everywhere. Correct its labels, or split it off train with "
+    "--set data.{split}="
+)
+POLES = ("negative", "positive")
+
+
+@pytest.mark.parametrize("split", ["test", "validation"])
+def test_a_split_that_is_empty_without_rare_labels_is_split_off_train(split: Split) -> None:
+    given: dict[str, list[tuple[object, object]]] = {split: numbered(15, "b", ("neg", "pos"))}
+    data = cleaned(raw(train=numbered(100, "a", POLES), **given), rare_labels="drop")
+    assert data.labels == POLES
+    assert sizes(data) == {"train": 72, "validation": 8, "test": 20}
+    assert data.notices[:2] == (
+        f"{split}: none of its 15 text(s) has a label that is kept (it has 'neg', 'pos'); "
+        "it is split off train instead",
+        "left out 2 label(s) that no training text has ('neg', 'pos')",
+    )
+
+
+def test_no_split_is_left_where_every_text_has_a_label_that_train_lacks() -> None:
+    others = {split: numbered(15, split, ("neg", "pos")) for split in ("test", "validation")}
+    data = cleaned(raw(train=numbered(100, "a", POLES), **others), rare_labels="drop")
+    assert sizes(data) == {"train": 72, "validation": 8, "test": 20}
+
+
+@pytest.mark.parametrize("split", ["test", "validation"])
+def test_a_split_with_one_label_left_is_a_warning(split: Split) -> None:
+    given: dict[str, list[tuple[object, object]]] = {split: numbered(30, "b", ("negative", "pos"))}
+    data = cleaned(raw(train=numbered(100, "a", POLES), **given), rare_labels="drop")
+    assert len(data.splits[split]) == 15
+    assert data.notices[:2] == (
+        f"left out 1 label(s) that occur in {split} only ('pos'): 15 text(s)",
+        ONE_LABEL.format(split=split),
+    )
+
+
+def test_a_test_split_that_lacks_a_label_of_train_is_a_warning() -> None:
+    data = cleaned(raw(train=numbered(90, "a", ("x", "y", "z")), test=numbered(30, "b", ("x", "y"))))
+    assert data.notices[0] == (
+        "WARNING: the test split has no text of 1 label(s) of train ('z'): its figures say nothing about them"
+    )
+
+
+def test_labels_of_the_test_split_alone_are_named_with_the_label_that_is_meant() -> None:
+    with pytest.raises(DataError) as caught:
+        cleaned(raw(train=numbered(60, "a", POLES), test=numbered(15, "b", ("neg", "pos"))))
+    assert str(caught.value) == (
+        "label 'neg' has no training text, test row 1 (did you mean 'negative'?); "
+        "label 'pos' has no training text, test row 2 (did you mean 'positive'?). "
+        "A label needs at least 2 distinct text(s), because train, validation and test each need one. "
+        "Correct the label, add texts, or leave such rows out with --set data.rare_labels=drop"
+    )
+
+
+def test_a_refusal_tells_what_was_merged_and_dropped_before() -> None:
+    with pytest.raises(DataError) as caught:
+        cleaned(raw(train=[*numbered(60, "a", ("A", "a")), ("", "B")]))
+    assert str(caught.value) == (
+        "the train split has one class only (A); at least two are needed to learn a difference\n"
+        "note: train: dropped 1 empty text\n"
+        "note: the label(s) 'a' (30) are taken as 'A' (30): they are the same but for case, blanks and Unicode form; "
+        'to keep them apart: --set \'data.labels=["A", "a"]\''
+    )
+    kept = cleaned(raw(("A", "a"), train=numbered(60, "a", ("A", "a"))))
+    assert kept.labels == ("A", "a")
