@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -73,6 +74,7 @@ def paired_non_inferiority(
     return compare_counts(n, lost, gained, margin=margin, confidence=confidence)
 
 
+@functools.lru_cache(maxsize=65_536)  # many labels have the same few counts
 def compare_counts(n: int, lost: int, gained: int, *, margin: float, confidence: float) -> PairedComparison:
     """`paired_non_inferiority` of counts: `lost` and `gained` of `n` items."""
     z = NormalDist().inv_cdf(1.0 - _SCORE_SHARE * (1.0 - confidence))
