@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
@@ -96,18 +97,19 @@ def _draw(random: np.random.Generator, n: int, shares: Sequence[float], variants
     shared = random.standard_normal(n)
     candidates = []
     for variant in variants:
-        own = random.standard_normal(n)
-        mixed = math.sqrt(CORRELATION) * shared + math.sqrt(1.0 - CORRELATION) * own
-        rank = _normal_cdf(mixed)
-        lost = np.full(n, (variant.loss + variant.gained) / ACCURACY)
+        mixed = math.sqrt(CORRELATION) * shared + math.sqrt(1.0 - CORRELATION) * random.standard_normal(n)
+        lost = _lowest(mixed, (variant.loss + variant.gained) / ACCURACY)
         if variant.of_label:
-            lost = lost + (truth == variant.of_label[0]) * variant.of_label[1] / ACCURACY
-        answers = np.where(right & (rank < lost), _other(random, reference, labels), reference)
+            label, rate = variant.of_label
+            lost |= (truth == label) & _lowest(mixed, (variant.loss + variant.gained + rate) / ACCURACY)
+        answers, flipped = reference.copy(), right & lost
+        answers[flipped] = _other(random, reference[flipped], labels)
         if variant.to_label:
-            moved = right & (truth == 0) & (rank < variant.to_label[1] / ACCURACY)
-            answers = np.where(moved, variant.to_label[0], answers)
-        fixed = ~right & (rank < variant.gained / (1.0 - ACCURACY))
-        candidates.append(np.where(fixed, truth, answers))
+            label, rate = variant.to_label
+            answers[right & (truth == 0) & _lowest(mixed, rate / ACCURACY)] = label
+        fixed = ~right & _lowest(mixed, variant.gained / (1.0 - ACCURACY))
+        answers[fixed] = truth[fixed]
+        candidates.append(answers)
     return _Texts(truth, reference, tuple(candidates))
 
 
@@ -115,12 +117,11 @@ def _other(random: np.random.Generator, labels: Ints, count: int) -> Ints:
     return (labels + random.integers(1, count, size=len(labels))) % count
 
 
-def _normal_cdf(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Abramowitz and Stegun 26.2.17: within 7.5e-8."""
-    t = 1.0 / (1.0 + 0.2316419 * np.abs(x))
-    series = t * (0.319381530 + t * (-0.356563782 + t * (1.781477937 + t * (-1.821255978 + t * 1.330274429))))
-    tail = np.exp(-x * x / 2.0) / math.sqrt(2.0 * math.pi) * series
-    return np.where(x > 0, 1.0 - tail, tail)
+def _lowest(normal: npt.NDArray[np.float64], share: float) -> npt.NDArray[np.bool_]:
+    """Which of these normal numbers are among the lowest `share` of all."""
+    if share <= 0.0:
+        return np.zeros(len(normal), dtype=bool)
+    return np.asarray(normal < NormalDist().inv_cdf(min(share, 1.0 - 1e-12)))
 
 
 @dataclass(frozen=True)
