@@ -66,8 +66,9 @@ def _candidates(examples: Sequence[Example], expected: FloatArray, verdict: Verd
     short = np.array([len(e.text) <= _LONGEST for e in examples])
     clear = max(_LEAST_LEAD, min(_CLEAR_LEAD, 2.0 * verdict.max_probability_difference))
     usable = np.flatnonzero(short & (lead > clear))
-    if not len(usable):
-        usable = np.flatnonzero(short & (lead > _LEAST_LEAD))
+    if not len(usable):  # a model that hardly prefers any label: the clearest there are
+        usable = np.flatnonzero(short)
+        usable = usable[np.argsort(lead[usable], kind="stable")[-2 * _TEXTS :]]
     by_lead = usable[np.argsort(lead[usable], kind="stable")]
     spread = by_lead[np.unique(np.linspace(0, len(by_lead) - 1, min(2 * _TEXTS, len(by_lead))).astype(int))]
     return np.concatenate([spread[::2], spread[1::2]])
