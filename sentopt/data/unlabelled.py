@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from sentopt.data import tables
-from sentopt.data.duplicates import normal_form
+from sentopt.data.duplicates import distinct_rows, normal_form
 from sentopt.data.examples import as_text
 from sentopt.data.options import TableOptions
 from sentopt.errors import DataError
@@ -27,29 +27,18 @@ class Unlabelled:
     notice: str
 
 
-def identify(data: DataSection) -> str:
-    """What determines the texts: the SHA-256 of the file; empty without one.
-
-    Raises:
-        DataError: there is no such file.
-    """
-    if not data.unlabelled:
-        return ""
-    path = Path(data.unlabelled).expanduser()
-    if not path.is_file():
-        raise DataError(f"data.unlabelled: no such file: {path}")
-    return sha256_file(path)
-
-
 def depends(data: DataSection) -> list[str]:
-    """What determines the texts that are read; nothing without a file.
+    """What determines the texts that are read, the SHA-256 of the file among it; nothing without a file.
 
     Raises:
         DataError: there is no such file.
     """
     if not data.unlabelled:
         return []
-    return [identify(data), data.text_column, data.encoding, data.delimiter, data.quote]
+    path = Path(data.unlabelled).expanduser()
+    if not path.is_file():
+        raise DataError(f"data.unlabelled: no such file: {path}")
+    return [sha256_file(path), data.text_column, data.encoding, data.delimiter, data.quote]
 
 
 def load(data: DataSection, known: Iterable[str], *, seed: int) -> Unlabelled:
@@ -61,18 +50,12 @@ def load(data: DataSection, known: Iterable[str], *, seed: int) -> Unlabelled:
         DataError: the file cannot be read, has no column of texts, or holds nothing but known texts.
     """
     path = Path(data.unlabelled).expanduser()
-    seen = {normal_form(text) for text in known}
-    total, kept = 0, []
     said: list[str] = []
-    for text in _texts(path, data, said.append):
-        total += 1
-        key = normal_form(text)
-        if key and key not in seen:
-            seen.add(key)
-            kept.append(text)
+    texts = list(_texts(path, data, said.append))
+    kept = [texts[row] for row in distinct_rows(texts, {"", *map(normal_form, known)})]
     if not kept:
-        raise DataError(f"data.unlabelled: none of the {total} rows of {path} is a text that is in no split")
-    notice = f"{path.name}: {len(kept)} of {total} rows are distinct texts that are in no split"
+        raise DataError(f"data.unlabelled: none of the {len(texts)} rows of {path} is a text that is in no split")
+    notice = f"{path.name}: {len(kept)} of {len(texts)} rows are distinct texts that are in no split"
     if len(kept) > MOST_TEXTS:
         chosen = np.random.default_rng(seed).permutation(len(kept))[:MOST_TEXTS]
         kept = [kept[i] for i in sorted(chosen)]
