@@ -16,9 +16,9 @@ import numpy as np
 from sentopt import Classifier
 from sentopt.data import sources
 from sentopt.data.splits import clean
+from sentopt.measure.stats import wilson_interval
 from sentopt.recipe import DataSection
 from sentopt.run_dir import Split
-from sentopt.stats import wilson_interval
 
 SETS: tuple[tuple[str, Split, int], ...] = (("sst2", "validation", 0), ("imdb", "test", 2_000), ("tweets", "test", 0))
 

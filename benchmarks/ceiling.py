@@ -21,10 +21,10 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from sentopt import timing
 from sentopt._optional import is_installed
 from sentopt.graph import families
 from sentopt.graph.architecture import Architecture
+from sentopt.measure import timing
 
 SIZE, ROUNDS = 1024, 15
 TOKENS = (16, 32, 64, 128)

@@ -20,10 +20,11 @@ from statistics import NormalDist
 import numpy as np
 import numpy.typing as npt
 
-from sentopt import gate, stats
+from sentopt import gate
 from sentopt.gate import Answers, Rules
+from sentopt.measure import stats
+from sentopt.report.tables import Table, as_markdown
 from sentopt.runtime.cores import available_cores
-from sentopt.text_tables import Table, as_markdown
 
 RULES = Rules(margin=0.01, recall_margin=0.03, max_changed=0.05, confidence=0.95, macro_f1=False)
 ACCURACY, CORRELATION = 0.90, 0.5

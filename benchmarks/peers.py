@@ -33,12 +33,12 @@ import numpy as np
 import peer_engines
 import peer_tables
 
-from sentopt import hardware, timing
 from sentopt.backends import worker
 from sentopt.backends.opening import Candidate
 from sentopt.backends.worker import Worker
 from sentopt.data import sources, store
 from sentopt.errors import WorkerError
+from sentopt.measure import hardware, timing
 from sentopt.recipe import DataSection
 from sentopt.run_dir import RunDir
 from sentopt.runtime.cores import available_cores, cpuinfo

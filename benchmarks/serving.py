@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from sentopt.data.tables import read_rows
-from sentopt.timing import summarize
+from sentopt.measure.timing import summarize
 
 _SHORT = 16  # words
 _OVERLOAD = (10, 20)  # times the usual clients

@@ -25,8 +25,8 @@ from typing import Any
 from sentopt import recipe as recipes
 from sentopt.data import sources
 from sentopt.data.splits import CleanData, clean
+from sentopt.measure.stats import wilson_interval
 from sentopt.recipe import Recipe
-from sentopt.stats import wilson_interval
 
 RECIPES = {"sst2": "sst2-minilm", "tweets": "tweets-minilm", "imdb": "imdb-8k-minilm"}
 SHARE = {"imdb": 0.2}  # reviews are twenty times as long
@@ -88,8 +88,8 @@ def _train(way: str, dataset: str, texts: int) -> dict[str, float]:
     from sentopt.backends.torch import TorchEngine
     from sentopt.backends.worker import peak_memory_bytes
     from sentopt.runtime.classifier import Classifier
-    from sentopt.stages import models
-    from sentopt.stages.fitting import make_deterministic
+    from sentopt.training import checkpoints
+    from sentopt.training.fit import make_deterministic
 
     recipe = _recipe(dataset, texts)
     make_deterministic(recipe.run.seed)
@@ -99,11 +99,11 @@ def _train(way: str, dataset: str, texts: int) -> dict[str, float]:
             model, tokenizer, seconds, seen = _as_example(recipe, data, Path(folder), PADDED.get(dataset))
         else:
             model, tokenizer, seconds, seen = _as_sentopt(recipe, data, Path(folder))
-        models.save(model, tokenizer, Path(folder) / "checkpoint")
+        checkpoints.save(model, tokenizer, Path(folder) / "checkpoint")
         engine = TorchEngine.load(Path(folder) / "checkpoint")
         peak = peak_memory_bytes()
     test = data.splits["test"]
-    encoder = models.encoder_of(tokenizer, recipe.model.max_length)
+    encoder = checkpoints.encoder_of(tokenizer, recipe.model.max_length)
     answers = Classifier(engine, encoder, data.labels).logits([e.text for e in test])
     right = sum(int(a) == e.label for a, e in zip(answers.argmax(axis=1), test, strict=True))
     return {"seconds": seconds, "texts_per_second": seen / seconds, "peak_mib": peak / 2**20, "right": right}
@@ -118,12 +118,12 @@ def _recipe(dataset: str, texts: int) -> Recipe:
 
 def _as_sentopt(recipe: Recipe, data: CleanData, folder: Path) -> tuple[Any, Any, float, float]:
     from sentopt import backbones
-    from sentopt.stages import models
-    from sentopt.stages.fitting import fit
+    from sentopt.training import checkpoints
+    from sentopt.training.fit import fit
 
     backbone = backbones.resolve(recipe.model.backbone)
-    tokenizer = models.load_tokenizer(backbone, recipe.model.max_length)
-    model = models.load_untuned(backbone, data.labels, tokenizer, recipe.train)
+    tokenizer = checkpoints.load_tokenizer(backbone, recipe.model.max_length)
+    model = checkpoints.load_untuned(backbone, data.labels, tokenizer, recipe.train)
     splits = data.splits
     fitted = fit(recipe, folder / "trainer", model, tokenizer, splits["train"], splits["validation"], resume_key="-")
     steps = fitted.steps
@@ -140,8 +140,8 @@ def _as_example(recipe: Recipe, data: CleanData, folder: Path, padded: int | Non
     )
 
     from sentopt import backbones
-    from sentopt.stages.fitting import encode
-    from sentopt.stages.trainer_callbacks import StepClock
+    from sentopt.training.callbacks import StepClock
+    from sentopt.training.fit import encode
 
     backbone = backbones.resolve(recipe.model.backbone)
     tokenizer = AutoTokenizer.from_pretrained(backbone, model_max_length=padded or recipe.model.max_length)

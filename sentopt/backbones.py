@@ -21,9 +21,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
-from sentopt import atomic, model_files, records
+from sentopt import model_files, records
 from sentopt.errors import BackboneError
-from sentopt.runtime.bundle import sha256_file
+from sentopt.files import atomic
+from sentopt.runtime.description import sha256_file
 from sentopt.runtime.tuning import cache_folder
 
 MODEL_VARIABLE = "SENTOPT_MODEL_DIR"

@@ -9,10 +9,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sentopt import atomic, journal, records
+from sentopt import records
 from sentopt.errors import RunDirError
+from sentopt.files import atomic, journal
 from sentopt.run_dir import RunDir
-from sentopt.runtime.bundle import sha256_file
+from sentopt.runtime.description import sha256_file
 
 SCHEMA_VERSION = 1
 R = TypeVar("R")

@@ -5,33 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from sentopt.calibration import CoveragePoint
-from sentopt.hardware import Hardware
-from sentopt.stats import PairedComparison
-from sentopt.timing import LatencySummary
-
-
-@dataclass(frozen=True)
-class ClassScores:
-    """Precision, recall and F1 of one label, and how many texts have it."""
-
-    label: str
-    precision: float
-    recall: float
-    f1: float
-    support: int
-
-
-@dataclass(frozen=True)
-class Scores:
-    """Quality on one split. `confusion[i][j]` counts texts of label i that were answered j."""
-
-    accuracy: float
-    macro_precision: float
-    macro_recall: float
-    macro_f1: float
-    per_class: tuple[ClassScores, ...]
-    confusion: tuple[tuple[int, ...], ...]
+from sentopt.measure.confidence import CoveragePoint
+from sentopt.measure.hardware import Hardware
+from sentopt.measure.scores import Scores
+from sentopt.measure.stats import PairedComparison
+from sentopt.measure.timing import LatencySummary
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sentopt import hardware
 from sentopt._optional import is_installed
 from sentopt.graph import families, vocabulary
+from sentopt.measure import hardware
 from sentopt.run_dir import RunDir
 from sentopt.runtime.classifier import Classifier
 from sentopt.runtime.session import CPU

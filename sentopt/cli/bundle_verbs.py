@@ -10,9 +10,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sentopt import outputs
 from sentopt.cli.printing import EXIT_USAGE, as_json, fail, print_json
 from sentopt.errors import BundleError
+from sentopt.files import outputs
 
 if TYPE_CHECKING:
     from sentopt.runtime.classifier import Classifier, Prediction
@@ -71,8 +71,8 @@ def _answered(classifier: Classifier, texts: Iterable[str]) -> Iterator[tuple[st
 
 
 def _predict_table(classifier: Any, arguments: argparse.Namespace) -> int:
+    from sentopt.bundles.score import score_table
     from sentopt.data.options import TableOptions
-    from sentopt.table_scoring import score_table
 
     summary = score_table(
         classifier,
@@ -125,12 +125,12 @@ def demo(arguments: argparse.Namespace) -> int:
 
 def check(arguments: argparse.Namespace) -> int:
     """Whether a bundle is what was verified, and answers here as it did there."""
-    from sentopt import checking
+    from sentopt.bundles import check
 
     folder = _bundle(arguments)
     if arguments.cpu:
         return _check_elsewhere(folder, arguments.cpu, as_json=arguments.json)
-    found = checking.check(folder)
+    found = check.check(folder)
     if arguments.json:
         return print_json({"bundle": str(folder), **as_json(found)})
     print(f"{folder}: {found.variant}, labels {', '.join(found.labels)}")
@@ -139,8 +139,8 @@ def check(arguments: argparse.Namespace) -> int:
         f"golden:  {found.golden_texts} texts answered as verified, "
         f"largest probability difference {found.largest_difference:.4f} (allowed {found.tolerance:.4f})"
     )
-    print(f"machine: {checking.machine_in_words(found)}")
-    print(f"runtime: {checking.runtime_in_words(found)}")
+    print(f"machine: {check.machine_in_words(found)}")
+    print(f"runtime: {check.runtime_in_words(found)}")
     return 0
 
 
@@ -162,7 +162,7 @@ def _check_elsewhere(folder: Path, cpu: str, *, as_json: bool) -> int:
 
 def tune(arguments: argparse.Namespace) -> int:
     """Measure which threads, workers and micro-batches run a bundle fastest here, and keep that for this machine."""
-    from sentopt.runtime.tune import tune as measure
+    from sentopt.runtime.trials import tune as measure
 
     folder = _bundle(arguments)
     print("trying threads, workers and micro-batches; leave the machine alone meanwhile", file=sys.stderr)
@@ -193,17 +193,17 @@ def _micro_batch(way: Any) -> str:
 
 def pack(arguments: argparse.Namespace) -> int:
     """Write a bundle as one file: a .tar.gz archive, or with --wheel a Python package."""
-    from sentopt import packing
-    from sentopt.runtime.bundle import read_description, sha256_file
+    from sentopt.bundles import pack
+    from sentopt.runtime.description import read_description, sha256_file
 
     bundle = _bundle(arguments)
-    name = arguments.name or packing.plain_name(read_description(bundle))
+    name = arguments.name or pack.plain_name(read_description(bundle))
     overwrite = arguments.overwrite
     if arguments.wheel:
         folder = Path(arguments.output or ".")
-        written = packing.wheel(bundle, folder, name=name, version=arguments.version, overwrite=overwrite)
+        written = pack.wheel(bundle, folder, name=name, version=arguments.version, overwrite=overwrite)
     else:
-        written = packing.archive(bundle, Path(arguments.output or f"{name}.tar.gz"), overwrite=overwrite)
+        written = pack.archive(bundle, Path(arguments.output or f"{name}.tar.gz"), overwrite=overwrite)
     if arguments.json:
         return print_json({"file": str(written), "bytes": written.stat().st_size, "sha256": sha256_file(written)})
     print(f"{written}: {written.stat().st_size / 1e6:.1f} MB, SHA-256 {sha256_file(written)}")
@@ -212,15 +212,15 @@ def pack(arguments: argparse.Namespace) -> int:
 
 def push(arguments: argparse.Namespace) -> int:
     """Upload a bundle with a model card to a repository of the Hugging Face Hub."""
-    from sentopt import model_card
     from sentopt._optional import require
-    from sentopt.runtime.bundle import read_description
+    from sentopt.bundles import card
+    from sentopt.runtime.description import read_description
 
     bundle = _bundle(arguments)
     if arguments.card_only:
-        print(model_card.write(read_description(bundle), license_id=arguments.license), end="")
+        print(card.write(read_description(bundle), license_id=arguments.license), end="")
         return 0
-    address = require("sentopt.publishing", extra="hub").push(
+    address = require("sentopt.bundles.push", extra="hub").push(
         bundle,
         arguments.repository,
         private=arguments.private,
@@ -236,7 +236,7 @@ def push(arguments: argparse.Namespace) -> int:
 
 def _bundle(arguments: argparse.Namespace) -> Path:
     from sentopt.run_dir import RunDir, latest
-    from sentopt.runtime.bundle import DESCRIPTION_FILE
+    from sentopt.runtime.description import DESCRIPTION_FILE
 
     if arguments.bundle:
         return Path(arguments.bundle)

@@ -13,8 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from sentopt import __version__, durable
+from sentopt import __version__
 from sentopt.errors import SentoptError
+from sentopt.files import durable
 
 DEBUG_VARIABLE = "SENTOPT_DEBUG"
 

@@ -11,7 +11,8 @@ from sentopt.cli.printing import EXIT_USAGE, as_json, fail, print_json
 
 def recipes(arguments: argparse.Namespace) -> int:
     """List the shipped recipes, or print or write one with every value."""
-    from sentopt import outputs, recipe
+    from sentopt import recipe
+    from sentopt.files import outputs
 
     if arguments.output and not arguments.name:
         return fail("--output goes with the name of a recipe", EXIT_USAGE)
@@ -35,7 +36,7 @@ def recipes(arguments: argparse.Namespace) -> int:
 
 def env(arguments: argparse.Namespace) -> int:
     """What sentopt sees of this machine; paste it into a bug report."""
-    from sentopt import hardware
+    from sentopt.measure import hardware
     from sentopt.runtime.tuning import cache_folder
 
     here = hardware.describe()

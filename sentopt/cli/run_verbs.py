@@ -6,15 +6,15 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sentopt import distributed
 from sentopt.cli import pipelines
 from sentopt.cli.printing import EXIT_NONE_PASSED, as_json, fail, print_json
 from sentopt.errors import RecipeError
+from sentopt.training import distributed
 
 if TYPE_CHECKING:
     from sentopt.pipeline import Pipeline
     from sentopt.results import Selection, TrainResult
-    from sentopt.soup import Soup
+    from sentopt.training.soup import Soup
 
 
 def train(arguments: argparse.Namespace) -> int:
@@ -41,7 +41,7 @@ def average(arguments: argparse.Namespace) -> int:
     from sentopt._optional import require
     from sentopt.run_dir import EXPORTS, RunDir
 
-    soup = require("sentopt.soup", extra="train")
+    soup = require("sentopt.training.soup", extra="train")
     runs = [RunDir(Path(run)) for run in arguments.runs]
     target = RunDir(Path(arguments.run_dir) if arguments.run_dir else EXPORTS / "average")
     found = soup.average(runs, target)
@@ -139,9 +139,9 @@ def _selection(pipeline: Pipeline) -> Selection:
 
 
 def _print_table(pipeline: Pipeline) -> None:
-    from sentopt.report import comparison
+    from sentopt.report.sections import comparison
+    from sentopt.report.tables import as_text
     from sentopt.results import BenchResult, VerifyResult
-    from sentopt.text_tables import as_text
 
     selection = _selection(pipeline)
     verified, measured = (
@@ -177,10 +177,10 @@ def _run_dir_hint(arguments: argparse.Namespace, pipeline: Pipeline) -> str:
 
 
 def _print_training(result: TrainResult) -> None:
-    from sentopt import report, text_tables
+    from sentopt.report import sections, tables
 
-    tables = report.per_class(result.test), report.confusion(result.test), report.samples(result)
-    print(report.training(result), report.against_majority(result), *map(text_tables.as_text, tables), sep="\n\n")
+    shown = sections.per_class(result.test), sections.confusion(result.test), sections.samples(result)
+    print(sections.training(result), sections.against_majority(result), *map(tables.as_text, shown), sep="\n\n")
 
 
 def _print_checkpoint(arguments: argparse.Namespace, pipeline: Pipeline) -> None:
@@ -189,7 +189,7 @@ def _print_checkpoint(arguments: argparse.Namespace, pipeline: Pipeline) -> None
 
 
 def _print_average(found: Soup) -> None:
-    from sentopt.text_tables import Table, as_text
+    from sentopt.report.tables import Table, as_text
 
     rows = [*zip(found.runs, found.scores, strict=True), ("their average", found.average)]
     headings = ("run", f"validation {found.metric}")

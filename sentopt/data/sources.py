@@ -20,7 +20,7 @@ from sentopt.data.options import TableOptions
 from sentopt.errors import DataError
 from sentopt.recipe import TEST_AS_VALIDATION, DataSection
 from sentopt.run_dir import SPLITS, Split
-from sentopt.runtime.bundle import sha256_file
+from sentopt.runtime.description import sha256_file
 
 SAMPLE_FOLDER = Path(__file__).parent.parent / "sample"
 MIRROR_VARIABLE = "SENTOPT_DATA_DIR"

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from sentopt import atomic
 from sentopt.data.duplicates import distinct_rows
 from sentopt.data.splits import CleanData, Example
 from sentopt.errors import RunDirError
+from sentopt.files import atomic
 from sentopt.run_dir import RunDir, Split
 
 _LABELS = "labels.json"

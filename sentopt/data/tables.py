@@ -14,11 +14,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TextIO
 
-from sentopt import durable
 from sentopt._optional import require
 from sentopt.data import columnar, delimited, documents, encodings, formats, workbooks
 from sentopt.data.options import TableOptions
 from sentopt.errors import DataError
+from sentopt.files import durable
 
 FORMATS = ".csv, .tsv, .jsonl, .ndjson (each also .gz) or .parquet"
 Row = Mapping[str, Any]

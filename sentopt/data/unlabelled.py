@@ -14,7 +14,7 @@ from sentopt.data.examples import as_text
 from sentopt.data.options import TableOptions
 from sentopt.errors import DataError
 from sentopt.recipe import DataSection
-from sentopt.runtime.bundle import sha256_file
+from sentopt.runtime.description import sha256_file
 
 MOST_TEXTS = 20_000
 

@@ -18,8 +18,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from sentopt.demo import api
 from sentopt.demo.access import Access
+from sentopt.demo.admission import Admission
 from sentopt.demo.credentials import VARIABLE, Credentials
-from sentopt.demo.gate import Gate
 from sentopt.demo.limits import LOOPBACK, Limits
 from sentopt.demo.page import layout
 from sentopt.demo.service import Service
@@ -31,7 +31,7 @@ _HEAD_BYTES = 2**16
 _LONGEST_LINE = 2**20  # of a log of texts
 
 
-def create_app(bundle: Path, access: Access, limits: Limits, *, address: str, log: TextIO | None = None) -> Gate:
+def create_app(bundle: Path, access: Access, limits: Limits, *, address: str, log: TextIO | None = None) -> Admission:
     """The whole application for one bundle, as ASGI; `address` is what its page calls itself, `log` gets the texts.
 
     Raises:
@@ -49,7 +49,7 @@ def create_app(bundle: Path, access: Access, limits: Limits, *, address: str, lo
 
     app = api.create(service, lifespan=lifespan)
     layout.mount(app, service, bundle, address)
-    return Gate(api.Api(service, app), service, access)
+    return Admission(api.Api(service, app), service, access)
 
 
 def serve(
@@ -154,7 +154,7 @@ def _is_answer(line: bytes) -> bool:
 class _Server(uvicorn.Server):
     """Stops in order: refuse what comes, finish what was accepted, let the pages go, close."""
 
-    def __init__(self, gate: Gate, limits: Limits) -> None:
+    def __init__(self, gate: Admission, limits: Limits) -> None:
         self._gate = gate
         self._drain_seconds = limits.drain_seconds
         super().__init__(

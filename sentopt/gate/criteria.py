@@ -9,11 +9,11 @@ from typing import Literal
 
 import numpy as np
 
-from sentopt import stats
 from sentopt.gate.rules import Rules
 from sentopt.gate.words import list_names, unlabelled_can_decide
+from sentopt.measure import stats
+from sentopt.measure.stats import IntArray, PairedComparison
 from sentopt.results import Criterion, Outcome
-from sentopt.stats import IntArray, PairedComparison
 
 _LABELS: Literal["labels", "changes"] = "labels"
 _CHANGES: Literal["labels", "changes"] = "changes"

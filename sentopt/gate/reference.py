@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from sentopt import stats
+from sentopt.measure import stats
+from sentopt.measure.stats import BalancedAccuracy, IntArray
 from sentopt.results import ReferenceCheck
-from sentopt.stats import BalancedAccuracy, IntArray
 
 _DRAWS = 2_000
 _SEED = 20_260_101

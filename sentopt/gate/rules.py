@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sentopt import stats
+from sentopt.measure import stats
+from sentopt.measure.stats import IntArray
 from sentopt.recipe import TEST_AS_VALIDATION, Recipe
 from sentopt.results import Criterion, Outcome
-from sentopt.stats import IntArray
 
 EXACT_DIFFERENCE = 1e-3
 """Largest change of a probability in an FP32 graph that counts as the same answer."""

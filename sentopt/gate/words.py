@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from sentopt import stats
 from sentopt.gate.rules import Rules
+from sentopt.measure import stats
 from sentopt.results import Criterion
 
 _LISTED = 3

@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from sentopt.errors import BundleError, BundleIntegrityError, InputError
 from sentopt.runtime import batching
-from sentopt.runtime.bundle import ENGINES, BundleDescription, Source, check_files, read_description
+from sentopt.runtime.description import ENGINES, BundleDescription, Source, check_files, read_description
 from sentopt.runtime.session import CPU, FloatArray, OnnxSession
 from sentopt.runtime.tokenization import Batch, TextEncoder, Tokens
 from sentopt.runtime.tuning import Tuning, default, recall

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from tokenizers import Tokenizer
 
 from sentopt.errors import BundleError, InputError
-from sentopt.runtime.bundle import Side, Source, place, read_file, truncation_side
+from sentopt.runtime.description import Side, Source, place, read_file, truncation_side
 
 IntArray = npt.NDArray[np.int64]
 _INPUTS = ("input_ids", "attention_mask", "token_type_ids", "position_ids")

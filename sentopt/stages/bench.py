@@ -13,11 +13,12 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from sentopt import atomic, hardware, timing
 from sentopt.backends import worker
 from sentopt.backends.opening import Candidate
 from sentopt.backends.worker import Worker
 from sentopt.data import store
+from sentopt.files import atomic
+from sentopt.measure import hardware, timing
 from sentopt.recipe import BenchSection, Recipe
 from sentopt.results import BenchResult, BenchRow, GridCell
 from sentopt.run_dir import RunDir

@@ -11,16 +11,17 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from sentopt import __version__, atomic, backbones, records
+from sentopt import __version__, backbones, records
+from sentopt.bundles import golden
 from sentopt.data import catalog, store
+from sentopt.files import atomic
 from sentopt.recipe import Recipe
 from sentopt.results import BenchResult, BundleResult, Confidence, PrepareResult, StringInput, Verdict
 from sentopt.run_dir import RunDir
-from sentopt.runtime.bundle import DESCRIPTION_FILE, schema_of, sha256_file
 from sentopt.runtime.classifier import Classifier, softmax
+from sentopt.runtime.description import DESCRIPTION_FILE, schema_of, sha256_file
 from sentopt.runtime.session import OnnxSession
 from sentopt.runtime.tokenization import TextEncoder
-from sentopt.stages import golden
 from sentopt.variants import VariantSpec
 
 _WITH_THE_MODEL = ("config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")

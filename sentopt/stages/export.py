@@ -9,11 +9,11 @@ import numpy as np
 import onnx
 import torch
 
-from sentopt import atomic
 from sentopt._optional import is_installed
 from sentopt.backends.torch import TorchEngine
 from sentopt.data import store
 from sentopt.errors import ExportError
+from sentopt.files import atomic
 from sentopt.graph import families, lean, vocabulary
 from sentopt.graph.products import FloatProducts
 from sentopt.recipe import Recipe
@@ -21,8 +21,8 @@ from sentopt.results import ExportResult, GraphCheck, MadeVariant
 from sentopt.run_dir import RunDir
 from sentopt.runtime.session import OnnxSession
 from sentopt.runtime.tokenization import Batch, TextEncoder, Tokens
-from sentopt.silence import silenced
-from sentopt.stages import models
+from sentopt.stages.silence import silenced
+from sentopt.training import checkpoints
 from sentopt.variants import VARIANTS, VariantSpec
 
 _SHAPES = ((1, 2), (1, 16), (2, 31), (3, 64), (8, 23), (5, 0))
@@ -39,7 +39,7 @@ def run(recipe: Recipe, run_dir: RunDir, *, specs: Sequence[VariantSpec]) -> Exp
     exporter = "optimum" if is_installed("optimum.exporters.onnx") else "torch"
     encoder = TextEncoder.load(run_dir.checkpoint, max_length=recipe.model.max_length)
     texts = [e.text for e in store.read_split(run_dir, "test")[:_PARITY_TEXTS]]
-    texts += models.telling_texts(encoder, texts)
+    texts += checkpoints.telling_texts(encoder, texts)
     _check_tokenizer(encoder, run_dir.checkpoint, texts)
     reference = TorchEngine.load(run_dir.checkpoint)
     batches = list(_mixed_batches(encoder, texts, recipe.run.seed))
@@ -161,7 +161,7 @@ def _mixed_batches(encoder: TextEncoder, texts: Sequence[str], seed: int) -> Ite
 
 def _check_tokenizer(encoder: TextEncoder, checkpoint: Path, texts: Sequence[str]) -> None:
     """The runtime's ids must be those of transformers, or the graph would be fed what it was not trained on."""
-    differing = models.differing_texts(encoder, checkpoint, texts)
+    differing = checkpoints.differing_texts(encoder, checkpoint, texts)
     if differing:
         raise ExportError(
             f"tokenizer.json and transformers disagree on {len(differing)} of {len(texts)} texts, "

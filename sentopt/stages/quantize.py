@@ -11,10 +11,10 @@ from pathlib import Path
 
 import onnx
 
-from sentopt import atomic
 from sentopt._optional import is_installed
 from sentopt.data import store
 from sentopt.errors import ExportError
+from sentopt.files import atomic
 from sentopt.graph import families, lean, vocabulary
 from sentopt.graph.calibration import calibrate
 from sentopt.graph.products import Int8Products
@@ -22,7 +22,7 @@ from sentopt.recipe import Recipe
 from sentopt.results import CalibrationSummary, MadeVariant, QuantizeResult, VocabularySummary
 from sentopt.run_dir import RunDir
 from sentopt.runtime.tokenization import IntArray, TextEncoder
-from sentopt.silence import silenced
+from sentopt.stages.silence import silenced
 from sentopt.variants import QuantizeOptions, VariantSpec
 
 _OPERATORS = ("MatMul", "Gemm", "Gather")

@@ -20,15 +20,15 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 
-from sentopt import atomic
 from sentopt._optional import require
 from sentopt.data import store
 from sentopt.errors import ExportError
-from sentopt.graph import string_input
+from sentopt.files import atomic
+from sentopt.graph import tokenizer
 from sentopt.results import StringInput
 from sentopt.run_dir import RunDir
-from sentopt.runtime.bundle import DESCRIPTION_FILE, BundleDescription, read_description, sha256_file
 from sentopt.runtime.classifier import Classifier
+from sentopt.runtime.description import DESCRIPTION_FILE, BundleDescription, read_description, sha256_file
 from sentopt.runtime.session import session_options
 from sentopt.runtime.tokenization import TextEncoder
 
@@ -119,11 +119,11 @@ def add(run_dir: RunDir, folder: Path, *, seed: int) -> StringInput:
     )
     texts = list(dict.fromkeys([*parity_texts(folder, seed), *(e.text for e in store.read_split(run_dir, "test"))]))
     check_tokens(open_session(front.SerializeToString()), encoder, texts)
-    content = string_input.join(front, body, logits=description.output).SerializeToString()
+    content = tokenizer.join(front, body, logits=description.output).SerializeToString()
     difference = _check_answers(open_session(content), Classifier.load(folder, engine="onnxruntime"), texts)
     (folder / FILE).write_bytes(content)
     version = extensions().__version__
-    made = StringInput(FILE, len(content), len(texts), difference, string_input.EXTENSIONS, version)
+    made = StringInput(FILE, len(content), len(texts), difference, tokenizer.EXTENSIONS, version)
     _describe(folder, made)
     return made
 
@@ -157,7 +157,7 @@ def tokenizer_of(folder: Path, description: BundleDescription, body: onnx.ModelP
     Raises:
         ExportError: the tokenizer cannot be written as a graph.
     """
-    facts = string_input.read(
+    facts = tokenizer.read(
         folder / "tokenizer.json",
         max_length=description.max_length,
         pad_token_id=description.pad_token_id,
@@ -165,7 +165,7 @@ def tokenizer_of(folder: Path, description: BundleDescription, body: onnx.ModelP
     )
     (opset,) = [entry.version for entry in body.opset_import if entry.domain in ("", "ai.onnx")]
     names = [node.name for node in body.graph.input]
-    return string_input.tokenizer_graph(facts, names, opset=opset, ir_version=body.ir_version)
+    return tokenizer.tokenizer_graph(facts, names, opset=opset, ir_version=body.ir_version)
 
 
 def parity_texts(folder: Path, seed: int) -> Iterator[str]:
@@ -214,7 +214,7 @@ def check_tokens(session: Any, encoder: TextEncoder, texts: Sequence[str]) -> No
     for start in range(0, len(texts), _BATCH):
         batch = texts[start : start + _BATCH]
         expected = encoder.pad(encoder.encode(batch))
-        made = dict(zip(names, session.run(names, {string_input.INPUT: np.array(batch, dtype=object)}), strict=True))
+        made = dict(zip(names, session.run(names, {tokenizer.INPUT: np.array(batch, dtype=object)}), strict=True))
         if all(np.array_equal(made[name], getattr(expected, name)) for name in names):
             continue
         rows = {name: _rows(session, name, batch) for name in names}
@@ -231,7 +231,7 @@ def check_tokens(session: Any, encoder: TextEncoder, texts: Sequence[str]) -> No
 
 def _rows(session: Any, name: str, texts: Sequence[str]) -> list[list[int]]:
     """One array of the graph, for each text on its own."""
-    return [session.run([name], {string_input.INPUT: np.array([text], dtype=object)})[0][0].tolist() for text in texts]
+    return [session.run([name], {tokenizer.INPUT: np.array([text], dtype=object)})[0][0].tolist() for text in texts]
 
 
 def _message(session: Any, encoder: TextEncoder, differing: Sequence[str], total: int) -> str:
@@ -258,7 +258,7 @@ def _check_answers(session: Any, classifier: Classifier, texts: Sequence[str]) -
     assert classifier.description is not None
     worst = 0.0
     for text in [golden.text for golden in classifier.description.golden] or texts[-_BATCH:]:
-        labels, rows = session.run(list(string_input.OUTPUTS), {string_input.INPUT: np.array([text], dtype=object)})
+        labels, rows = session.run(list(tokenizer.OUTPUTS), {tokenizer.INPUT: np.array([text], dtype=object)})
         expected = classifier.predict_proba([text])
         difference = float(np.abs(rows - expected).max())
         if not difference <= _TOLERANCE or labels[0] != rows[0].argmax():
@@ -277,8 +277,8 @@ def _describe(folder: Path, made: StringInput) -> None:
     facts["files"][made.file] = {"bytes": made.bytes, "sha256": sha256_file(folder / made.file)}
     facts["string_input"] = {
         "file": made.file,
-        "input": string_input.INPUT,
-        "outputs": list(string_input.OUTPUTS),
+        "input": tokenizer.INPUT,
+        "outputs": list(tokenizer.OUTPUTS),
         "texts_checked": made.texts,
         "max_probability_difference": made.max_probability_difference,
         "operators": made.operators,

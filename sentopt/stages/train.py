@@ -12,20 +12,22 @@ from typing import Any
 
 import numpy as np
 
-from sentopt import atomic, backbones, calibration, journal, metrics
+from sentopt import backbones
 from sentopt.backends.torch import TorchEngine
 from sentopt.data import store
 from sentopt.data.splits import Example, majority_accuracy
 from sentopt.errors import BackboneError, RecipeError
+from sentopt.files import atomic, journal
+from sentopt.measure import confidence, metrics
 from sentopt.recipe import Recipe
 from sentopt.results import Confidence, EvalPoint, LossPoint, SampleAnswer, Steps, TrainResult
 from sentopt.run_dir import SPLITS, RunDir
 from sentopt.runtime.classifier import Classifier, Prediction, softmax
 from sentopt.runtime.session import FloatArray
 from sentopt.runtime.tokenization import TextEncoder
-from sentopt.stages import models, unknown_tokens
-from sentopt.stages.allocation import reusing_freed_memory
-from sentopt.stages.fitting import Fit, fit, make_deterministic
+from sentopt.training import checkpoints, unknown_tokens
+from sentopt.training.fit import Fit, fit, make_deterministic
+from sentopt.training.malloc import reusing_freed_memory
 
 _PARITY_TEXTS = 500
 _THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
@@ -47,30 +49,32 @@ def run(
     labels = store.read_labels(run_dir)
     splits = {split: store.read_split(run_dir, split) for split in SPLITS}
     folder = backbones.resolve(recipe.model.backbone, recipe.model.revision)
-    tokenizer = models.load_tokenizer(folder, recipe.model.max_length)
+    tokenizer = checkpoints.load_tokenizer(folder, recipe.model.max_length)
     notices = _notices(recipe, tokenizer, splits["train"])
     for notice in notices:
         say(notice)
     untuned: list[Prediction] = []
     if recipe.model.tuned:
-        fitted = _taken(models.load_tuned(folder, labels, tokenizer))
+        fitted = _taken(checkpoints.load_tuned(folder, labels, tokenizer))
     else:
-        model = models.load_untuned(folder, labels, tokenizer, recipe.train)
+        model = checkpoints.load_untuned(folder, labels, tokenizer, recipe.train)
         untuned = _answers(model, tokenizer, recipe, labels)
         fitted = fit(
             recipe, run_dir.trainer, model, tokenizer, splits["train"], splits["validation"], resume_key=resume_key
         )
 
-    classifier = Classifier(TorchEngine(fitted.model), models.encoder_of(tokenizer, recipe.model.max_length), labels)
+    classifier = Classifier(
+        TorchEngine(fitted.model), checkpoints.encoder_of(tokenizer, recipe.model.max_length), labels
+    )
     logits, truth = _logits_and_labels(classifier, splits["validation"])
     _check_finite(recipe, folder, logits)
     validation = metrics.score(logits.argmax(axis=1), truth, labels)
     temperature = 1.0
     if recipe.train.calibrate:
-        temperature = calibration.temperature(logits, truth)
-        models.divide_logits(fitted.model, temperature)
+        temperature = confidence.temperature(logits, truth)
+        checkpoints.divide_logits(fitted.model, temperature)
     _save_logits(run_dir.validation_reference, logits / np.float32(temperature))
-    models.save(fitted.model, tokenizer, run_dir.checkpoint)
+    checkpoints.save(fitted.model, tokenizer, run_dir.checkpoint)
     _check_tokens(recipe, folder, run_dir, [e.text for e in splits["test"][:_PARITY_TEXTS]])
 
     # What everything is compared with is what was saved, as anybody else will load it.
@@ -106,15 +110,15 @@ def follow(recipe: Recipe, run_dir: RunDir, *, resume_key: str) -> None:
     """
     make_deterministic(recipe.run.seed)
     folder = backbones.resolve(recipe.model.backbone, recipe.model.revision)
-    tokenizer = models.load_tokenizer(folder, recipe.model.max_length)
-    model = models.load_untuned(folder, store.read_labels(run_dir), tokenizer, recipe.train)
+    tokenizer = checkpoints.load_tokenizer(folder, recipe.model.max_length)
+    model = checkpoints.load_untuned(folder, store.read_labels(run_dir), tokenizer, recipe.train)
     train, validation = (store.read_split(run_dir, split) for split in ("train", "validation"))
     fit(recipe, run_dir.trainer, model, tokenizer, train, validation, resume_key=resume_key)
 
 
 def _notices(recipe: Recipe, tokenizer: Any, train: Sequence[Example]) -> tuple[str, ...]:
     found = unknown_tokens.count(
-        models.encoder_of(tokenizer, recipe.model.max_length),
+        checkpoints.encoder_of(tokenizer, recipe.model.max_length),
         [example.text for example in train],
         unknown=tokenizer.unk_token_id,
         special=tokenizer.all_special_ids,
@@ -126,13 +130,13 @@ def _notices(recipe: Recipe, tokenizer: Any, train: Sequence[Example]) -> tuple[
 def _check_tokens(recipe: Recipe, folder: Path, run_dir: RunDir, texts: Sequence[str]) -> None:
     """What the runtime reads of the saved tokenizer must be what transformers reads of the original files."""
     encoder = TextEncoder.load(run_dir.checkpoint, max_length=recipe.model.max_length)
-    if models.takes_types(run_dir.checkpoint) and any(encoder.encode(["a"])[0].type_ids):
+    if checkpoints.takes_types(run_dir.checkpoint) and any(encoder.encode(["a"])[0].type_ids):
         raise BackboneError(
             f"the tokenizer of {folder} gives tokens of a single text another type than 0 (post_processor in its "
             "tokenizer.json), and the graphs of sentopt know type 0 only. Correct the template, and tune with that"
         )
-    texts = [*texts, *models.telling_texts(encoder, texts)]
-    if differing := models.differing_texts(encoder, folder, texts):
+    texts = [*texts, *checkpoints.telling_texts(encoder, texts)]
+    if differing := checkpoints.differing_texts(encoder, folder, texts):
         raise BackboneError(
             f"the tokenizer of {folder} does something that the runtime does not: with transformers, {len(differing)} "
             f"of {len(texts)} texts have other tokens, for example {differing[0]!r:.100}. A setting of its "
@@ -167,7 +171,7 @@ def _taken(model: Any) -> Fit:
 
 def _answers(model: Any, tokenizer: Any, recipe: Recipe, labels: tuple[str, ...]) -> list[Prediction]:
     """The sample texts as the untuned model answers them."""
-    return Classifier(TorchEngine(model), models.encoder_of(tokenizer, recipe.model.max_length), labels).predict(
+    return Classifier(TorchEngine(model), checkpoints.encoder_of(tokenizer, recipe.model.max_length), labels).predict(
         recipe.train.sample_texts
     )
 
@@ -182,9 +186,9 @@ def _confidence(logits: FloatArray, truth: np.ndarray, temperature: float) -> Co
     probabilities = softmax(logits)
     return Confidence(
         temperature=temperature,
-        error=calibration.expected_calibration_error(probabilities, truth),
-        error_before=calibration.expected_calibration_error(softmax(logits * np.float32(temperature)), truth),
-        coverage=calibration.coverage(probabilities, truth, _THRESHOLDS),
+        error=confidence.expected_calibration_error(probabilities, truth),
+        error_before=confidence.expected_calibration_error(softmax(logits * np.float32(temperature)), truth),
+        coverage=confidence.coverage(probabilities, truth, _THRESHOLDS),
     )
 
 

@@ -12,20 +12,22 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from sentopt import atomic, gate, hardware, metrics
+from sentopt import gate
 from sentopt.backends import emulation
 from sentopt.backends.opening import Candidate
 from sentopt.data import store, unlabelled
 from sentopt.data.splits import Example
 from sentopt.errors import EmulationError, RunDirError
+from sentopt.files import atomic
 from sentopt.gate import Answers, Rules
+from sentopt.measure import hardware, metrics
+from sentopt.measure.stats import IntArray, paired_non_inferiority
 from sentopt.recipe import TEST_AS_VALIDATION, Recipe, VerifySection
 from sentopt.results import BatchFlips, CpuFlips, Criterion, Outcome, ReferenceCheck, Verdict, VerifyResult
 from sentopt.run_dir import SPLITS, RunDir
 from sentopt.runtime.classifier import Classifier, softmax
 from sentopt.runtime.cores import available_cores
 from sentopt.runtime.session import FloatArray
-from sentopt.stats import IntArray, paired_non_inferiority
 from sentopt.variants import REFERENCE, VARIANTS, VariantSpec
 
 _SORTED, _ALONE = "micro-batches", "one text at a time"

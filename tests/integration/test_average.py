@@ -11,8 +11,8 @@ from safetensors.numpy import load_file, save_file
 
 from sentopt import cli
 from sentopt.backends.torch import TorchEngine
-from sentopt.calibration import temperature
 from sentopt.data import store
+from sentopt.measure.confidence import temperature
 from sentopt.run_dir import SPLITS, RunDir
 from sentopt.runtime.classifier import Classifier
 from sentopt.runtime.tokenization import TextEncoder

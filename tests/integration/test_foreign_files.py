@@ -12,9 +12,10 @@ import pytest
 from csv_files import read_csv, write_csv
 from folder_state import state
 
-from sentopt import cli, journal, manifest
+from sentopt import cli, manifest
 from sentopt.data import tables
 from sentopt.errors import ServingError
+from sentopt.files import journal
 from sentopt.run_dir import RunDir
 
 Run = Callable[..., tuple[int, str, str]]

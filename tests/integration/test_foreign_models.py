@@ -763,12 +763,12 @@ def test_a_head_that_answers_something_else_is_drawn_anew(case: str, tuned: Path
     from safetensors.torch import load_file
 
     from sentopt.recipe import TrainSection
-    from sentopt.stages import models
+    from sentopt.training import checkpoints
 
     change, kept = HEADS[case]
     change(tuned)
     theirs = load_file(tuned / "model.safetensors")
-    made = models.load_untuned(tuned, THREE, models.load_tokenizer(tuned, 48), TrainSection()).state_dict()
+    made = checkpoints.load_untuned(tuned, THREE, checkpoints.load_tokenizer(tuned, 48), TrainSection()).state_dict()
     assert torch.equal(made["classifier.weight"], theirs["classifier.weight"]) is kept
     assert all(torch.equal(made[name], theirs[name]) for name in theirs if name.startswith("bert."))
     assert float(made["classifier.weight"].std()) > 0

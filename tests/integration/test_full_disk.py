@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from sentopt import cli, durable
+from sentopt import cli
 from sentopt.data import tables
+from sentopt.files import durable
 from sentopt.runtime.classifier import Classifier
 
 LINE = re.compile(r"sentopt: no space left on the disk \(.+\); free some and run the same command again")
@@ -148,11 +149,11 @@ def test_standard_output_on_a_full_disk(capsys: pytest.CaptureFixture[str]) -> N
     [
         ("onnx.save", RuntimeError("unexpected pos 64 vs 0")),
         (
-            "sentopt.stages.averaging.save_file",
+            "sentopt.training.ema.save_file",
             ValueError("Error while serializing: I/O error: No space left on device"),
         ),
         ("sentopt.stages.quantize.onnx.save", OSError(122, "Disk quota exceeded", "model.onnx")),
-        ("sentopt.plots._save", OSError(28, "No space left on device", "loss.png")),
+        ("sentopt.report.plots._save", OSError(28, "No space left on device", "loss.png")),
     ],
 )
 def test_every_library_that_writes(

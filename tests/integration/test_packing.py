@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from sentopt import Classifier, cli, packing
+from sentopt import Classifier, cli
+from sentopt.bundles import pack
 from sentopt.errors import BundleIntegrityError, InputError
-from sentopt.runtime.bundle import read_description
+from sentopt.runtime.description import read_description
 
 
 def aged(bundle: Path, folder: Path) -> Path:
@@ -32,8 +33,8 @@ def aged(bundle: Path, folder: Path) -> Path:
 
 
 def test_an_archive_is_reproducible_and_loads(bundle: Path, tmp_path: Path) -> None:
-    first = packing.archive(bundle, tmp_path / "a.tar.gz")
-    second = packing.archive(aged(bundle, tmp_path), tmp_path / "b.tar.gz")
+    first = pack.archive(bundle, tmp_path / "a.tar.gz")
+    second = pack.archive(aged(bundle, tmp_path), tmp_path / "b.tar.gz")
     assert first.read_bytes() == second.read_bytes()
     with tarfile.open(first) as tar:
         tar.extractall(tmp_path / "out", filter="data")
@@ -43,14 +44,14 @@ def test_an_archive_is_reproducible_and_loads(bundle: Path, tmp_path: Path) -> N
 
 
 def test_an_archive_can_be_loaded_without_unpacking(bundle: Path, tmp_path: Path) -> None:
-    with tarfile.open(packing.archive(bundle, tmp_path / "a.tar.gz")) as tar:
+    with tarfile.open(pack.archive(bundle, tmp_path / "a.tar.gz")) as tar:
         files = {m.name.partition("/")[2]: tar.extractfile(m).read() for m in tar if m.isfile()}  # type: ignore[union-attr]
     assert Classifier.load(files, check=True)("great great day").label == "positive"
 
 
 def test_a_wheel_is_reproducible_installs_and_answers(bundle: Path, tmp_path: Path) -> None:
     wheels = [
-        packing.wheel(source, tmp_path / name, name="my-sentiment", version="1.0")
+        pack.wheel(source, tmp_path / name, name="my-sentiment", version="1.0")
         for name, source in (("one", bundle), ("two", aged(bundle, tmp_path)))
     ]
     assert wheels[0].name == "my_sentiment-1.0-py3-none-any.whl"
@@ -70,7 +71,7 @@ def test_a_wheel_is_reproducible_installs_and_answers(bundle: Path, tmp_path: Pa
 
 
 def test_a_wheel_names_what_it_needs(bundle: Path, tmp_path: Path) -> None:
-    path = packing.wheel(bundle, tmp_path, name="my.sentiment", version="2.1rc1")
+    path = pack.wheel(bundle, tmp_path, name="my.sentiment", version="2.1rc1")
     with zipfile.ZipFile(path) as archive:
         about = archive.read("my_sentiment-2.1rc1.dist-info/METADATA").decode()
         assert archive.testzip() is None
@@ -95,20 +96,20 @@ def test_a_wheel_names_what_it_needs(bundle: Path, tmp_path: Path) -> None:
 )
 def test_names_and_versions_that_cannot_be(bundle: Path, tmp_path: Path, name: str, version: str, said: str) -> None:
     with pytest.raises(InputError, match=said):
-        packing.wheel(bundle, tmp_path / "out", name=name, version=version)
+        pack.wheel(bundle, tmp_path / "out", name=name, version=version)
     assert not (tmp_path / "out").exists()
 
 
 def test_a_damaged_bundle_is_not_packed(bundle: Path, tmp_path: Path) -> None:
     (bundle / "tokenizer.json").write_text("{}")
     with pytest.raises(BundleIntegrityError):
-        packing.archive(bundle, tmp_path / "a.tar.gz")
+        pack.archive(bundle, tmp_path / "a.tar.gz")
     assert not (tmp_path / "a.tar.gz").exists()
 
 
 def test_a_name_cannot_leave_the_archive(bundle: Path, edit_description: Callable[..., None], tmp_path: Path) -> None:
     edit_description(name="../../up")
-    with tarfile.open(packing.archive(bundle, tmp_path / "a.tar.gz")) as tar:
+    with tarfile.open(pack.archive(bundle, tmp_path / "a.tar.gz")) as tar:
         assert {name.partition("/")[0] for name in tar.getnames()} == {"up"}
 
 

@@ -16,9 +16,10 @@ import pytest
 from csv_files import read_csv
 from onnx import helper, numpy_helper
 
-from sentopt import cli, journal, manifest
+from sentopt import cli, manifest
 from sentopt._optional import is_installed
 from sentopt.errors import RunDirError
+from sentopt.files import journal
 from sentopt.recipe import Recipe
 from sentopt.results import BenchResult, ExportResult, QuantizeResult, TrainResult, VerifyResult
 from sentopt.run_dir import RunDir
@@ -307,8 +308,8 @@ def test_interrupted_training_resumes_to_the_same_weights(
     """Ctrl-C in the middle of an epoch saves there; after a kill, training goes on from the last epoch's checkpoint."""
     root = tmp_path / "interrupted"
     command = [sys.executable, "-m", "sentopt", "train", *tiny_options, "--run-dir", str(root)]
-    slow = "import sys, time, torch\nfrom sentopt.stages import fitting\nstep = fitting._Trainer.training_step\n"
-    slow += "fitting._Trainer.training_step = lambda *a, **k: (time.sleep(0.1), step(*a, **k))[1]\n"
+    slow = "import sys, time, torch\nfrom sentopt.training import fit\nstep = fit._Trainer.training_step\n"
+    slow += "fit._Trainer.training_step = lambda *a, **k: (time.sleep(0.1), step(*a, **k))[1]\n"
     slow += "from sentopt.cli import main\nsys.exit(main(sys.argv[1:]))"
     process = subprocess.Popen([sys.executable, "-c", slow, *command[3:]], stderr=subprocess.PIPE, text=True)
     wait_for(root / "trainer" / "checkpoint-30", process)

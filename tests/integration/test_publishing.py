@@ -11,8 +11,9 @@ import hub_stand_in
 import pytest
 import yaml
 
-from sentopt import Classifier, cli, model_card
-from sentopt.runtime.bundle import read_description
+from sentopt import Classifier, cli
+from sentopt.bundles import card
+from sentopt.runtime.description import read_description
 
 
 @pytest.fixture
@@ -107,5 +108,5 @@ def test_the_card_says_what_the_bundle_says(bundle: Path, capsys: pytest.Capture
 def test_labels_that_would_break_the_card_are_quoted(bundle: Path, edit_description: Callable[..., None]) -> None:
     name = 'a: "b" # c\n---'
     edit_description(name=name)
-    front = model_card.front_matter(read_description(bundle))
+    front = card.front_matter(read_description(bundle))
     assert yaml.safe_load(front.strip().strip("-"))["model-index"][0]["name"] == name

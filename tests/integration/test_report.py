@@ -2,7 +2,8 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
-from sentopt import manifest, plots, report, text_tables
+from sentopt import manifest
+from sentopt.report import plots, sections, tables
 from sentopt.results import TrainResult
 
 
@@ -47,8 +48,8 @@ def test_markdown_shows_the_figures_and_existing_plots(finished_run: Path) -> No
 
 
 def test_text_table_is_aligned_and_marked() -> None:
-    table = text_tables.Table(("variant", "ms"), (("a", "1.00"), ("longer", "10.00")), mark=1)
-    assert text_tables.as_text(table).splitlines() == [
+    table = tables.Table(("variant", "ms"), (("a", "1.00"), ("longer", "10.00")), mark=1)
+    assert tables.as_text(table).splitlines() == [
         "  variant     ms",
         "  -------  -----",
         "  a         1.00",
@@ -57,28 +58,28 @@ def test_text_table_is_aligned_and_marked() -> None:
 
 
 def test_markdown_cells_cannot_break_the_table() -> None:
-    table = text_tables.Table(("text",), (("a|b\nc",),))
-    assert text_tables.as_markdown(table).splitlines()[-1] == "| a\\|b c |"
+    table = tables.Table(("text",), (("a|b\nc",),))
+    assert tables.as_markdown(table).splitlines()[-1] == "| a\\|b c |"
 
 
 def test_html_is_escaped() -> None:
-    assert "<script>" not in text_tables.as_html(text_tables.Table(("x",), (("<script>",),)))
+    assert "<script>" not in tables.as_html(tables.Table(("x",), (("<script>",),)))
 
 
 def test_a_lead_within_chance_is_not_called_one(finished_run: Path) -> None:
     trained = manifest.read(finished_run / "run.json").result("train", TrainResult)
-    assert ": beats the majority" in report.against_majority(trained)
+    assert ": beats the majority" in sections.against_majority(trained)
     n = sum(map(sum, trained.test.confusion))
     close = replace(trained, majority={**trained.majority, "test": trained.test.accuracy - 1 / n})
-    assert "not proven (95 % interval" in report.against_majority(close)
+    assert "not proven (95 % interval" in sections.against_majority(close)
     behind = replace(trained, majority={**trained.majority, "test": 1.1})
-    assert "does NOT beat" in report.against_majority(behind)
+    assert "does NOT beat" in sections.against_majority(behind)
 
 
 def test_a_training_without_evaluations_says_so(finished_run: Path) -> None:
     trained = manifest.read(finished_run / "run.json").result("train", TrainResult)
-    assert f"Best validation {trained.metric}" in report.training(trained)
-    assert "Too short to be evaluated" in report.training(replace(trained, evals=()))
+    assert f"Best validation {trained.metric}" in sections.training(trained)
+    assert "Too short to be evaluated" in sections.training(replace(trained, evals=()))
 
 
 def test_labels_with_dollar_signs_are_drawn_as_they_are(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from sentopt import Classifier, backbones, cli
 from sentopt.errors import BackboneError, ExportError
 from sentopt.graph import string_input as graph
 from sentopt.run_dir import RunDir
-from sentopt.runtime.bundle import Side, read_description
+from sentopt.runtime.description import Side, read_description
 from sentopt.runtime.tokenization import TextEncoder
 from sentopt.stages import string_input
 

@@ -10,16 +10,17 @@ import torch
 from csv_files import read_csv, write_csv
 from sklearn.utils.class_weight import compute_class_weight
 
-from sentopt import Classifier, cli, manifest, recipe, report
+from sentopt import Classifier, cli, manifest, recipe
 from sentopt.backends.torch import TorchEngine
-from sentopt.calibration import expected_calibration_error, temperature
 from sentopt.data import store
 from sentopt.errors import BackboneError
+from sentopt.measure.confidence import expected_calibration_error, temperature
+from sentopt.report import sections
 from sentopt.results import PrepareResult, TrainResult
 from sentopt.run_dir import RunDir
 from sentopt.runtime.classifier import softmax
 from sentopt.runtime.tokenization import TextEncoder
-from sentopt.stages import fitting, models
+from sentopt.training import checkpoints, fit
 
 
 def train(options: list[str], root: Path, *settings: str) -> TrainResult:
@@ -58,7 +59,7 @@ def test_validation_is_scored_with_the_weights_that_are_saved(finished_run: Path
     answers = checkpoint.logits([e.text for e in validation]).argmax(axis=1)
     accuracy = np.mean(answers == np.array([e.label for e in validation]))
     assert trained.validation.accuracy == pytest.approx(accuracy)
-    assert f"accuracy in FP32 {accuracy:.4f} of {len(validation)} texts" in report.training(trained)
+    assert f"accuracy in FP32 {accuracy:.4f} of {len(validation)} texts" in sections.training(trained)
 
 
 def test_a_seed_of_its_own_draws_order_and_dropout_alone(tiny_options: list[str], tmp_path: Path) -> None:
@@ -82,7 +83,7 @@ def test_logits_of_every_family_can_be_divided(family: str) -> None:
     ids = torch.tensor(tiny_models.texts([12]))
     with torch.inference_mode():
         before = model(input_ids=ids).logits
-        models.divide_logits(model, 2.5)
+        checkpoints.divide_logits(model, 2.5)
         assert torch.allclose(model(input_ids=ids).logits, before / 2.5, atol=1e-5)
 
 
@@ -90,16 +91,16 @@ def test_a_model_whose_logits_are_no_product_is_refused() -> None:
     model = tiny_models.build("bert")
     model.classifier = torch.nn.Sequential(model.classifier, torch.nn.Tanh())
     with pytest.raises(BackboneError, match=r"train\.calibrate=false"):
-        models.divide_logits(model, 2.0)
+        checkpoints.divide_logits(model, 2.0)
 
 
 def test_class_weights_are_those_of_scikit_learn() -> None:
     labels = [0] * 7 + [1] * 2 + [2] * 11
     section = recipe.TrainSection(class_weights="balanced")
-    weights = fitting._class_weights(section, [{"labels": label} for label in labels], 3)
+    weights = fit._class_weights(section, [{"labels": label} for label in labels], 3)
     assert weights is not None
     assert weights.tolist() == pytest.approx(compute_class_weight("balanced", classes=np.arange(3), y=labels).tolist())
-    assert fitting._class_weights(recipe.TrainSection(), [{"labels": 0}], 3) is None
+    assert fit._class_weights(recipe.TrainSection(), [{"labels": 0}], 3) is None
 
 
 def test_balanced_weights_find_more_of_a_rare_label(backbone: Path, tmp_path: Path) -> None:
@@ -145,14 +146,14 @@ def test_only_the_newest_checkpoint_keeps_its_optimizer(
     tiny_options: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[tuple[int, int]] = []
-    on_save = fitting.DropOldCheckpoints.on_save
+    on_save = fit.DropOldCheckpoints.on_save
 
     def watched(self: object, args: object, state: object, control: object, **kwargs: object) -> None:
         on_save(self, args, state, control, **kwargs)  # type: ignore[arg-type]
         folder = tmp_path / "run" / "trainer"
         seen.append((len(list(folder.glob("checkpoint-*"))), len(list(folder.glob("*/optimizer.pt")))))
 
-    monkeypatch.setattr(fitting.DropOldCheckpoints, "on_save", watched)
+    monkeypatch.setattr(fit.DropOldCheckpoints, "on_save", watched)
     train(tiny_options, tmp_path / "run")
     assert [optimizers for _, optimizers in seen] == [1, 1, 1]
     assert max(checkpoints for checkpoints, _ in seen) == 2

@@ -8,9 +8,9 @@ import pytest
 
 from sentopt import Classifier, cli
 from sentopt.errors import BundleError, BundleIntegrityError
-from sentopt.runtime import tune
-from sentopt.runtime.bundle import read_description
+from sentopt.runtime import trials
 from sentopt.runtime.cores import available_cores
+from sentopt.runtime.description import read_description
 from sentopt.runtime.tuning import Tuning, default, recall, remember
 
 UNLIKELY = Tuning(threads=1, workers=2, max_batch=5, max_tokens=77)
@@ -19,8 +19,8 @@ UNLIKELY = Tuning(threads=1, workers=2, max_batch=5, max_tokens=77)
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("SENTOPT_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.setattr(tune, "_MANY", 8)
-    monkeypatch.setattr(tune, "_ROUNDS", 2)
+    monkeypatch.setattr(trials, "_MANY", 8)
+    monkeypatch.setattr(trials, "_ROUNDS", 2)
     return tmp_path / "cache"
 
 
@@ -76,7 +76,7 @@ def test_texts_of_ones_own_can_be_tuned_with(bundle: Path, monkeypatch: pytest.M
     asked: list[str] = []
     honest = Classifier.__call__
     monkeypatch.setattr(Classifier, "__call__", lambda self, text: (asked.append(text), honest(self, text))[1])
-    tuned = tune.tune(bundle, ["the the shop " * 5])
+    tuned = trials.tune(bundle, ["the the shop " * 5])
     assert set(asked) == {"the the shop " * 5}
     assert tuned.kept_in.is_file()
 
@@ -84,11 +84,11 @@ def test_texts_of_ones_own_can_be_tuned_with(bundle: Path, monkeypatch: pytest.M
 def test_without_golden_texts_some_must_be_given(bundle: Path, edit_description) -> None:  # type: ignore[no-untyped-def]
     edit_description(golden=[])
     with pytest.raises(BundleError, match="no golden texts: give texts to tune with"):
-        tune.tune(bundle)
+        trials.tune(bundle)
 
 
 def test_a_damaged_bundle_is_not_tuned(bundle: Path, cache: Path) -> None:
     (bundle / "tokenizer.json").write_text("{}")
     with pytest.raises(BundleIntegrityError):
-        tune.tune(bundle)
+        trials.tune(bundle)
     assert not cache.exists()

@@ -4,7 +4,7 @@ import pytest
 import tiny_models
 import torch
 
-from sentopt.stages.adversarial import AdversarialEmbeddings
+from sentopt.training.adversarial import AdversarialEmbeddings
 
 IDS = torch.tensor([[2, 9, 17, 30, 3], [2, 44, 3, 0, 0]])
 MASK = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]])

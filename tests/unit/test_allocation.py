@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from sentopt import hardware
+from sentopt.measure import hardware
 
 PROBE = """
 import ctypes
-from sentopt.stages.allocation import bound, reusing_freed_memory
+from sentopt.training.malloc import bound, reusing_freed_memory
 
 def resident():
     return int(open("/proc/self/statm").read().split()[1]) * 4096

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from sentopt import atomic, journal
+from sentopt.files import atomic, journal
 
 
 def names(folder: Path) -> set[str]:

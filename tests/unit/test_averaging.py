@@ -4,7 +4,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from sentopt.stages.averaging import AveragedWeights
+from sentopt.training.ema import AveragedWeights
 
 
 def stepped(model: torch.nn.Module, averaged: AveragedWeights, steps: int, start: int = 0) -> list[float]:

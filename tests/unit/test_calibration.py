@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from sentopt.calibration import COLDEST, HOTTEST, coverage, expected_calibration_error, temperature
+from sentopt.measure.confidence import COLDEST, HOTTEST, coverage, expected_calibration_error, temperature
 from sentopt.runtime.classifier import softmax
 
 

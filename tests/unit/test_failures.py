@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from sentopt import __version__, cli, durable
+from sentopt import __version__, cli
 from sentopt.cli import information_verbs
 from sentopt.errors import ExportError
+from sentopt.files import durable
 
 
 @pytest.fixture

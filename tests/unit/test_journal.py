@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from folder_state import state
 
-from sentopt import atomic, durable, journal, manifest
+from sentopt import manifest
 from sentopt.errors import RunDirError
+from sentopt.files import atomic, durable, journal
 from sentopt.run_dir import RunDir
 
 
@@ -100,10 +101,10 @@ def test_leftovers_are_removed_only_where_sentopt_made_them(tmp_path: Path) -> N
     for name in (".tmp-out-mine", ".tmp-out-a1b2c3d4e5f6"):
         foreign_folder(tmp_path / name)
     code = (
-        "import os, sys\nfrom pathlib import Path\nfrom sentopt import atomic\n"
+        "import os, sys\nfrom pathlib import Path\nfrom sentopt.files import atomic\n"
         "with atomic.replace_folder(Path(sys.argv[1])) as folder:\n    (folder / 'half').touch()\n    os._exit(9)\n"
     )
-    root = str(Path(atomic.__file__).parents[1])
+    root = str(Path(atomic.__file__).parents[2])
     killed = subprocess.run([sys.executable, "-c", code, tmp_path / "out"], check=False, env={"PYTHONPATH": root})
     assert killed.returncode == 9
     assert len(list(tmp_path.glob(".tmp-*"))) == 3

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
-from sentopt import metrics
+from sentopt.measure import metrics
 
 LABELS = ("a", "b", "c", "d")
 

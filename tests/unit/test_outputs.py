@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from folder_state import state
 
-from sentopt import outputs
 from sentopt.errors import OutputError
+from sentopt.files import outputs
 
 
 def test_a_file_that_is_there_is_replaced_on_request_only(tmp_path: Path) -> None:

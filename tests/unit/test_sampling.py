@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from sentopt.stages.sampling import EpochSampler
+from sentopt.training.sampling import EpochSampler
 
 LENGTHS = np.random.default_rng(0).integers(3, 100, size=1003).tolist()
 

@@ -1,8 +1,9 @@
+from sentopt.measure.scores import Scores
+from sentopt.measure.stats import PairedComparison
+from sentopt.measure.timing import LatencySummary
 from sentopt.recipe import SelectSection
-from sentopt.results import BenchRow, Scores, Selection, Verdict
+from sentopt.results import BenchRow, Selection, Verdict
 from sentopt.stages import select
-from sentopt.stats import PairedComparison
-from sentopt.timing import LatencySummary
 from sentopt.variants import VARIANTS
 
 SCORES = Scores(0.9, 0.9, 0.9, 0.9, (), ())

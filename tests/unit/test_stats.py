@@ -8,7 +8,7 @@ from scipy import optimize
 from scipy import stats as distributions
 from sklearn import metrics as sk
 
-from sentopt import stats
+from sentopt.measure import stats
 
 
 def compare(lost: int, gained: int, n: int, margin: float = 0.01, confidence: float = 0.95) -> stats.PairedComparison:

@@ -2,7 +2,7 @@ from functools import partial
 
 import pytest
 
-from sentopt import timing
+from sentopt.measure import timing
 
 
 def test_rounds_are_interleaved_rotated_and_warmed_up() -> None:

@@ -8,7 +8,7 @@ import pytest
 from tokenizers import BertWordPieceTokenizer
 
 from sentopt.errors import BundleError, BundleVersionError
-from sentopt.runtime import bundle
+from sentopt.runtime import description
 from sentopt.runtime.tokenization import TextEncoder
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"word{i}" for i in range(10)), *"0123456789"]
@@ -73,8 +73,8 @@ FACTS: dict[str, Any] = {
 }
 
 
-def described(**changes: Any) -> bundle.BundleDescription:
-    return bundle.read_description({"sentopt.json": json.dumps({**FACTS, **changes}).encode()})
+def described(**changes: Any) -> description.BundleDescription:
+    return description.read_description({"sentopt.json": json.dumps({**FACTS, **changes}).encode()})
 
 
 def test_bundles_from_before_read_the_beginning() -> None:
@@ -85,7 +85,7 @@ def test_bundles_from_before_read_the_beginning() -> None:
 
 
 def test_an_older_runtime_refuses_what_it_would_misread(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert (bundle.schema_of("right"), bundle.schema_of("left")) == (1, 2)
-    monkeypatch.setattr(bundle, "SCHEMA_VERSION", 1)
+    assert (description.schema_of("right"), description.schema_of("left")) == (1, 2)
+    monkeypatch.setattr(description, "SCHEMA_VERSION", 1)
     with pytest.raises(BundleVersionError, match=r"schema 2, this sentopt reads up to 1. Upgrade"):
-        described(schema_version=bundle.schema_of("left"), truncation_side="left")
+        described(schema_version=description.schema_of("left"), truncation_side="left")

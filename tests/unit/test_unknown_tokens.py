@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from sentopt.runtime.tokenization import TextEncoder
-from sentopt.stages import models, unknown_tokens
+from sentopt.training import checkpoints, unknown_tokens
 
 THAI = ["สวัสดี ครับ", "ขอบคุณ มาก"]
 
@@ -45,8 +45,8 @@ def test_without_an_unknown_token_nothing_is_unknown(encoder: TextEncoder) -> No
 
 
 def test_training_looks_with_the_tokenizer_of_the_backbone(backbone: Path) -> None:
-    tokenizer = models.load_tokenizer(backbone, 32)
+    tokenizer = checkpoints.load_tokenizer(backbone, 32)
     found = unknown_tokens.count(
-        models.encoder_of(tokenizer, 32), THAI, unknown=tokenizer.unk_token_id, special=tokenizer.all_special_ids
+        checkpoints.encoder_of(tokenizer, 32), THAI, unknown=tokenizer.unk_token_id, special=tokenizer.all_special_ids
     )
     assert found.share == 1.0

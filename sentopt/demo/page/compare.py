@@ -12,7 +12,7 @@ from sentopt.demo.page.refusals import shown_steps
 from sentopt.demo.page.try_it import examples
 from sentopt.demo.run_facts import RunFacts
 from sentopt.demo.service import Service
-from sentopt.text_tables import Table, as_html
+from sentopt.report.tables import Table, as_html
 
 _HEADINGS = ("variant", "label", "score", "ms", "what it is")
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import gradio as gr
 
-from sentopt import model_card, report
+from sentopt.bundles import card
 from sentopt.demo.limits import Limits
 from sentopt.demo.run_facts import RunFacts
-from sentopt.runtime.bundle import BundleDescription
+from sentopt.report import render
+from sentopt.runtime.description import BundleDescription
 
 _BENCHMARKS = ("Result", "Verification", "Speed")
 
@@ -23,7 +24,7 @@ def benchmarks(description: BundleDescription, facts: RunFacts | None) -> None:
 
 def about(description: BundleDescription, facts: RunFacts | None) -> None:
     """The model card, and how the model was trained."""
-    gr.Markdown(model_card.body(description), elem_classes="evidence")
+    gr.Markdown(card.body(description), elem_classes="evidence")
     if facts is not None:
         _show(facts, [t for t, section in facts.sections.items() if t not in _BENCHMARKS and not section.images])
 
@@ -62,7 +63,7 @@ arrive together are answered in one batch.
 
 
 def _show(facts: RunFacts, titles: list[str]) -> None:
-    gr.HTML("\n".join(report.section_html(facts.sections[title]) for title in titles), elem_classes="evidence")
+    gr.HTML("\n".join(render.section_html(facts.sections[title]) for title in titles), elem_classes="evidence")
 
 
 def _alone(description: BundleDescription) -> str:

@@ -15,7 +15,7 @@ from sentopt.demo.page.refusals import shown
 from sentopt.demo.run_facts import RunFacts
 from sentopt.demo.service import Service
 from sentopt.errors import BundleError
-from sentopt.runtime.bundle import BundleDescription
+from sentopt.runtime.description import BundleDescription
 
 _QUEUE_POLL = 0.02  # seconds; Gradio looks a thousand times a second, which costs a few percent of a core
 _WAITING = 64  # events of all visitors

@@ -9,11 +9,11 @@ from typing import Any
 import gradio as gr
 import pandas as pd
 
+from sentopt.bundles.score import answer_columns
 from sentopt.demo import pasted
 from sentopt.demo.page.refusals import shown
 from sentopt.demo.service import Service
 from sentopt.runtime.classifier import Prediction
-from sentopt.table_scoring import answer_columns
 
 _AT_ONCE = 100  # texts between two steps of the progress bar
 _LINES, _TABLE = "each line is a text", "a table, its first line names the columns"

@@ -6,8 +6,8 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from sentopt import durable
 from sentopt.errors import OutputError
+from sentopt.files import durable
 
 
 def check(path: Path, *, overwrite: bool, inputs: Iterable[Path] = ()) -> None:

@@ -32,7 +32,7 @@ from sentopt.errors import ExportError
 from sentopt.graph import characters
 from sentopt.graph.characters import CharacterTable
 from sentopt.graph.nodes import GraphWriter
-from sentopt.runtime.bundle import Side
+from sentopt.runtime.description import Side
 
 EXTENSIONS = "ai.onnx.contrib"
 INPUT = "texts"

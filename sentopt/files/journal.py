@@ -14,8 +14,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from sentopt import durable
 from sentopt.errors import RunDirError
+from sentopt.files import durable
 
 FILE = ".sentopt-files.json"
 _SCHEMA = 1

@@ -17,9 +17,11 @@ import tarfile
 import zipfile
 from pathlib import Path
 
-from sentopt import __version__, model_card, outputs
+from sentopt import __version__
+from sentopt.bundles import card
 from sentopt.errors import InputError, OutputError
-from sentopt.runtime.bundle import BundleDescription, read_files
+from sentopt.files import outputs
+from sentopt.runtime.description import BundleDescription, read_files
 
 _EARLIEST = (1980, 1, 1, 0, 0, 0)  # that a zip archive can state
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")  # packaging.python.org, "Names and normalization"
@@ -145,7 +147,7 @@ def _metadata(description: BundleDescription, name: str, version: str) -> str:
     return (
         f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\nSummary: {_title(description)}\n"
         f"Requires-Python: >=3.11\nRequires-Dist: sentopt{extra}>={__version__}\n"
-        f"Description-Content-Type: text/markdown\n\n{model_card.body(description)}"
+        f"Description-Content-Type: text/markdown\n\n{card.body(description)}"
     )
 
 

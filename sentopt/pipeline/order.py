@@ -16,25 +16,17 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 
-from sentopt import (
-    atomic,
-    backbones,
-    continuation,
-    distributed,
-    gate,
-    hardware,
-    journal,
-    manifest,
-    model_files,
-    records,
-    report,
-)
+from sentopt import backbones, gate, manifest, model_files, records
 from sentopt import recipe as recipes
 from sentopt._optional import is_installed, require
 from sentopt.data import sources, store, unlabelled
 from sentopt.errors import RecipeError, RunDirError
+from sentopt.files import atomic, journal
 from sentopt.manifest import Manifest, StageEntry
+from sentopt.measure import hardware
+from sentopt.pipeline import continuation
 from sentopt.recipe import Recipe
+from sentopt.report import render
 from sentopt.results import (
     BenchResult,
     BundleResult,
@@ -49,6 +41,7 @@ from sentopt.results import (
     VerifyResult,
 )
 from sentopt.run_dir import RunDir
+from sentopt.training import distributed
 from sentopt.variants import VARIANTS, VariantSpec, runnable
 
 R = TypeVar("R")
@@ -411,7 +404,7 @@ class Pipeline:
         return backbones.identify(self.recipe.model.backbone, self.recipe.model.revision)
 
     def _write_report(self) -> dict[str, Any]:
-        report.write(self.run_dir, self.recipe, self.manifest)
+        render.write(self.run_dir, self.recipe, self.manifest)
         return {}
 
     def _stage(self, name: str, kind: type[R], depends: object, outputs: Iterable[Path], work: Callable[[str], R]) -> R:

@@ -6,10 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sentopt import backbones, journal, records
+from sentopt import backbones, records
 from sentopt import recipe as recipes
 from sentopt.data import sources
 from sentopt.errors import RecipeError, RunDirError
+from sentopt.files import journal
 from sentopt.manifest import Manifest
 from sentopt.recipe import Recipe
 from sentopt.run_dir import SPLITS, RunDir

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 
-from sentopt import durable, journal
+from sentopt.files import durable, journal
 
 
 def write_bytes(path: Path, content: bytes) -> None:

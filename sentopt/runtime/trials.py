@@ -12,9 +12,9 @@ from typing import TypeVar
 
 from sentopt.errors import BundleError
 from sentopt.runtime import tuning
-from sentopt.runtime.bundle import read_description
 from sentopt.runtime.classifier import Classifier
 from sentopt.runtime.cores import available_cores
+from sentopt.runtime.description import read_description
 from sentopt.runtime.tuning import Tuning
 
 _MICRO_BATCHES = ((1, 512), (4, 256), (8, 512), (16, 512), (32, 1024))

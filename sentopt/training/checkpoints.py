@@ -11,11 +11,12 @@ import torch
 from tokenizers import Tokenizer
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from sentopt import atomic, model_files
+from sentopt import model_files
 from sentopt.backends.torch import TorchEngine
 from sentopt.errors import BackboneError
+from sentopt.files import atomic
 from sentopt.recipe import TrainSection
-from sentopt.runtime.bundle import truncation_side
+from sentopt.runtime.description import truncation_side
 from sentopt.runtime.tokenization import TextEncoder, Tokens
 
 _PADDING_TOLERANCE = 1e-3

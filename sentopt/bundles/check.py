@@ -7,8 +7,8 @@ from pathlib import Path
 
 import onnxruntime
 
-from sentopt import hardware
-from sentopt.hardware import Hardware
+from sentopt.measure import hardware
+from sentopt.measure.hardware import Hardware
 from sentopt.runtime.classifier import Classifier
 
 

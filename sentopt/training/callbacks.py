@@ -14,8 +14,9 @@ from typing import Any, Self
 from tqdm import tqdm
 from transformers import TrainerCallback
 
-from sentopt import distributed, journal
-from sentopt.stages.averaging import LAST_WEIGHTS
+from sentopt.files import journal
+from sentopt.training import distributed
+from sentopt.training.ema import LAST_WEIGHTS
 
 
 class ProgressBar(TrainerCallback):

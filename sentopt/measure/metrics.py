@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn import metrics as sk
 
-from sentopt.results import ClassScores, Scores
+from sentopt.measure.scores import ClassScores, Scores
 
 _FEATURES = datasets.Features({"predictions": datasets.Value("int64"), "references": datasets.Value("int64")})
 

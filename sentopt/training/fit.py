@@ -18,17 +18,16 @@ import torch
 import transformers
 from transformers import DataCollatorWithPadding, Trainer, TrainingArguments
 
-from sentopt import atomic, distributed, durable, hardware, journal, metrics
 from sentopt.data.splits import Example
 from sentopt.errors import RecipeError, TrainingInterrupted
+from sentopt.files import atomic, durable, journal
+from sentopt.measure import hardware, metrics
 from sentopt.recipe import Recipe, TrainSection
 from sentopt.results import Steps
 from sentopt.runtime.cores import available_cores
-from sentopt.stages import allocation
-from sentopt.stages.adversarial import AdversarialEmbeddings
-from sentopt.stages.averaging import AveragedWeights
-from sentopt.stages.sampling import EpochSampler
-from sentopt.stages.trainer_callbacks import (
+from sentopt.training import distributed, malloc
+from sentopt.training.adversarial import AdversarialEmbeddings
+from sentopt.training.callbacks import (
     DropOldCheckpoints,
     ProgressBar,
     StepClock,
@@ -36,6 +35,8 @@ from sentopt.stages.trainer_callbacks import (
     checkpoints_in,
     step_of,
 )
+from sentopt.training.ema import AveragedWeights
+from sentopt.training.sampling import EpochSampler
 
 _RESUME_KEY = "resume-key"
 _CHECKPOINT = re.compile(r"checkpoint-\d+")
@@ -56,7 +57,7 @@ class Fit:
     history: Sequence[dict[str, Any]]
 
 
-@allocation.reusing_freed_memory()
+@malloc.reusing_freed_memory()
 def fit(
     recipe: Recipe,
     folder: Path,
@@ -200,7 +201,7 @@ class _Trainer(Trainer):
         self.samples += len(inputs["labels"]) * distributed.world_size()
         step = functools.partial(super().training_step, model, inputs, *args, **kwargs)
         loss: torch.Tensor = self.adversary.step_twice(step) if self.adversary else step()
-        allocation.bound()
+        malloc.bound()
         return loss
 
 

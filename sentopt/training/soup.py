@@ -16,15 +16,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from sentopt import atomic, calibration, manifest, metrics, recipe, records
+from sentopt import manifest, recipe, records
 from sentopt.backends.torch import TorchEngine
 from sentopt.data import store
 from sentopt.data.splits import Example
 from sentopt.errors import BackboneError, RunDirError
+from sentopt.files import atomic
+from sentopt.measure import confidence, metrics
 from sentopt.recipe import Recipe
 from sentopt.run_dir import AVERAGE_FILE, RunDir
 from sentopt.runtime.classifier import Classifier
-from sentopt.stages import models
+from sentopt.training import checkpoints
 
 _SAME_START = 0.5  # cosine of two weight matrices: over 0.95 where trainings had one start, about 0 where they had not
 
@@ -63,12 +65,12 @@ def average(runs: Sequence[RunDir], target: RunDir) -> Soup:
     _check_same_tokens(runs, recipes)
     first, labels = recipes[0], store.read_labels(runs[0])
     validation = store.read_split(runs[0], "validation")
-    tokenizer = models.load_tokenizer(runs[0].checkpoint, first.model.max_length)
+    tokenizer = checkpoints.load_tokenizer(runs[0].checkpoint, first.model.max_length)
 
     def classifier_of(model: Any) -> Classifier:
-        return Classifier(TorchEngine(model), models.encoder_of(tokenizer, first.model.max_length), labels)
+        return Classifier(TorchEngine(model), checkpoints.encoder_of(tokenizer, first.model.max_length), labels)
 
-    members = [models.load_tuned(run.checkpoint, labels, tokenizer) for run in runs]
+    members = [checkpoints.load_tuned(run.checkpoint, labels, tokenizer) for run in runs]
     scores = tuple(_score(classifier_of(model), validation, first.train.metric) for model in members)
     model = _mean(members, runs)
     classifier = classifier_of(model)
@@ -76,11 +78,11 @@ def average(runs: Sequence[RunDir], target: RunDir) -> Soup:
     temperature = 1.0
     if first.train.calibrate:
         truth = np.array([e.label for e in validation])
-        temperature = calibration.temperature(classifier.logits([e.text for e in validation]), truth)
-        models.divide_logits(model, temperature)
+        temperature = confidence.temperature(classifier.logits([e.text for e in validation]), truth)
+        checkpoints.divide_logits(model, temperature)
     with target.locked():
         manifest.claim(target)
-        models.save(model, tokenizer, target.averaged)
+        checkpoints.save(model, tokenizer, target.averaged)
     found = Soup(first.train.metric, tuple(str(run.root) for run in runs), scores, score, temperature)
     atomic.write_text(target.averaged / AVERAGE_FILE, json.dumps(records.to_json(found), indent=1) + "\n")
     return found

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from sentopt import atomic
 from sentopt._optional import is_installed
+from sentopt.files import atomic
 from sentopt.manifest import Manifest
 from sentopt.results import BenchResult, TrainResult, VerifyResult
 from sentopt.run_dir import RunDir

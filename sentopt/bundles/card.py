@@ -6,9 +6,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sentopt.runtime.bundle import BundleDescription
-from sentopt.stats import wilson_interval
-from sentopt.text_tables import Table, as_markdown
+from sentopt.measure.stats import wilson_interval
+from sentopt.report.tables import Table, as_markdown
+from sentopt.runtime.description import BundleDescription
 
 _CONFIDENCE = 0.95
 

@@ -43,7 +43,7 @@ _LENGTH_DIGITS = 20
 _log = logging.getLogger("sentopt.demo")
 
 
-class Gate:
+class Admission:
     """Refuses what is not meant for this server, or too much; then hands the request on with its whole body."""
 
     def __init__(self, app: ASGIApp, service: Service, access: Access) -> None:

@@ -11,12 +11,13 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from sentopt import outputs, records
+from sentopt import records
 from sentopt.data import formats
 from sentopt.data.examples import as_text
 from sentopt.data.options import TableOptions
 from sentopt.data.tables import DETECTED, Row, RowWriter, arrow_types, count_rows, read_rows, table_format
 from sentopt.errors import DataError
+from sentopt.files import outputs
 from sentopt.runtime.classifier import Classifier
 
 _WINDOW = 512

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
-from sentopt.demo import gate, rates
+from sentopt.demo import admission, rates
 from sentopt.demo.access import Access
+from sentopt.demo.admission import Admission
 from sentopt.demo.api import ENDPOINTS
 from sentopt.demo.counters import Counters
 from sentopt.demo.credentials import Credentials
-from sentopt.demo.gate import Gate
 from sentopt.demo.limits import Limits
 from sentopt.demo.rates import Rates
 from sentopt.errors import RequestRefused
@@ -88,17 +88,17 @@ class Response:
         return str(json.loads(self.body)["detail"])
 
 
-def make(app: App | None = None, access: Access | None = None, **limits: float) -> Gate:
+def make(app: App | None = None, access: Access | None = None, **limits: float) -> Admission:
     service: Any = SimpleNamespace(limits=Limits(**limits), counters=Counters(), full=False)  # type: ignore[arg-type]
-    return Gate(app or App(), service, access or Access())
+    return Admission(app or App(), service, access or Access())
 
 
-def counted(by: Gate) -> str:
+def counted(by: Admission) -> str:
     return by._service.counters.page().decode()
 
 
 async def request(
-    opened: Gate,
+    opened: Admission,
     path: str,
     method: str = "GET",
     *,
@@ -124,11 +124,11 @@ async def request(
     return Response(start["status"], answered, b"".join(message["body"] for message in bodies))
 
 
-def ask(opened: Gate, path: str, method: str = "GET", **named: Any) -> Response:
+def ask(opened: Admission, path: str, method: str = "GET", **named: Any) -> Response:
     return asyncio.run(request(opened, path, method, **named))
 
 
-def statuses(opened: Gate, count: int, path: str = "/predict", method: str = "POST", **named: Any) -> list[int]:
+def statuses(opened: Admission, count: int, path: str = "/predict", method: str = "POST", **named: Any) -> list[int]:
     return [ask(opened, path, method, **named).status for _ in range(count)]
 
 
@@ -350,7 +350,7 @@ def test_anything_but_json_is_refused(path: str, content_type: str) -> None:
 def test_a_body_announced_as_far_too_large_is_not_read() -> None:
     client = Client()
     closed = make(app := App(), body_bytes=10)
-    answer = ask(closed, "/predict", "POST", content_length=str(10 * gate._DISCARDED + 1), client=client)
+    answer = ask(closed, "/predict", "POST", content_length=str(10 * admission._DISCARDED + 1), client=client)
     assert (answer.status, answer.headers["connection"], app.paths, client.taken) == (413, "close", [], 0)
     assert 'sentopt_refused_total{reason="size"} 1.0' in counted(closed)
 
@@ -367,10 +367,10 @@ def test_a_body_that_is_too_large_is_read_and_refused(named: dict[str, str]) -> 
 
 @pytest.mark.parametrize("named", [{}, {"content_length": "3"}])
 def test_a_body_that_grows_far_too_large_is_not_read_to_its_end(named: dict[str, str]) -> None:
-    client = Client([b"1234567890"] * 3 * gate._DISCARDED)
+    client = Client([b"1234567890"] * 3 * admission._DISCARDED)
     answer = ask(make(app := App(), body_bytes=10), "/predict", "POST", client=client, **named)
     assert (answer.status, answer.headers["connection"], app.paths) == (413, "close", [])
-    assert client.taken == gate._DISCARDED + 1
+    assert client.taken == admission._DISCARDED + 1
 
 
 def test_a_body_of_the_largest_size_arrives_in_one_piece() -> None:
@@ -501,12 +501,12 @@ def test_a_server_that_stops_takes_nothing_new() -> None:
 
 
 @pytest.fixture
-def locked() -> Gate:
+def locked() -> Admission:
     return make(access=Access(credentials=Credentials({"ann": "s3cret"})), client_rate=20.0)
 
 
 @pytest.mark.parametrize("path", ["/", "/predict", "/metrics", "/openapi.json", HEARTBEAT])
-def test_a_password_is_asked_for(locked: Gate, path: str) -> None:
+def test_a_password_is_asked_for(locked: Admission, path: str) -> None:
     method = ENDPOINTS.get(path, "GET")
     for named in ({}, {"authorization": ""}, {"authorization": basic("ann", "wrong")}, {"authorization": "Basic \xff"}):
         answer = ask(locked, path, method, **named)
@@ -517,11 +517,11 @@ def test_a_password_is_asked_for(locked: Gate, path: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz"])
-def test_probes_come_without_a_password(locked: Gate, path: str) -> None:
+def test_probes_come_without_a_password(locked: Admission, path: str) -> None:
     assert ask(locked, path).status == 200
 
 
-def test_wrong_passwords_cannot_be_tried_for_long(locked: Gate, clock: SimpleNamespace) -> None:
+def test_wrong_passwords_cannot_be_tried_for_long(locked: Admission, clock: SimpleNamespace) -> None:
     wrong = {"authorization": basic("ann", "guess")}
     assert statuses(locked, 6, "/", "GET", **wrong) == [401] * 5 + [429]
     assert ask(locked, "/", **wrong).headers["retry-after"] == "1"
@@ -530,14 +530,14 @@ def test_wrong_passwords_cannot_be_tried_for_long(locked: Gate, clock: SimpleNam
     assert 401 in statuses(locked, 1, "/", "GET", **wrong)
 
 
-def test_a_guess_beyond_the_rate_is_not_told_to_be_right(locked: Gate, clock: SimpleNamespace) -> None:
+def test_a_guess_beyond_the_rate_is_not_told_to_be_right(locked: Admission, clock: SimpleNamespace) -> None:
     assert 429 in statuses(locked, 6, "/", "GET", authorization=basic("ann", "guess"))
     assert ask(locked, "/", authorization=basic("ann", "s3cret")).status == 429
     clock.now += 10.0
     assert ask(locked, "/", authorization=basic("ann", "s3cret")).status == 200
 
 
-def test_right_passwords_do_not_use_up_the_rate(locked: Gate, clock: SimpleNamespace) -> None:
+def test_right_passwords_do_not_use_up_the_rate(locked: Admission, clock: SimpleNamespace) -> None:
     right = {"authorization": basic("ann", "s3cret")}
     assert statuses(locked, 60, "/", "GET", **right) == [200] * 60
     assert statuses(locked, 41, **right) == [200] * 40 + [429]

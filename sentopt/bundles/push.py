@@ -7,10 +7,10 @@ from pathlib import Path
 from huggingface_hub import CommitOperationAdd, HfApi
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
 
-from sentopt import model_card
+from sentopt.bundles import card
 from sentopt.errors import PublishError
-from sentopt.runtime.bundle import read_files
 from sentopt.runtime.classifier import Classifier
+from sentopt.runtime.description import read_files
 
 
 def push(
@@ -32,7 +32,7 @@ def push(
     """
     description, files = read_files(bundle)
     Classifier.load(files, check=True)
-    files["README.md"] = model_card.write(description, license_id=license_id).encode()
+    files["README.md"] = card.write(description, license_id=license_id).encode()
     operations = [CommitOperationAdd(path_in_repo=name, path_or_fileobj=content) for name, content in files.items()]
     api = HfApi(library_name="sentopt")
     try:

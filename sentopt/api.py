@@ -1,0 +1,1 @@
+"""The whole of sentopt from Python."""

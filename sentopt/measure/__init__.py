@@ -1,0 +1,1 @@
+"""Numbers: tests and intervals, classification scores, calibration of scores, latencies, the machine."""
