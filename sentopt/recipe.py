@@ -227,8 +227,10 @@ def builtin_names() -> list[str]:
     return sorted(path.stem for path in BUILTIN_FOLDER.glob("*.toml"))
 
 
-def load(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
-    """Read a shipped recipe by name, or a TOML file by path, and apply `section.key=value` overrides.
+def load(name_or_path: str, overrides: Mapping[str, Any] | None = None, *, named: str = "--set") -> Recipe:
+    """Read a shipped recipe by name, or a TOML file by path, and apply overrides such as `{"train.epochs": 2}`.
+
+    `named` is what messages call the overrides.
 
     Raises:
         RecipeError: not found, not TOML, or any unknown key, wrong type or impossible value (all listed).
@@ -238,42 +240,66 @@ def load(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise RecipeError(str(path), [f"cannot be read as TOML: {error}"]) from error
-    return resolve(document, overrides, source=str(path))
+    return resolve(document, overrides, source=str(path), named=named)
 
 
-def resolve(document: Mapping[str, Any], overrides: Sequence[str] = (), *, source: str) -> Recipe:
+def resolve(
+    document: Mapping[str, Any], overrides: Mapping[str, Any] | None = None, *, source: str, named: str = "--set"
+) -> Recipe:
     """A checked recipe from parsed TOML plus overrides; see `load`."""
     problems: list[str] = []
     merged = {section: dict(values) if isinstance(values, Mapping) else values for section, values in document.items()}
-    for override in overrides:
-        _apply_override(merged, override, problems)
+    for key, value in (overrides or {}).items():
+        section, _, name = key.partition(".")
+        table = merged.setdefault(section, {})
+        if isinstance(table, dict):
+            table[name] = value
     recipe = records.decode(Recipe, merged, "", problems)
     if isinstance(recipe, Recipe):
         problems.extend(_impossible_values(recipe))
     if problems:
-        raise _blame(problems, overrides, source)
+        raise _blame(problems, overrides or {}, source, named)
     assert isinstance(recipe, Recipe)
     return recipe
 
 
-def _blame(problems: Sequence[str], overrides: Sequence[str], source: str) -> RecipeError:
-    """The error names the file, or `--set` for the keys that came from there."""
-    keys = {override.partition("=")[0].strip() for override in overrides}
+def _blame(problems: Sequence[str], overrides: Mapping[str, Any], source: str, named: str) -> RecipeError:
+    """The error names the file, or the overrides for the keys that came from there."""
 
     def is_overridden(problem: str) -> bool:
-        return problem.startswith("--set ") or re.split(r"[:\[]", problem)[0] in keys
+        return re.split(r"[:\[]", problem)[0] in overrides
 
     overridden = [problem for problem in problems if is_overridden(problem)]
     if len(overridden) == len(problems):
-        return RecipeError("--set", problems)
+        return RecipeError(named, problems)
     return RecipeError(
-        source, [f"{problem} (from --set)" if problem in overridden else problem for problem in problems]
+        source, [f"{problem} (from {named})" if problem in overridden else problem for problem in problems]
     )
 
 
-def with_overrides(recipe: Recipe, overrides: Sequence[str], *, source: str) -> Recipe:
-    """The same recipe with `section.key=value` overrides applied."""
+def with_overrides(recipe: Recipe, overrides: Mapping[str, Any], *, source: str) -> Recipe:
+    """The same recipe with overrides such as `{"train.epochs": 2}` applied."""
     return resolve(records.to_json(recipe), overrides, source=source) if overrides else recipe
+
+
+def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
+    """Overrides from texts such as `train.epochs=2`: a TOML value where it is one, else the bare word.
+
+    Raises:
+        RecipeError: texts of another form (all listed).
+    """
+    overrides: dict[str, Any] = {}
+    problems = []
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        section, dot, name = key.strip().partition(".")
+        if equals and dot and name:
+            overrides[f"{section}.{name}"] = _setting_value(section, name, text.strip())
+        else:
+            problems.append(f"--set {setting}: expected section.key=value, for example train.epochs=2")
+    if problems:
+        raise RecipeError("--set", problems)
+    return overrides
 
 
 def to_toml(recipe: Recipe) -> str:
@@ -301,18 +327,7 @@ def _find(name_or_path: str) -> Path:
     )
 
 
-def _apply_override(document: dict[str, Any], override: str, problems: list[str]) -> None:
-    key, equals, text = override.partition("=")
-    section, dot, name = key.strip().partition(".")
-    if not equals or not dot or not name:
-        problems.append(f"--set {override}: expected section.key=value, for example train.epochs=2")
-        return
-    table = document.setdefault(section, {})
-    if isinstance(table, dict):
-        table[name] = _override_value(section, name, text.strip())
-
-
-def _override_value(section: str, name: str, text: str) -> Any:
+def _setting_value(section: str, name: str, text: str) -> Any:
     """A TOML value where that is what was typed, else the bare word as a string (shells eat quotes)."""
     if _is_string_key(section, name):
         return text[1:-1] if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'" else text

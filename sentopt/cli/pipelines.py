@@ -7,9 +7,10 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from sentopt.errors import DataError, RecipeError, RunDirError
+from sentopt.data import names as data_names
+from sentopt.errors import RecipeError, RunDirError
 
 if TYPE_CHECKING:
     from sentopt.pipeline import Pipeline
@@ -26,7 +27,12 @@ def of_recipe(arguments: argparse.Namespace) -> Pipeline:
         raise RecipeError("command line", [f"two recipes are named: {arguments.recipe} and {arguments.recipe_option}"])
     name = arguments.recipe or arguments.recipe_option or recipes_module.DEFAULT_RECIPE
     recipe = recipes_module.load(
-        name, [*_data_overrides(arguments.data), *_model_overrides(arguments.model), *arguments.set]
+        name,
+        {
+            **data_names.overrides(arguments.data),
+            **_model_overrides(arguments.model),
+            **recipes_module.parse_settings(arguments.set),
+        },
     )
     root = Path(arguments.run_dir) if arguments.run_dir else EXPORTS / recipe.run.name
     return of(recipe, RunDir(root), arguments, inputs=[Path(name)] if Path(name).is_file() else [])
@@ -42,18 +48,19 @@ def of_tuned_model(arguments: argparse.Namespace) -> Pipeline:
         raise RecipeError("--model", ["a tuned model is verified on data: name labelled texts with --data"])
     if arguments.recipe_option:
         raise RecipeError("--recipe", ["a recipe says how to train; --model names a model that is tuned already"])
-    options = [
-        *_data_overrides(arguments.data),
-        *_model_overrides(arguments.model),
-        f"run.name={run_name(Path(arguments.model).name)}",
-        "model.tuned=true",
-        "train.calibrate=false",
-        *arguments.set,
-    ]
+    settings = recipes_module.parse_settings(arguments.set)
+    options = {
+        **data_names.overrides(arguments.data),
+        **_model_overrides(arguments.model),
+        "run.name": data_names.run_name(Path(arguments.model).name),
+        "model.tuned": True,
+        "train.calibrate": False,
+        **settings,
+    }
     recipe = recipes_module.resolve({}, options, source="command line")
-    if not any(setting.replace(" ", "").startswith("model.max_length=") for setting in arguments.set):
+    if "model.max_length" not in settings:
         folder = backbones.resolve(recipe.model.backbone, recipe.model.revision)
-        longest = [f"model.max_length={backbones.longest_input(folder)}"]
+        longest = {"model.max_length": backbones.longest_input(folder)}
         recipe = recipes_module.with_overrides(recipe, longest, source="command line")
     root = Path(arguments.run_dir) if arguments.run_dir else EXPORTS / recipe.run.name
     return of(recipe, RunDir(root), arguments)
@@ -76,7 +83,9 @@ def of_existing_run(arguments: argparse.Namespace) -> Pipeline:
             f"{run_dir.root} holds no run of sentopt's: start one with `sentopt train --run-dir NEW_FOLDER`"
         )
     saved = recipes_module.load(str(run_dir.recipe))
-    recipe = recipes_module.with_overrides(saved, getattr(arguments, "set", []), source="--set")
+    recipe = recipes_module.with_overrides(
+        saved, recipes_module.parse_settings(getattr(arguments, "set", [])), source="--set"
+    )
     if (recipe.run.seed, replace(recipe.data, unlabelled=""), recipe.model, recipe.train) != (
         saved.run.seed,
         replace(saved.data, unlabelled=""),
@@ -106,55 +115,5 @@ def of(recipe: Recipe, run_dir: RunDir, arguments: argparse.Namespace, *, inputs
     )
 
 
-def _data_overrides(data: str | None) -> list[str]:
-    """`--data` as recipe keys: a file, a folder with train.* (validation.*, test.*), or a name of the dataset table."""
-    if not data:
-        return []
-    from sentopt import records
-    from sentopt.data import folders, formats
-    from sentopt.data.catalog import DATASETS
-    from sentopt.run_dir import SPLITS
-
-    path = Path(data).expanduser()
-    if path.is_dir():
-        try:
-            chosen = folders.find(path)
-        except DataError as error:
-            if data not in DATASETS:
-                raise
-            raise DataError(f"{error}. For the dataset of that name: --set data.dataset={data}") from error
-    elif "://" in data:
-        raise DataError(f"--data {data} is an address: download the file, and name it")
-    elif path.exists() or formats.is_table(path.name):
-        for file in folders.expand(data):
-            formats.reading_format(file)
-        chosen = {"train": str(path)}
-    elif data in ("sample", "files", "hub", *DATASETS):
-        return [f"data.dataset={data}", f"run.name={data}"]
-    else:
-        hint = records.nearest(data, ["sample", *DATASETS])
-        raise DataError(
-            f"--data {data}: no such file, folder or dataset{hint}; the datasets are sample, {', '.join(DATASETS)}"
-        )
-    if any(not _is_text(name) for name in chosen.values()):
-        raise DataError(f"--data {data!r}: the path is not UTF-8; rename it")
-    paths = [f'data.{split}="{chosen.get(split, "")}"' for split in SPLITS]  # quotes keep blanks at its ends
-    return ["data.dataset=files", f"run.name={run_name(path.name.split('.')[0])}", "data.labels=[]", *paths]
-
-
-def _is_text(path: str) -> bool:
-    try:
-        path.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def run_name(text: str) -> str:
-    """A name that a recipe may have, as near to `text` as can be."""
-    name = "".join(c if c.isalnum() or c in "-_" else "-" for c in text).strip("-_")
-    return name if name[:1].isascii() and name else f"run-{name}".rstrip("-")
-
-
-def _model_overrides(model: str | None) -> list[str]:
-    return [f"model.backbone={model}"] if model else []
+def _model_overrides(model: str | None) -> dict[str, Any]:
+    return {"model.backbone": model} if model else {}

@@ -39,13 +39,14 @@ def train(arguments: argparse.Namespace) -> int:
 def average(arguments: argparse.Namespace) -> int:
     """A run made from the mean of the weights of several runs that started from the same ones."""
     from sentopt._optional import require
+    from sentopt.data.names import run_name
     from sentopt.run_dir import EXPORTS, RunDir
 
     soup = require("sentopt.training.soup", extra="train")
     runs = [RunDir(Path(run)) for run in arguments.runs]
     target = RunDir(Path(arguments.run_dir) if arguments.run_dir else EXPORTS / "average")
     found = soup.average(runs, target)
-    recipe = soup.recipe_of(runs[0], target, name=pipelines.run_name(target.root.name))
+    recipe = soup.recipe_of(runs[0], target, name=run_name(target.root.name))
     pipeline = pipelines.of(recipe, target, arguments)
     with target.locked():
         pipeline.prepare()

@@ -157,7 +157,7 @@ class Pipeline:
         longest = backbones.check(model.backbone, model.revision, tuned=model.tuned)
         if longest is None or model.max_length <= longest:
             return
-        self.recipe = recipes.with_overrides(self.recipe, [f"model.max_length={longest}"], source=model.backbone)
+        self.recipe = recipes.with_overrides(self.recipe, {"model.max_length": longest}, source=model.backbone)
         if distributed.is_first():
             self.say(
                 f"note: texts are cut at {longest} tokens, not at {model.max_length}: {model.backbone} reads no more"

@@ -17,8 +17,7 @@ import pytest
 from pyarrow import feather, parquet
 
 from sentopt import cli, recipe
-from sentopt.cli import pipelines
-from sentopt.data import sources, splits, tables, unlabelled
+from sentopt.data import names, sources, splits, tables, unlabelled
 from sentopt.data.options import TableOptions
 from sentopt.errors import DataError
 
@@ -84,7 +83,9 @@ def read(path: Path, **options: str) -> tuple[list[dict[str, Any]], list[str]]:
 
 def prepare(path: Path, *settings: str) -> splits.CleanData:
     """What `sentopt train --data PATH --set ...` prepares."""
-    made = recipe.resolve({"run": {"name": "x"}}, [*pipelines._data_overrides(str(path)), *settings], source="test")
+    made = recipe.resolve(
+        {"run": {"name": "x"}}, {**names.overrides(str(path)), **recipe.parse_settings(settings)}, source="test"
+    )
     return splits.clean(sources.load(made.data), made.data, seed=42)
 
 
@@ -1246,7 +1247,7 @@ def test_a_validation_file_that_is_the_test_file(tmp_path: Path) -> None:
 )
 def test_names_of_files_in_any_script(name: str, run: str, tmp_path: Path) -> None:
     path = some(tmp_path, name, 60)
-    made = recipe.resolve({}, pipelines._data_overrides(str(path)), source="test")
+    made = recipe.resolve({}, names.overrides(str(path)), source="test")
     assert (made.run.name, made.data.train) == (run, str(path))
     assert sizes(prepare(path)) == (43, 5, 12)
 
@@ -1260,7 +1261,7 @@ def test_a_pattern_on_the_command_line(tmp_path: Path) -> None:
         ("https://example.org/a.csv", "--data https://example.org/a.csv is an address: download the file, and name it"),
     ):
         with pytest.raises(DataError) as caught:
-            pipelines._data_overrides(data)
+            names.overrides(data)
         assert str(caught.value) == message
 
 

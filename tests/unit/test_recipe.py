@@ -12,7 +12,7 @@ from sentopt.errors import RecipeError
 
 def problems_of(document: dict[str, object], *overrides: str) -> str:
     with pytest.raises(RecipeError) as caught:
-        recipe.resolve(document, overrides, source="test")
+        recipe.resolve(document, recipe.parse_settings(overrides), source="test")
     return str(caught.value)
 
 
@@ -25,7 +25,7 @@ def test_every_shipped_recipe_is_valid_and_named_as_its_file(name: str) -> None:
 
 @pytest.mark.parametrize("name", recipe.builtin_names())
 def test_resolved_toml_reads_back_equal(name: str, tmp_path: Path) -> None:
-    loaded = recipe.load(name, ['data.train=a "quoted" \\ path\x7f.csv', 'data.labels=["bad", "gut😀"]'])
+    loaded = recipe.load(name, {"data.train": 'a "quoted" \\ path\x7f.csv', "data.labels": ["bad", "gut😀"]})
     path = tmp_path / "recipe.toml"
     path.write_text(recipe.to_toml(loaded), encoding="utf-8")
     assert recipe.load(str(path)) == loaded
@@ -77,19 +77,19 @@ def test_impossible_values_are_reported_together() -> None:
 )
 def test_overrides_are_typed(override: str, expected: object) -> None:
     section, key = override.partition("=")[0].split(".")
-    assert getattr(getattr(recipe.load("quickstart", [override]), section), key) == expected
+    assert getattr(getattr(recipe.load("quickstart", recipe.parse_settings([override])), section), key) == expected
 
 
 @pytest.mark.parametrize("override", ["train.epochs", "epochs=3", "=3", "train.=1"])
 def test_malformed_overrides_are_explained(override: str) -> None:
     with pytest.raises(RecipeError, match=r"expected section\.key=value"):
-        recipe.load("quickstart", [override])
+        recipe.load("quickstart", recipe.parse_settings([override]))
 
 
 @pytest.mark.parametrize("value", ["nan", "inf", "true", "'x'"])
 def test_numbers_must_be_finite_numbers(value: str) -> None:
     with pytest.raises(RecipeError, match=r"train\.learning_rate"):
-        recipe.load("quickstart", [f"train.learning_rate={value}"])
+        recipe.load("quickstart", recipe.parse_settings([f"train.learning_rate={value}"]))
 
 
 def test_unknown_recipe_names_the_nearest() -> None:

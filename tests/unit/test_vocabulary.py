@@ -175,7 +175,7 @@ def test_the_export_says_why_a_variant_that_was_asked_for_is_not_made(backbone: 
 
     tiny_models.save("bert", tmp_path)
     ByteLevelBPETokenizer().save(str(tmp_path / "tokenizer.json"))
-    asked = recipe.load("quickstart", ["export.variants=['lean-int8-trimmed']"])
+    asked = recipe.load("quickstart", {"export.variants": ["lean-int8-trimmed"]})
     (notice,) = export._notices(asked, tmp_path, "torch")
     assert notice.startswith("no lean-int8-trimmed for this model: its tokenizer is BPE")
     assert export._notices(asked, backbone, "torch") == ()
