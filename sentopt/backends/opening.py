@@ -12,6 +12,7 @@ from sentopt.graph import families, vocabulary
 from sentopt.measure import hardware
 from sentopt.run_dir import RunDir
 from sentopt.runtime.classifier import Classifier
+from sentopt.runtime.options import Options
 from sentopt.runtime.session import CPU
 from sentopt.runtime.tokenization import TextEncoder
 from sentopt.runtime.tuning import default
@@ -75,14 +76,14 @@ class Candidate:
                 compiled=self.spec.compiled,
                 threads=tuning.threads,
             )
-            return Classifier(engine, encoder, self.labels, tuning=tuning)
+            return Classifier(engine, encoder, self.labels, options=Options(tuning=tuning))
         return Classifier.open(
             self.model,
             encoder,
             self.labels,
-            engine=self.spec.engine,
-            tuning=tuning,
-            providers=CUDA if self.spec.device == "cuda" else CPU,
+            options=Options(
+                engine=self.spec.engine, tuning=tuning, providers=CUDA if self.spec.device == "cuda" else CPU
+            ),
         )
 
     def to_json(self) -> str:

@@ -182,7 +182,7 @@ def tune(arguments: argparse.Namespace) -> int:
     print(
         f"kept for this machine: {chosen.threads} thread{'s' if chosen.threads > 1 else ''} for one text; "
         f"{chosen.workers} worker{'s' if chosen.workers > 1 else ''}, {_micro_batch(chosen)}, for many "
-        f"({tuned.kept_in})"
+        f"({tuned.path})"
     )
     return 0
 
