@@ -59,10 +59,10 @@ def run(recipe: Recipe, run_dir: RunDir, *, specs: Sequence[VariantSpec]) -> Exp
 
 def _notices(recipe: Recipe, checkpoint: Path, exporter: str) -> tuple[str, ...]:
     """What cannot be made of this model, and why."""
-    if reason := families.why_not(checkpoint):
+    if reason := families.unsupported_reason(checkpoint):
         return (f"no lean graph for this model ({reason}): the graph traced by {exporter} is used",)
     trimmed = [name for name in recipe.export.variants if VARIANTS[name].trimmed]
-    if trimmed and (reason := vocabulary.why_not(checkpoint)):
+    if trimmed and (reason := vocabulary.unsupported_reason(checkpoint)):
         return (f"no {', '.join(trimmed)} for this model: {reason}",)
     return ()
 
