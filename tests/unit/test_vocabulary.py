@@ -183,9 +183,9 @@ def test_the_export_says_why_a_variant_that_was_asked_for_is_not_made(backbone: 
 
 
 def test_what_cannot_be_read_is_refused_with_words(backbone: Path, tmp_path: Path) -> None:
-    assert "no tokenizer.json" in str(vocabulary.unsupported_reason(tmp_path))
+    assert "no readable tokenizer.json" in str(vocabulary.unsupported_reason(tmp_path))
     (tmp_path / "tokenizer.json").write_text("[]")
-    assert "no tokenizer.json" in str(vocabulary.unsupported_reason(tmp_path))
+    assert "no readable tokenizer.json" in str(vocabulary.unsupported_reason(tmp_path))
     document = json.loads((backbone / "tokenizer.json").read_text(encoding="utf-8"))
     (tmp_path / "tokenizer.json").write_text(json.dumps({**document, "post_processor": {"type": "Sequence"}}))
     assert "post-processor Sequence" in str(vocabulary.unsupported_reason(tmp_path))
