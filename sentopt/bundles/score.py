@@ -65,8 +65,8 @@ def score_table(
     if first is None:
         raise DataError(f"{source} has no rows")
     _check_columns(source, first, text_column)
-    columns = _columns(source, first, options)
     types = {} if table_format(target) != "parquet" or read_as_text(source) else arrow_types(read_rows(source, options))
+    columns = list(types) or _columns(source, first, options)
     label, score, *probabilities = added = _free_columns(source, classifier.labels, columns)
     counts: Counter[str] = Counter()
     empty = truncated = 0

@@ -200,10 +200,7 @@ def _electra(w: _Weights, config: Config) -> Architecture:
 
 
 def _distilbert(w: _Weights, config: Config) -> Architecture:
-    heads, epsilon = (
-        int(config["n_heads"]),
-        1e-12,
-    )  # a constant in the code of transformers; the config does not have it
+    heads, epsilon = int(config["n_heads"]), 1e-12  # this epsilon is a constant in the code of transformers
     size, root = int(config["dim"]) // heads, "distilbert.embeddings"
     blocks = tuple(
         _linear_block(w, f"distilbert.transformer.layer.{i}", _DISTILBERT_NAMES, epsilon, size)

@@ -138,9 +138,8 @@ def join(tokenizer: onnx.ModelProto, body: onnx.ModelProto, *, logits: str) -> o
             helper.make_node("Softmax", [_BODY + logits], [_BODY + probabilities], axis=-1),
             helper.make_node("ArgMax", [_BODY + probabilities], [_BODY + labels], axis=-1, keepdims=0),
             helper.make_node("Shape", [INPUT], [count]),
-            *(
-                helper.make_node("Slice", [_BODY + name, first, count], [name]) for name in OUTPUTS
-            ),  # zero texts give zero rows
+            # Zero texts give zero rows.
+            *(helper.make_node("Slice", [_BODY + name, first, count], [name]) for name in OUTPUTS),
         )
     )
     del joined.graph.output[:]

@@ -75,13 +75,13 @@ def describe() -> Hardware:
 
 def versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:
     """Installed versions, by default of the packages that results depend on, without importing any."""
-    found = {}
+    installed = {}
     for package in packages:
         try:
-            found[package] = importlib.metadata.version(package)
+            installed[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return found
+    return installed
 
 
 def granted_memory_bytes(limit: Path = Path("/sys/fs/cgroup/memory.max")) -> int:

@@ -41,9 +41,11 @@ def run(recipe: Recipe, run_dir: RunDir, *, specs: Sequence[VariantSpec]) -> Qua
     architecture = families.read(run_dir.checkpoint)
     encoder = TextEncoder.load(run_dir.checkpoint, max_length=recipe.model.max_length)
     texts = [e.text for e in store.read_split(run_dir, "train")]
-    found = calibrate(architecture, encoder, texts)
-    worst = max(found.errors, key=lambda site: found.errors[site])
-    calibration = CalibrationSummary(found.texts, found.tokens, len(found.sites), worst, found.errors[worst])
+    calibrated = calibrate(architecture, encoder, texts)
+    worst = max(calibrated.errors, key=lambda site: calibrated.errors[site])
+    calibration = CalibrationSummary(
+        calibrated.texts, calibrated.tokens, len(calibrated.sites), worst, calibrated.errors[worst]
+    )
     made, summary = list(traced), None
     for spec in lean_specs:
         with atomic.replace_folder(run_dir.variant(spec.name)) as folder:
@@ -51,7 +53,7 @@ def run(recipe: Recipe, run_dir: RunDir, *, specs: Sequence[VariantSpec]) -> Qua
             if spec.trimmed:
                 kept, summary = _trim_tokenizer(recipe, run_dir, encoder, texts, folder)
                 written = vocabulary.trim(architecture, kept)
-            onnx.save(lean.write(written, Int8Products(found.sites)), folder / "model.onnx")
+            onnx.save(lean.write(written, Int8Products(calibrated.sites)), folder / "model.onnx")
             made.append(MadeVariant(spec.name, (folder / "model.onnx").stat().st_size))
     return QuantizeResult(tuple(made), calibration, summary)
 
