@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def train(arguments: argparse.Namespace) -> int:
     """Tune the recipe's backbone on its data."""
     pipeline = pipelines.of_recipe(arguments)
-    if not distributed.is_first():
+    if not distributed.is_rank_zero():
         pipeline.follow()
         return 0
     with pipeline.run_dir.locked():
@@ -85,7 +85,7 @@ def bench(arguments: argparse.Namespace) -> int:
 def run(arguments: argparse.Namespace) -> int:
     """Everything: train, export, verify, benchmark, select, bundle, report."""
     pipeline = pipelines.of_recipe(arguments)
-    if not distributed.is_first():
+    if not distributed.is_rank_zero():
         pipeline.follow()
         return 0
     with pipeline.run_dir.locked():

@@ -147,9 +147,9 @@ class Pipeline:
 
     def follow(self) -> None:
         """In every process of a distributed training but the first: take part in what the first one trains."""
-        if key := distributed.share(None):
+        if key := distributed.broadcast(None):
             self._fit_to_model()
-            require("sentopt.stages.train", extra="train").follow(self.recipe, self.run_dir, resume_key=key)
+            require("sentopt.stages.train", extra="train").join_training(self.recipe, self.run_dir, resume_key=key)
 
     def _fit_to_model(self) -> None:
         """Refuse a model that cannot be used, and cut texts where it ends: everything later reads this recipe."""
@@ -158,7 +158,7 @@ class Pipeline:
         if longest is None or model.max_length <= longest:
             return
         self.recipe = recipes.with_overrides(self.recipe, [f"model.max_length={longest}"], source=model.backbone)
-        if distributed.is_first():
+        if distributed.is_rank_zero():
             self.say(
                 f"note: texts are cut at {longest} tokens, not at {model.max_length}: {model.backbone} reads no more"
             )
@@ -171,7 +171,7 @@ class Pipeline:
         needed = not self.recipe.model.tuned and (self.force or not self._is_current("train", key))
         if needed:
             backbones.resolve(self.recipe.model.backbone, self.recipe.model.revision)  # fetched once, for all of them
-        distributed.share(key if needed else "")
+        distributed.broadcast(key if needed else "")
 
     def export(self) -> ExportResult:
         """The FP32 ONNX graphs, checked against PyTorch."""
