@@ -208,7 +208,7 @@ def average(
 def _train(pipeline: Pipeline) -> Run:
     """Train in rank 0, take part in the other ranks."""
     with left_alone():
-        if not distributed.is_first():
+        if not distributed.is_rank_zero():
             pipeline.join_training()
         else:
             with pipeline.run_dir.locked():

@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from sentopt.data.options import TableOptions
 from sentopt.data.tables import DETECTED, Row, RowWriter, arrow_types, count_rows, read_rows, table_format
 from sentopt.errors import DataError
 from sentopt.files import outputs
+from sentopt.runtime.batching import batched
 from sentopt.runtime.classifier import Classifier
 
 _WINDOW = 512
@@ -64,8 +65,8 @@ def score_table(
     if first is None:
         raise DataError(f"{source} has no rows")
     _check_columns(source, first, text_column)
-    columns = _columns(source, first, options)
     types = {} if table_format(target) != "parquet" or read_as_text(source) else arrow_types(read_rows(source, options))
+    columns = list(types) or _columns(source, first, options)
     label, score, *probabilities = added = _free_columns(source, classifier.labels, columns)
     counts: Counter[str] = Counter()
     empty = truncated = 0
@@ -74,7 +75,7 @@ def score_table(
         RowWriter(target, [*columns, *added], types) as writer,
         _bar(progress, count_rows(source)) as bar,
     ):
-        for window in _windows(chain([first], rows)):
+        for window in batched(chain([first], rows), _WINDOW):
             texts = [as_text(row.get(text_column), source.name) for row in window]
             answers = classifier.predict(texts)
             writer.write(
@@ -140,11 +141,6 @@ def _check_columns(source: Path, row: Row, text_column: str) -> None:
             f"{source} has no column {text_column!r}{hint}; it has {', '.join(repr(c) for c in row)}. "
             "Name it with --text-column"
         )
-
-
-def _windows(rows: Iterator[Row]) -> Iterator[list[Row]]:
-    while window := list(islice(rows, _WINDOW)):
-        yield window
 
 
 def _bar(progress: bool, total: int | None) -> Any:

@@ -142,7 +142,7 @@ def _train(arguments: argparse.Namespace) -> Run | None:
         overrides=_settings(arguments),
         force=arguments.force,
     )
-    return run if distributed.is_first() else None
+    return run if distributed.is_rank_zero() else None
 
 
 def _existing(arguments: argparse.Namespace) -> Run:

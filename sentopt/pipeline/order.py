@@ -103,11 +103,11 @@ class Pipeline:
 
     def join_training(self) -> None:
         """In every process of a distributed training but rank 0: take part in what rank 0 trains."""
-        if key := distributed.share(None):
+        if key := distributed.broadcast(None):
             self._fit_to_model()
             with needs_extra("train"):
                 from sentopt.stages import train
-            train.follow(self.recipe, self.run_dir, resume_key=key)
+            train.join_training(self.recipe, self.run_dir, resume_key=key)
 
     def export(self) -> ExportResult:
         """The FP32 ONNX graphs, checked against PyTorch."""
@@ -220,7 +220,7 @@ class Pipeline:
         """Everything later reads a recipe that the model can follow."""
         self.recipe, notices = limits.within_model(self.recipe)
         self.cache.recipe = self.recipe
-        if distributed.is_first():
+        if distributed.is_rank_zero():
             self._note(*notices)
 
     def _announce_training(self, depends: object) -> None:
@@ -231,7 +231,7 @@ class Pipeline:
         needed = not self.recipe.model.tuned and (self.force or not self.cache.is_current("train", key))
         if needed:
             backbones.resolve(self.recipe.model.backbone, self.recipe.model.revision)  # fetched once, for all of them
-        distributed.share(key if needed else "")
+        distributed.broadcast(key if needed else "")
 
     def _specs(self, made_by: str = "") -> list[VariantSpec]:
         """The variants of this run, or those that one stage makes."""

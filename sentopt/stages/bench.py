@@ -1,4 +1,4 @@
-"""Stage `bench`: how fast each variant is on this machine, all in one interleaved run."""
+"""Stage `bench`: measure latency and throughput of all variants on this machine, interleaved."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _THROUGHPUT_ROUNDS = {"quick": 1, "full": 2}
 
 
 def plan(bench: BenchSection, depth: Depth) -> BenchSection:
-    """What a benchmark of this depth measures: a quick one decides, a full one also describes."""
+    """The measurements of a benchmark of this depth. A quick one suffices for the selection; a full one is reported."""
     if depth == "full":
         return bench
     grid = tuple(cell for cell in bench.grid if cell[0] == 1) or bench.grid[:1]
@@ -47,8 +47,8 @@ def plan(bench: BenchSection, depth: Depth) -> BenchSection:
     )
 
 
-def _within(bench: BenchSection, longest: int) -> BenchSection:
-    """The same measurements, no row of the grid longer than the model reads."""
+def _limit_lengths(bench: BenchSection, longest: int) -> BenchSection:
+    """The same measurements, with grid rows limited to the model's maximum length."""
     return replace(bench, grid=tuple(dict.fromkeys((batch, min(tokens, longest)) for batch, tokens in bench.grid)))
 
 
@@ -58,9 +58,9 @@ def run(
     """Measure each of `specs` and write the raw samples.
 
     Raises:
-        WorkerError: a variant cannot be started in a process of its own.
+        WorkerError: a benchmark process cannot be started, or ends unexpectedly.
     """
-    bench = _within(plan(recipe.bench, depth), recipe.model.max_length)
+    bench = _limit_lengths(plan(recipe.bench, depth), recipe.model.max_length)
     threads = bench.threads or available_cores()
     labels = store.read_labels(run_dir)
     texts = _spread([e.text for e in store.read_split(run_dir, "test")], max(bench.texts, bench.throughput_texts))
@@ -70,9 +70,9 @@ def run(
         for name, candidate in candidates.items():
             progress(f"start {name}")
             workers[name] = stack.enter_context(worker.start(*_COMMAND, candidate.to_json(), str(threads)))
-        rows_of_ids = _random_rows(recipe, {candidate.tokenizer for candidate in candidates.values()})
-        measured = _measure(workers, bench, depth, texts, rows_of_ids, progress)
-        peaks = {name: contender.peak_memory_bytes() for name, contender in workers.items()}
+        random_ids = _random_rows(recipe, {candidate.tokenizer for candidate in candidates.values()})
+        measured = _measure(workers, bench, depth, texts, random_ids, progress)
+        peaks = {name: process.peak_memory_bytes() for name, process in workers.items()}
     _write_samples(run_dir, measured)
     rows = tuple(
         BenchRow(
@@ -130,7 +130,7 @@ def _measure(
 
 
 def _random_rows(recipe: Recipe, tokenizers: Collection[Path]) -> npt.NDArray[np.int64]:
-    """Random ids that all have, for the grid's largest cell; the model's own maximum bounds the length."""
+    """Random ids for the grid's largest cell: ids that all tokenizers have, up to the model's maximum length."""
     longest, grid = recipe.model.max_length, recipe.bench.grid
     size = min(TextEncoder.load(folder, max_length=longest).vocabulary_size for folder in tokenizers)
     shape = (max(b for b, _ in grid), min(max(t for _, t in grid), longest))
@@ -138,7 +138,7 @@ def _random_rows(recipe: Recipe, tokenizers: Collection[Path]) -> npt.NDArray[np
 
 
 def _spread(texts: list[str], count: int) -> list[str]:
-    """`count` texts at even distances, so that they have the lengths of the whole split."""
+    """`count` evenly spaced texts; they represent the length distribution of the split."""
     if count >= len(texts):
         return texts
     return [texts[int(i)] for i in np.linspace(0, len(texts) - 1, count)]

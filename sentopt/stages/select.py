@@ -100,7 +100,7 @@ def _undecided(verdict: Verdict) -> str:
     """What ships without having been decided."""
     if not verdict.undecided:
         return ""
-    said = "; ".join(gate.in_words(criterion) for criterion in verdict.undecided)
+    said = "; ".join(gate.describe(criterion) for criterion in verdict.undecided)
     return f"* {said}: what was seen is within the margin."
 
 

@@ -102,8 +102,8 @@ def run(
     )
 
 
-def follow(recipe: Recipe, run_dir: RunDir, *, resume_key: str) -> None:
-    """Take part in the training that `run` does in the first process, and write nothing.
+def join_training(recipe: Recipe, run_dir: RunDir, *, resume_key: str) -> None:
+    """Join the training that `run` does on rank 0, without writing anything.
 
     Raises:
         TrainingInterrupted: a signal stopped the training in any of the processes.

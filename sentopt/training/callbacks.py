@@ -1,4 +1,4 @@
-"""Trainer callbacks: a progress bar on stderr, and a stop that loses nothing."""
+"""Trainer callbacks: progress bar, step timing, checkpoint rotation, and a resumable stop on signals."""
 
 from __future__ import annotations
 
@@ -20,60 +20,60 @@ from sentopt.training.ema import LAST_WEIGHTS
 
 
 class ProgressBar(TrainerCallback):
-    """One line on stderr: steps, loss, and the validation metric once it is known."""
+    """A tqdm bar on stderr with loss and validation metric."""
 
     def __init__(self, metric: str) -> None:
         self.metric = metric
         self.bar: Any = None
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Open the bar at the step that training starts or resumes from."""
+        """Open the bar at the first step of this training."""
         self.bar = tqdm(total=state.max_steps, initial=state.global_step, desc="train", unit="step", file=sys.stderr)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Advance by what was done since the last call."""
+        """Advance to the current step."""
         self.bar.update(state.global_step - self.bar.n)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
-        """Show the newest loss and metric."""
+        """Show the latest loss and metric."""
         shown = {"loss": (logs or {}).get("loss"), self.metric: (logs or {}).get(f"eval_{self.metric}")}
         known = {name: f"{value:.3f}" for name, value in shown.items() if value is not None}
         if known and self.bar is not None:
             self.bar.set_postfix(known)
 
     def close(self) -> None:
-        """End its line, however training ended, so that an error has a line of its own."""
+        """Close the bar after any end of training, so that an error message starts on a new line."""
         if self.bar is not None:
             self.bar.close()
 
 
 class StepClock(TrainerCallback):
-    """`seconds` spent in training steps, optimizer included; evaluation, saving and logging are not."""
+    """Measures `seconds` in training steps, with the optimizer, without evaluation, saving and logging."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
         self._start = 0.0
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Before the forward pass of a step's first batch."""
+        """Start the clock before the forward pass of the step's first batch."""
         self._start = time.perf_counter()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """After the optimizer's step."""
+        """Stop the clock after the optimizer step."""
         self.seconds += time.perf_counter() - self._start
 
 
 class DropOldCheckpoints(TrainerCallback):
-    """Keeps the newest checkpoints, as many as `limit`, the best and what sentopt did not write.
+    """Keeps the best and the newest checkpoints, `limit` in total, and all folders that sentopt did not write.
 
-    Training is resumed from the newest one only: what that takes beyond the model goes from the others.
+    Training resumes from the newest checkpoint only, so the optimizer state of older ones is removed.
     """
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """The newest checkpoint is complete by now."""
+        """Remove old checkpoints; the newest one is complete when this is called."""
         best = Path(state.best_model_checkpoint or "").name
         *older, _ = checkpoints_in(Path(args.output_dir))
         for checkpoint in older:
@@ -86,17 +86,20 @@ class DropOldCheckpoints(TrainerCallback):
 
 
 def checkpoints_in(folder: Path) -> list[Path]:
-    """The checkpoints that the Trainer wrote into `folder`, in the order of their steps."""
+    """The checkpoints that the Trainer wrote in `folder`, in order of steps."""
     return sorted((path for path in folder.glob("checkpoint-*") if journal.is_known(path)), key=step_of)
 
 
 def step_of(checkpoint: Path) -> int:
-    """The optimizer step after which it was saved."""
+    """The optimizer step of a checkpoint."""
     return int(checkpoint.name.rpartition("-")[2])
 
 
 class StopOnSignal(TrainerCallback):
-    """As a context: the first Ctrl-C or SIGTERM ends training after this step, with a checkpoint; the second kills."""
+    """Context in which the first Ctrl-C or SIGTERM ends training after the current step, with a checkpoint.
+
+    The second one stops at once.
+    """
 
     def __init__(self) -> None:
         self.requested = False
@@ -121,18 +124,18 @@ class StopOnSignal(TrainerCallback):
         print("\nstopping after this step and saving the state (press Ctrl-C again to stop at once)", file=sys.stderr)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Ask the Trainer to save and stop, but never in place of an evaluation: the resumed run would miss it."""
+        """Request a save and a stop, but not at a step with an evaluation: the resumed training would skip it."""
         self.requested = distributed.any_of(self.requested)
         if not self.requested:
             return
         if state.global_step >= state.max_steps:
-            self.requested = False  # nothing is left to interrupt
+            self.requested = False  # training is complete
         elif not (control.should_evaluate or _ends_epoch(args, state, kwargs["train_dataloader"])):
             control.should_save = True
             control.should_training_stop = True
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """An epoch that was cut short is neither evaluated nor saved as if it were whole."""
+        """Prevent evaluation and saving after an interrupted epoch, which is not complete."""
         if control.should_training_stop and self.requested:
             control.should_evaluate = False
             control.should_save = False

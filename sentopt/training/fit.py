@@ -35,7 +35,7 @@ from sentopt.training.callbacks import (
     checkpoints_in,
     step_of,
 )
-from sentopt.training.ema import AveragedWeights
+from sentopt.training.ema import EmaWeights
 from sentopt.training.sampling import EpochSampler
 
 _RESUME_KEY = "resume-key"
@@ -77,10 +77,10 @@ def fit(
         RecipeError: the batch cannot be shared out among the processes.
         TrainingInterrupted: a signal stopped the training; its state is saved.
     """
-    checkpoint = distributed.share(_resumable(folder, resume_key) if distributed.is_first() else None)
+    checkpoint = distributed.broadcast(_resumable(folder, resume_key) if distributed.is_rank_zero() else None)
     trainer = _trainer(recipe, folder, model, tokenizer, encode(tokenizer, train), encode(tokenizer, validation))
     stop, clock, bar = StopOnSignal(), StepClock(), ProgressBar(recipe.train.metric)
-    for callback in (stop, clock, *([bar] if distributed.is_first() else [])):
+    for callback in (stop, clock, *([bar] if distributed.is_rank_zero() else [])):
         trainer.add_callback(callback)
     with stop, closing(bar), warnings.catch_warnings():
         # Checkpoints are sorted by number where the file system's times are too coarse, and that is right.
@@ -132,7 +132,7 @@ class _Trainer(Trainer):
         *args: Any,
         sampler: EpochSampler,
         class_weights: torch.Tensor | None,
-        averaged: AveragedWeights | None,
+        averaged: EmaWeights | None,
         adversary: AdversarialEmbeddings | None,
         **kwargs: Any,
     ) -> None:
@@ -217,7 +217,7 @@ def _trainer(
         data_collator=DataCollatorWithPadding(tokenizer),
         compute_metrics=_eval_metrics,
         class_weights=_class_weights(recipe.train, train, model.config.num_labels),
-        averaged=AveragedWeights(model, recipe.train.ema_decay) if recipe.train.ema_decay else None,
+        averaged=EmaWeights(model, recipe.train.ema_decay) if recipe.train.ema_decay else None,
         adversary=_adversary(model, recipe.train.adversarial),
         sampler=EpochSampler(
             [len(e["input_ids"]) for e in train],
@@ -228,7 +228,7 @@ def _trainer(
     )
     for callback in (transformers.ProgressCallback, transformers.PrinterCallback):
         trainer.remove_callback(callback)
-    if distributed.is_first():
+    if distributed.is_rank_zero():
         trainer.add_callback(DropOldCheckpoints(recipe.train.save_total_limit))
     return trainer
 

@@ -70,7 +70,7 @@ def test_a_cpu_that_the_emulator_does_not_know_is_told_and_left_out(finished_run
     section = recipe.VerifySection(cpu="no-such-cpu", cpu_texts=1)
     logits = candidate.open(threads=1).logits(["a text"])
     assert verify._answer_elsewhere(candidate, section, ["a text"], logits, said.append) is None
-    assert "lean-int8 was not tried on another CPU" in said[0]
+    assert "lean-int8 was not tested on an emulated CPU" in said[0]
 
 
 @pytest.mark.usefixtures("no_emulator")

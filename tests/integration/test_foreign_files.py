@@ -391,7 +391,11 @@ def test_predict_does_not_replace_a_file_unless_told_to(in_folder: Path, finishe
     (in_folder / ".tmp-out.csv").write_text("mine, too")
     before = state(in_folder)
     command = ["predict", "--run-dir", finished_run, "--input", "in.csv", "--output"]
-    for output, said in (("out.csv", "out.csv is there already"), (".", "is a folder"), ("in.csv/x.csv", "no folder")):
+    for output, said in (
+        ("out.csv", "out.csv is there already"),
+        (".", "is a folder"),
+        ("in.csv/x.csv", "not a folder"),
+    ):
         code, out, err = sentopt(*command, output)
         assert (code, out) == (1, "")
         assert said in err

@@ -174,7 +174,7 @@ def test_unusable_texts_without_labels_are_explained(
 
 def test_the_report_shows_every_criterion(finished_run: Path) -> None:
     report = (finished_run / "report.md").read_text()
-    assert "is proven to know more than the majority answer: balanced accuracy" in report
+    assert "is proven better than the majority label: balanced accuracy" in report
     assert (
         "Variants are tested in the order from safe to risky: lean-int8, onnx-int8, up to the first that fails"
         in report

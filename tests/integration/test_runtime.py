@@ -167,7 +167,7 @@ def test_a_bundle_that_names_no_engine_is_run_with_onnxruntime(bundle: Path) -> 
 
 
 def test_an_unknown_engine_is_refused(bundle: Path) -> None:
-    with pytest.raises(BundleError, match="unknown engine 'tensorrt'; known: onnxruntime, openvino"):
+    with pytest.raises(InputError, match="unknown engine 'tensorrt'; known: onnxruntime, openvino"):
         Classifier.load(bundle, engine="tensorrt")
 
 

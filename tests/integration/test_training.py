@@ -166,7 +166,7 @@ def test_evaluating_on_test_while_training_is_possible_and_said(
     run_dir = RunDir(tmp_path / "run")
     assert store.read_split(run_dir, "validation") == store.read_split(run_dir, "test")
     left_aside, notice = manifest.read(run_dir.manifest).result("prepare", PrepareResult).notices
-    assert left_aside == "not read, though beside the files that are: validation.csv"
+    assert left_aside == "other files in the same folder are not read: validation.csv"
     assert "flatters the test figures" in notice
     assert notice in capsys.readouterr().err
 
