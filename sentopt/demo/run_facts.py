@@ -12,7 +12,8 @@ from sentopt import manifest, recipe
 from sentopt.errors import SentoptError
 from sentopt.manifest import Manifest
 from sentopt.recipe import Recipe
-from sentopt.report import sections
+from sentopt.report.section import Section
+from sentopt.report.sections import sections
 from sentopt.results import BundleResult
 from sentopt.run_dir import RunDir
 
@@ -40,14 +41,14 @@ class RunFacts:
             return None
 
     @cached_property
-    def sections(self) -> dict[str, sections.Section]:
+    def sections(self) -> dict[str, Section]:
         """The parts of the run's report, by title."""
         found = replace(
             self.manifest,
             stages={name: replace(s, result=without_folders(s.result)) for name, s in self.manifest.stages.items()},
         )
         images = {path.stem: path for path in self.run_dir.plots.glob("*.png")}
-        return {section.title: section for section in sections.sections(self.recipe, found, images)}
+        return {section.title: section for section in sections(self.recipe, found, images)}
 
 
 def without_folders(value: Any) -> Any:
