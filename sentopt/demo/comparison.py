@@ -59,10 +59,12 @@ class Comparison:
     def _runnable(self) -> list[VariantSpec]:
         own = [VARIANTS[self._own]] if self._own in VARIANTS else []
         if self._facts is None:
-            self.missing = "This bundle stands alone: the other variants stay in the directory of the run that made it."
+            self.missing = (
+                "This bundle was loaded without its run, and the other variants are in the directory of the run."
+            )
             return own
         if not (is_installed("onnx") and is_installed("transformers")):
-            self.missing = "The run's other variants need what training and export need: pip install sentopt[export]."
+            self.missing = 'The other variants need the packages of the export: pip install "sentopt[export]".'
             return own
         from sentopt.backends.opening import capabilities
 
@@ -95,5 +97,9 @@ def disagreement(answers: list[VariantAnswer]) -> str:
         labels.setdefault(answer.prediction.label, []).append(answer.variant)
     if len(labels) == 1:
         scores = [answer.prediction.score for answer in answers]
-        return f"All agree; their scores differ by at most {max(scores) - min(scores):.4f}." if len(answers) > 1 else ""
-    return "They disagree: " + "; ".join(f"{label} says {', '.join(names)}" for label, names in labels.items()) + "."
+        return (
+            f"All variants agree; their scores differ by at most {max(scores) - min(scores):.4f}."
+            if len(answers) > 1
+            else ""
+        )
+    return "They disagree: " + "; ".join(f"{label}: {', '.join(names)}" for label, names in labels.items()) + "."

@@ -1,4 +1,4 @@
-"""What the demo can tell about the run that a bundle comes from; nothing where the bundle stands alone."""
+"""What the demo shows of the run that a bundle comes from; nothing where the bundle was loaded without its run."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from sentopt import manifest, recipe
+from sentopt.data import store
+from sentopt.data.examples import Example
 from sentopt.errors import SentoptError
 from sentopt.manifest import Manifest
 from sentopt.recipe import Recipe
@@ -39,6 +41,14 @@ class RunFacts:
             return cls(run_dir, found, recipe.load(str(run_dir.recipe)))
         except SentoptError:
             return None
+
+    def test_examples(self) -> list[Example]:
+        """The test split; nothing where its file is not there, or is not what this run was made from."""
+        name = self.run_dir.split("test").relative_to(self.run_dir.root).as_posix()
+        files = [a for a in self.manifest.stages["prepare"].outputs if a.path == name]
+        if not files or not manifest.is_intact(self.run_dir.root, files):
+            return []
+        return store.read_split(self.run_dir, "test")
 
     @cached_property
     def sections(self) -> dict[str, Section]:
