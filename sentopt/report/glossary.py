@@ -21,13 +21,13 @@ TERMS: dict[str, str] = {
     "recall": "of the texts that have a label, the share that gets it",
     "macro F1": "the mean over the labels of the harmonic mean of precision and recall",
     "lost / gained": "texts that PyTorch answers correctly and the variant does not, and the reverse",
-    "margin": "how many percentage points a variant may lose; `verify.margin` and `verify.recall_margin` set it",
+    "margin": "how many percentage points a variant may lose; verify.margin and verify.recall_margin set it",
     "exact": "an FP32 graph with PyTorch's labels and probabilities: there is no loss that would have to be tested",
     "untested": "not tested, because a variant before it in the order of testing failed",
     "unverified": "no verdict: its answers were not compared with PyTorch's",
     "pass*": "passed, but some criterion has too few texts to be decided; what was seen is within the margin",
     "bundle": "the folder that an application loads: model, tokenizer, labels, and figures, with a hash for each file",
-    "golden texts": "test texts in the bundle with PyTorch's probabilities: `sentopt check` compares the answers here",
+    "golden texts": "test texts in the bundle with PyTorch's probabilities: sentopt check compares the answers here",
     "lean": LEAN,
     "traced": "exported by PyTorch's exporter, operation by operation",
     "FP32": "32-bit floating point, the precision of the trained weights",
@@ -35,7 +35,7 @@ TERMS: dict[str, str] = {
     "FP16": "16-bit floating point with 11 bits of precision",
     "INT8": "8-bit integers for weights and activations: smaller and faster, with small errors",
     "calibrated": "the ranges of the INT8 activations are fixed from training texts and do not depend on the batch",
-    "micro-batches": "texts of similar length answered together, as `Classifier.predict` does with many texts",
+    "micro-batches": "texts of similar length answered together, as Classifier.predict does with many texts",
     "p50": "median: half of the texts are answered in this time",
     "p99": "99 of 100 texts are answered in this time",
     "speedup": "PyTorch's p50 divided by the variant's",
@@ -47,7 +47,7 @@ TERMS: dict[str, str] = {
 
 
 def explain(text: str) -> Table:
-    """The terms that occur in `text`, in alphabetical order, with their meanings."""
+    """The terms that occur in text, in alphabetical order, with their meanings."""
     used = [term for term in TERMS if re.search(rf"(?<!\w){re.escape(term)}s?(?!\w)", text, re.IGNORECASE)]
     rows = tuple((term, TERMS[term]) for term in sorted(used, key=str.lower))
     return Table(("term", "meaning"), rows, title="Terms")

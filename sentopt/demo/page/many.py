@@ -52,7 +52,7 @@ def build(service: Service, examples: Examples) -> None:
         y="texts",
         color="label",
         title="Texts by label and score",
-        x_title="score (probability of the label)",
+        x_title="score",
         height=240,
         visible=False,
         elem_id="plot",

@@ -46,7 +46,7 @@ def build(service: Service, examples: Examples) -> None:
             )
             note = gr.Markdown(_note(service, start, first, None), elem_id="note")
             why = gr.Button("Why this answer?", variant="primary", elem_id="why")
-            words = gr.HTML(visible=False, elem_id="words")
+            words = gr.HTML(elem_id="words", padding=False)
             reasons = gr.Markdown(elem_id="reasons")
 
     @shown
@@ -54,13 +54,13 @@ def build(service: Service, examples: Examples) -> None:
         found = await service.answer([text])
         prediction = found.predictions[0]
         note = _note(service, text, prediction, found.milliseconds)
-        return prediction.probabilities, note, gr.update(visible=False), ""
+        return prediction.probabilities, note, "", ""
 
     @shown
-    async def show_reasons(text: str) -> tuple[Any, str]:
+    async def show_reasons(text: str) -> tuple[str, str]:
         found = await service.explain(text)
         label = as_code(found.prediction.label)
-        return gr.update(value=weighed.as_html(text, found), visible=True), weighed.in_words(found, label)
+        return weighed.as_html(text, found), weighed.in_words(found, label)
 
     text.change(
         show_answer,
