@@ -1,4 +1,4 @@
-"""A bundle as one file: an archive, or a wheel that applications install and import.
+"""A bundle as one file: a `.tar.gz` archive, or a wheel that applications install and import.
 
 The same bundle gives the same bytes on every machine: entries are sorted and carry no times, owners or modes.
 """
@@ -62,15 +62,15 @@ def __getattr__(name: str) -> object:
 
 
 def plain_name(description: BundleDescription) -> str:
-    """The bundle's name as a file or folder may be called."""
+    """The name of the bundle, reduced to characters that every file system allows."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", description.name).strip(".-") or "bundle"
 
 
 def archive(bundle: Path, output: Path, *, overwrite: bool = False) -> Path:
-    """Write the bundle as a `.tar.gz` whose only folder is called as the bundle is.
+    """Write the bundle as a `.tar.gz` that holds one folder, named as the bundle.
 
     Raises:
-        OutputError: another file is at `output` and `overwrite` is false, or it is inside the bundle.
+        OutputError: `output` exists with other content and `overwrite` is false, or it is inside the bundle.
         BundleError: this is no bundle, or its files are not those that were verified.
         InputError: `output` does not end in `.tar.gz`.
     """

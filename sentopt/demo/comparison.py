@@ -1,4 +1,4 @@
-"""One text through every variant of a run that this machine can run."""
+"""One text answered by every variant of a run that this machine can run."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class VariantAnswer:
 
 
 class Comparison:
-    """The variants of one run, each opened when it is first asked, and kept open."""
+    """The variants of one run. Each is loaded on its first use and stays loaded."""
 
     def __init__(self, bundled: Classifier, facts: RunFacts | None) -> None:
         self._bundled = bundled
@@ -44,7 +44,7 @@ class Comparison:
         self.missing = ""
 
     def answers(self, text: str) -> Iterator[VariantAnswer]:
-        """The answers of all variants one after the other, the bundled one's first: it is open already."""
+        """The answers of all variants, one after the other; that of the bundled variant comes first."""
         if self._specs is None:
             self._specs = self._runnable()
         for spec in self._specs:
@@ -91,7 +91,7 @@ def _ask(spec: VariantSpec, classifier: Classifier, text: str) -> VariantAnswer:
 
 
 def disagreement(answers: list[VariantAnswer]) -> str:
-    """Whether the variants give one label, in words."""
+    """A sentence on whether all variants give the same label."""
     labels: dict[str, list[str]] = {}
     for answer in answers:
         labels.setdefault(answer.prediction.label, []).append(answer.variant)

@@ -1,4 +1,4 @@
-"""The four plots of a report, as PNG files. Without matplotlib there are none; the report says the rest in tables."""
+"""The four plots of a report, as PNG files. Without matplotlib, a report has tables only."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _COLOURS = ("#1f77b4", "#9467bd", "#7f7f7f", "#2ca02c", "#d62728", "#ff7f0e", "#
 
 
 def draw(run_dir: RunDir, manifest: Manifest) -> dict[str, Path]:
-    """Draw what the manifest has figures for; returns the path of each plot by name."""
+    """Draw the plots whose stages have finished; return the path of each by its name."""
     if not is_installed("matplotlib"):
         return {}
     import matplotlib

@@ -1,7 +1,4 @@
-"""What is said of a run: the comparison of its variants, and the parts of its report.
-
-Everything comes from `run.json`.
-"""
+"""The comparison of the variants of a run, and the parts of its report. Everything comes from `run.json`."""
 
 from __future__ import annotations
 

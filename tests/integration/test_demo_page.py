@@ -109,8 +109,8 @@ def test_the_answer_follows_the_typing(visit: Visit) -> None:
 
 def test_the_examples_are_texts_of_the_test_split_one_of_each_label(visit: Visit, reviews: Path) -> None:
     assert visit.text_of("#examples").strip() == "Examples from the test split:"
-    labels = {row["text"]: row["label"] for row in read_csv(reviews / "test.csv")}
-    shown = [text.strip() for text in visit.page.locator("button.example").all_inner_texts()]
+    labels = {" ".join(row["text"].split()): row["label"] for row in read_csv(reviews / "test.csv")}
+    shown = [" ".join(text.split()) for text in visit.page.locator("button.example").all_inner_texts()]
     assert len(shown) == len(set(shown)) == 6
     assert {labels[text] for text in shown} == {"negative", "neutral", "positive"}
 

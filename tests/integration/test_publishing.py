@@ -66,14 +66,14 @@ def test_a_hub_that_cannot_be_reached(bundle: Path, tmp_path: Path) -> None:
         pass
     done = push(gone, tmp_path, "me/tiny", bundle, HF_TOKEN=hub_stand_in.TOKEN)
     assert done.returncode == 1
-    assert "Can it be reached from here?" in done.stderr
+    assert "Check that this machine can reach the hub" in done.stderr
     assert "Traceback" not in done.stderr
 
 
 def test_names_that_no_repository_has(hub: hub_stand_in.Hub, bundle: Path, tmp_path: Path) -> None:
     done = push(hub, tmp_path, "me/tiny/../other", bundle, HF_TOKEN=hub_stand_in.TOKEN)
     assert done.returncode == 1
-    assert "cannot be a repository; it is called OWNER/NAME" in done.stderr
+    assert "is no name of a repository, expected OWNER/NAME" in done.stderr
     assert hub.asked == []
 
 
