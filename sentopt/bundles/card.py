@@ -28,7 +28,7 @@ def front_matter(description: BundleDescription, *, license_id: str = "") -> str
         "library_name: sentopt",
         'tags: ["sentopt", "onnx", "onnxruntime", "transformers.js", "text-classification"]',
         *([f"license: {json.dumps(license_id)}"] if license_id else []),
-        *([f"base_model: {json.dumps(made_from['backbone'])}"] if _is_hub_id(made_from.get("backbone")) else []),
+        *([f"base_model: {json.dumps(made_from['backbone'])}"] if made_from.get("backbone_revision") else []),
         *([f"datasets: [{json.dumps(dataset)}]"] if _is_hub_id(dataset) else []),
         "model-index:",
         f"- name: {json.dumps(description.name)}",

@@ -178,6 +178,8 @@ def _verdict_section(manifest: Manifest, images: dict[str, Path]) -> Section:
         )
     selection = manifest.result("select", Selection)
     first, *rest = selection.reason.splitlines()
+    if selection.variant is None:  # otherwise it begins with the name of a variant
+        first = f"{first[:1].upper()}{first[1:]}"
     paragraphs = [f"**{first}**"]
     if "bench" not in manifest.stages:  # the reference was too weak to compare anything with
         return Section("Verdict", (*paragraphs, *rest, *refused.WEAK_REFERENCE))
@@ -476,7 +478,7 @@ def _data_section(prepared: PrepareResult, trained: TrainResult) -> Section:
         for split, counts in prepared.counts.items()
     )
     table = Table(("split", *prepared.labels, "texts", "cut at max length"), rows, title="Texts by split and label")
-    notices = tuple(f"{notice[:1].upper()}{notice[1:]}." for notice in (*prepared.notices, *trained.notices))
+    notices = tuple(f"{notice}." for notice in (*prepared.notices, *trained.notices))
     return Section("Data", (f"Source: {prepared.source}.",), notices, tables=(table,))
 
 

@@ -110,3 +110,14 @@ def test_labels_that_would_break_the_card_are_quoted(bundle: Path, edit_descript
     edit_description(name=name)
     front = card.front_matter(read_description(bundle))
     assert yaml.safe_load(front.strip().strip("-"))["model-index"][0]["name"] == name
+
+
+@pytest.mark.parametrize("revision", ["", "607a30d783dfa663caf39e06633721c8d4cfcd7e"])
+def test_a_base_model_is_named_where_its_revision_on_the_hub_is_known(
+    bundle: Path, edit_description: Callable[..., None], revision: str
+) -> None:
+    """`gpt2` may be a folder of that name or the model on the hub."""
+    made_from = {"dataset": "files", "backbone": "gpt2", "backbone_revision": revision}
+    edit_description(made_from=made_from)
+    block = yaml.safe_load(card.front_matter(read_description(bundle)).split("---\n")[1])
+    assert block.get("base_model") == ("gpt2" if revision else None)

@@ -71,4 +71,11 @@ def test_the_words_say_what_the_colours_mean_and_what_it_took() -> None:
     assert "**Red** (underlined) words speak against it" in said
     assert "`` lovely `` +40.0, `` slow `` \u221212.3" in said
     assert "3 texts in 12 ms" in said
-    assert "the text has no words" in weighed.in_words(explained(""), "`good`")
+
+
+@pytest.mark.parametrize(("text", "weights"), [("", {}), ("a day", {"day": -0.0004})])
+def test_colours_are_not_explained_where_there_are_none(text: str, weights: dict[str, float]) -> None:
+    said = weighed.in_words(explained(text, **weights), "`good`")
+    assert said.startswith("The answer does not depend on any single word.")
+    assert "Green" not in said
+    assert "was left out once" in said

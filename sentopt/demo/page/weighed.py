@@ -30,13 +30,15 @@ def in_words(explanation: Explanation, label: str) -> str:
         explanation: of the answer.
         label: the answer, as Markdown.
     """
-    strongest = sorted(explanation.words, key=lambda word: -abs(word.weight))[:3]
+    cost = f"Each word was left out once: {explanation.texts} texts in {explanation.milliseconds:.0f} ms."
+    strongest = [w for w in sorted(explanation.words, key=lambda w: -abs(w.weight))[:3] if abs(w.weight) >= _FAINT]
+    if not strongest:
+        return f"The answer does not depend on any single word. {cost}"
     listed = ", ".join(f"{as_code(word.text)} {_points(word.weight)}" for word in strongest)
     return (
         f"**Green** words support {label}: without them its probability would be lower. **Red** (underlined) words "
         "speak against it: without them it would be higher. The deeper the colour, the larger the change.\n\n"
-        f"Strongest words, in percentage points: {listed or 'the text has no words'}. "
-        f"Each word was left out once: {explanation.texts} texts in {explanation.milliseconds:.0f} ms."
+        f"Strongest words, in percentage points: {listed}. {cost}"
     )
 
 
@@ -65,4 +67,4 @@ def _scale(strongest: float) -> str:
 
 def _points(weight: float) -> str:
     """A change of a probability in percentage points, with a true minus sign."""
-    return f"{weight * 100 + 0.0:+.1f}".replace("-", "\N{MINUS SIGN}")
+    return f"{round(weight * 100, 1) + 0.0:+.1f}".replace("-", "\N{MINUS SIGN}")
