@@ -1,4 +1,4 @@
-"""How often one address may ask."""
+"""Rate limits per client address."""
 
 from __future__ import annotations
 

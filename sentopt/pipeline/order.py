@@ -203,7 +203,7 @@ class Pipeline:
         """`report.md`, `report.html` and `plots/` of what has finished so far."""
 
         def work() -> dict[str, object]:
-            render.write(self.run_dir, self.recipe, self.manifest)
+            self._note(*render.write(self.run_dir, self.recipe, self.manifest))
             return {}
 
         outputs = [*self.run_dir.reports, self.run_dir.plots]

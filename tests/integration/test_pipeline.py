@@ -193,7 +193,7 @@ def test_nothing_ships_where_pytorch_itself_knows_nothing(
     assert "--set verify.allow_weak_reference=true insists" in error
     assert not (root / "bundle").exists()
     assert not (root / "variants").exists()
-    assert "nothing ships" in (root / "report.md").read_text()
+    assert "**Nothing ships" in (root / "report.md").read_text()
     assert cli.main(["export", "--run-dir", str(root), "--json"]) == 3
     assert json.loads(capsys.readouterr().out)["select"]["variant"] is None
     assert cli.main(["predict", "--run-dir", str(root), "hello"]) == 1
