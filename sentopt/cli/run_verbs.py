@@ -21,7 +21,7 @@ def train(arguments: argparse.Namespace) -> int:
     """Tune the recipe's backbone on its data."""
     pipeline = pipelines.of_recipe(arguments)
     if not distributed.is_first():
-        pipeline.follow()
+        pipeline.join_training()
         return 0
     with pipeline.run_dir.locked():
         result = pipeline.train()
@@ -87,7 +87,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Everything: train, export, verify, benchmark, select, bundle, report."""
     pipeline = pipelines.of_recipe(arguments)
     if not distributed.is_first():
-        pipeline.follow()
+        pipeline.join_training()
         return 0
     with pipeline.run_dir.locked():
         pipeline.train()

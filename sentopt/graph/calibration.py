@@ -17,6 +17,7 @@ import numpy as np
 from sentopt.graph import lean
 from sentopt.graph.architecture import Architecture, Dense, FloatArray
 from sentopt.graph.products import Site, TappedProducts, quantize_columns
+from sentopt.progress import SILENT, Advance, Progress
 from sentopt.runtime.session import OnnxSession
 from sentopt.runtime.tokenization import TextEncoder, Tokens
 
@@ -51,6 +52,7 @@ def calibrate(
     texts: Sequence[str],
     *,
     strengths: Sequence[float] = STRENGTHS,
+    progress: Progress = SILENT,
 ) -> Calibration:
     """Quantization of every product, from up to 512 of `texts`. The same texts give the same result.
 
@@ -59,10 +61,13 @@ def calibrate(
     tokens = _choose(encoder, texts)
     products = TappedProducts()
     model = lean.write(architecture, products).SerializeToString()
-    seen = _observe(model, [name for name, _ in products.taps], tokens, encoder)
+    with progress.count("quantize: calibration", len(tokens), "texts") as advance:
+        seen = _observe(model, [name for name, _ in products.taps], tokens, encoder, advance)
     sites, errors = {}, {}
-    for site, dense in products.denses.items():
-        sites[site], errors[site] = _fit(dense, seen[f"tap.{site}"], strengths)
+    with progress.count("quantize: calibration", len(products.denses), "products") as advance:
+        for site, dense in products.denses.items():
+            sites[site], errors[site] = _fit(dense, seen[f"tap.{site}"], strengths)
+            advance(1)
     return Calibration(sites, errors, len(tokens), sum(len(t.ids) for t in tokens))
 
 
@@ -79,7 +84,9 @@ def _choose(encoder: TextEncoder, texts: Sequence[str]) -> list[Tokens]:
     return chosen
 
 
-def _observe(model: bytes, names: Sequence[str], tokens: Sequence[Tokens], encoder: TextEncoder) -> dict[str, _Seen]:
+def _observe(
+    model: bytes, names: Sequence[str], tokens: Sequence[Tokens], encoder: TextEncoder, advance: Advance
+) -> dict[str, _Seen]:
     session = OnnxSession(model)
     every = max(1, sum(len(t.ids) for t in tokens) // _ROWS)
     seen: dict[str, _Seen] = {}
@@ -90,6 +97,7 @@ def _observe(model: bytes, names: Sequence[str], tokens: Sequence[Tokens], encod
             kept = rows if rows.shape[0] < len(text.ids) else rows[-position % every :: every]
             _record(seen, name, rows, kept)
         position += len(text.ids)
+        advance(1)
     return seen
 
 

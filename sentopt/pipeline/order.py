@@ -25,6 +25,7 @@ from sentopt.files import atomic, journal
 from sentopt.manifest import Manifest, StageEntry
 from sentopt.measure import hardware
 from sentopt.pipeline import continuation
+from sentopt.progress import Lines
 from sentopt.recipe import Recipe
 from sentopt.report import render
 from sentopt.results import (
@@ -140,16 +141,20 @@ class Pipeline:
     def _train(self, key: str, told: list[str]) -> TrainResult:
         stage = require("sentopt.stages.train", extra="train")
         result: TrainResult = stage.run(
-            self.recipe, self.run_dir, resume_key=key, say=lambda notice: told.append(self._note(notice))
+            self.recipe,
+            self.run_dir,
+            resume_key=key,
+            note=lambda notice: told.append(self._note(notice)),
+            progress=Lines(self.say),
         )
         continuation.remember(self.run_dir, self.recipe)
         return result
 
-    def follow(self) -> None:
-        """In every process of a distributed training but the first: take part in what the first one trains."""
+    def join_training(self) -> None:
+        """In every process of a distributed training but rank 0: take part in what rank 0 trains."""
         if key := distributed.share(None):
             self._fit_to_model()
-            require("sentopt.stages.train", extra="train").follow(self.recipe, self.run_dir, resume_key=key)
+            require("sentopt.stages.train", extra="train").join_training(self.recipe, self.run_dir, resume_key=key)
 
     def _fit_to_model(self) -> None:
         """Refuse a model that cannot be used, and cut texts where it ends: everything later reads this recipe."""
@@ -194,7 +199,9 @@ class Pipeline:
             ExportResult,
             depends,
             [self.run_dir.model(spec.name) for spec in specs],
-            lambda key: require("sentopt.stages.export", extra="export").run(self.recipe, self.run_dir, specs=specs),
+            lambda key: require("sentopt.stages.export", extra="export").run(
+                self.recipe, self.run_dir, specs=specs, progress=Lines(self.say)
+            ),
         )
         for notice in result.notices:
             self.say(f"note: {notice}")
@@ -217,7 +224,9 @@ class Pipeline:
             QuantizeResult,
             depends,
             [self.run_dir.model(spec.name) for spec in specs] + trimmed,
-            lambda key: require("sentopt.stages.quantize", extra="export").run(self.recipe, self.run_dir, specs=specs),
+            lambda key: require("sentopt.stages.quantize", extra="export").run(
+                self.recipe, self.run_dir, specs=specs, progress=Lines(self.say)
+            ),
         )
 
     def verify(self) -> VerifyResult:
@@ -245,7 +254,7 @@ class Pipeline:
                 self.run_dir,
                 specs=specs,
                 reference_check=self.check_reference(),
-                progress=self._progress("verify"),
+                progress=Lines(self.say),
             ),
         )
 
@@ -297,7 +306,7 @@ class Pipeline:
             [*base, depth],
             [self.run_dir.samples],
             lambda key: require("sentopt.stages.bench", extra="bench").run(
-                self.recipe, self.run_dir, specs=specs, depth=depth, progress=self._progress("bench")
+                self.recipe, self.run_dir, specs=specs, depth=depth, progress=Lines(self.say)
             ),
         )
 
@@ -462,9 +471,6 @@ class Pipeline:
             return runnable(capabilities(self.run_dir.checkpoint), self.recipe.export.variants)
         except ValueError as error:
             raise RecipeError(str(self.run_dir.recipe), [f"export.variants: {error}"]) from error
-
-    def _progress(self, stage: str) -> Callable[[str], None]:
-        return lambda what: self.say(f"  {stage}: {what}")
 
     def _save_recipe(self) -> None:
         text = recipes.to_toml(self.recipe)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
@@ -19,6 +19,7 @@ from sentopt.backends.worker import Worker
 from sentopt.data import store
 from sentopt.files import atomic
 from sentopt.measure import hardware, timing
+from sentopt.progress import SILENT, Advance, Progress
 from sentopt.recipe import BenchSection, Recipe
 from sentopt.results import BenchResult, BenchRow, GridCell
 from sentopt.run_dir import RunDir
@@ -53,7 +54,7 @@ def _within(bench: BenchSection, longest: int) -> BenchSection:
 
 
 def run(
-    recipe: Recipe, run_dir: RunDir, *, specs: Sequence[VariantSpec], depth: Depth, progress: Callable[[str], None]
+    recipe: Recipe, run_dir: RunDir, *, specs: Sequence[VariantSpec], depth: Depth, progress: Progress = SILENT
 ) -> BenchResult:
     """Measure each of `specs` and write the raw samples.
 
@@ -67,11 +68,14 @@ def run(
     candidates = {spec.name: Candidate.of(spec, run_dir, labels, recipe.model.max_length) for spec in specs}
     with ExitStack() as stack:
         workers = {}
-        for name, candidate in candidates.items():
-            progress(f"start {name}")
-            workers[name] = stack.enter_context(worker.start(*_COMMAND, candidate.to_json(), str(threads)))
+        with progress.count("bench: start", len(candidates), "variants") as advance:
+            for name, candidate in candidates.items():
+                workers[name] = stack.enter_context(worker.start(*_COMMAND, candidate.to_json(), str(threads)))
+                advance(1)
         rows_of_ids = _random_rows(recipe, {candidate.tokenizer for candidate in candidates.values()})
-        measured = _measure(workers, bench, depth, texts, rows_of_ids, progress)
+        answers = texts_of(bench, depth, texts=len(texts)) * len(workers)
+        with progress.count("bench", answers, "answers") as advance:
+            measured = _measure(workers, bench, depth, texts, rows_of_ids, advance)
         peaks = {name: contender.peak_memory_bytes() for name, contender in workers.items()}
     _write_samples(run_dir, measured)
     rows = tuple(
@@ -90,6 +94,21 @@ def run(
     return BenchResult(depth, hardware.describe(), threads, bench.rounds, timing.summarize(measured.tokenization), rows)
 
 
+def texts_of(bench: BenchSection, depth: Depth, *, texts: int) -> int:
+    """How many texts each variant answers in a benchmark of `bench`, of the `texts` that there are; warm-up included.
+
+    A row of the grid counts as one text.
+    """
+    singles = min(bench.texts, texts) * (bench.rounds + 1)
+    grid = sum(batch * _repeat(batch) for batch, _ in bench.grid) * (min(bench.rounds, _GRID_ROUNDS) + 1)
+    return singles + grid + min(bench.throughput_texts, texts) * (_THROUGHPUT_ROUNDS[depth] + 1)
+
+
+def _repeat(batch: int) -> int:
+    """How often a turn of the grid answers a batch of this size."""
+    return max(1, 8 // batch)
+
+
 @dataclass(frozen=True)
 class _Measured:
     latency: Samples
@@ -105,28 +124,42 @@ def _measure(
     depth: Depth,
     texts: list[str],
     rows: npt.NDArray[np.int64],
-    progress: Callable[[str], None],
+    advance: Advance,
 ) -> _Measured:
     singles, many = _spread(texts, bench.texts), _spread(texts, bench.throughput_texts)
     latency = timing.interleave(
-        {name: partial(w.single, singles) for name, w in workers.items()},
+        _counting({name: partial(w.single, singles) for name, w in workers.items()}, advance, len(singles)),
         rounds=bench.rounds,
-        on_round=lambda n: progress(f"single texts {n}/{bench.rounds}"),
     )
     tokenization = next(iter(workers.values())).tokenize(singles * bench.rounds)
-    progress("grid")
     grid = {}
     for batch, tokens in bench.grid:
-        ids, repeat = rows[:batch, :tokens].tolist(), max(1, 8 // batch)
+        ids, repeat = rows[:batch, :tokens].tolist(), _repeat(batch)
         grid[batch, tokens] = timing.interleave(
-            {name: partial(w.tokens, ids, repeat=repeat) for name, w in workers.items()},
+            _counting(
+                {name: partial(w.tokens, ids, repeat=repeat) for name, w in workers.items()}, advance, batch * repeat
+            ),
             rounds=min(bench.rounds, _GRID_ROUNDS),
         )
-    progress("throughput")
     throughput = timing.interleave(
-        {name: partial(w.many, many) for name, w in workers.items()}, rounds=_THROUGHPUT_ROUNDS[depth]
+        _counting({name: partial(w.many, many) for name, w in workers.items()}, advance, len(many)),
+        rounds=_THROUGHPUT_ROUNDS[depth],
     )
     return _Measured(latency, tokenization, grid, throughput, len(many))
+
+
+Turn = Callable[[], list[float]]
+
+
+def _counting(turns: Mapping[str, Turn], advance: Advance, texts: int) -> dict[str, Turn]:
+    """The same turns; after each, `texts` more are counted, outside of what is timed."""
+
+    def counting(turn: Turn) -> list[float]:
+        samples = turn()
+        advance(texts)
+        return samples
+
+    return {name: partial(counting, turn) for name, turn in turns.items()}
 
 
 def _random_rows(recipe: Recipe, tokenizers: Collection[Path]) -> npt.NDArray[np.int64]:

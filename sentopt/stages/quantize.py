@@ -18,6 +18,7 @@ from sentopt.files import atomic
 from sentopt.graph import families, lean, vocabulary
 from sentopt.graph.calibration import calibrate
 from sentopt.graph.products import Int8Products
+from sentopt.progress import SILENT, Progress
 from sentopt.recipe import Recipe
 from sentopt.results import CalibrationSummary, MadeVariant, QuantizeResult, VocabularySummary
 from sentopt.run_dir import RunDir
@@ -28,23 +29,30 @@ from sentopt.variants import QuantizeOptions, VariantSpec
 _OPERATORS = ("MatMul", "Gemm", "Gather")
 
 
-def run(recipe: Recipe, run_dir: RunDir, *, specs: Sequence[VariantSpec]) -> QuantizeResult:
+def run(
+    recipe: Recipe, run_dir: RunDir, *, specs: Sequence[VariantSpec], progress: Progress = SILENT
+) -> QuantizeResult:
     """Write one graph per row that is made by `quantize`.
 
     Raises:
         ExportError: the quantizer failed.
     """
-    traced = tuple(_make(run_dir, spec) for spec in specs if spec.quantize)
+    to_convert = [spec for spec in specs if spec.quantize]
+    traced = []
+    with progress.count("quantize", len(to_convert), "traced graphs") as advance:
+        for spec in to_convert:
+            traced.append(_make(run_dir, spec))
+            advance(1)
     lean_specs = [spec for spec in specs if not spec.quantize]
     if not lean_specs:
-        return QuantizeResult(traced, None)
+        return QuantizeResult(tuple(traced), None)
     architecture = families.read(run_dir.checkpoint)
     encoder = TextEncoder.load(run_dir.checkpoint, max_length=recipe.model.max_length)
     texts = [e.text for e in store.read_split(run_dir, "train")]
-    found = calibrate(architecture, encoder, texts)
+    found = calibrate(architecture, encoder, texts, progress=progress)
     worst = max(found.errors, key=lambda site: found.errors[site])
     calibration = CalibrationSummary(found.texts, found.tokens, len(found.sites), worst, found.errors[worst])
-    made, summary = list(traced), None
+    made, summary = traced, None
     for spec in lean_specs:
         with atomic.replace_folder(run_dir.variant(spec.name)) as folder:
             written = architecture

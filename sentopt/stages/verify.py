@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from sentopt import gate
 from sentopt.backends import emulation
+from sentopt.backends.counted import counted
 from sentopt.backends.opening import Candidate
 from sentopt.data import store, unlabelled
 from sentopt.data.splits import Example
@@ -22,6 +23,7 @@ from sentopt.files import atomic
 from sentopt.gate import Answers, Rules
 from sentopt.measure import hardware, metrics
 from sentopt.measure.stats import IntArray, paired_non_inferiority
+from sentopt.progress import SILENT, Progress
 from sentopt.recipe import TEST_AS_VALIDATION, Recipe, VerifySection
 from sentopt.results import BatchFlips, CpuFlips, Criterion, Outcome, ReferenceCheck, Verdict, VerifyResult
 from sentopt.run_dir import SPLITS, RunDir
@@ -82,7 +84,7 @@ def run(
     *,
     specs: Sequence[VariantSpec],
     reference_check: ReferenceCheck,
-    progress: Callable[[str], None],
+    progress: Progress = SILENT,
 ) -> VerifyResult:
     """Judge each of `specs`; a variant that cannot pass is a result, not an exception.
 
@@ -97,7 +99,6 @@ def run(
         if spec.name == REFERENCE:  # what it answered is what all others are compared with
             judged[spec.name] = _compare_reference(evidence, labels, recipe)
             continue
-        progress(spec.name)
         judged[spec.name] = _judge(spec, recipe, run_dir, labels, evidence, progress)
     order = _order(specs, judged, evidence)
     verdicts = _in_order(judged, order, evidence)
@@ -114,7 +115,7 @@ def run(
     )
 
 
-def _evidence(recipe: Recipe, run_dir: RunDir, labels: Sequence[str], progress: Callable[[str], None]) -> _Evidence:
+def _evidence(recipe: Recipe, run_dir: RunDir, labels: Sequence[str], progress: Progress) -> _Evidence:
     examples = store.read_split(run_dir, "test")
     whole = _Texts([e.text for e in examples], _positions(examples), _saved_logits(run_dir, len(examples), len(labels)))
     rows, validation_rows = store.read_distinct(run_dir)
@@ -127,20 +128,26 @@ def _evidence(recipe: Recipe, run_dir: RunDir, labels: Sequence[str], progress: 
     further = nothing
     notices: tuple[str, ...] = ()
     if recipe.data.unlabelled:
-        further, notices = _further(recipe, run_dir, labels, test, nothing, torch_answers)
+        further, notices = _further(recipe, run_dir, labels, test, nothing, torch_answers, progress)
     for notice in notices:
-        progress(notice)
+        progress.say(f"note: {notice}")
     by_table = gate.validation_counts(recipe, len(test.texts)) or not validation.texts
     return _Evidence(whole, rows, test, validation, further, "table" if by_table else "validation", notices)
 
 
 def _further(
-    recipe: Recipe, run_dir: RunDir, labels: Sequence[str], test: _Texts, nothing: _Texts, torch_answers: _Torch
+    recipe: Recipe,
+    run_dir: RunDir,
+    labels: Sequence[str],
+    test: _Texts,
+    nothing: _Texts,
+    torch_answers: _Torch,
+    progress: Progress,
 ) -> tuple[_Texts, tuple[str, ...]]:
     """The texts without labels, and what is to be said of them; none of them where they are of another kind."""
     known = [e.text for split in SPLITS for e in store.read_split(run_dir, split)]
     found = unlabelled.load(recipe.data, known, seed=recipe.run.seed)
-    reference = torch_answers.of_texts(found.texts)
+    reference = torch_answers.of_texts(found.texts, progress)
     if why := gate.differing_answers(test.reference.argmax(axis=1), reference.argmax(axis=1), labels):
         other = f"{found.notice}. They are not of the kind of the test texts, and decide nothing: {why}"
         return nothing, (other,)
@@ -177,14 +184,17 @@ class _Torch:
         """The validation split, with the logits that training saved."""
         examples = store.read_split(self.run_dir, "validation")
         texts, saved = [e.text for e in examples], self.run_dir.validation_reference
-        logits = np.load(saved, allow_pickle=False) if saved.is_file() else self.of_texts(texts)
+        logits = np.load(saved, allow_pickle=False) if saved.is_file() else self.of_texts(texts, SILENT)
         if len(logits) != len(texts):
             raise RunDirError(f"{saved} is of another validation split: run `sentopt train` again")
         return _Texts(texts, _positions(examples), logits)
 
-    def of_texts(self, texts: Sequence[str]) -> FloatArray:
+    def of_texts(self, texts: Sequence[str], progress: Progress) -> FloatArray:
         """Logits of any texts."""
-        return self.candidate.open().logits(texts)
+        classifier = self.candidate.open()
+        what = f"verify: {REFERENCE} on texts whose answers are not stored"
+        with progress.count(what, len(texts), "texts") as advance, counted(classifier, advance):
+            return classifier.logits(texts)
 
 
 def _judge(
@@ -193,16 +203,18 @@ def _judge(
     run_dir: RunDir,
     labels: Sequence[str],
     evidence: _Evidence,
-    progress: Callable[[str], None],
+    progress: Progress,
 ) -> _Judged:
     candidate = Candidate.of(spec, run_dir, labels, recipe.model.max_length)
     classifier = candidate.open()
-    whole, batch_flips = _answer(classifier, evidence.whole.texts, ships=spec.ships)
+    texts = evidence.whole.texts
+    answers = 2 * len(texts) + len(texts[:_FLIP_TEXTS]) if spec.ships else len(texts)
+    with progress.count(f"verify: {spec.name}", answers, "answers") as advance, counted(classifier, advance):
+        whole, batch_flips = _answer(classifier, texts, ships=spec.ships)
     cpu_flips = None
     if spec.dtype == "int8" and spec.backend == "onnx" and emulation.is_available():
-        progress(f"{spec.name} on an emulated {recipe.verify.cpu}")
         cpu_flips = _answer_elsewhere(candidate, recipe.verify, evidence.whole.texts, whole[_ALONE], progress)
-    judged = _compare(spec, classifier, _rows(whole, evidence.rows), evidence, labels, recipe)
+    judged = _compare(spec, classifier, _rows(whole, evidence.rows), evidence, labels, recipe, progress)
     verdict = replace(judged.verdict, batch_flips=batch_flips, cpu_flips=cpu_flips)
     if spec.ships:
         _write_flips(run_dir, spec.name, evidence.whole, labels, whole[verdict.way])
@@ -232,7 +244,7 @@ def _answer_elsewhere(
     verify: VerifySection,
     texts: Sequence[str],
     here: FloatArray,
-    progress: Callable[[str], None],
+    progress: Progress,
 ) -> CpuFlips | None:
     """The first texts on another CPU, a share of them in each of as many processes as there are cores."""
     some = texts[: verify.cpu_texts]
@@ -241,11 +253,18 @@ def _answer_elsewhere(
     size = -(-len(some) // available_cores())
     parts = [some[start : start + size] for start in range(0, len(some), size)]
     try:
-        with ThreadPoolExecutor(max_workers=available_cores()) as pool:
-            found = pool.map(lambda part: emulation.logits(candidate, part, cpu=verify.cpu), parts)
-            there = np.concatenate(list(found))
+        what = f"verify: {candidate.spec.name} on an emulated {verify.cpu}"
+        with (
+            progress.count(what, len(some), "texts") as advance,
+            ThreadPoolExecutor(max_workers=available_cores()) as pool,
+        ):
+            found = []
+            for answers in pool.map(lambda part: emulation.logits(candidate, part, cpu=verify.cpu), parts):
+                found.append(answers)
+                advance(len(answers))
+        there = np.concatenate(found)
     except EmulationError as error:
-        progress(f"{candidate.spec.name} was not tried on another CPU: {error}")
+        progress.say(f"note: {candidate.spec.name} was not tried on another CPU: {error}")
         return None
     difference = float(np.abs(there - here[: len(some)]).max())
     return CpuFlips(verify.cpu, len(some), _count_changes(there, here[: len(some)]), difference)
@@ -264,6 +283,7 @@ def _compare(
     evidence: _Evidence,
     labels: Sequence[str],
     recipe: Recipe,
+    progress: Progress,
 ) -> _Judged:
     """All criteria of the worse way of serving, on all the evidence there is; exact graphs need only the test split."""
     test, rules = evidence.test, Rules.of(recipe)
@@ -274,8 +294,11 @@ def _compare(
         return _Judged(replace(_verdict(spec.name, _SORTED, ways, test, (), rules, labels), exact=True))
     if not spec.ships:
         evidence = replace(evidence, validation=evidence.validation.take([]), further=evidence.further.take([]))
-    validation = _answer_evidence(classifier, evidence.validation, ways)
-    further = _answer_evidence(classifier, evidence.further, ways)
+    answers = len(ways) * (len(evidence.validation.texts) + len(evidence.further.texts))
+    what = f"verify: {spec.name} on texts beside the test split"
+    with progress.count(what, answers, "answers") as advance, counted(classifier, advance):
+        validation = _answer_evidence(classifier, evidence.validation, ways)
+        further = _answer_evidence(classifier, evidence.further, ways)
     judged = {}
     for way in ways:
         pooled = [(test, ways[way])]

@@ -1,7 +1,8 @@
-"""Trainer callbacks: a progress bar on stderr, and a stop that loses nothing."""
+"""Trainer callbacks: progress, a clock, and a stop that loses nothing."""
 
 from __future__ import annotations
 
+import contextlib
 import math
 import signal
 import sys
@@ -11,40 +12,59 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Self
 
-from tqdm import tqdm
 from transformers import TrainerCallback
 
 from sentopt.files import journal
+from sentopt.progress import Advance, Progress
 from sentopt.training import distributed
 from sentopt.training.ema import LAST_WEIGHTS
 
 
-class ProgressBar(TrainerCallback):
-    """One line on stderr: steps, loss, and the validation metric once it is known."""
+class TellProgress(TrainerCallback):
+    """Counts steps, with the loss and the validation metric beside them, and the batches of each evaluation."""
 
-    def __init__(self, metric: str) -> None:
-        self.metric = metric
-        self.bar: Any = None
+    def __init__(self, metric: str, progress: Progress) -> None:
+        self._metric = metric
+        self._progress = progress
+        self._figures: dict[str, str] = {}
+        self._steps, self._evaluation = contextlib.ExitStack(), contextlib.ExitStack()
+        self._advance: Advance | None = None
+        self._advance_evaluation: Advance | None = None
+        self._done = 0
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Open the bar at the step that training starts or resumes from."""
-        self.bar = tqdm(total=state.max_steps, initial=state.global_step, desc="train", unit="step", file=sys.stderr)
+        """Begin at the step that training starts or resumes from."""
+        self._done = state.global_step
+        count = self._progress.count("train", state.max_steps, "steps", done=self._done)
+        self._advance = self._steps.enter_context(count)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Advance by what was done since the last call."""
-        self.bar.update(state.global_step - self.bar.n)
+        if self._advance is not None:
+            self._advance(state.global_step - self._done, ", ".join(self._figures.values()))
+        self._done = state.global_step
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
-        """Show the newest loss and metric."""
-        shown = {"loss": (logs or {}).get("loss"), self.metric: (logs or {}).get(f"eval_{self.metric}")}
-        known = {name: f"{value:.3f}" for name, value in shown.items() if value is not None}
-        if known and self.bar is not None:
-            self.bar.set_postfix(known)
+        """Keep the newest loss and metric."""
+        shown = {"loss": (logs or {}).get("loss"), self._metric: (logs or {}).get(f"eval_{self._metric}")}
+        self._figures |= {name: f"{name} {value:.3f}" for name, value in shown.items() if value is not None}
+
+    def on_prediction_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Count the batches of an evaluation."""
+        if self._advance_evaluation is None:
+            count = self._progress.count("train: evaluation", len(kwargs["eval_dataloader"]), "batches")
+            self._advance_evaluation = self._evaluation.enter_context(count)
+        self._advance_evaluation(1)
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """The evaluation is done."""
+        self._evaluation.close()
+        self._advance_evaluation = None
 
     def close(self) -> None:
-        """End its line, however training ended, so that an error has a line of its own."""
-        if self.bar is not None:
-            self.bar.close()
+        """End what is counted, however training ended."""
+        self._evaluation.close()
+        self._steps.close()
 
 
 class StepClock(TrainerCallback):

@@ -22,6 +22,7 @@ from sentopt.data.splits import Example
 from sentopt.errors import RecipeError, TrainingInterrupted
 from sentopt.files import atomic, durable, journal
 from sentopt.measure import hardware, metrics
+from sentopt.progress import SILENT, Progress
 from sentopt.recipe import Recipe, TrainSection
 from sentopt.results import Steps
 from sentopt.runtime.cores import available_cores
@@ -29,9 +30,9 @@ from sentopt.training import distributed, malloc
 from sentopt.training.adversarial import AdversarialEmbeddings
 from sentopt.training.callbacks import (
     DropOldCheckpoints,
-    ProgressBar,
     StepClock,
     StopOnSignal,
+    TellProgress,
     checkpoints_in,
     step_of,
 )
@@ -56,6 +57,23 @@ class Fit:
     steps: Steps
     history: Sequence[dict[str, Any]]
 
+    @classmethod
+    def without_training(cls, model: Any) -> Fit:
+        """A model that was tuned elsewhere and is taken as it is."""
+        nothing = Steps(
+            device="cpu",
+            precision="fp32",
+            processes=1,
+            steps=0,
+            epochs=0.0,
+            seconds=0.0,
+            samples_per_second=0.0,
+            resumed_from_step=0,
+            best_step=0,
+            best_metric=0.0,
+        )
+        return cls(model, nothing, history=())
+
 
 @malloc.reusing_freed_memory()
 def fit(
@@ -67,6 +85,7 @@ def fit(
     validation: Sequence[Example],
     *,
     resume_key: str,
+    progress: Progress = SILENT,
 ) -> Fit:
     """Tune `model`, keeping the Trainer's checkpoints in `folder` until it has finished.
 
@@ -79,10 +98,10 @@ def fit(
     """
     checkpoint = distributed.share(_resumable(folder, resume_key) if distributed.is_first() else None)
     trainer = _trainer(recipe, folder, model, tokenizer, encode(tokenizer, train), encode(tokenizer, validation))
-    stop, clock, bar = StopOnSignal(), StepClock(), ProgressBar(recipe.train.metric)
-    for callback in (stop, clock, *([bar] if distributed.is_first() else [])):
+    stop, clock, told = StopOnSignal(), StepClock(), TellProgress(recipe.train.metric, progress)
+    for callback in (stop, clock, *([told] if distributed.is_first() else [])):
         trainer.add_callback(callback)
-    with stop, closing(bar), warnings.catch_warnings():
+    with stop, closing(told), warnings.catch_warnings():
         # Checkpoints are sorted by number where the file system's times are too coarse, and that is right.
         warnings.filterwarnings("ignore", message="mtime may not be reliable")
         trainer.train(resume_from_checkpoint=checkpoint or None)
