@@ -107,7 +107,7 @@ def run(
         note(notice)
     fitted, untuned = _tuned(recipe, run_dir, start, resume_key=resume_key, progress=progress)
     losses, evals = _loss_history(fitted.history), _eval_history(fitted.history)
-    if hint := hints.undertrained(losses, evals, recipe.train):
+    if hint := hints.undertrained(losses, evals, recipe.train, labels=len(start.labels)):
         notices.append(hint)
         note(hint)
     on_validation, temperature = _save(recipe, run_dir, start, fitted.model, progress)
