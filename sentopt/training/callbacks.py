@@ -16,7 +16,7 @@ from transformers import TrainerCallback
 
 from sentopt.files import journal
 from sentopt.progress import Advance, Progress
-from sentopt.training import distributed
+from sentopt.training import distributed, malloc
 from sentopt.training.ema import LAST_WEIGHTS
 
 
@@ -68,11 +68,20 @@ class TellProgress(TrainerCallback):
 
 
 class StepClock(TrainerCallback):
-    """`seconds` spent in training steps, optimizer included; evaluation, saving and logging are not."""
+    """`seconds` spent in training steps, optimizer included; evaluation, saving and logging are not.
 
-    def __init__(self) -> None:
-        self.seconds = 0.0
+    With a `budget` in seconds, training ends after the step in which it is used up, but not after the first step.
+    """
+
+    def __init__(self, budget: float = math.inf) -> None:
+        self.budget = budget
+        self.samples: list[float] = []
         self._start = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """Of all steps so far."""
+        return sum(self.samples)
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Before the forward pass of a step's first batch."""
@@ -80,7 +89,23 @@ class StepClock(TrainerCallback):
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """After the optimizer's step."""
-        self.seconds += time.perf_counter() - self._start
+        self.samples.append(time.perf_counter() - self._start)
+        if len(self.samples) > 1 and self.seconds > self.budget:
+            control.should_training_stop = True
+
+
+class MemoryAfterSteps(TrainerCallback):
+    """The `most` memory that this process had after a training step, in bytes.
+
+    Under `malloc.reusing_freed_memory` that is what the step itself took at most.
+    """
+
+    def __init__(self) -> None:
+        self.most = 0
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """After the optimizer's step."""
+        self.most = max(self.most, malloc.resident_bytes())
 
 
 class DropOldCheckpoints(TrainerCallback):

@@ -10,13 +10,14 @@ import re
 import warnings
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
-from transformers import DataCollatorWithPadding, Trainer, TrainingArguments
+from torch.utils.data import Sampler, SequentialSampler
+from transformers import DataCollatorWithPadding, IntervalStrategy, Trainer, TrainingArguments
 
 from sentopt.data.splits import Example
 from sentopt.errors import RecipeError, TrainingInterrupted
@@ -30,6 +31,7 @@ from sentopt.training import distributed, malloc
 from sentopt.training.adversarial import AdversarialEmbeddings
 from sentopt.training.callbacks import (
     DropOldCheckpoints,
+    MemoryAfterSteps,
     StepClock,
     StopOnSignal,
     TellProgress,
@@ -128,6 +130,36 @@ def fit(
     return Fit(model, steps, state.log_history)
 
 
+@dataclass(frozen=True)
+class TimedSteps:
+    """Seconds of each optimizer step, and the most memory that the process had after one, in bytes."""
+
+    seconds: tuple[float, ...]
+    resident_bytes: int
+
+
+@malloc.reusing_freed_memory()
+def time_steps(
+    recipe: Recipe, folder: Path, model: Any, tokenizer: Any, batches: Sequence[Sequence[Encoded]], *, budget: float
+) -> TimedSteps:
+    """Train on `batches`, one step each, as `fit` would do it, until `budget` seconds are used up.
+
+    Nothing is evaluated or saved. The model is changed: it is for nothing else afterwards. All batches but the last
+    must have the size that the recipe names. `folder` is an empty one that the Trainer may write into.
+    """
+    texts = [encoded for batch in batches for encoded in batch]
+    once = replace(recipe.train, max_steps=len(batches), gradient_accumulation=1)
+    trainer = _trainer(replace(recipe, train=once), folder, model, tokenizer, texts, texts[:1])
+    trainer.sampler = SequentialSampler(texts)
+    trainer.args.eval_strategy = trainer.args.save_strategy = IntervalStrategy.NO
+    trainer.args.load_best_model_at_end = False
+    clock, memory = StepClock(budget), MemoryAfterSteps()
+    for callback in (clock, memory):
+        trainer.add_callback(callback)
+    trainer.train()
+    return TimedSteps(tuple(clock.samples), memory.most)
+
+
 def make_deterministic(seed: int) -> None:
     """Fix every random state and the number of threads, and quiet transformers."""
     torch.set_num_threads(max(1, available_cores() // distributed.local_world_size()))
@@ -149,7 +181,7 @@ class _Trainer(Trainer):
     def __init__(
         self,
         *args: Any,
-        sampler: EpochSampler,
+        sampler: Sampler[int],
         class_weights: torch.Tensor | None,
         averaged: AveragedWeights | None,
         adversary: AdversarialEmbeddings | None,
@@ -166,7 +198,7 @@ class _Trainer(Trainer):
         # The loss below is a mean over its batch, whatever a model's forward method would take.
         self.model_accepts_loss_kwargs = False
 
-    def _get_train_sampler(self, train_dataset: Any = None) -> EpochSampler:
+    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
         return self.sampler
 
     def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **kwargs: Any) -> Any:
