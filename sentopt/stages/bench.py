@@ -73,8 +73,8 @@ def run(
                 workers[name] = stack.enter_context(worker.start(*_COMMAND, candidate.to_json(), str(threads)))
                 advance(1)
         rows_of_ids = _random_rows(recipe, {candidate.tokenizer for candidate in candidates.values()})
-        answers = texts_of(bench, depth, texts=len(texts)) * len(workers)
-        with progress.count("bench", answers, "answers") as advance:
+        each = workload(bench, depth, texts=len(texts), longest=recipe.model.max_length)
+        with progress.count("bench", each.answers * len(workers), "answers") as advance:
             measured = _measure(workers, bench, depth, texts, rows_of_ids, advance)
         peaks = {name: contender.peak_memory_bytes() for name, contender in workers.items()}
     _write_samples(run_dir, measured)
@@ -94,14 +94,33 @@ def run(
     return BenchResult(depth, hardware.describe(), threads, bench.rounds, timing.summarize(measured.tokenization), rows)
 
 
-def texts_of(bench: BenchSection, depth: Depth, *, texts: int) -> int:
-    """How many texts each variant answers in a benchmark of `bench`, of the `texts` that there are; warm-up included.
+@dataclass(frozen=True)
+class Workload:
+    """What each variant does in a benchmark, warm-up included: texts, and rows of random ids with all their tokens."""
 
-    A row of the grid counts as one text.
-    """
-    singles = min(bench.texts, texts) * (bench.rounds + 1)
-    grid = sum(batch * _repeat(batch) for batch, _ in bench.grid) * (min(bench.rounds, _GRID_ROUNDS) + 1)
-    return singles + grid + min(bench.throughput_texts, texts) * (_THROUGHPUT_ROUNDS[depth] + 1)
+    single_texts: int
+    many_texts: int
+    grid_rows: int
+    grid_calls: int
+    grid_tokens: int
+
+    @property
+    def answers(self) -> int:
+        """Texts and rows."""
+        return self.single_texts + self.many_texts + self.grid_rows
+
+
+def workload(bench: BenchSection, depth: Depth, *, texts: int, longest: int) -> Workload:
+    """That of a planned benchmark, given how many `texts` there are and how many tokens the model reads at most."""
+    bench = _within(bench, longest)
+    rounds = min(bench.rounds, _GRID_ROUNDS) + 1
+    return Workload(
+        single_texts=min(bench.texts, texts) * (bench.rounds + 1),
+        many_texts=min(bench.throughput_texts, texts) * (_THROUGHPUT_ROUNDS[depth] + 1),
+        grid_rows=rounds * sum(batch * _repeat(batch) for batch, _ in bench.grid),
+        grid_calls=rounds * sum(_repeat(batch) for batch, _ in bench.grid),
+        grid_tokens=rounds * sum(batch * _repeat(batch) * tokens for batch, tokens in bench.grid),
+    )
 
 
 def _repeat(batch: int) -> int:
