@@ -57,14 +57,14 @@ class _Settings:
     def of(cls, given: Mapping[str, Any]) -> _Settings:
         """Of a parsed TOML document, of overrides, or of a mixture of both."""
         settings = cls()
-        for name, value in given.items():
+        for name, value in ((str(name), value) for name, value in given.items()):
             if name in KEYS.sections and isinstance(value, Mapping):
                 for inner, item in value.items():
                     settings._add(f"{name}.{inner}", item)
             elif isinstance(value, Mapping) and "." not in name:
                 settings.problems.append(f"{name}: unknown section{records.nearest(name, KEYS.sections)}")
             else:
-                settings._add(str(name), value)
+                settings._add(name, value)
         return settings
 
     def _add(self, name: str, value: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import textwrap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -26,9 +27,9 @@ def to_toml(recipe: Recipe, comments: bool = False) -> str:
 
 
 def shown(name_or_path: str) -> str:
-    """A recipe for reading: its own introduction, and every key with its value below its help.
+    """A recipe for reading: the comment at the top of its file, then every key with its value, below its help.
 
-    `load` of the result gives the recipe of that name.
+    `load` of the result gives an equal recipe.
 
     Raises:
         RecipeError: see `load`.
@@ -37,7 +38,7 @@ def shown(name_or_path: str) -> str:
 
 
 def annotated(name_or_path: str) -> str:
-    """A recipe file with the keys that it states, each below its help; its own comments are kept at the top alone.
+    """A recipe file with only the keys that it states, each below its help. Of its own comments, those at the top stay.
 
     Raises:
         RecipeError: see `load`.
@@ -50,10 +51,9 @@ def annotated(name_or_path: str) -> str:
 
 
 def _introduction(path: Path) -> str:
-    """The comment at the top of a recipe file, and an empty line; nothing where there is none."""
-    lines = itertools.takewhile(lambda line: line.startswith("#"), path.read_text(encoding="utf-8").splitlines())
-    text = "\n".join(lines)
-    return f"{text}\n\n" if text else ""
+    """The comment at the top of a recipe file that an empty line follows, with that line; nothing without one."""
+    found = re.match(r"(#.*\n)+\n", path.read_text(encoding="utf-8"))
+    return found[0] if found else ""
 
 
 def _render(recipe: Recipe, keys: Iterable[Key], *, comments: bool) -> str:
