@@ -117,7 +117,7 @@ class Pipeline:
         depends = [
             self._outputs("prepare"),
             self._model_identity(),
-            [self.recipe.model, self.recipe.train, self.recipe.run.seed],
+            [self.recipe.model, recipes.identity(self.recipe.train), self.recipe.run.seed],
             _versions("torch", "transformers", "tokenizers", "accelerate"),
         ]
         self._announce_training(depends)

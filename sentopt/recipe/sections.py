@@ -1,0 +1,525 @@
+"""The sections of a recipe as frozen dataclasses. Each field declares its bounds, its help and its other names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from sentopt.recipe.fields import Keys, Spelling, declared, option
+
+ENOUGH_STEPS = 300  # `train.min_steps` where nobody states how long to train; see `training.schedule`
+TEST_AS_VALIDATION = "test"
+SAMPLE_TEXTS = (
+    "This is a great product!",
+    "I am very disappointed with the service.",
+    "It was an average experience.",
+    "The movie was not good at all",
+    "The movie was amazing",
+)
+_LARGEST_SEED = 2**32 - 1
+_DELIMITERS = ("tab", "\\t", "comma", "semicolon", "pipe", "space")
+
+
+def _is_folder_name(text: str) -> bool:
+    return bool(re.fullmatch(r"[A-Za-z0-9][\w.-]*", text))
+
+
+def _are_labels(labels: Sequence[str]) -> bool:
+    return len(labels) != 1 and len(set(labels)) == len(labels)
+
+
+def _is_encoding(name: str) -> bool:
+    try:
+        "".encode(name or "utf-8")
+    except (LookupError, ValueError):
+        return False
+    return True
+
+
+def _is_delimiter(text: str) -> bool:
+    return len(text) < 2 or text in _DELIMITERS
+
+
+def _is_quote(text: str) -> bool:
+    return text == "auto" or len(text) < 2
+
+
+def _is_grid(cells: Sequence[tuple[int, int]]) -> bool:
+    return len(cells) > 0 and all(batch > 0 and tokens > 1 for batch, tokens in cells)
+
+
+@dataclass(frozen=True)
+class RunSection:
+    """Name and seed of the run."""
+
+    name: str = field(
+        metadata=declared(
+            valid=_is_folder_name,
+            expected="a folder name of letters, digits, '.', '-' and '_'",
+            help="Name of the run: its folder is exports/NAME unless --run-dir names another.",
+            also=("run_name",),
+        )
+    )
+    description: str = option("", help="One line about the run, shown by `sentopt recipes` and in the report.")
+    seed: int = option(
+        42,
+        at_least=0,
+        at_most=_LARGEST_SEED,
+        help="Seed of the splits, the fresh head, shuffling and dropout. train.seed, if it is not 0, overrides it for "
+        "shuffling and dropout.",
+        also=("seed",),
+        like=("random_state", "random_seed"),
+    )
+
+
+@dataclass(frozen=True)
+class DataSection:
+    """Where texts and labels come from, and how files are read."""
+
+    dataset: str = option(
+        "sample",
+        valid=bool,
+        expected="the name of a dataset",
+        help="'sample' is the bundled corpus. With 'files', train, validation and test are paths of tables; with "
+        "'hub', split names of hub_id. Other names are those of the dataset table.",
+        like=("data", "dataset_name"),
+    )
+    train: str = option(
+        "",
+        help="Training texts: a table file, a pattern such as 'data/train-*.parquet', or a split name of hub data.",
+        like=("train_file", "train_path", "train_data", "train_dataset"),
+    )
+    validation: str = option(
+        "",
+        help="Validation texts, as for train. Empty: split off the training texts. 'test' evaluates on the test split "
+        "while training, so that the best checkpoint is chosen by the texts it is then judged by.",
+        like=("validation_file", "validation_path", "val", "valid", "dev", "eval_dataset"),
+    )
+    test: str = option(
+        "",
+        help="Test texts, as for train. Empty: split off the training texts.",
+        like=("test_file", "test_path", "test_data", "test_dataset"),
+    )
+    unlabelled: str = option(
+        "",
+        help="File of further texts of the same kind, without labels. The share of their labels that a variant changes "
+        "bounds how much accuracy it can lose.",
+        like=("unlabeled", "unsupervised"),
+    )
+    hub_id: str = option(
+        "", help="Id of the dataset on the Hugging Face Hub, with dataset = 'hub'.", like=("dataset_id", "hub_dataset")
+    )
+    hub_config: str = option(
+        "", help="Configuration (subset) of the hub dataset.", like=("dataset_config_name", "subset")
+    )
+    revision: str = option("", help="Commit hash of the hub dataset; hub data must be pinned.")
+    text_column: str = option(
+        "text",
+        help="Column of the texts.",
+        like=("text", "text_column_name", "text_column_names", "text_field", "sentence"),
+    )
+    label_column: str = option(
+        "label", help="Column of the labels.", like=("label", "label_column_name", "label_field", "target")
+    )
+    labels: tuple[str, ...] = option(
+        (),
+        valid=_are_labels,
+        expected="no labels, or at least two different ones",
+        help="Labels in the order of the model's outputs; numbers in the data stand for them in that order. Empty: the "
+        "labels that occur, sorted.",
+        like=("classes", "class_names", "label_list"),
+    )
+    validation_fraction: float = option(
+        0.1,
+        above=0,
+        below=0.5,
+        help="Share of the training texts that is split off for validation where there is no validation split.",
+        like=("val_fraction", "validation_size", "val_size", "validation_split"),
+    )
+    test_fraction: float = option(
+        0.0,
+        at_least=0,
+        below=1,
+        help="Share of the texts that is split off for the test where there is no test split. 0: by the number of "
+        "texts, a fifth, or up to two fifths where verification needs them. A tuned model is tested on all texts but "
+        "those for calibration.",
+        like=("test_size", "test_split"),
+    )
+    train_limit: int = option(
+        0,
+        at_least=0,
+        unit="texts",
+        help="Use at most this many training texts; 0 uses all.",
+        also=("max_train_samples",),
+    )
+    validation_limit: int = option(
+        0,
+        at_least=0,
+        unit="texts",
+        help="Use at most this many validation texts; 0 uses all.",
+        also=("max_eval_samples",),
+    )
+    test_limit: int = option(
+        0,
+        at_least=0,
+        unit="texts",
+        help="Use at most this many test texts; 0 uses all.",
+        also=("max_predict_samples",),
+    )
+    duplicates: Literal["drop", "keep"] = option("drop", help="What becomes of repeated texts.", like=("deduplicate",))
+    missing_labels: Literal["error", "drop"] = option("error", help="What becomes of rows without a label.")
+    rare_labels: Literal["error", "drop"] = option(
+        "error", help="What becomes of labels with fewer texts than there are splits to fill."
+    )
+    encoding: str = option(
+        "",
+        valid=_is_encoding,
+        expected="a name such as utf-8, utf-16 or windows-1252",
+        help="Character encoding of CSV and TSV files; empty detects it.",
+    )
+    delimiter: str = option(
+        "",
+        valid=_is_delimiter,
+        expected=f"one character or one of {', '.join(_DELIMITERS)}",
+        help="Character between the fields of CSV and TSV files; empty detects it.",
+        like=("sep", "separator"),
+    )
+    quote: str = option(
+        "auto",
+        valid=_is_quote,
+        expected="auto, nothing, or one character",
+        help="Character around the fields of CSV and TSV files; 'auto' detects it, empty means that there is none.",
+        like=("quotechar",),
+    )
+
+
+@dataclass(frozen=True)
+class ModelSection:
+    """The pretrained model, and where texts are cut."""
+
+    backbone: str = option(
+        "minilm",
+        help="Name of the backbone table, local folder, or id on the Hugging Face Hub.",
+        also=("model_name_or_path",),
+        like=("model", "model_name", "model_id", "base_model", "checkpoint", "pretrained"),
+    )
+    revision: str = option("", help="Commit hash of a backbone from the hub.", also=("model_revision",))
+    max_length: int = option(
+        128,
+        at_least=8,
+        at_most=8192,
+        unit="tokens",
+        help="Texts are cut at this many tokens; the number of cut texts is reported.",
+        also=("max_seq_length",),
+        like=("max_len", "maxlen", "max_tokens", "max_seq_len", "seq_length", "sequence_length"),
+    )
+    tuned: bool = option(
+        False,
+        help="The model is a fine-tuned classifier already. It is not trained, only exported, verified and measured.",
+        like=("fine_tuned", "finetuned"),
+    )
+
+
+@dataclass(frozen=True)
+class TrainSection:
+    """Hyperparameters of fine-tuning. The spellings of `transformers.TrainingArguments` are accepted."""
+
+    epochs: float = option(
+        3.0,
+        above=0,
+        help="Passes over the training texts; min_steps raises it on few texts.",
+        also=("num_train_epochs",),
+        like=("epoch", "num_epochs", "n_epochs", "nepochs", "max_epochs", "train_epochs"),
+    )
+    max_steps: int = option(
+        0,
+        at_least=0,
+        unit="steps",
+        help="Train exactly this many optimizer steps; 0 trains for epochs instead.",
+        also=(Spelling("max_steps", {-1: 0}),),
+        like=("num_train_steps", "train_steps", "num_steps", "steps"),
+    )
+    min_steps: int = option(
+        0,
+        at_least=0,
+        unit="steps",
+        help="Train at least this many optimizer steps: on few texts, epochs are raised, up to 10. 0 trains for "
+        f"exactly epochs. A recipe that states neither epochs, max_steps nor min_steps has {ENOUGH_STEPS}. So has one "
+        "whose data an override replaces, unless the overrides state one of the three.",
+        added_later=True,
+    )
+    batch_size: int = option(
+        32,
+        at_least=1,
+        unit="texts",
+        help="Texts of a batch, over all processes; a step sees batch_size * gradient_accumulation texts.",
+        also=("per_device_train_batch_size",),
+        like=("bs", "batch", "train_batch_size", "train_bs"),
+    )
+    eval_batch_size: int = option(
+        64,
+        at_least=1,
+        unit="texts",
+        help="Texts of a batch in evaluation.",
+        also=("per_device_eval_batch_size",),
+        like=("eval_bs", "val_batch_size", "test_batch_size"),
+    )
+    gradient_accumulation: int = option(
+        1,
+        at_least=1,
+        unit="batches",
+        help="Batches whose gradients are summed into one optimizer step.",
+        also=("gradient_accumulation_steps",),
+        like=("grad_accum", "grad_accumulation", "accumulation_steps"),
+    )
+    learning_rate: float = option(
+        5e-5, above=0, below=1, help="Highest learning rate of AdamW.", like=("lr", "rate", "max_lr")
+    )
+    weight_decay: float = option(0.01, at_least=0, below=1, help="Weight decay of AdamW.", like=("wd", "decay", "l2"))
+    warmup_ratio: float = option(
+        0.1,
+        at_least=0,
+        below=1,
+        help="Share of all steps in which the learning rate rises from 0; 'constant' has no warm-up.",
+        like=("warmup", "warmup_steps", "warmup_fraction", "warmup_proportion"),
+    )
+    scheduler: Literal["linear", "cosine", "constant"] = option(
+        "linear",
+        help="Course of the learning rate after warm-up: 'linear' and 'cosine' fall to 0.",
+        also=("lr_scheduler_type",),
+        like=("lr_scheduler", "lr_schedule", "schedule", "scheduler_type"),
+    )
+    label_smoothing: float = option(
+        0.0,
+        at_least=0,
+        below=1,
+        help="Share of each target that is spread over all labels.",
+        also=("label_smoothing_factor",),
+        like=("smoothing",),
+    )
+    ema_decay: float = option(
+        0.0,
+        at_least=0,
+        below=1,
+        help="Decay of the exponential moving average (EMA) of the weights, which is then what is evaluated and kept. "
+        "It spans about 1 / (1 - ema_decay) steps; 0 keeps the weights themselves.",
+        like=("ema", "ema_alpha", "averaging"),
+    )
+    adversarial: float = option(
+        0.0,
+        at_least=0,
+        at_most=10,
+        help="If not 0, each batch is learnt a second time with its word embeddings shifted against the model, by this "
+        "many lengths of a word's embedding. Training takes twice as long.",
+        like=("fgm", "adversary", "adv_eps", "adversarial_epsilon"),
+    )
+    class_weights: Literal["none", "balanced"] = option(
+        "none",
+        help="'balanced' gives every label the same total weight in the loss, however rare it is.",
+        like=("class_weight", "balanced"),
+    )
+    calibrate: bool = option(
+        True,
+        help="Divide the logits by a temperature fitted on the validation split, so that scores are probabilities. No "
+        "label changes.",
+        like=("calibration", "temperature", "temperature_scaling"),
+    )
+    eval_strategy: Literal["epoch", "steps"] = option(
+        "epoch",
+        help="Evaluate and save after every epoch, or after every eval_steps steps.",
+        also=("evaluation_strategy",),
+        like=("save_strategy",),
+    )
+    eval_steps: int = option(
+        0,
+        at_least=0,
+        unit="steps",
+        help="Steps between two evaluations with eval_strategy = 'steps'.",
+        like=("save_steps", "eval_every", "evaluate_every"),
+    )
+    logging_steps: int = option(
+        10, at_least=1, unit="steps", help="Steps between two logged losses.", like=("log_steps", "log_every")
+    )
+    metric: Literal["accuracy", "macro_f1"] = option(
+        "macro_f1",
+        help="Metric on the validation split that chooses the best checkpoint. With 'macro_f1', verification tests "
+        "macro F1, too.",
+        also=(Spelling("metric_for_best_model", {"eval_accuracy": "accuracy", "eval_macro_f1": "macro_f1"}),),
+        like=("best_metric", "eval_metric"),
+    )
+    save_total_limit: int = option(
+        2,
+        at_least=1,
+        unit="checkpoints",
+        help="Checkpoints kept during training; the newest and the best are always kept.",
+        like=("max_checkpoints", "keep_checkpoints"),
+    )
+    group_by_length: bool = option(
+        True, help="Build batches of texts of similar length, which need less padding.", like=("bucket_by_length",)
+    )
+    encoder_dropout: bool = option(
+        True,
+        help="Dropout inside the encoder. Without it a training step on a CPU is about a third shorter; the head keeps "
+        "its own.",
+        like=("dropout",),
+    )
+    freeze_embeddings: bool = option(
+        False,
+        help="Keep the embeddings as pretrained, which shortens a training step on a CPU by about a tenth.",
+        like=("freeze", "freeze_embedding"),
+    )
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = option(
+        "auto",
+        help="Number format of training. 'auto' is BF16 where the hardware has it, else FP16 on a GPU, FP32 on a CPU.",
+        also=(Spelling("bf16", {True: "bf16", False: "fp32"}), Spelling("fp16", {True: "fp16", False: "fp32"})),
+        like=("dtype", "torch_dtype", "mixed_precision", "amp"),
+    )
+    seed: int = option(
+        0,
+        at_least=0,
+        at_most=_LARGEST_SEED,
+        help="If not 0, seed of shuffling and dropout in place of run.seed. Runs that differ in it alone share splits "
+        "and starting weights, as `sentopt average` needs them.",
+        like=("data_seed", "train_seed", "shuffle_seed"),
+    )
+    sample_texts: tuple[str, ...] = option(
+        SAMPLE_TEXTS, help="Texts whose answers are shown before and after training.", like=("examples", "samples")
+    )
+
+
+@dataclass(frozen=True)
+class ExportSection:
+    """The ONNX graphs that are made, and what the bundle holds besides."""
+
+    opset: int = option(17, at_least=14, help="ONNX opset of the traced graph.", like=("opset_version", "onnx_opset"))
+    tolerance: float = option(
+        1e-4,
+        above=0,
+        help="Largest allowed difference of a logit between an FP32 graph and PyTorch.",
+        like=("atol", "tol"),
+    )
+    variants: tuple[str, ...] = option(
+        (), help="Names of the variants to make. Empty: every variant that this machine can make and run."
+    )
+    trim_keep: int = option(
+        10_000,
+        at_least=0,
+        unit="vocabulary entries",
+        help="Vocabulary entries that a trimmed variant keeps besides those of the training texts: the first of the "
+        "list, which are the most frequent ones in BERT's family.",
+        like=("trim", "vocab_size"),
+    )
+    string_input: bool = option(False, help="Add a graph to the bundle that takes texts instead of token ids.")
+    fp32_fallback: bool = option(
+        False,
+        help="Add the fastest verified FP32 graph to an INT8 bundle, for CPUs whose INT8 answers differ.",
+    )
+
+
+@dataclass(frozen=True)
+class VerifySection:
+    """What a variant must prove on the test split before it may ship."""
+
+    margin: float = option(
+        1.0,
+        at_least=0.1,
+        at_most=20,
+        unit="percentage points",
+        help="A variant must lose less accuracy than this many percentage points against PyTorch; likewise macro F1, "
+        "where train.metric is 'macro_f1'.",
+        like=("accuracy_margin", "max_loss"),
+    )
+    recall_margin: float = option(
+        3.0,
+        at_least=0.1,
+        below=100,
+        unit="percentage points",
+        help="The recall of every label must fall by less than this many percentage points.",
+    )
+    max_changed: float = option(
+        5.0,
+        at_least=0.1,
+        below=100,
+        unit="percent",
+        help="Less than this many percent of the labels may change.",
+        like=("max_flips", "max_changes"),
+    )
+    confidence: float = option(
+        0.95,  # the score test keeps its level from there on
+        at_least=0.95,
+        below=1,
+        help="Confidence of each verdict.",
+        like=("level", "alpha", "confidence_level"),
+    )
+    order: Literal["auto", "validation", "table"] = option(
+        "auto",
+        help="Order in which variants are tested, up to the first failure: by agreement on the validation split, or as "
+        "in the table of variants; then validation texts count as evidence, too. 'auto' is 'table' with fewer than "
+        "1,000 test texts.",
+    )
+    allow_weak_reference: bool = option(
+        False, help="Ship even where PyTorch itself is not proven better than always answering the majority label."
+    )
+    cpu: str = option(
+        "EPYC-Milan",
+        help="CPU model that qemu-user emulates, where it is installed, to check INT8 answers on another instruction "
+        "set.",
+    )
+    cpu_texts: int = option(
+        16, at_least=0, unit="texts", help="Test texts that are answered on the emulated CPU; 0 skips it."
+    )
+
+
+@dataclass(frozen=True)
+class BenchSection:
+    """What is measured."""
+
+    rounds: int = option(5, at_least=1, unit="rounds", help="Rounds in which the variants are timed in turn.")
+    texts: int = option(40, at_least=1, unit="texts", help="Test texts that are timed one by one in each round.")
+    throughput_texts: int = option(
+        128, at_least=1, unit="texts", help="Test texts that are answered at once to measure throughput."
+    )
+    grid: tuple[tuple[int, int], ...] = option(
+        ((1, 16), (1, 32), (1, 64), (1, 128), (16, 32), (16, 128)),
+        valid=_is_grid,
+        expected="[batch, tokens] cells, at least one, with batches of 1 or more texts and 2 or more tokens",
+        help="Cells of the full benchmark, as [batch, tokens].",
+    )
+    threads: int = option(
+        0, at_least=0, unit="threads", help="Threads of a session; 0 uses the cores that are available."
+    )
+
+
+@dataclass(frozen=True)
+class SelectSection:
+    """Which of the verified variants ships."""
+
+    objective: Literal["latency", "throughput"] = option(
+        "latency", help="'latency' is the median time of one text, 'throughput' the texts per second of many."
+    )
+    tie: float = option(
+        0.03,
+        at_least=0,
+        below=1,
+        help="Variants that are slower than the fastest by at most this share count as equally fast; agreement with "
+        "PyTorch decides among them.",
+    )
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A complete, checked recipe."""
+
+    run: RunSection
+    data: DataSection = field(default_factory=DataSection)
+    model: ModelSection = field(default_factory=ModelSection)
+    train: TrainSection = field(default_factory=TrainSection)
+    export: ExportSection = field(default_factory=ExportSection)
+    verify: VerifySection = field(default_factory=VerifySection)
+    bench: BenchSection = field(default_factory=BenchSection)
+    select: SelectSection = field(default_factory=SelectSection)
+
+
+KEYS = Keys(Recipe)
