@@ -24,6 +24,7 @@ def train(arguments: argparse.Namespace) -> int:
         pipeline.join_training()
         return 0
     with pipeline.run_dir.locked():
+        pipeline.forecast(None)
         result = pipeline.train()
         reference = pipeline.check_reference()
         pipeline.report()
@@ -74,6 +75,7 @@ def export(arguments: argparse.Namespace) -> int:
         return _finish(pipelines.of_existing_run(arguments), arguments, depth="quick")
     pipeline = pipelines.of_tuned_model(arguments)
     with pipeline.run_dir.locked():
+        pipeline.forecast("quick")
         pipeline.train()
     return _finish(pipeline, arguments, depth="quick")
 
@@ -90,6 +92,7 @@ def run(arguments: argparse.Namespace) -> int:
         pipeline.join_training()
         return 0
     with pipeline.run_dir.locked():
+        pipeline.forecast("full")
         pipeline.train()
     return _finish(pipeline, arguments, depth="full")
 

@@ -20,6 +20,7 @@ from sentopt.recipe import TEST_AS_VALIDATION, Recipe
 from sentopt.results import PrepareResult
 from sentopt.run_dir import RunDir
 from sentopt.runtime.cores import available_cores
+from sentopt.training import schedule
 from sentopt.variants import REFERENCE, VariantSpec
 
 if TYPE_CHECKING:
@@ -57,13 +58,13 @@ class Forecast:
 
     Attributes:
         seconds: of each stage that is still to come, in their order.
-        memory_bytes: of each of these stages at its peak, all processes together.
+        memory_bytes: of each stage at its peak, all processes together.
         gpu_bytes: of training on the GPU; 0 without one.
         texts: of each split.
         dropped: what was left out of the data, and why.
         max_length: tokens that the model is given at most.
         truncated: the share of training texts with more than that.
-        length_hint: what to set so that fewer are cut; empty where few are.
+        hints: what to set so that fewer are cut, and how few texts are trained on; the stage `train` says them, too.
         test_texts: distinct test texts, with validation texts where these count as evidence, too.
         most_lost: how many of them an INT8 variant may lose more than it gains; None where not even 0 prove it.
         steps: optimizer steps of the training; 0 where nothing is trained.
@@ -79,7 +80,7 @@ class Forecast:
     dropped: tuple[str, ...]
     max_length: int
     truncated: float
-    length_hint: str
+    hints: tuple[str, ...]
     test_texts: int
     most_lost: int | None
     steps: int
@@ -95,10 +96,10 @@ class Forecast:
     @property
     def peak_bytes(self) -> int:
         """Of the stage that needs most."""
-        return max(self.memory_bytes.values())
+        return max(self.memory_bytes[stage] for stage in self.seconds)
 
 
-def measure(recipe: Recipe, run_dir: RunDir, prepared: PrepareResult, *, depth: Depth = "full") -> Forecast:
+def measure(recipe: Recipe, run_dir: RunDir, prepared: PrepareResult, *, depth: Depth | None = "full") -> Forecast:
     """Measure on this machine what the stages after `prepare` will take. The run's results do not depend on it.
 
     It needs the `train` extra, and one process: do not call it under torchrun.
@@ -107,7 +108,7 @@ def measure(recipe: Recipe, run_dir: RunDir, prepared: PrepareResult, *, depth: 
         recipe: with `model.max_length` at most what the model reads.
         run_dir: where `prepare` has left the splits; nothing is written into it.
         prepared: what it left there.
-        depth: of the benchmark.
+        depth: of the benchmark; None where the run ends with the training.
 
     Raises:
         BackboneError: the model cannot be had, or cannot be used.
@@ -121,9 +122,11 @@ def measure(recipe: Recipe, run_dir: RunDir, prepared: PrepareResult, *, depth: 
     folder = backbones.resolve(recipe.model.backbone, recipe.model.revision)
     specs = runnable(capabilities(folder), recipe.export.variants)
     texts = {split: sum(counts.values()) for split, counts in prepared.counts.items()}
-    steps = _steps(recipe, texts["train"]) if measured.training else 0
     evidence, most_lost = _what_may_be_lost(recipe, run_dir)
     lengths, max_length = measured.train_lengths, recipe.model.max_length
+    advice = [hints.too_short(lengths, recipe.train, max_length=max_length)]
+    if measured.training:
+        advice.append(hints.more_epochs(recipe.train, texts["train"]))
     return Forecast(
         seconds=seconds_by_stage(measured, recipe, specs, texts, depth=depth),
         memory_bytes=memory_by_stage(measured, specs),
@@ -132,10 +135,10 @@ def measure(recipe: Recipe, run_dir: RunDir, prepared: PrepareResult, *, depth: 
         dropped=tuple(notice for notice in prepared.notices if "dropped" in notice or notice.startswith("left out")),
         max_length=max_length,
         truncated=lengths.share_cut_at(max_length),
-        length_hint=hints.too_short(lengths, recipe.train, max_length=max_length),
+        hints=tuple(hint for hint in advice if hint),
         test_texts=evidence,
         most_lost=most_lost,
-        steps=steps,
+        steps=schedule.steps_for(recipe.train, texts["train"]) if measured.training else 0,
         measured_steps=measured.training.steps if measured.training else 0,
         measured_texts=measured.test_texts,
         took_seconds=measured.took_seconds,
@@ -149,13 +152,17 @@ def in_words(forecast: Forecast) -> tuple[str, ...]:
     dropped = f". {'; '.join(forecast.dropped)}" if forecast.dropped else ""
     cut = f"about {forecast.truncated:.0%} of the training texts are cut at {forecast.max_length} tokens"
     stages = ", ".join(f"{stage} {duration(seconds)}" for stage, seconds in forecast.seconds.items())
+    took = f"about {duration(forecast.total_seconds)}"
+    if len(forecast.seconds) > 1:
+        took = f"{stages}: {took} in all"
     return tuple(
         line
         for line in (
             f"data: {data}{dropped}",
-            forecast.length_hint or cut,
+            cut,
+            *forecast.hints,
             _decision(forecast),
-            f"forecast: {stages}: about {duration(forecast.total_seconds)} in all, with {_memory(forecast)}",
+            f"forecast: {took}, with {_memory(forecast)}",
             f"measured on this machine in {duration(forecast.took_seconds)}, {_basis(forecast)}",
         )
         if line
@@ -188,17 +195,25 @@ def _gigabytes(count: float) -> str:
 
 
 def seconds_by_stage(
-    measured: Rehearsal, recipe: Recipe, specs: Sequence[VariantSpec], texts: Mapping[str, int], *, depth: Depth
+    measured: Rehearsal,
+    recipe: Recipe,
+    specs: Sequence[VariantSpec],
+    texts: Mapping[str, int],
+    *,
+    depth: Depth | None,
 ) -> dict[str, float]:
     """Seconds of each stage after `prepare`, given what was measured, the variants, and the texts of each split."""
     slow = _slowness(measured)
     size = measured.parameters / _PARAMETERS
+    train = _train(measured, recipe, texts, save=_SAVE * slow * size)
+    if depth is None:
+        return {"train": train}
     export = sum((_LEAN if "lean" in spec.needs else _TRACED) for spec in specs if spec.made_by == "export")
     made = [spec for spec in specs if spec.made_by == "quantize"]
     quantize = _DYNAMIC * sum(spec.quantize is not None for spec in made)
     quantize += _CALIBRATED * any(spec.quantize is None for spec in made)
     return {
-        "train": _train(measured, recipe, texts, save=_SAVE * slow * size),
+        "train": train,
         "export": export * slow * size,
         "quantize": quantize * slow * size,
         "verify": _verify(measured, recipe, specs, texts),
@@ -233,13 +248,6 @@ def _slowness(measured: Rehearsal) -> float:
     return measured.many_seconds / (measured.tokens * multiplied * _USUAL_RATE)
 
 
-def _steps(recipe: Recipe, texts: int) -> int:
-    """Optimizer steps of the whole training."""
-    train = recipe.train
-    per_epoch = max(1, math.ceil(math.ceil(texts / train.batch_size) / train.gradient_accumulation))
-    return train.max_steps or math.ceil(per_epoch * train.epochs)
-
-
 def _train(measured: Rehearsal, recipe: Recipe, texts: Mapping[str, int], *, save: float) -> float:
     """Loading and tokenizing, steps, evaluations, and the answers on validation and test split afterwards."""
     lengths = measured.train_lengths
@@ -248,20 +256,13 @@ def _train(measured: Rehearsal, recipe: Recipe, texts: Mapping[str, int], *, sav
     answers = measured.many_seconds * (texts["validation"] + texts["test"])
     if measured.training is None:
         return begin + answers + save
-    steps, batch = _steps(recipe, texts["train"]), recipe.train
-    new = min(1.0, measured.training.shapes / max(1, steps * batch.gradient_accumulation))
+    batch, steps = recipe.train, schedule.steps_for(recipe.train, texts["train"])
+    new = min(1.0, measured.training.shapes / (steps * batch.gradient_accumulation))
     of_batch = new * measured.training.first_seconds + (1.0 - new) * measured.training.seconds
-    every = batch.eval_steps if batch.eval_strategy == "steps" else steps / _epochs(recipe, texts["train"], steps)
-    evaluations = max(1, math.ceil(steps / max(1.0, every) - 1e-9))
+    per_epoch = schedule.steps_per_epoch(batch, texts["train"])
+    evaluations = math.ceil(steps / (batch.eval_steps if batch.eval_strategy == "steps" else per_epoch))
     evaluation = _FORWARD_SHARE * of_batch * texts["validation"] / batch.batch_size
     return begin + steps * batch.gradient_accumulation * of_batch + evaluations * (evaluation + 2 * save) + answers
-
-
-def _epochs(recipe: Recipe, texts: int, steps: int) -> float:
-    train = recipe.train
-    if not train.max_steps:
-        return train.epochs
-    return steps / max(1, math.ceil(math.ceil(texts / train.batch_size) / train.gradient_accumulation))
 
 
 def _seconds_of(spec: VariantSpec, measured: Rehearsal) -> tuple[float, float]:

@@ -24,8 +24,9 @@ from sentopt.errors import RecipeError, RunDirError
 from sentopt.files import atomic, journal
 from sentopt.manifest import Manifest, StageEntry
 from sentopt.measure import hardware
-from sentopt.pipeline import continuation
-from sentopt.progress import Lines
+from sentopt.pipeline import continuation, forecast
+from sentopt.pipeline.forecast import Forecast
+from sentopt.progress import Lines, Progress
 from sentopt.recipe import Recipe
 from sentopt.report import render
 from sentopt.results import (
@@ -64,10 +65,12 @@ class Pipeline:
     force: bool = False
     inputs: Sequence[Path] = ()
     manifest: Manifest = field(init=False)
+    progress: Progress = field(init=False)
     _is_claimed: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
         self.manifest = manifest.read(self.run_dir.manifest)
+        self.progress = Lines(self.say)
 
     def prepare(self) -> PrepareResult:
         """Clean splits in the run directory.
@@ -110,16 +113,36 @@ class Pipeline:
         unlabelled_too = bool(self.recipe.data.unlabelled)
         return gate.foresee(test, validation, gate.Rules.of(self.recipe), unlabelled=unlabelled_too)
 
-    def train(self) -> TrainResult:
-        """The tuned checkpoint and its logits on the test split."""
+    def forecast(self, depth: Depth | None = "full") -> Forecast | None:
+        """What the run will take after `prepare`, measured here and said; None where its model is trained already.
+
+        `depth` is that of the benchmark; None for a training alone. Under torchrun nothing is measured.
+        """
         self._fit_to_model()
-        self.prepare()
-        depends = [
+        prepared = self.prepare()
+        is_current = self._is_current("train", manifest.fingerprint(self._train_depends())) and not self.force
+        if is_current or distributed.world_size() > 1:
+            return None
+        require("torch", extra="train")
+        found = forecast.measure(self.recipe, self.run_dir, prepared, depth=depth)
+        for line in forecast.in_words(found):
+            self.say(line)
+        self.progress.expect(found.seconds)
+        return found
+
+    def _train_depends(self) -> list[object]:
+        return [
             self._outputs("prepare"),
             self._model_identity(),
             [self.recipe.model, recipes.identity(self.recipe.train), self.recipe.run.seed],
             _versions("torch", "transformers", "tokenizers", "accelerate"),
         ]
+
+    def train(self) -> TrainResult:
+        """The tuned checkpoint and its logits on the test split."""
+        self._fit_to_model()
+        self.prepare()
+        depends = self._train_depends()
         self._announce_training(depends)
         told: list[str] = []
         result = self._stage(
@@ -128,6 +151,7 @@ class Pipeline:
             depends,
             [self.run_dir.checkpoint, self.run_dir.reference, self.run_dir.validation_reference],
             lambda key: self._train(key, told),
+            doing="taking over the tuned model" if self.recipe.model.tuned else "",
         )
         for notice in result.notices:
             if notice not in told:
@@ -145,7 +169,7 @@ class Pipeline:
             self.run_dir,
             resume_key=key,
             note=lambda notice: told.append(self._note(notice)),
-            progress=Lines(self.say),
+            progress=self.progress,
         )
         continuation.remember(self.run_dir, self.recipe)
         return result
@@ -200,7 +224,7 @@ class Pipeline:
             depends,
             [self.run_dir.model(spec.name) for spec in specs],
             lambda key: require("sentopt.stages.export", extra="export").run(
-                self.recipe, self.run_dir, specs=specs, progress=Lines(self.say)
+                self.recipe, self.run_dir, specs=specs, progress=self.progress
             ),
         )
         for notice in result.notices:
@@ -225,7 +249,7 @@ class Pipeline:
             depends,
             [self.run_dir.model(spec.name) for spec in specs] + trimmed,
             lambda key: require("sentopt.stages.quantize", extra="export").run(
-                self.recipe, self.run_dir, specs=specs, progress=Lines(self.say)
+                self.recipe, self.run_dir, specs=specs, progress=self.progress
             ),
         )
 
@@ -254,7 +278,7 @@ class Pipeline:
                 self.run_dir,
                 specs=specs,
                 reference_check=self.check_reference(),
-                progress=Lines(self.say),
+                progress=self.progress,
             ),
         )
 
@@ -306,7 +330,7 @@ class Pipeline:
             [*base, depth],
             [self.run_dir.samples],
             lambda key: require("sentopt.stages.bench", extra="bench").run(
-                self.recipe, self.run_dir, specs=specs, depth=depth, progress=Lines(self.say)
+                self.recipe, self.run_dir, specs=specs, depth=depth, progress=self.progress
             ),
         )
 
@@ -416,7 +440,16 @@ class Pipeline:
         render.write(self.run_dir, self.recipe, self.manifest)
         return {}
 
-    def _stage(self, name: str, kind: type[R], depends: object, outputs: Iterable[Path], work: Callable[[str], R]) -> R:
+    def _stage(
+        self,
+        name: str,
+        kind: type[R],
+        depends: object,
+        outputs: Iterable[Path],
+        work: Callable[[str], R],
+        *,
+        doing: str = "",
+    ) -> R:
         key = manifest.fingerprint(depends)
         if not self.force and self._is_current(name, key):
             _log.info("%s: unchanged", name)
@@ -425,7 +458,7 @@ class Pipeline:
         outputs = list(outputs)
         for path in outputs:
             journal.check(self.run_dir.replaced_with(path))
-        self.say(f"{name} ...")
+        self.say(f"{doing or name} ...")
         self._save_recipe()
         start = time.perf_counter()
         result = work(key)

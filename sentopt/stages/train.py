@@ -202,6 +202,7 @@ def _notices(recipe: Recipe, start: _Start) -> tuple[str, ...]:
     told = (
         unknown_tokens.notice(found, recipe.model.backbone),
         hints.too_short(measured, recipe.train, max_length=recipe.model.max_length),
+        "" if recipe.model.tuned else hints.more_epochs(recipe.train, len(texts)),
     )
     return tuple(notice for notice in told if notice)
 

@@ -27,7 +27,7 @@ from sentopt.progress import SILENT, Progress
 from sentopt.recipe import Recipe, TrainSection
 from sentopt.results import Steps
 from sentopt.runtime.cores import available_cores
-from sentopt.training import distributed, malloc
+from sentopt.training import distributed, malloc, schedule
 from sentopt.training.adversarial import AdversarialEmbeddings
 from sentopt.training.callbacks import (
     DropOldCheckpoints,
@@ -98,6 +98,8 @@ def fit(
         RecipeError: the batch cannot be shared out among the processes.
         TrainingInterrupted: a signal stopped the training; its state is saved.
     """
+    # Not before the fingerprint is made: the recipe says what was asked for, and with it the texts decide the epochs.
+    recipe = replace(recipe, train=replace(recipe.train, epochs=schedule.epochs_for(recipe.train, len(train))))
     checkpoint = distributed.share(_resumable(folder, resume_key) if distributed.is_first() else None)
     trainer = _trainer(recipe, folder, model, tokenizer, encode(tokenizer, train), encode(tokenizer, validation))
     stop, clock, told = StopOnSignal(), StepClock(), TellProgress(recipe.train.metric, progress)
@@ -286,8 +288,6 @@ def _trainer(
 
 def _arguments(recipe: Recipe, folder: Path, texts: int) -> TrainingArguments:
     train = recipe.train
-    per_epoch = max(1, math.ceil(math.ceil(texts / train.batch_size) / train.gradient_accumulation))
-    steps = train.max_steps or math.ceil(per_epoch * train.epochs)
     precision = _precision(train.precision)
     on_cuda = torch.cuda.is_available()
     # The Trainer never takes back what an earlier training of this process asked for: FP32 would go on in its BF16.
@@ -301,7 +301,7 @@ def _arguments(recipe: Recipe, folder: Path, texts: int) -> TrainingArguments:
         gradient_accumulation_steps=train.gradient_accumulation,
         learning_rate=train.learning_rate,
         weight_decay=train.weight_decay,
-        warmup_steps=math.ceil(steps * train.warmup_ratio),
+        warmup_steps=math.ceil(schedule.steps_for(train, texts) * train.warmup_ratio),
         lr_scheduler_type=train.scheduler,
         label_smoothing_factor=train.label_smoothing,
         eval_strategy=train.eval_strategy,

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from sentopt.recipe import TrainSection
 from sentopt.results import EvalPoint, LossPoint
+from sentopt.training import schedule
 from sentopt.training.lengths import TokenLengths
 
 _CUT = 0.05
@@ -33,6 +34,17 @@ def too_short(lengths: TokenLengths, train: TrainSection, *, max_length: int) ->
         f"about {cut:.0%} of the {lengths.texts:,} training texts are cut at {max_length} tokens: "
         f"--set model.max_length={longer} reads {fits:.0%} of them whole, "
         f"and takes about {widths[1] / widths[0]:.1f} times as long"
+    )
+
+
+def more_epochs(train: TrainSection, train_texts: int) -> str:
+    """What to say where few texts are seen more often than `train.epochs` says, else nothing."""
+    epochs = schedule.epochs_for(train, train_texts)
+    if epochs == train.epochs:
+        return ""
+    return (
+        f"small data: {epochs:g} epochs instead of {train.epochs:g}, to make {schedule.steps_for(train, train_texts)} "
+        f"steps; --set train.min_steps=0 keeps to {train.epochs:g}"
     )
 
 
