@@ -47,7 +47,6 @@ _SAVE = 0.5  # a checkpoint of the quickstart
 _PARAMETERS = 22.7e6
 # Seconds of a token in micro-batches for each million of parameters that are multiplied with, on that machine.
 _USUAL_RATE = 2.0e-5
-_TOKENIZER_RATE = 1e-5  # seconds of a token on one core
 # Bytes of a benchmark's process beside twice its model: the quickstart's benchmark.
 _TORCH_PROCESS, _ENGINE_PROCESS = 480e6, 140e6
 
@@ -250,9 +249,7 @@ def _slowness(measured: Rehearsal) -> float:
 
 def _train(measured: Rehearsal, recipe: Recipe, texts: Mapping[str, int], *, save: float) -> float:
     """Loading and tokenizing, steps, evaluations, and the answers on validation and test split afterwards."""
-    lengths = measured.train_lengths
-    tokens = sum(lengths.tokens) / max(1, len(lengths.tokens))
-    begin = 3 * measured.load_seconds + 2 * _TOKENIZER_RATE * tokens * sum(texts.values())
+    begin = 3 * measured.load_seconds + 2 * measured.tokenize_seconds * sum(texts.values())
     answers = measured.many_seconds * (texts["validation"] + texts["test"])
     if measured.training is None:
         return begin + answers + save

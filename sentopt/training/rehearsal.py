@@ -69,6 +69,7 @@ class Rehearsal:
         training: training steps; None for a model that is tuned already.
         many_seconds: of one text by PyTorch in FP32, answered in micro-batches.
         alone_seconds: of one text by PyTorch in FP32, answered by itself.
+        tokenize_seconds: to tokenize one training text.
         tokens: mean tokens of a test text.
         load_seconds: to load the model and its tokenizer.
         resident_bytes: of this process, with the model loaded.
@@ -82,6 +83,7 @@ class Rehearsal:
     training: TrainingSteps | None
     many_seconds: float
     alone_seconds: float
+    tokenize_seconds: float
     tokens: float
     load_seconds: float
     resident_bytes: int
@@ -122,17 +124,21 @@ def rehearse(recipe: Recipe, run_dir: RunDir) -> Rehearsal:
             if isinstance(module, torch.nn.Embedding)
             for p in module.parameters()
         )
+        started = time.perf_counter()
+        train_lengths = lengths.measure(longest, [e.text for e in train])
+        tokenize_seconds = (time.perf_counter() - started) / len(train_lengths.tokens)
         training = None if recipe.model.tuned else _time_training(recipe, model, tokenizer, train)
         return Rehearsal(
             training=training,
             many_seconds=many,
             alone_seconds=alone,
+            tokenize_seconds=tokenize_seconds,
             tokens=float(np.mean([len(t.ids) for t in classifier.encoder.encode(test)])),
             load_seconds=load_seconds,
             resident_bytes=resident,
             parameters=parameters,
             embeddings=embeddings,
-            train_lengths=lengths.measure(longest, [e.text for e in train]),
+            train_lengths=train_lengths,
             test_texts=len(test),
             took_seconds=time.perf_counter() - begin,
         )
