@@ -17,6 +17,7 @@ import numpy as np
 from sentopt.graph import lean
 from sentopt.graph.architecture import Architecture, Dense, FloatArray
 from sentopt.graph.products import Site, TappedProducts, quantize_columns
+from sentopt.progress import SILENT, Advance, Progress
 from sentopt.runtime.session import OnnxSession
 from sentopt.runtime.tokenization import TextEncoder, Tokens
 
@@ -54,6 +55,7 @@ def calibrate(
     texts: Sequence[str],
     *,
     strengths: Sequence[float] = STRENGTHS,
+    progress: Progress = SILENT,
 ) -> Calibration:
     """Quantize every site, with up to 512 of `texts`. The result is deterministic.
 
@@ -62,10 +64,13 @@ def calibrate(
     tokens = _sample(encoder, texts)
     products = TappedProducts()
     model = lean.write(architecture, products).SerializeToString()
-    activations = _record(model, [name for name, _ in products.taps], tokens, encoder)
+    with progress.count("quantize: calibration", len(tokens), "texts") as advance:
+        activations = _record(model, [name for name, _ in products.taps], tokens, encoder, advance)
     sites, errors = {}, {}
-    for site, dense in products.denses.items():
-        sites[site], errors[site] = quantize_site(dense, activations[f"tap.{site}"], strengths)
+    with progress.count("quantize: calibration", len(products.denses), "products") as advance:
+        for site, dense in products.denses.items():
+            sites[site], errors[site] = quantize_site(dense, activations[f"tap.{site}"], strengths)
+            advance(1)
     return Calibration(sites, errors, len(tokens), sum(len(t.ids) for t in tokens))
 
 
@@ -83,7 +88,7 @@ def _sample(encoder: TextEncoder, texts: Sequence[str]) -> list[Tokens]:
 
 
 def _record(
-    model: bytes, names: Sequence[str], tokens: Sequence[Tokens], encoder: TextEncoder
+    model: bytes, names: Sequence[str], tokens: Sequence[Tokens], encoder: TextEncoder, advance: Advance
 ) -> dict[str, Activations]:
     session = OnnxSession(model)
     every = max(1, sum(len(t.ids) for t in tokens) // _ROWS)
@@ -95,6 +100,7 @@ def _record(
             sample = rows if rows.shape[0] < len(text.ids) else rows[-position % every :: every]
             _add(activations, name, rows, sample)
         position += len(text.ids)
+        advance(1)
     return activations
 
 

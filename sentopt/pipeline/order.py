@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from sentopt import backbones, manifest
 from sentopt._optional import is_installed, needs_extra, require
@@ -32,6 +32,9 @@ from sentopt.results import (
 from sentopt.run_dir import RunDir
 from sentopt.training import distributed
 from sentopt.variants import VariantSpec, runnable
+
+if TYPE_CHECKING:
+    from sentopt.pipeline.forecast import Forecast
 
 Depth = Literal["quick", "full"]
 
@@ -80,6 +83,24 @@ class Pipeline:
         self._note(*result.notices, *evidence.foresee(self.recipe, self.run_dir, result))
         return result
 
+    def forecast(self, depth: Depth | None = "full") -> Forecast | None:
+        """What the run will take after `prepare`, measured here and said; None where its model is trained already.
+
+        `depth` is that of the benchmark; None for a training alone. Under torchrun nothing is measured.
+        """
+        self._fit_to_model()
+        prepared = self.prepare()
+        key = manifest.fingerprint(dependencies.train(self.recipe, self.cache))
+        if (self.cache.is_current("train", key) and not self.force) or distributed.world_size() > 1:
+            return None
+        with needs_extra("train"):
+            from sentopt.pipeline import forecast
+        found = forecast.measure(self.recipe, self.run_dir, prepared, depth=depth)
+        for line in forecast.in_words(found):
+            self.progress.say(line)
+        self.progress.expect(found.seconds)
+        return found
+
     def train(self) -> TrainResult:
         """The tuned checkpoint and its logits on the test and validation splits."""
         self._fit_to_model()
@@ -91,7 +112,7 @@ class Pipeline:
 
         def work() -> TrainResult:
             key = manifest.fingerprint(depends)
-            result = train.run(self.recipe, self.run_dir, resume_key=key, say=self._note)
+            result = train.run(self.recipe, self.run_dir, resume_key=key, note=self._note, progress=self.progress)
             continuation.remember(self.run_dir, self.recipe)
             return result
 
@@ -117,7 +138,7 @@ class Pipeline:
         with needs_extra("export"):
             from sentopt.stages import export
         specs = self._specs("export")
-        work = partial(export.run, self.recipe, self.run_dir, specs=specs)
+        work = partial(export.run, self.recipe, self.run_dir, specs=specs, progress=self.progress)
         depends = dependencies.export(self.recipe, self.cache, specs)
         outputs = [self.run_dir.model(spec.name) for spec in specs]
         result = self.cache.run("export", ExportResult, depends, outputs, work)
@@ -130,7 +151,7 @@ class Pipeline:
         with needs_extra("export"):
             from sentopt.stages import quantize
         specs = self._specs("quantize")
-        work = partial(quantize.run, self.recipe, self.run_dir, specs=specs)
+        work = partial(quantize.run, self.recipe, self.run_dir, specs=specs, progress=self.progress)
         depends = dependencies.quantize(self.recipe, self.cache, specs)
         trimmed = [self.run_dir.variant(spec.name) / "tokenizer.json" for spec in specs if spec.trimmed]
         outputs = [*(self.run_dir.model(spec.name) for spec in specs), *trimmed]
@@ -143,7 +164,7 @@ class Pipeline:
             from sentopt.backends import emulation
             from sentopt.stages import verify
         specs = self._specs()
-        work = partial(verify.run, self.recipe, self.run_dir, specs=specs, progress=self._telling("verify"))
+        work = partial(verify.run, self.recipe, self.run_dir, specs=specs, progress=self.progress)
         depends = dependencies.verify(self.recipe, self.cache, specs, emulated=emulation.is_available())
         outputs = [self.run_dir.flips(spec.name) for spec in specs if spec.ships]
         return self.cache.run(
@@ -164,8 +185,7 @@ class Pipeline:
         depends = dependencies.bench(self.recipe, self.cache, specs)
         if depth == "quick" and self.cache.is_current("bench", manifest.fingerprint([*depends, "full"])):
             depth = "full"
-        progress = self._telling("bench")
-        work = partial(bench.run, self.recipe, self.run_dir, specs=specs, depth=depth, progress=progress)
+        work = partial(bench.run, self.recipe, self.run_dir, specs=specs, depth=depth, progress=self.progress)
         return self.cache.run("bench", BenchResult, [*depends, depth], [self.run_dir.samples], work)
 
     def select(self) -> Selection:
@@ -242,12 +262,6 @@ class Pipeline:
         except ValueError as error:
             raise RecipeError(str(self.run_dir.recipe), [f"export.variants: {error}"]) from error
         return [spec for spec in specs if made_by in ("", spec.made_by)]
-
-    def _telling(self, stage: str) -> partial[None]:
-        return partial(self._tell, stage)
-
-    def _tell(self, stage: str, what: str) -> None:
-        self.progress.say(f"  {stage}: {what}")
 
     def _note(self, *notices: str) -> None:
         """Say what was not said before."""

@@ -19,6 +19,7 @@ from sentopt.errors import ExportError
 from sentopt.files import atomic
 from sentopt.graph import families, lean, vocabulary
 from sentopt.graph.products import FloatProducts
+from sentopt.progress import SILENT, Progress
 from sentopt.recipe import Recipe
 from sentopt.results import ExportResult, GraphCheck, MadeVariant
 from sentopt.run_dir import RunDir
@@ -33,7 +34,7 @@ _PARITY_TEXTS = 500
 _PADDED_TEXTS = 40
 
 
-def run(recipe: Recipe, run_dir: RunDir, *, specs: Sequence[VariantSpec]) -> ExportResult:
+def run(recipe: Recipe, run_dir: RunDir, *, specs: Sequence[VariantSpec], progress: Progress = SILENT) -> ExportResult:
     """Write a graph for each of `specs`.
 
     Raises:
@@ -48,15 +49,17 @@ def run(recipe: Recipe, run_dir: RunDir, *, specs: Sequence[VariantSpec]) -> Exp
     reference = TorchEngine.load(run_dir.checkpoint)
     batches = list(_mixed_batches(encoder, texts, recipe.run.seed))
     variants, checks = [], []
-    for spec in specs:
-        with atomic.replace_folder(run_dir.variant(spec.name)) as folder:
-            model = folder / "model.onnx"
-            if "lean" in spec.needs:
-                onnx.save(lean.write(families.read(run_dir.checkpoint), FloatProducts()), model)
-            else:
-                _export(exporter, run_dir.checkpoint, model, recipe)
-            checks.append(_check(spec.name, reference, OnnxSession(model), batches, recipe.export.tolerance))
-            variants.append(MadeVariant(spec.name, model.stat().st_size))
+    with progress.count("export", len(specs), "graphs") as advance:
+        for spec in specs:
+            with atomic.replace_folder(run_dir.variant(spec.name)) as folder:
+                model = folder / "model.onnx"
+                if "lean" in spec.needs:
+                    onnx.save(lean.write(families.read(run_dir.checkpoint), FloatProducts()), model)
+                else:
+                    _export(exporter, run_dir.checkpoint, model, recipe)
+                checks.append(_check(spec.name, reference, OnnxSession(model), batches, recipe.export.tolerance))
+                variants.append(MadeVariant(spec.name, model.stat().st_size))
+            advance(1)
     notices = _notices(recipe, run_dir.checkpoint, exporter)
     return ExportResult(exporter, tuple(checks), len(texts), tuple(variants), notices)
 

@@ -18,6 +18,7 @@ from sentopt.files import atomic
 from sentopt.graph import families, lean, vocabulary
 from sentopt.graph.calibration import calibrate
 from sentopt.graph.products import Int8Products
+from sentopt.progress import SILENT, Progress
 from sentopt.recipe import Recipe
 from sentopt.results import CalibrationSummary, MadeVariant, QuantizeResult, VocabularySummary
 from sentopt.run_dir import RunDir
@@ -28,20 +29,27 @@ from sentopt.variants import QuantizeOptions, VariantSpec
 _OPERATORS = ("MatMul", "Gemm", "Gather")
 
 
-def run(recipe: Recipe, run_dir: RunDir, *, specs: Sequence[VariantSpec]) -> QuantizeResult:
+def run(
+    recipe: Recipe, run_dir: RunDir, *, specs: Sequence[VariantSpec], progress: Progress = SILENT
+) -> QuantizeResult:
     """Write a graph for each of `specs`.
 
     Raises:
         ExportError: the quantizer failed.
     """
-    traced = tuple(_make(run_dir, spec) for spec in specs if spec.quantize)
+    to_convert = [spec for spec in specs if spec.quantize]
+    traced = []
+    with progress.count("quantize", len(to_convert), "traced graphs") as advance:
+        for spec in to_convert:
+            traced.append(_make(run_dir, spec))
+            advance(1)
     lean_specs = [spec for spec in specs if not spec.quantize]
     if not lean_specs:
-        return QuantizeResult(traced, None)
+        return QuantizeResult(tuple(traced), None)
     architecture = families.read(run_dir.checkpoint)
     encoder = TextEncoder.load(run_dir.checkpoint, max_length=recipe.model.max_length)
     texts = [e.text for e in store.read_split(run_dir, "train")]
-    calibrated = calibrate(architecture, encoder, texts)
+    calibrated = calibrate(architecture, encoder, texts, progress=progress)
     worst = max(calibrated.errors, key=lambda site: calibrated.errors[site])
     calibration = CalibrationSummary(
         calibrated.texts, calibrated.tokens, len(calibrated.sites), worst, calibrated.errors[worst]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from sentopt import gate
 from sentopt.backends import emulation
+from sentopt.backends.counted import counted
 from sentopt.backends.opening import Candidate
 from sentopt.data import store, unlabelled
 from sentopt.data.splits import Example
@@ -22,6 +23,7 @@ from sentopt.files import atomic
 from sentopt.gate import Answers, Rules
 from sentopt.measure import hardware, metrics
 from sentopt.measure.stats import IntArray, paired_non_inferiority
+from sentopt.progress import SILENT, Progress
 from sentopt.recipe import TEST_AS_VALIDATION, Recipe, VerifySection
 from sentopt.results import BatchFlips, CpuFlips, Criterion, Outcome, ReferenceCheck, Verdict, VerifyResult
 from sentopt.run_dir import SPLITS, RunDir
@@ -85,7 +87,7 @@ def run(
     *,
     specs: Sequence[VariantSpec],
     reference_check: ReferenceCheck,
-    progress: Callable[[str], None],
+    progress: Progress = SILENT,
 ) -> VerifyResult:
     """Judge each of `specs`. A variant that fails is a result, not an exception.
 
@@ -100,7 +102,6 @@ def run(
         if spec.name == REFERENCE:  # its saved logits are the reference
             judged[spec.name] = _compare_reference(evidence, labels, recipe)
             continue
-        progress(spec.name)
         judged[spec.name] = _judge(spec, recipe, run_dir, labels, evidence, progress)
     exact = {name for name, single in judged.items() if single.verdict.exact}
     agreement = {name: single.agreement_on_validation for name, single in judged.items()}
@@ -119,7 +120,7 @@ def run(
     )
 
 
-def _evidence(recipe: Recipe, run_dir: RunDir, labels: Sequence[str], progress: Callable[[str], None]) -> _Evidence:
+def _evidence(recipe: Recipe, run_dir: RunDir, labels: Sequence[str], progress: Progress) -> _Evidence:
     examples = store.read_split(run_dir, "test")
     whole = _Texts([e.text for e in examples], _positions(examples), _saved_logits(run_dir, len(examples), len(labels)))
     rows, validation_rows = store.read_distinct(run_dir)
@@ -133,24 +134,30 @@ def _evidence(recipe: Recipe, run_dir: RunDir, labels: Sequence[str], progress: 
     unlabelled_texts = none
     notices: tuple[str, ...] = ()
     if recipe.data.unlabelled:
-        unlabelled_texts, notices = _unlabelled(recipe, run_dir, labels, test, none, torch_model)
+        unlabelled_texts, notices = _unlabelled(recipe, run_dir, labels, test, none, torch_model, progress)
         labelled = len(test.texts) + (len(validation.texts) if by_table else 0)
         if unlabelled_texts.texts:
             too_few = gate.too_few_unlabelled(labelled, len(unlabelled_texts.texts), Rules.of(recipe))
             notices += (too_few,) if too_few else ()
     for notice in notices:
-        progress(notice)
+        progress.say(f"note: {notice}")
     ordered_by: Literal["validation", "table"] = "table" if by_table else "validation"
     return _Evidence(whole, rows, test, validation, unlabelled_texts, ordered_by, notices)
 
 
 def _unlabelled(
-    recipe: Recipe, run_dir: RunDir, labels: Sequence[str], test: _Texts, none: _Texts, torch_model: _Torch
+    recipe: Recipe,
+    run_dir: RunDir,
+    labels: Sequence[str],
+    test: _Texts,
+    none: _Texts,
+    torch_model: _Torch,
+    progress: Progress,
 ) -> tuple[_Texts, tuple[str, ...]]:
     """The texts without labels and notices about them; no texts if their distribution differs from the test split's."""
     known = [e.text for split in SPLITS for e in store.read_split(run_dir, split)]
     loaded = unlabelled.load(recipe.data, known, seed=recipe.run.seed)
-    reference = torch_model.logits(loaded.texts)
+    reference = torch_model.logits(loaded.texts, progress)
     if shift := gate.distribution_shift(test.reference.argmax(axis=1), reference.argmax(axis=1), labels):
         return none, (f"{loaded.notice}. They are not used, because they differ from the test texts: {shift}",)
     return replace(none, texts=list(loaded.texts), reference=reference), (loaded.notice,)
@@ -181,7 +188,7 @@ class _Torch:
         """The validation split with PyTorch's logits, as saved by training if they are there."""
         examples = store.read_split(self.run_dir, "validation")
         texts, saved = [e.text for e in examples], self.run_dir.validation_reference
-        logits = np.load(saved, allow_pickle=False) if saved.is_file() else self.logits(texts)
+        logits = np.load(saved, allow_pickle=False) if saved.is_file() else self.logits(texts, SILENT)
         if len(logits) != len(texts):
             raise RunDirError(
                 f"{saved} has {len(logits)} rows, expected {len(texts)}, one per validation text: "
@@ -189,9 +196,12 @@ class _Torch:
             )
         return _Texts(texts, _positions(examples), logits)
 
-    def logits(self, texts: Sequence[str]) -> FloatArray:
+    def logits(self, texts: Sequence[str], progress: Progress) -> FloatArray:
         """Logits of shape (texts, labels)."""
-        return self.candidate.open().logits(texts)
+        classifier = self.candidate.open()
+        what = f"verify: {REFERENCE} on texts whose answers are not stored"
+        with progress.count(what, len(texts), "texts") as advance, counted(classifier, advance):
+            return classifier.logits(texts)
 
 
 def _judge(
@@ -200,16 +210,18 @@ def _judge(
     run_dir: RunDir,
     labels: Sequence[str],
     evidence: _Evidence,
-    progress: Callable[[str], None],
+    progress: Progress,
 ) -> _Judged:
     candidate = Candidate.of(spec, run_dir, labels, recipe.model.max_length)
     classifier = candidate.open()
-    whole, batch_flips = _answer(classifier, evidence.whole.texts, ships=spec.ships)
+    texts = evidence.whole.texts
+    answers = 2 * len(texts) + len(texts[:_FLIP_TEXTS]) if spec.ships else len(texts)
+    with progress.count(f"verify: {spec.name}", answers, "answers") as advance, counted(classifier, advance):
+        whole, batch_flips = _answer(classifier, texts, ships=spec.ships)
     cpu_flips = None
     if spec.dtype == "int8" and spec.backend == "onnx" and emulation.is_available():
-        progress(f"{spec.name} on an emulated {recipe.verify.cpu}")
-        cpu_flips = _emulated_flips(candidate, recipe.verify, evidence.whole.texts, whole[_SINGLE], progress)
-    judged = _compare(spec, classifier, _rows(whole, evidence.rows), evidence, labels, recipe)
+        cpu_flips = _emulated_flips(candidate, recipe.verify, texts, whole[_SINGLE], progress)
+    judged = _compare(spec, classifier, _rows(whole, evidence.rows), evidence, labels, recipe, progress)
     verdict = replace(judged.verdict, batch_flips=batch_flips, cpu_flips=cpu_flips)
     if spec.ships:
         _write_flips(run_dir, spec.name, evidence.whole, labels, whole[verdict.serving_mode])
@@ -239,7 +251,7 @@ def _emulated_flips(
     verify: VerifySection,
     texts: Sequence[str],
     native: FloatArray,
-    progress: Callable[[str], None],
+    progress: Progress,
 ) -> CpuFlips | None:
     """Label changes of the first texts on an emulated CPU, with one process per core."""
     sample = texts[: verify.cpu_texts]
@@ -247,12 +259,18 @@ def _emulated_flips(
         return None
     parts = list(batched(sample, -(-len(sample) // available_cores())))
     try:
-        with ThreadPoolExecutor(max_workers=available_cores()) as pool:
-            emulated = np.concatenate(
-                list(pool.map(lambda part: emulation.logits(candidate, part, cpu=verify.cpu), parts))
-            )
+        what = f"verify: {candidate.spec.name} on an emulated {verify.cpu}"
+        with (
+            progress.count(what, len(sample), "texts") as advance,
+            ThreadPoolExecutor(max_workers=available_cores()) as pool,
+        ):
+            answered = []
+            for logits in pool.map(lambda part: emulation.logits(candidate, part, cpu=verify.cpu), parts):
+                answered.append(logits)
+                advance(len(logits))
+        emulated = np.concatenate(answered)
     except EmulationError as error:
-        progress(f"{candidate.spec.name} was not tested on an emulated CPU: {error}")
+        progress.say(f"note: {candidate.spec.name} was not tested on an emulated CPU: {error}")
         return None
     native = native[: len(sample)]
     difference = float(np.abs(emulated - native).max())
@@ -272,6 +290,7 @@ def _compare(
     evidence: _Evidence,
     labels: Sequence[str],
     recipe: Recipe,
+    progress: Progress,
 ) -> _Judged:
     """Judge the worse serving mode on all evidence. Exact graphs need the test split only."""
     test, rules = evidence.test, Rules.of(recipe)
@@ -282,8 +301,11 @@ def _compare(
         return _Judged(replace(_verdict(spec.name, _BATCHED, modes, test, (), rules, labels), exact=True))
     if not spec.ships:
         evidence = replace(evidence, validation=evidence.validation.take([]), unlabelled=evidence.unlabelled.take([]))
-    validation = _answer_in_modes(classifier, evidence.validation, modes)
-    unlabelled_logits = _answer_in_modes(classifier, evidence.unlabelled, modes)
+    answers = len(modes) * (len(evidence.validation.texts) + len(evidence.unlabelled.texts))
+    what = f"verify: {spec.name} on texts beside the test split"
+    with progress.count(what, answers, "answers") as advance, counted(classifier, advance):
+        validation = _answer_in_modes(classifier, evidence.validation, modes)
+        unlabelled_logits = _answer_in_modes(classifier, evidence.unlabelled, modes)
     judged = {}
     for mode in modes:
         pooled = [(test, modes[mode])]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import signal
 import sys
@@ -11,56 +12,100 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Self
 
-from tqdm import tqdm
 from transformers import TrainerCallback
 
 from sentopt.files import journal
-from sentopt.training import distributed
+from sentopt.progress import Advance, Progress
+from sentopt.training import distributed, malloc
 from sentopt.training.ema import LAST_WEIGHTS
 
 
-class ProgressBar(TrainerCallback):
-    """A tqdm bar on stderr with loss and validation metric."""
+class TellProgress(TrainerCallback):
+    """Counts steps, with the loss and the validation metric beside them, and the batches of each evaluation."""
 
-    def __init__(self, metric: str) -> None:
-        self.metric = metric
-        self.bar: Any = None
+    def __init__(self, metric: str, progress: Progress) -> None:
+        self._metric = metric
+        self._progress = progress
+        self._figures: dict[str, str] = {}
+        self._steps, self._evaluation = contextlib.ExitStack(), contextlib.ExitStack()
+        self._advance: Advance | None = None
+        self._advance_evaluation: Advance | None = None
+        self._done = 0
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Open the bar at the first step of this training."""
-        self.bar = tqdm(total=state.max_steps, initial=state.global_step, desc="train", unit="step", file=sys.stderr)
+        """Begin at the step that training starts or resumes from."""
+        self._done = state.global_step
+        count = self._progress.count("train", state.max_steps, "steps", done=self._done)
+        self._advance = self._steps.enter_context(count)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Advance to the current step."""
-        self.bar.update(state.global_step - self.bar.n)
+        """Advance by what was done since the last call."""
+        if self._advance is not None:
+            self._advance(state.global_step - self._done, ", ".join(self._figures.values()))
+        self._done = state.global_step
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
-        """Show the latest loss and metric."""
-        shown = {"loss": (logs or {}).get("loss"), self.metric: (logs or {}).get(f"eval_{self.metric}")}
-        known = {name: f"{value:.3f}" for name, value in shown.items() if value is not None}
-        if known and self.bar is not None:
-            self.bar.set_postfix(known)
+        """Keep the newest loss and metric."""
+        shown = {"loss": (logs or {}).get("loss"), self._metric: (logs or {}).get(f"eval_{self._metric}")}
+        self._figures |= {name: f"{name} {value:.3f}" for name, value in shown.items() if value is not None}
+
+    def on_prediction_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Count the batches of an evaluation."""
+        if self._advance_evaluation is None:
+            count = self._progress.count("train: evaluation", len(kwargs["eval_dataloader"]), "batches")
+            self._advance_evaluation = self._evaluation.enter_context(count)
+        self._advance_evaluation(1)
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """The evaluation is done."""
+        self._evaluation.close()
+        self._advance_evaluation = None
 
     def close(self) -> None:
-        """Close the bar after any end of training, so that an error message starts on a new line."""
-        if self.bar is not None:
-            self.bar.close()
+        """End what is counted, however training ended."""
+        self._evaluation.close()
+        self._steps.close()
 
 
 class StepClock(TrainerCallback):
-    """Measures `seconds` in training steps, with the optimizer, without evaluation, saving and logging."""
+    """`seconds` spent in training steps, optimizer included; evaluation, saving and logging are not.
 
-    def __init__(self) -> None:
-        self.seconds = 0.0
+    With a `budget` in seconds, training ends after the step in which it is used up, but not after the first step.
+    """
+
+    def __init__(self, budget: float = math.inf) -> None:
+        self.budget = budget
+        self.samples: list[float] = []
         self._start = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """Of all steps so far."""
+        return sum(self.samples)
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Start the clock before the forward pass of the step's first batch."""
         self._start = time.perf_counter()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Stop the clock after the optimizer step."""
-        self.seconds += time.perf_counter() - self._start
+        """After the optimizer's step."""
+        self.samples.append(time.perf_counter() - self._start)
+        if len(self.samples) > 1 and self.seconds > self.budget:
+            control.should_training_stop = True
+
+
+class MemoryAfterSteps(TrainerCallback):
+    """The `most` memory that this process had after a training step, in bytes.
+
+    Under `malloc.reusing_freed_memory` that is what the step itself took at most.
+    """
+
+    def __init__(self) -> None:
+        self.most = 0
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """After the optimizer's step."""
+        self.most = max(self.most, malloc.resident_bytes())
 
 
 class DropOldCheckpoints(TrainerCallback):

@@ -52,11 +52,18 @@ def bound(limit: int | None = None) -> bool:
     """
     if not _is_glibc():
         return False
-    resident = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    if resident <= (hardware.granted_memory_bytes() * _SHARE if limit is None else limit):
+    if resident_bytes() <= (hardware.granted_memory_bytes() * _SHARE if limit is None else limit):
         return False
     ctypes.CDLL(None).malloc_trim(0)
     return True
+
+
+def resident_bytes() -> int:
+    """What this process has in memory now; 0 where the system does not tell."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 0
 
 
 @cache

@@ -19,13 +19,13 @@ import torch
 from sentopt import manifest, recipe, records
 from sentopt.backends.torch import TorchEngine
 from sentopt.data import store
-from sentopt.data.splits import Example
 from sentopt.errors import BackboneError, RunDirError
 from sentopt.files import atomic
-from sentopt.measure import confidence, metrics
+from sentopt.measure import metrics
 from sentopt.recipe import Recipe
 from sentopt.run_dir import AVERAGE_FILE, RunDir
 from sentopt.runtime.classifier import Classifier
+from sentopt.runtime.session import FloatArray
 from sentopt.training import checkpoints
 
 _SAME_START = 0.5  # cosine of two weight matrices: over 0.95 with a common start, about 0 without
@@ -73,20 +73,21 @@ def average(runs: Sequence[RunDir], target: RunDir) -> Soup:
     def classifier_of(model: Any) -> Classifier:
         return Classifier(TorchEngine(model), checkpoints.encoder_of(tokenizer, first.model.max_length), labels)
 
+    texts, truth = [e.text for e in validation], np.array([e.label for e in validation], dtype=np.int64)
+
+    def score_of(logits: FloatArray) -> float:
+        return float(getattr(metrics.score(logits.argmax(axis=1), truth, labels), first.train.metric))
+
     members = [checkpoints.load_tuned(run.checkpoint, labels, tokenizer) for run in runs]
-    scores = tuple(_score(classifier_of(model), validation, first.train.metric) for model in members)
+    scores = tuple(score_of(classifier_of(model).logits(texts)) for model in members)
     model = _mean(members, runs)
-    classifier = classifier_of(model)
-    score = _score(classifier, validation, first.train.metric)
-    temperature = 1.0
-    if first.train.calibrate:
-        truth = np.array([e.label for e in validation])
-        temperature = confidence.temperature(classifier.logits([e.text for e in validation]), truth)
-        checkpoints.divide_logits(model, temperature)
+    logits = classifier_of(model).logits(texts)
     with target.locked():
         manifest.claim(target)
-        checkpoints.save(model, tokenizer, target.averaged)
-    soup = Soup(first.train.metric, tuple(str(run.root) for run in runs), scores, score, temperature)
+        temperature = checkpoints.save_calibrated(
+            model, tokenizer, target.averaged, logits=logits, truth=truth, calibrate=first.train.calibrate
+        )
+    soup = Soup(first.train.metric, tuple(str(run.root) for run in runs), scores, score_of(logits), temperature)
     atomic.write_text(target.averaged / AVERAGE_FILE, json.dumps(records.to_json(soup), indent=1) + "\n")
     return soup
 
@@ -147,12 +148,6 @@ def _check_same_tokens(runs: Sequence[RunDir], recipes: Sequence[Recipe]) -> Non
 
 def _tokenizer_of(run: RunDir) -> bytes:
     return (run.checkpoint / "tokenizer.json").read_bytes()
-
-
-def _score(classifier: Classifier, examples: Sequence[Example], metric: str) -> float:
-    answers = classifier.logits([e.text for e in examples]).argmax(axis=1)
-    scores = metrics.score(answers, np.array([e.label for e in examples]), classifier.labels)
-    return float(getattr(scores, metric))
 
 
 def _mean(members: Sequence[Any], runs: Sequence[RunDir]) -> Any:

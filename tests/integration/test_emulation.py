@@ -12,6 +12,7 @@ from sentopt.backends import emulation
 from sentopt.backends.opening import Candidate
 from sentopt.data import store
 from sentopt.errors import EmulationError
+from sentopt.progress import Lines
 from sentopt.run_dir import RunDir
 from sentopt.stages import verify
 from sentopt.variants import VARIANTS
@@ -56,7 +57,7 @@ def test_int8_products_are_the_same_without_vnni(finished_run: Path) -> None:
     assert np.abs(emulation.logits(candidate, texts, cpu=OLDER) - here).max() < 0.02
     section = recipe.VerifySection(cpu=OLD, cpu_texts=len(texts))
     said: list[str] = []
-    found = verify._answer_elsewhere(candidate, section, texts, here, said.append)
+    found = verify._answer_elsewhere(candidate, section, texts, here, Lines(said.append))
     assert found is not None
     assert not said
     assert (found.model, found.texts, found.changed) == (OLD, 6, 0)
