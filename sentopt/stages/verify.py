@@ -201,7 +201,7 @@ def _judge(
     cpu_flips = None
     if spec.dtype == "int8" and spec.backend == "onnx" and emulation.is_available():
         progress(f"{spec.name} on an emulated {recipe.verify.cpu}")
-        cpu_flips = _answer_elsewhere(candidate, recipe.verify, evidence.whole.texts, whole[_ALONE], progress)
+        cpu_flips = answer_elsewhere(candidate, recipe.verify, evidence.whole.texts, whole[_ALONE], progress)
     judged = _compare(spec, classifier, _rows(whole, evidence.rows), evidence, labels, recipe)
     verdict = replace(judged.verdict, batch_flips=batch_flips, cpu_flips=cpu_flips)
     if spec.ships:
@@ -227,7 +227,7 @@ def _both_ways(classifier: Classifier, texts: Sequence[str]) -> Ways:
     return {_SORTED: classifier.logits(texts), _ALONE: classifier.logits(texts, batch_size=1)}
 
 
-def _answer_elsewhere(
+def answer_elsewhere(
     candidate: Candidate,
     verify: VerifySection,
     texts: Sequence[str],
