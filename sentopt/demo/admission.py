@@ -36,7 +36,7 @@ _PAGE_BELOW: dict[str, tuple[str, ...]] = {
     "POST": (_GRADIO + "call/", _GRADIO + "run/"),
 }
 _STREAMS = (_GRADIO + "heartbeat/",)  # endless: never waited for
-_DISCARDED = 16  # times the largest body; what is larger still is cut off
+DISCARDED = 16  # times the largest body; what is larger still is cut off
 _GUESSES = (1.0, 5.0)  # wrong passwords of one address: so many a second, so many at once
 _LENGTH_DIGITS = 20
 
@@ -143,7 +143,7 @@ class Admission:
         announced = headers.get(b"content-length", "0")
         if not (announced.isascii() and announced.isdigit()):
             raise RequestRefused(400, "the header Content-Length is no number")
-        if len(announced) > _LENGTH_DIGITS or int(announced) > _DISCARDED * self._limits.body_bytes:
+        if len(announced) > _LENGTH_DIGITS or int(announced) > DISCARDED * self._limits.body_bytes:
             raise self._too_large()
 
     def _check_password(self, address: str, headers: dict[bytes, str]) -> None:
@@ -166,7 +166,7 @@ class Admission:
         arrived, more = 0, True
         try:
             async with asyncio.timeout(self._limits.body_seconds):
-                while more and arrived <= _DISCARDED * self._limits.body_bytes:
+                while more and arrived <= DISCARDED * self._limits.body_bytes:
                     message = await receive()
                     if message["type"] == "http.disconnect":
                         raise RequestRefused(400, "the client went away")

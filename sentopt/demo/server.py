@@ -91,7 +91,7 @@ def serve(
     with contextlib.ExitStack() as stack:
         listening = stack.enter_context(_listen(host, port))
         address = f"http://{shown}:{listening.getsockname()[1]}"
-        log = stack.enter_context(_opened(log_texts)) if log_texts else None
+        log = stack.enter_context(open_log(log_texts)) if log_texts else None
         server = _Server(create_app(bundle, access, limits, address=address, log=log), limits)
         say(f"serving {bundle} on {address} (Ctrl-C stops)")
         stack.enter_context(contextlib.suppress(KeyboardInterrupt))
@@ -116,7 +116,7 @@ def _listen(host: str, port: int) -> socket.socket:
     return listening
 
 
-def _opened(log: Path) -> TextIO:
+def open_log(log: Path) -> TextIO:
     """Open the log for appending; after an incomplete last line, a new line is started.
 
     Raises:

@@ -220,7 +220,7 @@ def _judge(
         whole, batch_flips = _answer(classifier, texts, ships=spec.ships)
     cpu_flips = None
     if spec.dtype == "int8" and spec.backend == "onnx" and emulation.is_available():
-        cpu_flips = _emulated_flips(candidate, recipe.verify, texts, whole[_SINGLE], progress)
+        cpu_flips = emulated_flips(candidate, recipe.verify, texts, whole[_SINGLE], progress)
     judged = _compare(spec, classifier, _rows(whole, evidence.rows), evidence, labels, recipe, progress)
     verdict = replace(judged.verdict, batch_flips=batch_flips, cpu_flips=cpu_flips)
     if spec.ships:
@@ -246,7 +246,7 @@ def _both_modes(classifier: Classifier, texts: Sequence[str]) -> ModeLogits:
     return {_BATCHED: classifier.logits(texts), _SINGLE: classifier.logits(texts, batch_size=1)}
 
 
-def _emulated_flips(
+def emulated_flips(
     candidate: Candidate,
     verify: VerifySection,
     texts: Sequence[str],

@@ -572,13 +572,13 @@ def test_texts_are_only_added_to_a_log_of_texts(tmp_path: Path, content: str, ac
     log.write_text(content)
     before = state(tmp_path)
     if accepted:
-        with server._opened(log) as stream:
+        with server.open_log(log) as stream:
             stream.write("next\n")
         assert log.read_text().removeprefix(content) in ("next\n", "\nnext\n")
         assert log.read_text().endswith("\nnext\n") or not content
         return
     with pytest.raises(ServingError, match="is there and no log of texts and answers"):
-        server._opened(log)
+        server.open_log(log)
     assert state(tmp_path) == before
 
 

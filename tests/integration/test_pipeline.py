@@ -1,5 +1,6 @@
 """A whole run: what is skipped, what is redone, what is refused, and what survives a kill."""
 
+import importlib
 import json
 import os
 import re
@@ -9,10 +10,12 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
+import torch
 from csv_files import read_csv
 from onnx import helper, numpy_helper
 
@@ -208,14 +211,16 @@ def test_nothing_ships_where_pytorch_itself_knows_nothing(
 def test_a_graph_that_differs_from_pytorch_is_refused_with_the_figure(
     run_copy: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    name = "_export_with_optimum" if is_installed("optimum.exporters.onnx") else "_export_with_torch"
-    honest = getattr(export, name)
+    exporter, name = torch.onnx, "export"
+    if is_installed("optimum.exporters.onnx"):
+        exporter, name = importlib.import_module("optimum.exporters.onnx"), "main_export"
+    honest = getattr(exporter, name)
 
-    def scrambling(checkpoint: Path, model: Path, recipe: Recipe) -> None:
-        honest(checkpoint, model, recipe)
-        scramble(model)
+    def scrambling(*arguments: object, **settings: Any) -> None:
+        honest(*arguments, **settings)
+        scramble(settings["output"] / "model.onnx" if name == "main_export" else Path(str(arguments[2])))
 
-    monkeypatch.setattr(export, name, scrambling)
+    monkeypatch.setattr(exporter, name, scrambling)
     before = (run_copy / "variants" / "onnx-fp32" / "model.onnx").read_bytes()
     assert cli.main(["export", "--run-dir", str(run_copy), "--force"]) == 1
     assert re.search(r"differs from PyTorch by [\d.]+ on a padded batch of shape", capsys.readouterr().err)
@@ -308,8 +313,8 @@ def test_interrupted_training_resumes_to_the_same_weights(
     """Ctrl-C in the middle of an epoch saves there; after a kill, training goes on from the last epoch's checkpoint."""
     root = tmp_path / "interrupted"
     command = [sys.executable, "-m", "sentopt", "train", *tiny_options, "--run-dir", str(root)]
-    slow = "import sys, time, torch\nfrom sentopt.training import fit\nstep = fit._Trainer.training_step\n"
-    slow += "fit._Trainer.training_step = lambda *a, **k: (time.sleep(0.1), step(*a, **k))[1]\n"
+    slow = "import sys, time, transformers\nstep = transformers.Trainer.training_step\n"
+    slow += "transformers.Trainer.training_step = lambda *a, **k: (time.sleep(0.1), step(*a, **k))[1]\n"
     slow += "from sentopt.cli import main\nsys.exit(main(sys.argv[1:]))"
     process = subprocess.Popen([sys.executable, "-c", slow, *command[3:]], stderr=subprocess.PIPE, text=True)
     wait_for(root / "trainer" / "checkpoint-30", process)

@@ -1,6 +1,7 @@
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -98,17 +99,26 @@ def test_a_training_without_evaluations_says_so(finished_run: Path) -> None:
     assert "Too short for an evaluation" in sections.training(replace(trained, evals=()))
 
 
-def test_labels_with_dollar_signs_are_drawn_as_they_are(tmp_path: Path) -> None:
-    from types import SimpleNamespace
+def test_labels_with_dollar_signs_are_drawn_as_they_are(run_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from matplotlib.figure import Figure
 
     names = ("$", "$$", "$20^$", "A_1")
-    scores = SimpleNamespace(
-        per_class=[SimpleNamespace(label=name) for name in names],
-        confusion=[[i == j for j in range(4)] for i in range(4)],
-    )
-    figure = plots._confusion(SimpleNamespace(test=scores))  # type: ignore[arg-type]
-    figure.savefig(tmp_path / "confusion.png")
-    assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == list(names)
+    found = manifest.read(run_copy / "run.json")
+    trained = found.result("train", TrainResult)
+    scores = tuple(replace(trained.test.per_class[0], label=name) for name in names)
+    confusion = tuple(tuple(int(i == j) for j in range(4)) for i in range(4))
+    renamed = replace(trained, test=replace(trained.test, per_class=scores, confusion=confusion))
+    drawn: dict[str, list[str]] = {}
+    save = Figure.savefig
+
+    def watched(figure: Figure, path: Path, **settings: Any) -> None:
+        save(figure, path, **settings)
+        drawn[path.stem] = [label.get_text() for label in figure.axes[0].get_xticklabels()]
+
+    monkeypatch.setattr(Figure, "savefig", watched)
+    with_names = SimpleNamespace(stages=["train"], result=lambda stage, kind: renamed)
+    plots.draw(RunDir(run_copy), with_names)  # type: ignore[arg-type]
+    assert drawn["confusion"] == list(names)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import pytest
 
 from sentopt import Classifier, backbones, cli
 from sentopt.errors import BackboneError, ExportError
-from sentopt.graph import string_input as graph
+from sentopt.graph import tokenizer as graph
 from sentopt.run_dir import RunDir
 from sentopt.runtime.description import Side, read_description
 from sentopt.runtime.tokenization import TextEncoder

@@ -19,8 +19,6 @@ UNLIKELY = Tuning(threads=1, workers=2, max_batch=5, max_tokens=77)
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("SENTOPT_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.setattr(trials, "_MANY", 8)
-    monkeypatch.setattr(trials, "_ROUNDS", 2)
     return tmp_path / "cache"
 
 
