@@ -1,7 +1,8 @@
 """Recipes: everything a run depends on, as frozen dataclasses read from TOML.
 
 A recipe file states only what differs from the defaults below; the resolved recipe, every value explicit, is written
-into the run directory. All problems of a recipe are reported at once.
+into the run directory. Each field declares its bounds, its help and the other names that it accepts. All problems of a
+recipe are reported at once.
 """
 
 from __future__ import annotations
@@ -17,10 +18,12 @@ from typing import Any, Literal
 
 from sentopt import records
 from sentopt.errors import RecipeError
+from sentopt.recipe_fields import REQUIRED, Keys, Spelling, UnknownKeyError, declared, option
 
 BUILTIN_FOLDER = Path(__file__).parent / "recipes"
 DEFAULT_RECIPE = "quickstart"
 TEST_AS_VALIDATION = "test"
+ENOUGH_STEPS = 300  # `train.min_steps` where nobody states how long to train; see `training.schedule`
 SAMPLE_TEXTS = (
     "This is a great product!",
     "I am very disappointed with the service.",
@@ -28,184 +31,494 @@ SAMPLE_TEXTS = (
     "The movie was not good at all",
     "The movie was amazing",
 )
+_LARGEST_SEED = 2**32 - 1
+_DELIMITERS = ("tab", "\\t", "comma", "semicolon", "pipe", "space")
+
+
+def _is_folder_name(text: str) -> bool:
+    return bool(re.fullmatch(r"[A-Za-z0-9][\w.-]*", text))
+
+
+def _are_labels(labels: Sequence[str]) -> bool:
+    return len(labels) != 1 and len(set(labels)) == len(labels)
+
+
+def _is_encoding(name: str) -> bool:
+    try:
+        "".encode(name or "utf-8")
+    except (LookupError, ValueError):
+        return False
+    return True
+
+
+def _is_delimiter(text: str) -> bool:
+    return len(text) < 2 or text in _DELIMITERS
+
+
+def _is_quote(text: str) -> bool:
+    return text == "auto" or len(text) < 2
+
+
+def _is_grid(cells: Sequence[tuple[int, int]]) -> bool:
+    return len(cells) > 0 and all(batch > 0 and tokens > 1 for batch, tokens in cells)
 
 
 @dataclass(frozen=True)
 class RunSection:
-    """`name` is the folder under `exports/`; `seed` fixes splits, initial head, shuffling and dropout.
+    """Name and seed of the run."""
 
-    For the last two, `train.seed` comes before it.
-    """
-
-    name: str
-    description: str = ""
-    seed: int = 42
+    name: str = field(
+        metadata=declared(
+            valid=_is_folder_name,
+            expected="a folder name of letters, digits, '.', '-' and '_'",
+            help="Name of the run: its folder is exports/NAME unless --run-dir names another.",
+            also=("run_name",),
+        )
+    )
+    description: str = option("", help="One line about the run, shown by `sentopt recipes` and in the report.")
+    seed: int = option(
+        42,
+        at_least=0,
+        at_most=_LARGEST_SEED,
+        help="Seed of the splits, the fresh head, shuffling and dropout. train.seed, if it is not 0, overrides it for "
+        "shuffling and dropout.",
+        also=("seed",),
+        like=("random_state", "random_seed"),
+    )
 
 
 @dataclass(frozen=True)
 class DataSection:
-    """Where texts and labels come from.
+    """Where texts and labels come from, and how files are read."""
 
-    `dataset` is `sample` (the bundled corpus), `files` (then `train`, `validation`, `test` are paths of table files, or
-    patterns such as `data/train-*.parquet`), `hub` (then they are split names of `hub_id` at `revision`), or a name of
-    the dataset table.
-
-    `validation = "test"` evaluates on the test split while training, as many published examples do: the best checkpoint
-    is then chosen by the very texts that it is judged by.
-
-    `test_fraction`, where it is 0, follows from the number of texts: a fifth, or up to two fifths where that lets
-    verification decide; all but the texts for calibration where the model was tuned already.
-
-    `unlabelled` is a file of further texts of the same kind, without labels: the labels that a variant changes on them
-    bound what it can lose.
-
-    `labels` names the labels in the order of the model's outputs; numbers in the data stand for them in that order.
-    `encoding` and `delimiter` of a CSV or TSV file are detected where they are empty; `quote` is the character around
-    fields, empty where there is none. `duplicates`, `missing_labels` and `rare_labels` say what becomes of repeated
-    texts, of rows without a label, and of labels with fewer texts than there are splits to fill.
-    """
-
-    dataset: str = "sample"
-    train: str = ""
-    validation: str = ""
-    test: str = ""
-    unlabelled: str = ""
-    hub_id: str = ""
-    hub_config: str = ""
-    revision: str = ""
-    text_column: str = "text"
-    label_column: str = "label"
-    labels: tuple[str, ...] = ()
-    validation_fraction: float = 0.1
-    test_fraction: float = 0.0
-    train_limit: int = 0
-    validation_limit: int = 0
-    test_limit: int = 0
-    duplicates: Literal["drop", "keep"] = "drop"
-    missing_labels: Literal["error", "drop"] = "error"
-    rare_labels: Literal["error", "drop"] = "error"
-    encoding: str = ""
-    delimiter: str = ""
-    quote: str = "auto"
+    dataset: str = option(
+        "sample",
+        valid=bool,
+        expected="the name of a dataset",
+        help="'sample' is the bundled corpus. With 'files', train, validation and test are paths of tables; with "
+        "'hub', split names of hub_id. Other names are those of the dataset table.",
+        like=("data", "dataset_name"),
+    )
+    train: str = option(
+        "",
+        help="Training texts: a table file, a pattern such as 'data/train-*.parquet', or a split name of hub data.",
+        like=("train_file", "train_path", "train_data", "train_dataset"),
+    )
+    validation: str = option(
+        "",
+        help="Validation texts, as for train. Empty: split off the training texts. 'test' evaluates on the test split "
+        "while training, so that the best checkpoint is chosen by the texts it is then judged by.",
+        like=("validation_file", "validation_path", "val", "valid", "dev", "eval_dataset"),
+    )
+    test: str = option(
+        "",
+        help="Test texts, as for train. Empty: split off the training texts.",
+        like=("test_file", "test_path", "test_data", "test_dataset"),
+    )
+    unlabelled: str = option(
+        "",
+        help="File of further texts of the same kind, without labels. The share of their labels that a variant changes "
+        "bounds how much accuracy it can lose.",
+        like=("unlabeled", "unsupervised"),
+    )
+    hub_id: str = option(
+        "", help="Id of the dataset on the Hugging Face Hub, with dataset = 'hub'.", like=("dataset_id", "hub_dataset")
+    )
+    hub_config: str = option(
+        "", help="Configuration (subset) of the hub dataset.", like=("dataset_config_name", "subset")
+    )
+    revision: str = option("", help="Commit hash of the hub dataset; hub data must be pinned.")
+    text_column: str = option(
+        "text",
+        help="Column of the texts.",
+        like=("text", "text_column_name", "text_column_names", "text_field", "sentence"),
+    )
+    label_column: str = option(
+        "label", help="Column of the labels.", like=("label", "label_column_name", "label_field", "target")
+    )
+    labels: tuple[str, ...] = option(
+        (),
+        valid=_are_labels,
+        expected="no labels, or at least two different ones",
+        help="Labels in the order of the model's outputs; numbers in the data stand for them in that order. Empty: the "
+        "labels that occur, sorted.",
+        like=("classes", "class_names", "label_list"),
+    )
+    validation_fraction: float = option(
+        0.1,
+        above=0,
+        below=0.5,
+        help="Share of the training texts that is split off for validation where there is no validation split.",
+        like=("val_fraction", "validation_size", "val_size", "validation_split"),
+    )
+    test_fraction: float = option(
+        0.0,
+        at_least=0,
+        below=1,
+        help="Share of the texts that is split off for the test where there is no test split. 0: by the number of "
+        "texts, a fifth, or up to two fifths where verification needs them. A tuned model is tested on all texts but "
+        "those for calibration.",
+        like=("test_size", "test_split"),
+    )
+    train_limit: int = option(
+        0,
+        at_least=0,
+        unit="texts",
+        help="Use at most this many training texts; 0 uses all.",
+        also=("max_train_samples",),
+    )
+    validation_limit: int = option(
+        0,
+        at_least=0,
+        unit="texts",
+        help="Use at most this many validation texts; 0 uses all.",
+        also=("max_eval_samples",),
+    )
+    test_limit: int = option(
+        0,
+        at_least=0,
+        unit="texts",
+        help="Use at most this many test texts; 0 uses all.",
+        also=("max_predict_samples",),
+    )
+    duplicates: Literal["drop", "keep"] = option("drop", help="What becomes of repeated texts.", like=("deduplicate",))
+    missing_labels: Literal["error", "drop"] = option("error", help="What becomes of rows without a label.")
+    rare_labels: Literal["error", "drop"] = option(
+        "error", help="What becomes of labels with fewer texts than there are splits to fill."
+    )
+    encoding: str = option(
+        "",
+        valid=_is_encoding,
+        expected="a name such as utf-8, utf-16 or windows-1252",
+        help="Character encoding of CSV and TSV files; empty detects it.",
+    )
+    delimiter: str = option(
+        "",
+        valid=_is_delimiter,
+        expected=f"one character or one of {', '.join(_DELIMITERS)}",
+        help="Character between the fields of CSV and TSV files; empty detects it.",
+        like=("sep", "separator"),
+    )
+    quote: str = option(
+        "auto",
+        valid=_is_quote,
+        expected="auto, nothing, or one character",
+        help="Character around the fields of CSV and TSV files; 'auto' detects it, empty means that there is none.",
+        like=("quotechar",),
+    )
 
 
 @dataclass(frozen=True)
 class ModelSection:
-    """`backbone` is a name of the backbone table, a local folder, or a hub id (then `revision` pins it).
+    """The pretrained model, and where texts are cut."""
 
-    `tuned` says that it is a classifier already: it is not trained, but exported, verified and measured as it is.
-    """
-
-    backbone: str = "minilm"
-    revision: str = ""
-    max_length: int = 128
-    tuned: bool = False
+    backbone: str = option(
+        "minilm",
+        help="Name of the backbone table, local folder, or id on the Hugging Face Hub.",
+        also=("model_name_or_path",),
+        like=("model", "model_name", "model_id", "base_model", "checkpoint", "pretrained"),
+    )
+    revision: str = option("", help="Commit hash of a backbone from the hub.", also=("model_revision",))
+    max_length: int = option(
+        128,
+        at_least=8,
+        at_most=8192,
+        unit="tokens",
+        help="Texts are cut at this many tokens; the number of cut texts is reported.",
+        also=("max_seq_length",),
+        like=("max_len", "maxlen", "max_tokens", "max_seq_len", "seq_length", "sequence_length"),
+    )
+    tuned: bool = option(
+        False,
+        help="The model is a fine-tuned classifier already. It is not trained, only exported, verified and measured.",
+        like=("fine_tuned", "finetuned"),
+    )
 
 
 @dataclass(frozen=True)
 class TrainSection:
-    """Hyperparameters, named as in `transformers.TrainingArguments` where it has them.
+    """Hyperparameters of fine-tuning. The spellings of `transformers.TrainingArguments` are accepted."""
 
-    `seed`, where it is not 0, draws the order of texts and dropout in place of `run.seed`: trainings that differ in it
-    alone have the same splits and the same start, so they can be averaged.
-    `encoder_dropout = false` switches dropout off inside the encoder (the head keeps it): drawing its random masks is a
-    third of a training step on a CPU. `freeze_embeddings` keeps the embeddings, half of MiniLM's parameters, as
-    pretrained, which saves another tenth. `class_weights = "balanced"` gives every label the same weight in the loss,
-    however rare it is. With `ema_decay`, a moving average of the weights is what is evaluated and kept; 0.999 remembers
-    a thousand steps, 0 switches it off. With `adversarial`, every batch is learnt a second time, its word embeddings
-    shifted against the model by that many lengths of a word's embedding, which doubles the time. `calibrate` fits a
-    temperature on the validation split and divides it out of the head, so that scores are probabilities; no label
-    changes.
-    """
-
-    epochs: float = 3.0
-    max_steps: int = 0
-    batch_size: int = 32
-    eval_batch_size: int = 64
-    gradient_accumulation: int = 1
-    learning_rate: float = 5e-5
-    weight_decay: float = 0.01
-    warmup_ratio: float = 0.1
-    scheduler: Literal["linear", "cosine", "constant"] = "linear"
-    label_smoothing: float = 0.0
-    ema_decay: float = 0.0
-    adversarial: float = 0.0
-    class_weights: Literal["none", "balanced"] = "none"
-    calibrate: bool = True
-    eval_strategy: Literal["epoch", "steps"] = "epoch"
-    eval_steps: int = 0
-    logging_steps: int = 10
-    metric: Literal["accuracy", "macro_f1"] = "macro_f1"
-    save_total_limit: int = 2
-    group_by_length: bool = True
-    encoder_dropout: bool = True
-    freeze_embeddings: bool = False
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    seed: int = 0
-    sample_texts: tuple[str, ...] = SAMPLE_TEXTS
+    epochs: float = option(
+        3.0,
+        above=0,
+        help="Passes over the training texts; min_steps raises it on few texts.",
+        also=("num_train_epochs",),
+        like=("epoch", "num_epochs", "n_epochs", "nepochs", "max_epochs", "train_epochs"),
+    )
+    max_steps: int = option(
+        0,
+        at_least=0,
+        unit="steps",
+        help="Train exactly this many optimizer steps; 0 trains for epochs instead.",
+        also=(Spelling("max_steps", {-1: 0}),),
+        like=("num_train_steps", "train_steps", "num_steps", "steps"),
+    )
+    min_steps: int = option(
+        0,
+        at_least=0,
+        unit="steps",
+        help="Train at least this many optimizer steps: on few texts, epochs are raised, up to 10. 0 trains exactly "
+        f"epochs. It is {ENOUGH_STEPS} where neither epochs, max_steps nor min_steps is stated, and where other data "
+        "replaces that of a recipe without stating any of them.",
+        added_later=True,
+    )
+    batch_size: int = option(
+        32,
+        at_least=1,
+        unit="texts",
+        help="Texts of a batch, over all processes; a step sees batch_size * gradient_accumulation texts.",
+        also=("per_device_train_batch_size",),
+        like=("bs", "batch", "train_batch_size", "train_bs"),
+    )
+    eval_batch_size: int = option(
+        64,
+        at_least=1,
+        unit="texts",
+        help="Texts of a batch in evaluation.",
+        also=("per_device_eval_batch_size",),
+        like=("eval_bs", "val_batch_size", "test_batch_size"),
+    )
+    gradient_accumulation: int = option(
+        1,
+        at_least=1,
+        unit="batches",
+        help="Batches whose gradients are summed into one optimizer step.",
+        also=("gradient_accumulation_steps",),
+        like=("grad_accum", "grad_accumulation", "accumulation_steps"),
+    )
+    learning_rate: float = option(
+        5e-5, above=0, below=1, help="Highest learning rate of AdamW.", like=("lr", "rate", "max_lr")
+    )
+    weight_decay: float = option(0.01, at_least=0, below=1, help="Weight decay of AdamW.", like=("wd", "decay", "l2"))
+    warmup_ratio: float = option(
+        0.1,
+        at_least=0,
+        below=1,
+        help="Share of all steps in which the learning rate rises from 0; 'constant' has no warm-up.",
+        like=("warmup", "warmup_steps", "warmup_fraction", "warmup_proportion"),
+    )
+    scheduler: Literal["linear", "cosine", "constant"] = option(
+        "linear",
+        help="Course of the learning rate after warm-up: 'linear' and 'cosine' fall to 0.",
+        also=("lr_scheduler_type",),
+        like=("lr_scheduler", "lr_schedule", "schedule", "scheduler_type"),
+    )
+    label_smoothing: float = option(
+        0.0,
+        at_least=0,
+        below=1,
+        help="Share of each target that is spread over all labels.",
+        also=("label_smoothing_factor",),
+        like=("smoothing",),
+    )
+    ema_decay: float = option(
+        0.0,
+        at_least=0,
+        below=1,
+        help="Decay of the exponential moving average (EMA) of the weights, which is then what is evaluated and kept. "
+        "It spans about 1 / (1 - ema_decay) steps; 0 keeps the weights themselves.",
+        like=("ema", "ema_alpha", "averaging"),
+    )
+    adversarial: float = option(
+        0.0,
+        at_least=0,
+        at_most=10,
+        help="If not 0, each batch is learnt a second time with its word embeddings shifted against the model, by this "
+        "many lengths of a word's embedding. Training takes twice as long.",
+        like=("fgm", "adversary", "adv_eps", "adversarial_epsilon"),
+    )
+    class_weights: Literal["none", "balanced"] = option(
+        "none",
+        help="'balanced' gives every label the same total weight in the loss, however rare it is.",
+        like=("class_weight", "balanced"),
+    )
+    calibrate: bool = option(
+        True,
+        help="Divide the logits by a temperature fitted on the validation split, so that scores are probabilities. No "
+        "label changes.",
+        like=("calibration", "temperature", "temperature_scaling"),
+    )
+    eval_strategy: Literal["epoch", "steps"] = option(
+        "epoch",
+        help="Evaluate and save after every epoch, or after every eval_steps steps.",
+        also=("evaluation_strategy",),
+        like=("save_strategy",),
+    )
+    eval_steps: int = option(
+        0,
+        at_least=0,
+        unit="steps",
+        help="Steps between two evaluations with eval_strategy = 'steps'.",
+        like=("save_steps", "eval_every", "evaluate_every"),
+    )
+    logging_steps: int = option(
+        10, at_least=1, unit="steps", help="Steps between two logged losses.", like=("log_steps", "log_every")
+    )
+    metric: Literal["accuracy", "macro_f1"] = option(
+        "macro_f1",
+        help="Metric on the validation split that chooses the best checkpoint. With 'macro_f1', verification tests "
+        "macro F1, too.",
+        also=(Spelling("metric_for_best_model", {"eval_accuracy": "accuracy", "eval_macro_f1": "macro_f1"}),),
+        like=("best_metric", "eval_metric"),
+    )
+    save_total_limit: int = option(
+        2,
+        at_least=1,
+        unit="checkpoints",
+        help="Checkpoints kept during training; the newest and the best are always kept.",
+        like=("max_checkpoints", "keep_checkpoints"),
+    )
+    group_by_length: bool = option(
+        True, help="Build batches of texts of similar length, which need less padding.", like=("bucket_by_length",)
+    )
+    encoder_dropout: bool = option(
+        True,
+        help="Dropout inside the encoder. Without it a training step on a CPU is about a third shorter; the head keeps "
+        "its own.",
+        like=("dropout",),
+    )
+    freeze_embeddings: bool = option(
+        False,
+        help="Keep the embeddings as pretrained, which shortens a training step on a CPU by about a tenth.",
+        like=("freeze", "freeze_embedding"),
+    )
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = option(
+        "auto",
+        help="Number format of training. 'auto' is BF16 where the hardware has it, else FP16 on a GPU, FP32 on a CPU.",
+        also=(Spelling("bf16", {True: "bf16", False: "fp32"}), Spelling("fp16", {True: "fp16", False: "fp32"})),
+        like=("dtype", "torch_dtype", "mixed_precision", "amp"),
+    )
+    seed: int = option(
+        0,
+        at_least=0,
+        at_most=_LARGEST_SEED,
+        help="If not 0, seed of shuffling and dropout in place of run.seed. Runs that differ in it alone share splits "
+        "and starting weights, as `sentopt average` needs them.",
+        like=("data_seed", "train_seed", "shuffle_seed"),
+    )
+    sample_texts: tuple[str, ...] = option(
+        SAMPLE_TEXTS, help="Texts whose answers are shown before and after training.", like=("examples", "samples")
+    )
 
 
 @dataclass(frozen=True)
 class ExportSection:
-    """`variants` limits what is made (empty: every variant this machine can make and run).
+    """The ONNX graphs that are made, and what the bundle holds besides."""
 
-    `tolerance` is the largest difference of a logit between an FP32 graph and PyTorch; `opset` is the traced graph's.
-    A trimmed variant keeps the `trim_keep` first pieces of the vocabulary beside those of the training texts: BERT's
-    family lists them by falling frequency. `string_input` adds a graph to the bundle that takes texts,
-    `fp32_fallback` adds the fastest verified FP32 graph to an INT8 bundle, for CPUs that answer differently.
-    """
-
-    opset: int = 17
-    tolerance: float = 1e-4
-    variants: tuple[str, ...] = ()
-    trim_keep: int = 10_000
-    string_input: bool = False
-    fp32_fallback: bool = False
+    opset: int = option(17, at_least=14, help="ONNX opset of the traced graph.", like=("opset_version", "onnx_opset"))
+    tolerance: float = option(
+        1e-4,
+        above=0,
+        help="Largest allowed difference of a logit between an FP32 graph and PyTorch.",
+        like=("atol", "tol"),
+    )
+    variants: tuple[str, ...] = option(
+        (), help="Names of the variants to make. Empty: every variant that this machine can make and run."
+    )
+    trim_keep: int = option(
+        10_000,
+        at_least=0,
+        unit="vocabulary entries",
+        help="Vocabulary entries that a trimmed variant keeps besides those of the training texts: the first of the "
+        "list, which are the most frequent ones in BERT's family.",
+        like=("trim", "vocab_size"),
+    )
+    string_input: bool = option(False, help="Add a graph to the bundle that takes texts instead of token ids.")
+    fp32_fallback: bool = option(
+        False,
+        help="Add the fastest verified FP32 graph to an INT8 bundle, for CPUs whose INT8 answers differ.",
+    )
 
 
 @dataclass(frozen=True)
 class VerifySection:
-    """What a variant must prove, at `confidence`, in percentage points; see `gate`.
+    """What a variant must prove on the test split before it may ship."""
 
-    Its accuracy is less than `margin` below PyTorch's, and so is macro F1 where `train.metric` is that; the recall of
-    no label is `recall_margin` or more below; fewer than `max_changed` percent of the labels change. Nothing ships
-    where PyTorch itself is not proven to know more than the majority answer, unless `allow_weak_reference`.
-
-    Variants are tested up to the first failure, in the `order` of their agreement on the validation split, or in that
-    of the table of variants; then validation texts count as evidence, too. `auto` is the latter with under 1,000 test
-    texts.
-
-    Where qemu-user is installed, the INT8 variants also answer the first `cpu_texts` test texts on an emulated `cpu`:
-    INT8 products are what differs between CPUs in more than the last digit.
-    """
-
-    margin: float = 1.0
-    recall_margin: float = 3.0
-    max_changed: float = 5.0
-    confidence: float = 0.95
-    order: Literal["auto", "validation", "table"] = "auto"
-    allow_weak_reference: bool = False
-    cpu: str = "EPYC-Milan"
-    cpu_texts: int = 16
+    margin: float = option(
+        1.0,
+        at_least=0.1,
+        at_most=20,
+        unit="percentage points",
+        help="A variant must lose less accuracy than this many percentage points against PyTorch; likewise macro F1, "
+        "where train.metric is 'macro_f1'.",
+        like=("accuracy_margin", "max_loss"),
+    )
+    recall_margin: float = option(
+        3.0,
+        at_least=0.1,
+        below=100,
+        unit="percentage points",
+        help="The recall of every label must fall by less than this many percentage points.",
+    )
+    max_changed: float = option(
+        5.0,
+        at_least=0.1,
+        below=100,
+        unit="percent",
+        help="Less than this many percent of the labels may change.",
+        like=("max_flips", "max_changes"),
+    )
+    confidence: float = option(
+        0.95,  # the score test keeps its level from there on
+        at_least=0.95,
+        below=1,
+        help="Confidence of each verdict.",
+        like=("level", "alpha", "confidence_level"),
+    )
+    order: Literal["auto", "validation", "table"] = option(
+        "auto",
+        help="Order in which variants are tested, up to the first failure: by agreement on the validation split, or as "
+        "in the table of variants; then validation texts count as evidence, too. 'auto' is 'table' with fewer than "
+        "1,000 test texts.",
+    )
+    allow_weak_reference: bool = option(
+        False, help="Ship even where PyTorch itself is not proven better than always answering the majority label."
+    )
+    cpu: str = option(
+        "EPYC-Milan",
+        help="CPU model that qemu-user emulates, where it is installed, to check INT8 answers on another instruction "
+        "set.",
+    )
+    cpu_texts: int = option(
+        16, at_least=0, unit="texts", help="Test texts that are answered on the emulated CPU; 0 skips it."
+    )
 
 
 @dataclass(frozen=True)
 class BenchSection:
-    """`texts` of the test split are timed one by one in each of `rounds`; `grid` is (batch, tokens) cells."""
+    """What is measured."""
 
-    rounds: int = 5
-    texts: int = 40
-    throughput_texts: int = 128
-    grid: tuple[tuple[int, int], ...] = ((1, 16), (1, 32), (1, 64), (1, 128), (16, 32), (16, 128))
-    threads: int = 0
+    rounds: int = option(5, at_least=1, unit="rounds", help="Rounds in which the variants are timed in turn.")
+    texts: int = option(40, at_least=1, unit="texts", help="Test texts that are timed one by one in each round.")
+    throughput_texts: int = option(
+        128, at_least=1, unit="texts", help="Test texts that are answered at once to measure throughput."
+    )
+    grid: tuple[tuple[int, int], ...] = option(
+        ((1, 16), (1, 32), (1, 64), (1, 128), (16, 32), (16, 128)),
+        valid=_is_grid,
+        expected="[batch, tokens] cells, at least one, with batches of 1 or more texts and 2 or more tokens",
+        help="Cells of the full benchmark, as [batch, tokens].",
+    )
+    threads: int = option(
+        0, at_least=0, unit="threads", help="Threads of a session; 0 uses the cores that are available."
+    )
 
 
 @dataclass(frozen=True)
 class SelectSection:
-    """What "fastest" means: median milliseconds of one text, or texts per second of many."""
+    """Which of the verified variants ships."""
 
-    objective: Literal["latency", "throughput"] = "latency"
-    tie: float = 0.03
+    objective: Literal["latency", "throughput"] = option(
+        "latency", help="'latency' is the median time of one text, 'throughput' the texts per second of many."
+    )
+    tie: float = option(
+        0.03,
+        at_least=0,
+        below=1,
+        help="Variants that are slower than the fastest by at most this share count as equally fast; agreement with "
+        "PyTorch decides among them.",
+    )
 
 
 @dataclass(frozen=True)
@@ -222,6 +535,70 @@ class Recipe:
     select: SelectSection = field(default_factory=SelectSection)
 
 
+KEYS = Keys(Recipe)
+
+
+def key_of(name: str) -> str:
+    """The full name of the key that `name` stands for: `train.epochs` for `epochs` or `num_train_epochs`.
+
+    Raises:
+        RecipeError: no key has this name, or several do; the message says which one may be meant.
+    """
+    try:
+        return KEYS.find(name).path
+    except UnknownKeyError as error:
+        raise RecipeError(name, [str(error)]) from error
+
+
+def normalize(overrides: Mapping[str, Any], *, named: str = "overrides") -> dict[str, Any]:
+    """Overrides under any accepted spelling, as values by full name: `{"train.epochs": 2}` for `{"epochs": 2}`.
+
+    A section may be given as a table: `{"train": {"epochs": 2}}`. Enum members and paths become plain values; values
+    are not checked otherwise. `named` is what the message calls the overrides.
+
+    Raises:
+        RecipeError: unknown keys, and keys that are given twice under two spellings (all listed).
+    """
+    settings = _Settings.of(overrides)
+    if settings.problems:
+        raise RecipeError(named, settings.problems)
+    return settings.values
+
+
+@dataclass
+class _Settings:
+    """Values by full name, the names that they were given under, and what is wrong with those names."""
+
+    values: dict[str, Any] = field(default_factory=dict)
+    names: dict[str, str] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> _Settings:
+        """Of a parsed TOML document, of overrides, or of a mixture of both."""
+        settings = cls()
+        for name, value in given.items():
+            if name in KEYS.sections and isinstance(value, Mapping):
+                for inner, item in value.items():
+                    settings._add(f"{name}.{inner}", item)
+            elif isinstance(value, Mapping) and "." not in name:
+                settings.problems.append(f"{name}: unknown section{records.nearest(name, KEYS.sections)}")
+            else:
+                settings._add(str(name), value)
+        return settings
+
+    def _add(self, name: str, value: Any) -> None:
+        try:
+            key, plain = KEYS.translate(name, value)
+        except UnknownKeyError as error:
+            self.problems.append(str(error))
+            return
+        if key.path in self.values:
+            self.problems.append(f"{key.path}: given twice, as {self.names[key.path]} and as {name}; give it once")
+        self.values[key.path] = plain
+        self.names[key.path] = name
+
+
 def builtin_names() -> list[str]:
     """Names of the recipes that ship with the package."""
     return sorted(path.stem for path in BUILTIN_FOLDER.glob("*.toml"))
@@ -230,51 +607,82 @@ def builtin_names() -> list[str]:
 def load(name_or_path: str, overrides: Mapping[str, Any] | None = None, *, named: str = "--set") -> Recipe:
     """Read a shipped recipe by name, or a TOML file by path, and apply overrides such as `{"train.epochs": 2}`.
 
-    `named` is what messages call the overrides.
+    Both take every accepted spelling of a key. `named` is what messages call the overrides.
 
     Raises:
         RecipeError: not found, not TOML, or any unknown key, wrong type or impossible value (all listed).
     """
     path = _find(name_or_path)
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-        raise RecipeError(str(path), [f"cannot be read as TOML: {error}"]) from error
-    return resolve(document, overrides, source=str(path), named=named)
+    return resolve(_read(path), overrides, source=str(path), named=named)
 
 
 def resolve(
     document: Mapping[str, Any], overrides: Mapping[str, Any] | None = None, *, source: str, named: str = "--set"
 ) -> Recipe:
     """A checked recipe from parsed TOML plus overrides; see `load`."""
+    stated, overridden = _Settings.of(document), _Settings.of(overrides or {})
+    values = {**stated.values, **overridden.values, **_schedule(stated.values, overridden.values)}
     problems: list[str] = []
-    merged = {section: dict(values) if isinstance(values, Mapping) else values for section, values in document.items()}
-    for key, value in (overrides or {}).items():
-        section, _, name = key.partition(".")
-        table = merged.setdefault(section, {})
-        if isinstance(table, dict):
-            table[name] = value
-    recipe = records.decode(Recipe, merged, "", problems)
-    if isinstance(recipe, Recipe):
+    recipe = _decode(values, problems)
+    if recipe:
         problems.extend(_impossible_values(recipe))
-    if problems:
-        raise _blame(problems, overrides or {}, source, named)
-    assert isinstance(recipe, Recipe)
+    ours = [_as_given(problem, overridden.names) for problem in problems if _key_in(problem) in overridden.names]
+    theirs = [_as_given(problem, stated.names) for problem in problems if _key_in(problem) not in overridden.names]
+    _refuse(source, [*stated.problems, *theirs], named, [*overridden.problems, *ours])
+    assert recipe is not None
     return recipe
 
 
-def _blame(problems: Sequence[str], overrides: Mapping[str, Any], source: str, named: str) -> RecipeError:
-    """The error names the file, or the overrides for the keys that came from there."""
+def _decode(values: Mapping[str, Any], problems: list[str]) -> Recipe | None:
+    """The unchecked recipe; what is missing or of the wrong type is appended to `problems`, and there is none then."""
+    sections: dict[str, dict[str, Any]] = {section: {} for section in KEYS.sections}
+    for key in KEYS:
+        if key.path in values:
+            sections[key.section][key.name] = records.decode(key.kind, values[key.path], key.path, problems)
+        elif key.default is REQUIRED:
+            problems.append(f"{key.path}: missing")
+    if problems:
+        return None
+    return Recipe(**{section: kind(**sections[section]) for section, kind in KEYS.sections.items()})
 
-    def is_overridden(problem: str) -> bool:
-        return re.split(r"[:\[]", problem)[0] in overrides
 
-    overridden = [problem for problem in problems if is_overridden(problem)]
-    if len(overridden) == len(problems):
-        return RecipeError(named, problems)
-    return RecipeError(
-        source, [f"{problem} (from {named})" if problem in overridden else problem for problem in problems]
-    )
+def _impossible_values(recipe: Recipe) -> list[str]:
+    """Values that have the right type and are out of bounds, or contradict each other."""
+    values = ((key, getattr(getattr(recipe, key.section), key.name)) for key in KEYS)
+    return [*(problem for key, value in values if (problem := key.problem(value))), *_contradictions(recipe)]
+
+
+def _refuse(source: str, problems: Sequence[str], named: str, overridden: Sequence[str]) -> None:
+    """Raise what is wrong with the file, and what with the overrides, as one error."""
+    if problems:
+        raise RecipeError(source, [*problems, *(f"{problem} (from {named})" for problem in overridden)])
+    if overridden:
+        raise RecipeError(named, overridden)
+
+
+def _key_in(problem: str) -> str:
+    return re.split(r"[:\[]", problem)[0]
+
+
+def _as_given(problem: str, names: Mapping[str, str]) -> str:
+    """Messages name the key; where it was given under another name, that one, too."""
+    key = _key_in(problem)
+    given = names.get(key, key)
+    return problem if key.rpartition(".")[2] == given.rpartition(".")[2] else f"{problem} (given as {given})"
+
+
+def _schedule(document: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """`train.min_steps` where nobody has stated how long to train on these data.
+
+    A recipe's schedule is for its own data. What is stated is obeyed, and a recipe that a sentopt without min_steps
+    resolved states its epochs.
+    """
+    other_data = overrides.get("data.dataset", document.get("data.dataset")) != document.get("data.dataset")
+    stated = {**({} if other_data else document), **overrides}
+    is_tuned = {**document, **overrides}.get("model.tuned") is True
+    if is_tuned or stated.keys() & {"train.epochs", "train.max_steps", "train.min_steps"}:
+        return {}
+    return {"train.min_steps": ENOUGH_STEPS}
 
 
 def with_overrides(recipe: Recipe, overrides: Mapping[str, Any], *, source: str) -> Recipe:
@@ -283,23 +691,47 @@ def with_overrides(recipe: Recipe, overrides: Mapping[str, Any], *, source: str)
 
 
 def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
-    """Overrides from texts such as `train.epochs=2`: a TOML value where it is one, else the bare word.
+    """Overrides by full name from texts such as `epochs=2`: a TOML value where it is one, else the bare word.
+
+    Unknown keys are kept as they are, so that `resolve` reports them together with everything else.
 
     Raises:
-        RecipeError: texts of another form (all listed).
+        RecipeError: texts of another form, and keys that are given twice under two spellings (all listed).
     """
     overrides: dict[str, Any] = {}
+    names: dict[str, str] = {}
     problems = []
     for setting in settings:
-        key, equals, text = setting.partition("=")
-        section, dot, name = key.strip().partition(".")
-        if equals and dot and name:
-            overrides[f"{section}.{name}"] = _setting_value(section, name, text.strip())
-        else:
-            problems.append(f"--set {setting}: expected section.key=value, for example train.epochs=2")
+        name, equals, text = (part.strip() for part in setting.partition("="))
+        if not equals or not name or name.startswith(".") or name.endswith("."):
+            problems.append(f"--set {setting}: expected key=value, for example train.epochs=2 or epochs=2")
+            continue
+        path, value = _setting(name, text)
+        if names.setdefault(path, name) != name:
+            problems.append(f"{path}: given twice, as {names[path]} and as {name}; give it once")
+        overrides[path] = value
     if problems:
         raise RecipeError("--set", problems)
     return overrides
+
+
+def _setting(name: str, text: str) -> tuple[str, Any]:
+    """Full name and value of `name=text`."""
+    try:
+        key = KEYS.find(name)
+    except UnknownKeyError:
+        return name, _setting_value(text)
+    if key.is_text:
+        return key.path, text[1:-1] if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'" else text
+    return key.path, KEYS.translate(name, _setting_value(text))[1]
+
+
+def _setting_value(text: str) -> Any:
+    """A TOML value where that is what was typed, else the bare word as a string (shells eat quotes)."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
 
 
 def to_toml(recipe: Recipe) -> str:
@@ -327,140 +759,30 @@ def _find(name_or_path: str) -> Path:
     )
 
 
-def _setting_value(section: str, name: str, text: str) -> Any:
-    """A TOML value where that is what was typed, else the bare word as a string (shells eat quotes)."""
-    if _is_string_key(section, name):
-        return text[1:-1] if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'" else text
+def _read(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise RecipeError(str(path), [f"cannot be read as TOML: {error}"]) from error
 
 
-def _is_string_key(section: str, name: str) -> bool:
-    defaults = {field.name: field.default_factory for field in dataclasses.fields(Recipe)}
-    factory = RunSection if section == "run" else defaults.get(section)
-    if factory is None or not dataclasses.is_dataclass(factory):
-        return False
-    kinds = {field.name: str(field.type) for field in dataclasses.fields(factory)}
-    return kinds.get(name) == "str"
-
-
-def _impossible_values(recipe: Recipe) -> list[str]:
-    """Every value that has the right type and cannot work, with its bounds."""
-    r = recipe
-    checks: list[tuple[bool, str]] = [
-        (
-            bool(re.fullmatch(r"[A-Za-z0-9][\w.-]*", r.run.name)),
-            f"run.name: a folder name is expected, found {r.run.name!r}",
-        ),
-        (0 <= r.run.seed < 2**32, f"run.seed: expected 0 to 2**32 - 1, found {r.run.seed}"),
-        (0 <= r.train.seed < 2**32, f"train.seed: expected 0 to 2**32 - 1, found {r.train.seed}"),
-        (bool(r.data.dataset), "data.dataset: expected a name, found an empty string"),
-        (r.data.dataset != "files" or bool(r.data.train), "data.train: a path is needed when data.dataset is 'files'"),
-        (r.data.dataset != "hub" or bool(r.data.hub_id), "data.hub_id: an id is needed when data.dataset is 'hub'"),
-        (r.data.dataset != "hub" or bool(r.data.revision), "data.revision: hub data must be pinned to a commit hash"),
-        (len(set(r.data.labels)) == len(r.data.labels), "data.labels: a label is listed twice"),
-        (len(r.data.labels) != 1, "data.labels: at least two labels are needed"),
-        (0 < r.data.validation_fraction < 0.5, "data.validation_fraction: expected more than 0 and less than 0.5"),
-        (0 <= r.data.test_fraction < 1, "data.test_fraction: expected 0 (by the number of texts) to less than 1"),
-        (8 <= r.model.max_length <= 8192, f"model.max_length: expected 8 to 8192 tokens, found {r.model.max_length}"),
-        (r.train.epochs > 0, f"train.epochs: expected more than 0, found {r.train.epochs}"),
-        (
-            0 < r.train.learning_rate < 1,
-            f"train.learning_rate: expected more than 0 and less than 1, found {r.train.learning_rate}",
-        ),
-        (0 <= r.train.weight_decay < 1, f"train.weight_decay: expected 0 to 1, found {r.train.weight_decay}"),
-        (0 <= r.train.warmup_ratio < 1, f"train.warmup_ratio: expected 0 to 1, found {r.train.warmup_ratio}"),
-        (0 <= r.train.label_smoothing < 1, f"train.label_smoothing: expected 0 to 1, found {r.train.label_smoothing}"),
-        (0 <= r.train.ema_decay < 1, f"train.ema_decay: expected 0 to 1, found {r.train.ema_decay}"),
-        (0 <= r.train.adversarial <= 10, f"train.adversarial: expected 0 to 10, found {r.train.adversarial}"),
-        (
-            r.train.eval_strategy != "steps" or r.train.eval_steps > 0,
-            "train.eval_steps: must be positive when train.eval_strategy is 'steps'",
-        ),
-        (r.export.opset >= 14, f"export.opset: expected 14 or more, found {r.export.opset}"),
-        (r.export.tolerance > 0, f"export.tolerance: expected more than 0, found {r.export.tolerance}"),
-        (
-            0.1 <= r.verify.margin <= 20,
-            f"verify.margin: expected percentage points, 0.1 to 20, found {r.verify.margin}",
-        ),
-        (
-            0.1 <= r.verify.recall_margin < 100,
-            f"verify.recall_margin: expected percentage points, 0.1 to less than 100, found {r.verify.recall_margin}",
-        ),
-        (
-            0.1 <= r.verify.max_changed < 100,
-            f"verify.max_changed: expected percent, 0.1 to less than 100, found {r.verify.max_changed}",
-        ),
-        (
-            0.95 <= r.verify.confidence < 1,  # the score test keeps its level from there on
-            f"verify.confidence: expected 0.95 or more and less than 1, found {r.verify.confidence}",
-        ),
-        (len(r.bench.grid) > 0, "bench.grid: at least one [batch, tokens] cell is needed"),
-        (all(b > 0 and t > 1 for b, t in r.bench.grid), "bench.grid: batches must be positive and tokens at least 2"),
-        (0 <= r.select.tie < 1, f"select.tie: expected 0 to 1, found {r.select.tie}"),
-    ]
-    problems = [message for ok, message in checks if not ok]
-    problems.extend(_too_small(recipe))
-    problems.extend(_unreadable(recipe.data))
-    return problems
-
-
-def _unreadable(data: DataSection) -> list[str]:
+def _contradictions(recipe: Recipe) -> list[str]:
+    """Values that are each within their bounds and cannot be combined."""
+    data, train = recipe.data, recipe.train
     checks = [
-        (data.text_column != data.label_column, "data.label_column: it is data.text_column as well"),
+        (data.dataset != "files" or data.train, "data.train: a path is needed when data.dataset is 'files'"),
+        (data.dataset != "hub" or data.hub_id, "data.hub_id: an id is needed when data.dataset is 'hub'"),
+        (data.dataset != "hub" or data.revision, "data.revision: hub data must be pinned to a commit hash"),
         (
-            not data.encoding or _is_encoding(data.encoding),
-            f"data.encoding: expected a name such as utf-8, utf-16 or windows-1252, found {data.encoding!r}",
+            data.text_column != data.label_column,
+            f"data.label_column: expected another column than data.text_column, found {data.label_column!r} for both",
         ),
         (
-            len(data.delimiter) < 2 or data.delimiter in _DELIMITERS,
-            f"data.delimiter: expected one character or one of {', '.join(_DELIMITERS)}, found {data.delimiter!r}",
-        ),
-        (
-            data.quote == "auto" or len(data.quote) < 2,
-            f"data.quote: expected auto, nothing, or one character, found {data.quote!r}",
+            train.eval_strategy != "steps" or train.eval_steps > 0,
+            "train.eval_steps: expected 1 or more steps when train.eval_strategy is 'steps', found 0",
         ),
     ]
-    return [message for ok, message in checks if not ok]
-
-
-def _is_encoding(name: str) -> bool:
-    try:
-        "".encode(name)
-    except (LookupError, ValueError):
-        return False
-    return True
-
-
-_DELIMITERS = ("tab", "\\t", "comma", "semicolon", "pipe", "space")
-_AT_LEAST: tuple[tuple[str, str, int], ...] = (
-    ("data", "train_limit", 0),
-    ("data", "validation_limit", 0),
-    ("data", "test_limit", 0),
-    ("train", "max_steps", 0),
-    ("train", "batch_size", 1),
-    ("train", "eval_batch_size", 1),
-    ("train", "gradient_accumulation", 1),
-    ("train", "eval_steps", 0),
-    ("train", "logging_steps", 1),
-    ("train", "save_total_limit", 1),
-    ("export", "trim_keep", 0),
-    ("bench", "rounds", 1),
-    ("bench", "texts", 1),
-    ("bench", "throughput_texts", 1),
-    ("bench", "threads", 0),
-)
-
-
-def _too_small(recipe: Recipe) -> list[str]:
-    found = [(section, key, least, getattr(getattr(recipe, section), key)) for section, key, least in _AT_LEAST]
-    return [
-        f"{section}.{key}: expected {least} or more, found {value}"
-        for section, key, least, value in found
-        if value < least
-    ]
+    return [message for holds, message in checks if not holds]
 
 
 def _toml_value(value: Any) -> str:

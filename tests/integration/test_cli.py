@@ -143,7 +143,7 @@ def test_env(sentopt: Run) -> None:
         (["demo", "--port", "99999"], 2, "expected 0 to 65535"),
         (["train", "nosuch"], 2, "shipped recipes: "),
         (["train", "a", "--recipe", "b"], 2, "two recipes are named"),
-        (["train", "--set", "train.epoch=1"], 2, "did you mean 'epochs'?"),
+        (["train", "--set", "train.epoch=1"], 2, "did you mean 'train.epochs'?"),
         (["train", "--data", "missing.csv"], 1, "no such file: missing.csv"),
         (["train", "--data", "tweetz"], 1, "did you mean 'tweets'?"),
         (["train", "--data", "."], 1, "holds no train file"),

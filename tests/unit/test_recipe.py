@@ -1,6 +1,8 @@
 import dataclasses
+import enum
 import re
 import tomllib
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -35,9 +37,9 @@ def test_all_problems_are_reported_at_once_with_the_nearest_key() -> None:
     message = problems_of(
         {"run": {"name": "x"}, "train": {"epoch": 3, "batch_size": "big", "learning_rate": 2.0}, "exprot": {}},
     )
-    assert "train.epoch: unknown key (did you mean 'epochs'?)" in message
+    assert "train.epoch: unknown key (did you mean 'train.epochs'?)" in message
     assert "train.batch_size: expected a whole number, found 'big' (str)" in message
-    assert "exprot: unknown key (did you mean 'export'?)" in message
+    assert "exprot: unknown section (did you mean 'export'?)" in message
     assert "3 problems" in message
 
 
@@ -80,10 +82,145 @@ def test_overrides_are_typed(override: str, expected: object) -> None:
     assert getattr(getattr(recipe.load("quickstart", recipe.parse_settings([override])), section), key) == expected
 
 
-@pytest.mark.parametrize("override", ["train.epochs", "epochs=3", "=3", "train.=1"])
+@pytest.mark.parametrize("override", ["train.epochs", "epochs", "=3", "train.=1", ".epochs=1"])
 def test_malformed_overrides_are_explained(override: str) -> None:
-    with pytest.raises(RecipeError, match=r"expected section\.key=value"):
+    with pytest.raises(RecipeError, match="expected key=value, for example"):
         recipe.load("quickstart", recipe.parse_settings([override]))
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [
+        ("train.epochs", "train.epochs"),
+        ("epochs", "train.epochs"),
+        ("num_train_epochs", "train.epochs"),
+        ("train.num_train_epochs", "train.epochs"),
+        ("per_device_train_batch_size", "train.batch_size"),
+        ("per_device_eval_batch_size", "train.eval_batch_size"),
+        ("gradient_accumulation_steps", "train.gradient_accumulation"),
+        ("lr_scheduler_type", "train.scheduler"),
+        ("label_smoothing_factor", "train.label_smoothing"),
+        ("metric_for_best_model", "train.metric"),
+        ("fp16", "train.precision"),
+        ("run_name", "run.name"),
+        ("seed", "run.seed"),
+        ("train.seed", "train.seed"),
+        ("max_length", "model.max_length"),
+        ("text_column", "data.text_column"),
+        ("model_name_or_path", "model.backbone"),
+        ("margin", "verify.margin"),
+    ],
+)
+def test_keys_answer_to_their_bare_names_and_to_those_of_training_arguments(name: str, path: str) -> None:
+    assert recipe.key_of(name) == path
+
+
+def test_every_key_answers_to_its_full_name_and_to_its_spellings() -> None:
+    for key in recipe.KEYS:
+        assert recipe.key_of(key.path) == key.path
+        for spelling in key.declaration.also:
+            assert recipe.key_of(spelling.name) == recipe.key_of(f"{key.section}.{spelling.name}") == key.path
+
+
+def test_names_that_are_only_suggested_belong_to_one_key_and_are_none() -> None:
+    suggested = Counter(name for key in recipe.KEYS for name in key.declaration.like)
+    assert [name for name, count in suggested.items() if count > 1] == []
+    known = {key.name for key in recipe.KEYS} | {s.name for key in recipe.KEYS for s in key.declaration.also}
+    assert known & suggested.keys() == set()
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("lr", "(did you mean 'train.learning_rate'?)"),
+        ("train.lr", "(did you mean 'train.learning_rate'?)"),
+        ("bs", "(did you mean 'train.batch_size'?)"),
+        ("max_len", "(did you mean 'model.max_length'?)"),
+        ("max-length", "(did you mean 'model.max_length'?)"),
+        ("text", "(did you mean 'data.text_column'?)"),
+        ("label", "(did you mean 'data.label_column'?)"),
+        ("model", "(did you mean 'model.backbone'?)"),
+        ("train", "(did you mean 'data.train'?)"),
+        ("train.max_length", "(did you mean 'model.max_length'?)"),
+        ("trian.epochs", "(did you mean 'train.epochs'?)"),
+        ("learning_rat", "(did you mean 'train.learning_rate'?)"),
+        ("warmup_steps", "(did you mean 'train.warmup_ratio'?)"),
+        ("revision", "ambiguous: write data.revision or model.revision"),
+        ("exprot.x", "(did you mean 'export'?)"),
+        ("adam_beta1", "adam_beta1: unknown key\n"),
+    ],
+)
+def test_unknown_names_suggest_the_key_that_is_meant(name: str, meant: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        recipe.key_of(name)
+    assert meant in f"{caught.value}\n"
+
+
+def test_overrides_under_any_spelling_become_values_by_full_name() -> None:
+    class SchedulerType(enum.Enum):
+        COSINE = "cosine"
+
+    given = {
+        "num_train_epochs": 2,
+        "max_length": 256,
+        "lr_scheduler_type": SchedulerType.COSINE,
+        "bf16": True,
+        "max_steps": -1,
+        "metric_for_best_model": "eval_accuracy",
+        "data": {"train": Path("a.csv"), "max_train_samples": 100},
+    }
+    assert recipe.normalize(given) == {
+        "train.epochs": 2,
+        "model.max_length": 256,
+        "train.scheduler": "cosine",
+        "train.precision": "bf16",
+        "train.max_steps": 0,
+        "train.metric": "accuracy",
+        "data.train": "a.csv",
+        "data.train_limit": 100,
+    }
+
+
+def test_all_wrong_names_of_overrides_are_listed() -> None:
+    with pytest.raises(RecipeError, match="keyword arguments: 4 problems") as caught:
+        recipe.normalize(
+            {"lr": 1e-4, "epochs": 1, "num_train_epochs": 2, "train": 3, "trian": {"epochs": 3}},
+            named="keyword arguments",
+        )
+    for problem in (
+        "lr: unknown key (did you mean 'train.learning_rate'?)",
+        "train.epochs: given twice, as epochs and as num_train_epochs; give it once",
+        "train: names a section; a key such as train.epochs is expected (did you mean 'data.train'?)",
+        "trian: unknown section (did you mean 'train'?)",
+    ):
+        assert f"  - {problem}" in str(caught.value)
+
+
+def test_settings_take_every_spelling() -> None:
+    assert recipe.parse_settings(
+        ["epochs=3", "run_name=12", "fp16=true", "train.lr_scheduler_type=cosine", "nosuch=1"]
+    ) == {"train.epochs": 3, "run.name": "12", "train.precision": "fp16", "train.scheduler": "cosine", "nosuch": 1}
+    with pytest.raises(RecipeError, match=r"train\.epochs: given twice, as epochs and as train\.epochs"):
+        recipe.parse_settings(["epochs=3", "train.epochs=2"])
+    assert recipe.parse_settings(["epochs=3", "epochs=2"]) == {"train.epochs": 2}
+
+
+def test_files_take_every_spelling(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('seed = 7\n[run]\nname = "x"\n[train]\nnum_train_epochs = 2\nfp16 = false\n')
+    mine = recipe.load(str(path), {"per_device_train_batch_size": 4})
+    assert (mine.run.seed, mine.train.epochs, mine.train.precision, mine.train.batch_size) == (7, 2.0, "fp32", 4)
+
+
+def test_messages_say_under_which_name_a_wrong_value_was_given() -> None:
+    document = {"run": {"name": "x"}, "train": {"num_train_epochs": -1}}
+    with pytest.raises(RecipeError) as caught:
+        recipe.resolve(document, {"batch_size": 0}, source="mine.toml", named="overrides")
+    assert caught.value.source == "mine.toml"
+    assert caught.value.problems == (
+        "train.epochs: expected more than 0, found -1.0 (given as train.num_train_epochs)",
+        "train.batch_size: expected 1 or more texts, found 0 (from overrides)",
+    )
 
 
 @pytest.mark.parametrize("value", ["nan", "inf", "true", "'x'"])
