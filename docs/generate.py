@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import inspect
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -101,7 +102,7 @@ def _verbs(command: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParse
 
 
 def _verb(name: str, verb: argparse.ArgumentParser) -> Iterator[str]:
-    yield from (f"## sentopt {name}", "", verb.description or "", "")
+    yield from (f"## sentopt {name}", "", inspect.cleandoc(verb.description or ""), "")
     rows = [row for action in verb._actions if (row := _row(action))]
     if rows:
         yield from ("| argument | meaning |", "|---|---|", *rows, "")
@@ -130,7 +131,7 @@ def vars_of(action: argparse.Action) -> dict[str, object]:
 
 
 def _cell(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|")
+    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
 
 
 if __name__ == "__main__":
