@@ -1,7 +1,7 @@
-"""What MkDocs does beside the pages in docs/: it generates references and takes pages that stand elsewhere in the repository.
+"""What MkDocs does besides the pages in docs/: it checks generated pages and includes files of the repository.
 
-READMEs of demo/ and benchmarks/ and the files of the project's root are read where their readers on a forge find them.
-Their links to files that are no page become the path of the file.
+The root's files and the READMEs of demo/ and benchmarks/ stay where readers on a forge find them. Their links to files
+that are no page of the site become the path of the file.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ _LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)\s]+)\)")
 
 def _generate() -> Any:
     spec = importlib.util.spec_from_file_location("docs_generate", Path(__file__).with_name("generate.py"))
-    assert spec and spec.loader
+    assert spec
+    assert spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

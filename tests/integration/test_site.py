@@ -1,4 +1,4 @@
-"""The documentation builds as a site, every link leads somewhere, and a reader's browser asks nobody else for anything."""
+"""The documentation builds as a site, every link works, and its pages load nothing from elsewhere."""
 
 from __future__ import annotations
 

@@ -15,7 +15,8 @@ from sentopt.cli import parser
 BLOCKS = [block for page in PAGES for block in blocks(page)]
 LANGUAGES = {"sh", "python", "text", "toml", "json", "dockerfile"}
 QUESTIONS = (
-    "time-and-memory own-model stars platforms bulk-scoring metrics lean refused retraining training-curves".split()
+    *("time-and-memory", "own-model", "stars", "platforms", "bulk-scoring", "metrics", "lean", "refused"),
+    *("retraining", "training-curves"),
 )
 
 
