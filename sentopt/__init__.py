@@ -1,18 +1,56 @@
 """sentopt: from a labelled text dataset to the fastest classifier that is provably still as accurate.
 
-Importing this package is cheap: numpy, onnxruntime and tokenizers are imported when a `Classifier` is first asked for,
-torch and its companions never.
+    run = sentopt.train(data, epochs=2).optimize()
+    classifier = run.classifier()
+
+Importing this package is cheap: what a name needs is imported when the name is first asked for. `Classifier` needs
+numpy, onnxruntime and tokenizers; `train` and `optimize` bring PyTorch and its companions when they are called.
 """
 
 from __future__ import annotations
 
+import importlib
 import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from sentopt import errors
+    from sentopt.api import (
+        Report,
+        Run,
+        average,
+        check,
+        find,
+        open,
+        optimize,
+        pack,
+        push,
+        score,
+        serve,
+        train,
+        tune,
+    )
     from sentopt.runtime.classifier import Classifier, Prediction
 
-__all__ = ["Classifier", "Prediction", "__version__"]
+__all__ = [
+    "Classifier",
+    "Prediction",
+    "Report",
+    "Run",
+    "__version__",
+    "average",
+    "check",
+    "errors",
+    "find",
+    "open",
+    "optimize",
+    "pack",
+    "push",
+    "score",
+    "serve",
+    "train",
+    "tune",
+]
 
 __version__ = "0.1.0"
 
@@ -20,10 +58,18 @@ __version__ = "0.1.0"
 # it to 0. The sender is also a thread that would keep forked processes from ending.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
+_RUNTIME = ("Classifier", "Prediction")
+
 
 def __getattr__(name: str) -> object:
-    if name in ("Classifier", "Prediction"):
-        from sentopt.runtime import classifier
-
-        return getattr(classifier, name)
+    """Public names are imported when they are first asked for."""
+    if name == "errors":
+        return importlib.import_module("sentopt.errors")
+    if name in __all__:
+        module = importlib.import_module("sentopt.runtime.classifier" if name in _RUNTIME else "sentopt.api")
+        return getattr(module, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,29 +1,44 @@
-"""The door to the heavy packages: each stage asks here once, and a missing package names its extra."""
+"""Optional packages: an import that fails says which extra brings the package."""
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
+from collections.abc import Iterator
 from types import ModuleType
 
 from sentopt.errors import MissingExtraError
 
 
-def require(module: str, *, extra: str) -> ModuleType:
-    """Import `module`, or say which extra brings it.
+@contextlib.contextmanager
+def needs_extra(extra: str) -> Iterator[None]:
+    """Around local imports of modules that need the packages of `extra`.
+
+    The imports stay ordinary ones, so that type checkers and the layer contract see them.
 
     Raises:
-        MissingExtraError: the module is not installed, or one of the modules it imports is not.
+        MissingExtraError: a package is not installed.
     """
     try:
-        return importlib.import_module(module)
+        yield
     except ImportError as error:
         if (error.name or "").startswith("sentopt"):
             raise  # a mistake of this package, not a missing one
         raise MissingExtraError(
-            f"this needs the package {error.name or module!r}, which the base install leaves out.\n"
+            f"this needs the package {error.name!r}, which the base install leaves out.\n"
             f'Install it with: pip install -c constraints.txt "sentopt[{extra}]"'
         ) from error
+
+
+def require(module: str, *, extra: str) -> ModuleType:
+    """Import another project's `module`.
+
+    Raises:
+        MissingExtraError: the module is not installed, or one of the modules it imports is not.
+    """
+    with needs_extra(extra):
+        return importlib.import_module(module)
 
 
 def is_installed(module: str) -> bool:

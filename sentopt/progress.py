@@ -1,39 +1,242 @@
-"""What a person is told while a run goes on: lines, and bars of things that are counted."""
+"""What a person is told while a run goes on: lines, and how far the things that are counted have come.
+
+A stage calls `say` and `count`; where it goes is decided by whoever starts the run. `of(True)` draws bars in a terminal
+or a notebook and writes plain lines into a pipe.
+"""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Protocol
+import importlib.util
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Protocol, TextIO, TypeAlias
 
-Advance = Callable[[int], None]
+SECONDS_BETWEEN_LINES = 10.0
+_LEAST_SECONDS = 2.0  # of work, before a rate is worth telling
+
+
+class Advance(Protocol):
+    """Called with the number of things that were done since the last call, and with figures to show beside them."""
+
+    def __call__(self, more: int, figures: str = "") -> None:
+        """`figures` such as "loss 0.31" are shown until others come."""
 
 
 class Progress(Protocol):
-    """Where a run reports to."""
+    """Where a run reports to. `advance` may be called from several threads."""
 
     def say(self, line: str) -> None:
         """One line worth telling."""
 
-    def count(self, what: str, total: int) -> contextlib.AbstractContextManager[Advance]:
-        """Of `total` things named `what`; the function that it gives is called with how many more are done."""
+    def count(
+        self, what: str, total: int, unit: str = "", *, done: int = 0
+    ) -> contextlib.AbstractContextManager[Advance]:
+        """Count up to `total`.
+
+        Args:
+            what: the stage, and what of it, such as "verify: lean-int8". The stage ends at the colon.
+            total: how many there are.
+            unit: what is counted, in the plural: "texts", "steps".
+            done: how many are done already, for work that is resumed.
+
+        Returns:
+            A context that gives the function to call whenever more are done.
+        """
+
+    def expect(self, seconds: Mapping[str, float]) -> None:
+        """Seconds that the stages still to come are forecast to take, in their order: for the time left in all."""
 
 
-@dataclass(frozen=True)
+class Outlook:
+    """How much time is left: of what is being counted by its own rate, of later stages by their forecast."""
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
+        self._expected: dict[str, float] = {}
+        self._started: dict[str, float] = {}
+
+    def expect(self, seconds: Mapping[str, float]) -> None:
+        """The forecast of each stage, in seconds and in the order of the stages."""
+        self._expected = dict(seconds)
+
+    def begin(self, stage: str) -> None:
+        """Something of this stage is counted from now on."""
+        self._started.setdefault(stage, self._now())
+
+    def in_all(self, stage: str, left: float) -> float | None:
+        """Seconds until the run ends, `left` being those of what is counted now; None without a forecast."""
+        if stage not in self._expected:
+            return None
+        names = list(self._expected)
+        later = sum(self._expected[name] for name in names[names.index(stage) + 1 :])
+        of_stage = self._expected[stage] - (self._now() - self._started.get(stage, self._now()))
+        return max(left, of_stage) + later
+
+
+class Count:
+    """How far one count has come. Times are those of `now`, in seconds."""
+
+    def __init__(
+        self, what: str, total: int, unit: str, done: int, outlook: Outlook, now: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.what, self.total, self.unit, self.done = what, total, unit, done
+        self.figures = ""
+        self.stage = what.partition(":")[0]
+        self._outlook, self._now = outlook, now
+        self._first, self._start = done, now()
+        outlook.begin(self.stage)
+
+    def add(self, more: int, figures: str) -> None:
+        """`more` are done."""
+        self.done = min(self.total, self.done + more)
+        self.figures = figures or self.figures
+
+    @property
+    def left(self) -> float | None:
+        """Seconds left at the rate so far; None while that says nothing."""
+        elapsed, done = self._now() - self._start, self.done - self._first
+        if done <= 0 or elapsed < _LEAST_SECONDS:
+            return None
+        return elapsed / done * (self.total - self.done)
+
+    def in_all(self) -> str:
+        """The time until the run ends, in words; empty where it is not known or no other than that of this stage."""
+        left = self.left
+        everything = None if left is None else self._outlook.in_all(self.stage, left)
+        if left is None or everything is None or in_words(everything) == in_words(left):
+            return ""
+        return f"about {in_words(everything)} left in all"
+
+    def __str__(self) -> str:
+        left = self.left
+        parts = [
+            f"{self.what}, {self.done:,} of {self.total:,}{f' {self.unit}' if self.unit else ''}",
+            self.figures,
+            "" if left is None else f"about {in_words(left)} left",
+            self.in_all(),
+        ]
+        return ", ".join(part for part in parts if part)
+
+
 class Lines:
-    """Progress as lines that go to `write`; nothing is counted."""
+    """Progress as lines that go to `write`: what is said, and at most every ten seconds how far a count has come."""
 
-    write: Callable[[str], None] = lambda line: None
+    def __init__(
+        self, write: Callable[[str], None] = lambda line: None, *, now: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.write = write
+        self._now = now
+        self._outlook = Outlook(now)
+        self._last = now()
+        self._lock = threading.Lock()
 
     def say(self, line: str) -> None:
         """Write the line."""
+        self._last = self._now()
         self.write(line)
 
     @contextlib.contextmanager
-    def count(self, what: str, total: int) -> Iterator[Advance]:
-        """Write nothing."""
-        yield lambda more: None
+    def count(self, what: str, total: int, unit: str = "", *, done: int = 0) -> Iterator[Advance]:
+        """Write lines such as "verify: onnx-int8, 420 of 1,200 texts, about 40 seconds left"."""
+        count = Count(what, total, unit, done, self._outlook, self._now)
+
+        def advance(more: int, figures: str = "") -> None:
+            with self._lock:
+                count.add(more, figures)
+                if self._now() - self._last >= SECONDS_BETWEEN_LINES:
+                    self.say(f"  {count}")
+
+        yield advance
+
+    def expect(self, seconds: Mapping[str, float]) -> None:
+        """For the time left in all."""
+        self._outlook.expect(seconds)
 
 
-SILENT = Lines()
+class Bars:
+    """Progress as bars of tqdm, drawn on `stream` or as widgets in a notebook; lines are written above them."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._outlook = Outlook()
+        self._lock = threading.Lock()
+
+    def say(self, line: str) -> None:
+        """Write the line above the bar."""
+        from tqdm.auto import tqdm
+
+        tqdm.write(line, file=self._stream)
+
+    @contextlib.contextmanager
+    def count(self, what: str, total: int, unit: str = "", *, done: int = 0) -> Iterator[Advance]:
+        """Draw a bar that goes when the context ends."""
+        from tqdm.auto import tqdm
+
+        count = Count(what, total, unit, done, self._outlook)
+        bar: Any = tqdm(
+            total=total, initial=done, desc=what, unit=f" {unit}" if unit else "it", file=self._stream, leave=False
+        )
+
+        def advance(more: int, figures: str = "") -> None:
+            with self._lock:
+                count.add(more, figures)
+                if shown := ", ".join(part for part in (count.figures, count.in_all()) if part):
+                    bar.set_postfix_str(shown, refresh=False)
+                bar.update(more)
+
+        try:
+            yield advance
+        finally:
+            bar.close()
+
+    def expect(self, seconds: Mapping[str, float]) -> None:
+        """For the time left in all."""
+        self._outlook.expect(seconds)
+
+
+SILENT: Progress = Lines()
+Choice: TypeAlias = "bool | Callable[[str], None] | Progress"
+
+
+def console(stream: TextIO | None = None) -> Progress:
+    """Bars where a person looks at `stream` (by default stderr) or at a notebook, else lines. Bars need tqdm."""
+    stream = stream or sys.stderr
+    is_seen = stream.isatty() or _in_notebook()
+    if is_seen and importlib.util.find_spec("tqdm") is not None:
+        return Bars(stream)
+    return Lines(lambda line: print(line, file=stream, flush=True))
+
+
+def of(choice: Choice) -> Progress:
+    """The progress that a caller asks for.
+
+    Args:
+        choice: True for bars or lines on stderr, False for nothing, or a function that receives each line.
+    """
+    if choice is True:
+        return console()
+    if choice is False:
+        return SILENT
+    if callable(choice):
+        return Lines(choice)
+    return choice
+
+
+def in_words(seconds: float) -> str:
+    """A duration as a person says it: 40 seconds, 6 minutes, 1.5 hours."""
+    if seconds < 90:
+        rounded = max(1, round(seconds)) if seconds < 10 else 5 * round(seconds / 5)
+        return f"{rounded} second{'s' if rounded != 1 else ''}"
+    if seconds < 5400:
+        return f"{round(seconds / 60)} minutes"
+    return f"{seconds / 3600:.1f} hours"
+
+
+def _in_notebook() -> bool:
+    """Whether this process is the kernel of a notebook."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython else None
+    return type(shell).__name__ == "ZMQInteractiveShell"

@@ -794,3 +794,8 @@ def _toml_value(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     return repr(value)
+
+
+def identity_of_training(recipe: Recipe) -> tuple[object, ...]:
+    """What decides a checkpoint: seed, data (but further texts without labels), model and hyperparameters."""
+    return recipe.run.seed, dataclasses.replace(recipe.data, unlabelled=""), recipe.model, recipe.train

@@ -57,6 +57,15 @@ class RunDir:
         """The mean of other runs' weights, where that is what this run was made from."""
         return self.root / "averaged"
 
+    def live(self, digest: str) -> Path:
+        """A model that a Python program handed over; `digest` is of its content."""
+        return self.root / "live" / digest
+
+    @property
+    def trainer_record(self) -> Path:
+        """Arguments, log and metrics of the Trainer that a Python program handed over."""
+        return self.root / "trainer.json"
+
     @property
     def checkpoint(self) -> Path:
         """The tuned model and its tokenizer, as the Auto classes load them."""

@@ -22,6 +22,12 @@ def print_json(document: object) -> int:
     return 0
 
 
+def note(*lines: str) -> None:
+    """Tell on stderr what is good to know about a result."""
+    for line in lines:
+        print(f"note: {line}", file=sys.stderr)
+
+
 def fail(message: str, code: int) -> int:
     """Say on stderr what went wrong, and return the exit code."""
     print(f"sentopt: {message}", file=sys.stderr)

@@ -12,7 +12,7 @@ from sentopt.data import formats
 from sentopt.errors import DataError
 from sentopt.run_dir import Split
 
-_NAMES: dict[str, Split] = {
+SPLIT_NAMES: dict[str, Split] = {
     "train": "train",
     "training": "train",
     "validation": "validation",
@@ -38,8 +38,11 @@ class _Member:
     shards: int = 1
 
 
-def find(folder: Path) -> dict[Split, str]:
+def find(folder: Path, *, lone_test: bool = False) -> dict[Split, str]:
     """The file of each split, or a pattern that its shards match, as a recipe names them.
+
+    With `lone_test`, a test split that has no other beside it is named as the train split: what is missing is drawn
+    from that.
 
     Raises:
         DataError: no train file, several files for one split, or shards that are missing.
@@ -57,6 +60,8 @@ def find(folder: Path) -> dict[Split, str]:
             )
     for pattern in found.values():
         _check_complete(pattern, [member for member in members if member.pattern == pattern])
+    if lone_test and set(found) == {"test"}:
+        return {"train": found["test"]}
     if "train" not in found:
         raise DataError(_no_train(folder))
     return found
@@ -97,7 +102,7 @@ def left_aside(used: Sequence[Path]) -> list[str]:
 
 def _is_inner(folder: Path) -> bool:
     """Whether a folder has a name under which it is looked into."""
-    return folder.name.lower() in (*_NAMES, "data")
+    return folder.name.lower() in (*SPLIT_NAMES, "data")
 
 
 def _holds_split(folder: Path) -> bool:
@@ -119,7 +124,7 @@ def _members(folder: Path) -> list[_Member]:
         return [_Member("train", *_saved(folder))]
     found = [member for file in _listing(folder) if file.is_file() and (member := _member(file))]
     for inner in _listing(folder):
-        split = _NAMES.get(inner.name.lower())
+        split = SPLIT_NAMES.get(inner.name.lower())
         if split and inner.is_dir() and any(formats.is_table(file.name) for file in _listing(inner)):
             found.append(_Member(split, *_tables_of(inner)))
     return found
@@ -128,9 +133,9 @@ def _members(folder: Path) -> list[_Member]:
 def _member(file: Path) -> _Member | None:
     stem, _, suffix = file.name.partition(".")
     match = _SHARD.fullmatch(stem)
-    if not match or not formats.is_table(file.name) or match["name"].lower() not in _NAMES:
+    if not match or not formats.is_table(file.name) or match["name"].lower() not in SPLIT_NAMES:
         return None
-    split = _NAMES[match["name"].lower()]
+    split = SPLIT_NAMES[match["name"].lower()]
     if not match["part"]:
         return _Member(split, str(file), file)
     pattern = f"{match['name']}-?????-of-{match['of']}*.{suffix}"

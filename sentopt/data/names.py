@@ -12,14 +12,17 @@ from sentopt.errors import DataError
 from sentopt.run_dir import SPLITS
 
 
-def overrides(data: str | None) -> dict[str, Any]:
-    """`--data` as recipe keys: a file, a folder with train.* (validation.*, test.*), or a name of the dataset table."""
+def overrides(data: str | None, *, tuned: bool = False) -> dict[str, Any]:
+    """`--data` as recipe keys: a file, a folder with train.* (validation.*, test.*), or a name of the dataset table.
+
+    Data for a `tuned` model may lack a train split: its test split is then all the data there is.
+    """
     if not data:
         return {}
     path = Path(data).expanduser()
     if path.is_dir():
         try:
-            chosen = folders.find(path)
+            chosen = folders.find(path, lone_test=tuned)
         except DataError as error:
             if data not in DATASETS:
                 raise

@@ -16,6 +16,7 @@ from sentopt._optional import require
 from sentopt.data import columnar, folders, formats, stored_names, tables
 from sentopt.data.catalog import DATASETS, DatasetSpec, MirrorFile
 from sentopt.data.examples import RawData, RawRow, explained_by
+from sentopt.data.memory import MEMORY
 from sentopt.data.options import TableOptions
 from sentopt.errors import DataError
 from sentopt.recipe import TEST_AS_VALIDATION, DataSection
@@ -29,18 +30,27 @@ _SHOWN = 5
 __all__ = ["MIRROR_VARIABLE", "SAMPLE_FOLDER", "RawData", "RawRow", "identify", "load", "local_files"]
 
 
-def load(data: DataSection) -> RawData:
-    """Read every split that the source has.
+def load(data: DataSection, given: RawData | None = None) -> RawData:
+    """Read every split that the source has; `given` are the rows of data in memory.
 
     Raises:
-        DataError: unknown dataset, unreadable file, missing column, or unreachable hub.
+        DataError: unknown dataset, unreadable file, missing column, unreachable hub, or data that is not given again.
     """
+    if data.dataset == MEMORY:
+        if given is None:
+            raise DataError(
+                "the data of this run was given from Python and is not stored as it was: call sentopt.train(data, ...) "
+                "again with the same data, or name files with --data"
+            )
+        return given
     files = _files(data)
     return _load_hub(data, DATASETS.get(data.dataset)) if files is None else _load_files(data, files)
 
 
 def identify(data: DataSection) -> dict[str, str]:
     """What determines the rows: SHA-256 of each file, or hub id and revision. Cheap enough to ask on every call."""
+    if data.dataset == MEMORY:
+        return {str(split): digest for split, digest in _named(data).items()}
     files = _files(data)
     if files is not None:
         return {
@@ -72,7 +82,7 @@ def _files(data: DataSection) -> dict[Split, list[_File]] | None:
         return {split: [_File(SAMPLE_FOLDER / f"{split}.csv")] for split in SPLITS}
     if data.dataset == "files":
         return {split: [_File(path) for path in folders.expand(name)] for split, name in _named(data).items()}
-    if data.dataset == "hub":
+    if data.dataset in ("hub", MEMORY):
         return None
     spec = DATASETS.get(data.dataset)
     if spec is None:

@@ -28,8 +28,10 @@ def check_inputs(run_dir: RunDir, recipe: Recipe, others: Iterable[Path] = ()) -
         RunDirError: data, model or one of `others` (the recipe) is.
     """
     own = {run_dir.recipe.resolve(), run_dir.averaged.resolve()}
+    live = run_dir.live("").resolve()
     for path in [*_local_inputs(recipe), *others]:
-        if path.exists() and path.resolve() not in own and _is_below(path, run_dir.root):
+        is_own = path.resolve() in own or path.resolve().parent == live
+        if path.exists() and not is_own and _is_below(path, run_dir.root):
             raise RunDirError(
                 f"the run directory {run_dir.root} holds {path}, which the run is to read: "
                 "name another one with --run-dir NEW_FOLDER"

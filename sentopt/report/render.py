@@ -32,6 +32,11 @@ def write(run_dir: RunDir, recipe: Recipe, manifest: Manifest) -> None:
     atomic.write_text(run_dir.html_report, _html(recipe, found))
 
 
+def drawn(run_dir: RunDir) -> dict[str, Path]:
+    """The plots of a report that was written, by name."""
+    return {path.stem: path for path in run_dir.plots.glob("*.png")}
+
+
 def _markdown(recipe: Recipe, run_dir: RunDir, sections: Sequence[Section]) -> str:
     lines = [f"# {recipe.run.name}", "", recipe.run.description, ""]
     for section in sections:

@@ -49,7 +49,7 @@ def _comparison_row(row: BenchRow, verdict: Verdict | None, reference: BenchRow 
         row.variant,
         f"{verdict.scores.accuracy:.4f}" if verdict else "-",
         f"{verdict.agreement:.4f}" if verdict else "-",
-        _verdict_word(row.variant, verdict),
+        verdict_word(row.variant, verdict),
         f"{row.latency.p50:.2f}",
         f"{row.latency.p99:.2f}",
         f"{row.texts_per_second:.0f}",
@@ -58,7 +58,8 @@ def _comparison_row(row: BenchRow, verdict: Verdict | None, reference: BenchRow 
     )
 
 
-def _verdict_word(variant: str, verdict: Verdict | None) -> str:
+def verdict_word(variant: str, verdict: Verdict | None) -> str:
+    """One word for a verdict; `pass*` where too few texts could decide something."""
     if variant == REFERENCE:
         return "reference"
     if verdict is None:
@@ -127,7 +128,7 @@ def _verdict_section(recipe: Recipe, verified: VerifyResult) -> Section:
     rows = tuple(
         (
             v.variant,
-            _verdict_word(v.variant, v),
+            verdict_word(v.variant, v),
             f"{v.comparison.lost} / {v.comparison.gained}",
             f"{v.comparison.difference * 100:+.2f}",
             f"{v.max_probability_difference:.4f}",

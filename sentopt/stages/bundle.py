@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,26 +28,29 @@ from sentopt.variants import VariantSpec
 _WITH_THE_MODEL = ("config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 
 
+@dataclass(frozen=True)
+class Shipment:
+    """The selected variant, and what its bundle says of it; `fallback` is an FP32 graph that goes with it."""
+
+    spec: VariantSpec
+    verdict: Verdict
+    bench: BenchResult
+    confidence: Confidence
+    data: PrepareResult
+    fallback: tuple[VariantSpec, Verdict] | None = None
+
+
 def run(
-    recipe: Recipe,
-    run_dir: RunDir,
-    *,
-    spec: VariantSpec,
-    verdict: Verdict,
-    bench: BenchResult,
-    confidence: Confidence,
-    data: PrepareResult,
-    fallback: tuple[VariantSpec, Verdict] | None = None,
-    add: Callable[[Path], StringInput] | None = None,
+    recipe: Recipe, run_dir: RunDir, shipment: Shipment, *, add: Callable[[Path], StringInput] | None = None
 ) -> BundleResult:
     """Write `bundle/`, load it as an application would, and make it answer its own golden texts.
 
-    `fallback` is an FP32 graph that goes with it. `add` puts a graph that takes texts into the finished folder; if it
-    raises, the bundle of before stays.
+    `add` puts a graph that takes texts into the finished folder; if it raises, the bundle of before stays.
 
     Raises:
         BundleError: the written bundle does not load or does not answer as verified.
     """
+    spec, fallback = shipment.spec, shipment.fallback
     labels = store.read_labels(run_dir)
     with atomic.replace_folder(run_dir.bundle) as folder:
         model = folder / spec.bundle_file
@@ -64,14 +68,14 @@ def run(
             Classifier.open(model, encoder, labels, engine=spec.engine),
             store.read_split(run_dir, "test"),
             softmax(np.load(run_dir.reference, allow_pickle=False)),
-            verdict,
+            shipment.verdict,
         )
         description = {
-            **_description(recipe, folder, spec, encoder, labels, files, verdict, bench),
+            **_description(recipe, folder, shipment, encoder, labels, files),
             "golden_tolerance": tolerance,
             "golden": texts,
-            "confidence": records.to_json(confidence),
-            "made_from": _made_from(recipe, data),
+            "confidence": records.to_json(shipment.confidence),
+            "made_from": _made_from(recipe, shipment.data),
             **({"fallback": _fallback(folder, *fallback)} if fallback else {}),
         }
         (folder / DESCRIPTION_FILE).write_text(
@@ -88,13 +92,12 @@ def run(
 def _description(
     recipe: Recipe,
     folder: Path,
-    spec: VariantSpec,
+    shipment: Shipment,
     encoder: TextEncoder,
     labels: Sequence[str],
     files: Sequence[Path],
-    verdict: Verdict,
-    bench: BenchResult,
 ) -> dict[str, Any]:
+    spec, verdict, bench = shipment.spec, shipment.verdict, shipment.bench
     row = next(row for row in bench.rows if row.variant == spec.name)
     return {
         "schema_version": schema_of(encoder.side),

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from sentopt import backbones, model_files
 from sentopt.data import sources, store
+from sentopt.data.examples import RawData
 from sentopt.data.splits import CleanData, clean
 from sentopt.errors import DataError
 from sentopt.recipe import Recipe
@@ -17,14 +18,16 @@ from sentopt.results import PrepareResult
 from sentopt.run_dir import AVERAGE_FILE, SPLITS, RunDir
 
 
-def run(recipe: Recipe, run_dir: RunDir) -> PrepareResult:
+def run(recipe: Recipe, run_dir: RunDir, *, given: RawData | None = None) -> PrepareResult:
     """Read, clean and store the dataset; for a tuned model, with the labels in its order.
+
+    `given` are the rows of data in memory.
 
     Raises:
         DataError: the data cannot be read or learned from, or has labels that a tuned model does not know.
         BackboneError: the tuned model cannot be had, or does not say what its labels are.
     """
-    raw = sources.load(recipe.data)
+    raw = sources.load(recipe.data, given)
     data = clean(raw, recipe.data, seed=recipe.run.seed, tuned=recipe.model.tuned and not _is_average(recipe))
     if recipe.model.tuned:
         names = _label_names(backbones.resolve(recipe.model.backbone, recipe.model.revision))

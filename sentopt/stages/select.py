@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from sentopt import gate
+from sentopt.errors import RecipeError
 from sentopt.recipe import SelectSection
-from sentopt.results import BenchRow, Selection, Verdict
+from sentopt.results import BenchRow, ReferenceCheck, Selection, Verdict
 from sentopt.variants import REFERENCE, VARIANTS, VariantSpec
 
 
@@ -30,6 +31,40 @@ def run(
     reason = _why_chosen(chosen, fastest, passed, rows, select)
     parts = [reason, _undecided(judged[chosen.variant]), _no_int8(chosen.variant, refused)]
     return Selection(chosen.variant, select.objective, " ".join(filter(None, [*parts, _why_refused(refused, judged)])))
+
+
+def refuse(check: ReferenceCheck, select: SelectSection) -> Selection:
+    """Nothing ships: PyTorch itself is too weak a reference."""
+    return Selection(
+        None,
+        select.objective,
+        f"nothing ships: {check.words}. A comparison with it would say nothing; "
+        "--set verify.allow_weak_reference=true insists",
+    )
+
+
+def fallback(spec: VariantSpec, verdicts: Mapping[str, Verdict], rows: Sequence[BenchRow]) -> VariantSpec | None:
+    """The fastest verified FP32 graph that takes the same tokens; None for what is FP32 already.
+
+    Raises:
+        RecipeError: no such graph passed.
+    """
+    if spec.dtype == "float32":
+        return None
+    p50 = {row.variant: row.latency.p50 for row in rows}
+    passed = [
+        other
+        for other in VARIANTS.values()
+        if other.ships
+        and (other.dtype, other.backend) == ("float32", "onnx")
+        and other.name in p50
+        and other.name in verdicts
+        and verdicts[other.name].passed
+    ]
+    if spec.trimmed or not passed:
+        why = "its tokens are its own" if spec.trimmed else "no FP32 graph was verified and measured in this run"
+        raise RecipeError("export.fp32_fallback", [f"there is none for {spec.name}: {why}"])
+    return min(passed, key=lambda other: p50[other.name])
 
 
 def cost(row: BenchRow, objective: str) -> float:

@@ -1,0 +1,29 @@
+"""The whole of sentopt from Python: what every verb of the command line does, in one call each.
+
+    run = sentopt.train(data, epochs=2).optimize()
+    classifier = run.classifier()
+
+Nothing here prints results: progress goes to stderr or to a function, results are returned, and what cannot be done is
+raised as one of `sentopt.errors`. What belongs to the caller (models, random states, environment, log levels) is left
+as it was.
+"""
+
+from sentopt.api.bundles import check, pack, push, score, serve, tune
+from sentopt.api.run import Report, Run
+from sentopt.api.runs import average, find, open, optimize, train
+
+__all__ = [
+    "Report",
+    "Run",
+    "average",
+    "check",
+    "find",
+    "open",
+    "optimize",
+    "pack",
+    "push",
+    "score",
+    "serve",
+    "train",
+    "tune",
+]

@@ -1,0 +1,215 @@
+"""What can be done with a bundle: check, tune, pack, push, serve, score the rows of a table."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sentopt._optional import needs_extra
+from sentopt.api.arguments import StrPath
+from sentopt.bundles import pack as packing
+from sentopt.bundles.check import BundleCheck
+from sentopt.bundles.check import check as check_bundle
+from sentopt.bundles.score import TableSummary, score_table
+from sentopt.data.options import DETECTED, TableOptions
+from sentopt.errors import BundleError
+from sentopt.run_dir import RunDir, latest
+from sentopt.runtime.classifier import Classifier
+from sentopt.runtime.description import DESCRIPTION_FILE, read_description
+from sentopt.runtime.trials import Tuned
+from sentopt.runtime.trials import tune as measure
+
+if TYPE_CHECKING:
+    from sentopt.demo.limits import Limits
+
+
+def find(bundle: StrPath | None = None, run_dir: StrPath | None = None) -> Path:
+    """The folder of a bundle: the one named, that of a run, or that of the newest run below `exports/` that has one.
+
+    Raises:
+        BundleError: the run has no bundle.
+        RunDirError: there is no run.
+    """
+    if bundle is not None:
+        return Path(bundle)
+    if run_dir is None:
+        return latest().bundle
+    found = RunDir(Path(run_dir))
+    if (found.root / DESCRIPTION_FILE).is_file():
+        return found.root
+    if not found.bundle.is_dir():
+        raise BundleError(f"{found.root} has no bundle yet: run `sentopt export`")
+    return found.bundle
+
+
+def check(bundle: StrPath) -> BundleCheck:
+    """Whether a bundle is intact and answers its golden texts here as where it was verified.
+
+    Raises:
+        BundleIntegrityError: a file is missing, or is not the one that was verified.
+        BundleError: it answers otherwise, or cannot be loaded.
+    """
+    return check_bundle(Path(bundle))
+
+
+def tune(bundle: StrPath, texts: Sequence[str] = ()) -> Tuned:
+    """Measure which threads, workers and micro-batches run a bundle fastest here, and remember that for this machine.
+
+    Args:
+        bundle: the folder that holds `sentopt.json`.
+        texts: what to measure with; by default the golden texts of the bundle.
+
+    Raises:
+        BundleError: it cannot be loaded, or has no golden texts and none are given.
+    """
+    return measure(Path(bundle), texts)
+
+
+def pack(
+    bundle: StrPath,
+    output: StrPath | None = None,
+    *,
+    wheel: bool = False,
+    name: str = "",
+    version: str = "1.0",
+    overwrite: bool = False,
+) -> Path:
+    """Write a bundle as one file, the same bytes whenever and wherever.
+
+    Args:
+        bundle: the folder that holds `sentopt.json`.
+        output: the `.tar.gz` file, or the folder of the wheel; by default the current folder.
+        wheel: write a wheel whose module has a `classifier`, not an archive.
+        name: name of the package or archive; by default that of the run.
+        version: version of the package.
+        overwrite: replace a file that is there already.
+
+    Returns:
+        The file that was written.
+
+    Raises:
+        BundleError: this is no bundle, or its files are not those that were verified.
+        OutputError: another file is there.
+        InputError: name, version or output cannot be used.
+    """
+    folder = Path(bundle)
+    name = name or packing.plain_name(read_description(folder))
+    if wheel:
+        return packing.wheel(folder, Path(output or "."), name=name, version=version, overwrite=overwrite)
+    return packing.archive(folder, Path(output or f"{name}.tar.gz"), overwrite=overwrite)
+
+
+def push(
+    bundle: StrPath,
+    repository: str,
+    *,
+    private: bool = False,
+    revision: str = "main",
+    license: str = "",
+    message: str = "",
+) -> str:
+    """Check a bundle and upload it with a model card to the Hugging Face Hub, in one commit.
+
+    Args:
+        bundle: the folder that holds `sentopt.json`.
+        repository: `owner/name`; made if there is none.
+        private: a repository that is made is private.
+        revision: the branch.
+        license: the licence of the model, as the hub calls it.
+        message: the commit message; by default run and variant.
+
+    Returns:
+        The address of the commit.
+
+    Raises:
+        BundleError: the bundle is damaged, or answers differently here.
+        PublishError: the hub did not take it.
+        MissingExtraError: the packages of `sentopt[hub]` are not installed.
+    """
+    with needs_extra("hub"):
+        from sentopt.bundles import push as publishing
+    return publishing.push(
+        Path(bundle), repository, private=private, revision=revision, license_id=license, message=message
+    )
+
+
+def serve(
+    bundle: StrPath,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 7860,
+    auth: StrPath | None = None,
+    log_texts: StrPath | None = None,
+    limits: Limits | None = None,
+    say: Callable[[str], None] | None = None,
+) -> None:
+    """Serve a bundle as a web page and as HTTP endpoints until interrupted.
+
+    Args:
+        bundle: the folder that holds `sentopt.json`.
+        host: address to listen on; anything but loopback can be reached from other machines.
+        port: port to listen on.
+        auth: file of `name:password` lines; empty for the environment variable; None asks for no password.
+        log_texts: file that gets every text with its answer; None keeps no text.
+        limits: other bounds than those for the host.
+        say: receives the address, and warnings; by default they go to stderr.
+
+    Raises:
+        BundleError: the bundle cannot be loaded.
+        ServingError: the port is taken, or a file cannot be used.
+        MissingExtraError: the packages of `sentopt[demo]` are not installed.
+    """
+    with needs_extra("demo"):
+        from sentopt.demo import server
+    server.serve(
+        Path(bundle),
+        say=say or _to_stderr,
+        host=host,
+        port=port,
+        auth=None if auth is None else str(auth),
+        log_texts=None if log_texts is None else Path(log_texts),
+        limits=limits,
+    )
+
+
+def score(
+    classifier: Classifier | StrPath,
+    source: StrPath,
+    target: StrPath,
+    *,
+    text_column: str = "text",
+    options: TableOptions = DETECTED,
+    overwrite: bool = False,
+    progress: bool = True,
+) -> TableSummary:
+    """Classify every row of a table into another one, in the order of the rows and a window of them at a time.
+
+    Args:
+        classifier: a classifier, or the folder of a bundle.
+        source: a table file.
+        target: .csv, .tsv, .jsonl or .parquet; its columns are those of `source`, label, score and one per label.
+        text_column: the column that holds the texts.
+        options: how a delimited file is written, where that is not detected.
+        overwrite: replace a file that is there already.
+        progress: draw a bar on stderr.
+
+    Raises:
+        DataError: the input cannot be read, has no such column, or no rows.
+        OutputError: `target` is there already, or is `source`.
+    """
+    loaded = classifier if isinstance(classifier, Classifier) else Classifier.load(classifier)
+    return score_table(
+        loaded,
+        Path(source),
+        Path(target),
+        text_column=text_column,
+        progress=progress,
+        options=options,
+        overwrite=overwrite,
+    )
+
+
+def _to_stderr(line: str) -> Any:
+    sys.stderr.write(f"{line}\n")

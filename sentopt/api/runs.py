@@ -1,0 +1,244 @@
+"""Runs that are made or found: train, optimize a tuned model, average, open."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sentopt import backbones
+from sentopt import progress as progress_module
+from sentopt import recipe as recipes
+from sentopt._optional import needs_extra
+from sentopt.api import arguments
+from sentopt.api.arguments import NAMED, Data, StrPath
+from sentopt.api.caller import left_alone
+from sentopt.api.run import Run
+from sentopt.data import names
+from sentopt.errors import DataError, RunDirError
+from sentopt.pipeline import Depth, Pipeline
+from sentopt.progress import Choice
+from sentopt.recipe import Recipe
+from sentopt.run_dir import EXPORTS, RunDir, latest
+from sentopt.runtime.description import DESCRIPTION_FILE
+from sentopt.training import distributed
+
+if TYPE_CHECKING:
+    from sentopt.training.soup import Soup
+
+
+def train(
+    data: object = None,
+    *,
+    recipe: StrPath | Recipe = recipes.DEFAULT_RECIPE,
+    model: StrPath | None = None,
+    run_dir: StrPath | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    force: bool = False,
+    progress: Choice = True,
+    **settings: Any,
+) -> Run:
+    """Fine-tune a pretrained model on labelled texts. Stages that are unchanged since an earlier call are skipped.
+
+    Under torchrun every process calls it; rank 0 writes the run.
+
+    Args:
+        data: a table file or a pattern of them, a folder with train.* (validation.*, test.*), the name of a known
+            dataset, a `datasets.DatasetDict` or `Dataset`, a pandas or polars DataFrame, a pyarrow Table,
+            `(texts, labels)`, a list of rows, or a dict of these by split. None takes the data of the recipe. Splits
+            that are missing are drawn from `train`.
+        recipe: name of a shipped recipe, path of a TOML file, or a `Recipe`.
+        model: the pretrained model: a local folder, `minilm`, or a hub id with `revision=`.
+        run_dir: where the run is kept; by default a folder below `exports/`, named after the data or the recipe.
+        overrides: recipe keys with their values, such as `{"train.epochs": 2}`.
+        force: redo stages that are unchanged, and replace a checkpoint that was trained otherwise.
+        progress: True for bars or lines on stderr, False for none, or a function that receives lines.
+        settings: recipe keys without their section, or as `transformers.TrainingArguments` spells them: `epochs=2`,
+            `max_length=256`, `text_column="review"`.
+
+    Returns:
+        The run. `optimize()` makes the fastest verified classifier of it.
+
+    Raises:
+        RecipeError: a key or a value cannot be used.
+        DataError: the data cannot be read or learned from.
+        BackboneError: the pretrained model cannot be had or used.
+        RunDirError: the run directory is in use, is not sentopt's, or holds another run.
+        MissingExtraError: the packages of `sentopt[train]` are not installed.
+        TrainingInterrupted: a signal stopped the training; the same call continues it.
+    """
+    given = arguments.settings_of(overrides, settings)
+    of_data = arguments.data_of(data, given)
+    of_model = {"model.backbone": os.fspath(model)} if model is not None else {}
+    made = arguments.recipe_of(recipe, {**of_data.overrides, **of_model, **given})
+    inputs = [Path(recipe)] if not isinstance(recipe, Recipe) and Path(recipe).is_file() else []
+    target = arguments.run_dir_of(run_dir, made.run.name)
+    return _train(Pipeline(made, target, progress_module.of(progress), force, inputs, of_data.rows))
+
+
+def optimize(
+    model: object,
+    test: object = None,
+    *,
+    tokenizer: object = None,
+    run_dir: StrPath | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    force: bool = False,
+    progress: Choice = True,
+    depth: Depth = "quick",
+    **settings: Any,
+) -> Run:
+    """The fastest verified classifier of a model that is tuned already. The model is neither trained nor changed.
+
+    Args:
+        model: a `transformers.Trainer`, `(model, tokenizer)`, a model with `tokenizer=`, the folder of a tuned model,
+            or a hub id with `revision=`.
+        test: labelled texts to verify it on, as `train` takes them, of which the model has seen none; a small part of
+            them calibrates INT8. Whole numbers among the labels are positions of the model's outputs.
+        tokenizer: the tokenizer of a model in memory.
+        run_dir: where the run is kept; by default a folder below `exports/`, named after the model.
+        overrides: recipe keys with their values, such as `{"verify.margin": 0.5}`.
+        force: redo stages that are unchanged.
+        progress: True for bars or lines on stderr, False for none, or a function that receives lines.
+        depth: "quick" measures what the selection needs, "full" also a grid of batches and lengths.
+        settings: recipe keys without their section, such as `text_column="review"`, `margin=0.5`.
+
+    Returns:
+        The run, with its verdicts and, where a variant passed, a bundle.
+
+    Raises:
+        BackboneError: the model cannot be used.
+        DataError: there are no labelled texts, or they have labels that the model does not know.
+        RecipeError: a key or a value cannot be used.
+        RunDirError: the run directory is in use, is not sentopt's, or holds another run.
+        MissingExtraError: the packages of `sentopt[export]` are not installed.
+    """
+    if test is None:
+        raise DataError("a tuned model is verified on data: give labelled texts that it was not tuned on with test=")
+    given = arguments.settings_of(overrides, settings)
+    if isinstance(model, str | os.PathLike):
+        of_data = arguments.data_of(test, given, labels=_label_names(os.fspath(model), given), tuned=True)
+        name = names.run_name(Path(os.fspath(model)).name)
+        run = _take(os.fspath(model), name, of_data, given, arguments.run_dir_of(run_dir, name), force, progress)
+    else:
+        run = _optimize_live(model, tokenizer, test, given, run_dir, force, progress)
+    return run.optimize(depth=depth, force=force, progress=progress)
+
+
+def open(run_dir: StrPath) -> Run:
+    """A run that was made earlier, here or on another machine.
+
+    Raises:
+        RunDirError: there is none in `run_dir`.
+    """
+    found = RunDir(Path(run_dir).expanduser())
+    if (found.root / DESCRIPTION_FILE).is_file():
+        raise RunDirError(
+            f"{found.root} is a bundle, not a run: load it with sentopt.Classifier.load({str(found.root)!r})"
+        )
+    if not found.recipe.is_file() or not found.manifest.is_file():
+        raise RunDirError(
+            f"{found.root} holds no run of sentopt's: start one with `sentopt train --run-dir NEW_FOLDER`"
+        )
+    return Run(found, recipes.load(str(found.recipe)))
+
+
+def find(recipe: str = "", *, exports: StrPath = EXPORTS) -> Run:
+    """The run of a recipe below `exports/`, or the newest run there.
+
+    Raises:
+        RunDirError: there is none.
+    """
+    if recipe:
+        return open(Path(exports) / recipes.load(recipe).run.name)
+    return open(latest(Path(exports)).root)
+
+
+def average(
+    runs: Sequence[StrPath | Run], *, run_dir: StrPath | None = None, progress: Choice = True
+) -> tuple[Run, Soup]:
+    """One run from several that started from the same weights: the mean of their weights, evaluated like a training.
+
+    Returns:
+        The run, and the score of each of `runs` and of the average on the validation split.
+
+    Raises:
+        RunDirError: there are fewer than two runs, they had other data, or `run_dir` is there already.
+        BackboneError: the models differ in more than their weights, or their weights had no common start.
+    """
+    members = [run.run_dir if isinstance(run, Run) else RunDir(Path(run)) for run in runs]
+    target = arguments.run_dir_of(run_dir, "average")
+    with left_alone(), needs_extra("train"):
+        from sentopt.training import soup
+
+        found = soup.average(members, target)
+        recipe = soup.recipe_of(members[0], target, name=names.run_name(target.root.name))
+    pipeline = Pipeline(recipe, target, progress_module.of(progress))
+    with left_alone(), target.locked():
+        pipeline.prepare()
+        soup.check_same_data([members[0], target])
+    return _train(pipeline), found
+
+
+def _train(pipeline: Pipeline) -> Run:
+    """Train in rank 0, take part in the other ranks."""
+    with left_alone():
+        if not distributed.is_first():
+            pipeline.join_training()
+        else:
+            with pipeline.run_dir.locked():
+                pipeline.train()
+                pipeline.report()
+    return Run(pipeline.run_dir, pipeline.recipe)
+
+
+def _take(
+    model: str,
+    name: str,
+    data: Data,
+    settings: Mapping[str, Any],
+    target: RunDir,
+    force: bool,
+    progress: Choice,
+) -> Run:
+    """The run of a tuned model, its texts cut at as many tokens as the model was made for."""
+    fixed = {"run.name": name, "model.backbone": model, "model.tuned": True, "train.calibrate": False}
+    recipe = recipes.resolve({}, {**data.overrides, **fixed, **settings}, source=NAMED, named=NAMED)
+    if "model.max_length" not in settings:
+        folder = backbones.resolve(recipe.model.backbone, recipe.model.revision)
+        longest = {"model.max_length": backbones.longest_input(folder)}
+        recipe = recipes.with_overrides(recipe, longest, source=NAMED)
+    return _train(Pipeline(recipe, target, progress_module.of(progress), force, (), data.rows))
+
+
+def _optimize_live(
+    model: object,
+    tokenizer: object,
+    test: object,
+    settings: Mapping[str, Any],
+    run_dir: StrPath | None,
+    force: bool,
+    progress: Choice,
+) -> Run:
+    with left_alone(), needs_extra("train"):
+        from sentopt.training import live
+
+        held = live.of(model, tokenizer)
+        data = arguments.data_of(test, settings, labels=live.label_names(held), tuned=True)
+        target = arguments.run_dir_of(run_dir, f"model-{held.digest[:8]}")
+        with target.locked():
+            folder = live.save(held, target)
+    run = _take(str(folder), names.run_name(target.root.name), data, settings, target, force, progress)
+    with left_alone(), target.locked():
+        live.record(held, target)
+    return run
+
+
+def _label_names(model: str, settings: Mapping[str, Any]) -> list[str]:
+    """The names of a stored model's outputs; empty where they have none."""
+    from sentopt import model_files
+
+    folder = backbones.resolve(model, str(settings.get("model.revision", "")))
+    model_files.check(folder, tuned=True)
+    return [] if model_files.has_unnamed_labels(folder) else model_files.label_names(folder)

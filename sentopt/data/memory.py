@@ -1,0 +1,207 @@
+"""Data that a Python program hands over: datasets, data frames, lists. Nothing here is imported for it.
+
+A recipe names such data by its SHA-256, so that a run knows whether it was given the same rows again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from itertools import zip_longest
+from typing import Any
+
+from sentopt import records
+from sentopt.data import folders, stored_names
+from sentopt.data.examples import RawData, RawRow
+from sentopt.errors import DataError
+from sentopt.run_dir import SPLITS, Split
+
+MEMORY = "memory"
+_EXPECTED = (
+    "a datasets.DatasetDict or Dataset, a pandas or polars DataFrame, a pyarrow Table, (texts, labels), "
+    "a list of {text, label} rows, or a dict of these by split"
+)
+
+
+def is_data(data: object) -> bool:
+    """Whether `data` holds rows, and is not the name of something."""
+    return not isinstance(data, str | bytes) and not hasattr(data, "__fspath__")
+
+
+def read(data: object, *, text_column: str = "text", label_column: str = "label", default: Split = "train") -> RawData:
+    """The rows of `data` by split, texts and labels as they are.
+
+    Args:
+        data: see `sentopt.train`. What is not divided into splits is the split `default`.
+        text_column: name of the column of texts, where there are columns.
+        label_column: name of the column of labels.
+
+    Raises:
+        DataError: it is none of the kinds that are understood, or lacks a column.
+    """
+    columns = (text_column, label_column)
+    tables = _by_split(data, columns, default)
+    splits: dict[Split, list[RawRow]] = {}
+    stored: dict[stored_names.Names, str] = {}
+    for split, table in tables.items():
+        rows = _rows(table, columns, split)
+        names = _class_names(table, label_column)
+        splits[split] = stored_names.named(rows, names)
+        if names:
+            stored.setdefault(names, "the features of the dataset")
+    notices: list[str] = []
+    labels, splits = stored_names.apply(splits, (), stored, notices)
+    described = ", ".join(f"{split}: {len(rows)} rows" for split, rows in splits.items())
+    return RawData(splits, labels, f"given from Python ({described})", tuple(notices), by_position=True)
+
+
+def with_labels(data: RawData, labels: Sequence[str]) -> RawData:
+    """The same rows; `labels` are the names that numbers among the labels stand for, counted from 0."""
+    return replace(data, labels=tuple(labels), by_position=True)
+
+
+def has_numbers(data: RawData) -> bool:
+    """Whether every label is a whole number."""
+    labels = {row.label for rows in data.splits.values() for row in rows} - {None}
+    return bool(labels) and all(isinstance(label, int) and not isinstance(label, bool) for label in labels)
+
+
+def as_one_table(data: RawData) -> RawData:
+    """The same data, divided into splits later if all that there is is a test split."""
+    return replace(data, splits={"train": data.splits["test"]}) if set(data.splits) == {"test"} else data
+
+
+def digests(data: RawData) -> dict[Split, str]:
+    """SHA-256 of the rows of each split, label names included."""
+    return {split: _digest(rows, data.labels) for split, rows in data.splits.items()}
+
+
+def overrides(data: RawData) -> dict[str, Any]:
+    """The recipe keys that say which data this is."""
+    found = digests(data)
+    return {"data.dataset": MEMORY, "data.labels": [], **{f"data.{split}": found.get(split, "") for split in SPLITS}}
+
+
+def _digest(rows: Iterable[RawRow], labels: Sequence[str]) -> str:
+    digest = hashlib.sha256(json.dumps(list(labels)).encode())
+    for row in rows:
+        digest.update(
+            json.dumps([row.text, row.label], default=repr, ensure_ascii=False).encode("utf-8", "surrogatepass")
+        )
+        digest.update(b"\n")
+    return f"sha256:{digest.hexdigest()}"
+
+
+def _by_split(data: object, columns: tuple[str, str], default: Split) -> dict[Split, object]:
+    if isinstance(data, Mapping) and not set(columns) <= set(data):
+        return _named_splits(data)
+    return {default: data}
+
+
+def _named_splits(data: Mapping[Any, object]) -> dict[Split, object]:
+    tables: dict[Split, object] = {}
+    for name, table in data.items():
+        split = folders.SPLIT_NAMES.get(str(name).lower())
+        if split is None:
+            if str(name).lower() == "unsupervised":
+                continue  # texts without labels, which some datasets of the hub carry along
+            raise DataError(
+                f"the data has a part named {name!r}{records.nearest(str(name), SPLITS)}; expected splits named "
+                "train, validation and test, or columns named as text_column= and label_column= say"
+            )
+        if split in tables:
+            raise DataError(f"the data has two parts for the {split} split; keep one")
+        tables[split] = table
+    if not tables:
+        raise DataError(f"the data is empty; expected {_EXPECTED}")
+    return tables
+
+
+def _rows(table: object, columns: tuple[str, str], split: Split) -> list[RawRow]:
+    texts, labels = _texts_and_labels(table, columns, may_lack_labels=split == "test")
+    if len(texts) != len(labels):
+        raise DataError(f"{split}: {len(texts)} texts, but {len(labels)} labels; expected as many of both")
+    return [
+        RawRow(_plain(text), _plain(label), f"{split} row {number}")
+        for number, (text, label) in enumerate(zip_longest(texts, labels), 1)
+    ]
+
+
+def _texts_and_labels(
+    table: object, columns: tuple[str, str], *, may_lack_labels: bool
+) -> tuple[Sequence[object], Sequence[object]]:
+    if isinstance(table, tuple) and len(table) == 2:
+        return _column(table[0]), _column(table[1])
+    if isinstance(table, list):
+        return _of_rows(table, columns)
+    names, take = _columns_of(table)
+    missing = [column for column in columns if column not in names]
+    if missing == [columns[1]] and may_lack_labels:
+        texts = _column(take(columns[0]))
+        return texts, [None] * len(texts)
+    if missing:
+        keyword = "text_column" if missing[0] == columns[0] else "label_column"
+        raise DataError(
+            f"the data has no column {missing[0]!r}{records.nearest(missing[0], names)}; it has "
+            f"{', '.join(map(repr, names[:20]))}. Name the right one with {keyword}="
+        )
+    return _column(take(columns[0])), _column(take(columns[1]))
+
+
+def _of_rows(rows: list[Any], columns: tuple[str, str]) -> tuple[Sequence[object], Sequence[object]]:
+    """Rows that are dicts, or pairs."""
+    if all(isinstance(row, Mapping) for row in rows):
+        for column in columns:
+            lacking = next((number for number, row in enumerate(rows, 1) if column not in row), None)
+            if lacking is not None:
+                raise DataError(f"row {lacking} of the data has no {column!r}; it has {', '.join(rows[lacking - 1])}")
+        return [row[columns[0]] for row in rows], [row[columns[1]] for row in rows]
+    if all(isinstance(row, tuple | list) and len(row) == 2 for row in rows):
+        return [row[0] for row in rows], [row[1] for row in rows]
+    raise DataError(f"a list of {type(rows[0]).__name__} is no labelled data; expected {_EXPECTED}")
+
+
+def _columns_of(table: object) -> tuple[list[str], Callable[[str], object]]:
+    """The names of the columns, and what gives one of them."""
+    if isinstance(table, Mapping):
+        return [str(name) for name in table], lambda name: table[name]
+    names: Any = getattr(table, "column_names", None)  # datasets, pyarrow
+    if names is None:
+        names = getattr(table, "columns", None)  # pandas, polars
+    if names is None or not hasattr(table, "__getitem__") or not hasattr(table, "__len__"):
+        what = f"{type(table).__module__.partition('.')[0]}.{type(table).__name__}"
+        streamed = " A streamed dataset must be read first: Dataset.from_list(list(ds))." if _is_streamed(table) else ""
+        raise DataError(f"data of the type {what} is not understood; expected {_EXPECTED}.{streamed}")
+    return [str(name) for name in names], lambda name: table[name]  # type: ignore[index]
+
+
+def _is_streamed(table: object) -> bool:
+    return type(table).__name__ == "IterableDataset"
+
+
+def _column(values: object) -> Sequence[object]:
+    """A column as a list."""
+    for name in ("to_pylist", "to_list", "tolist"):  # pyarrow; pandas, polars; numpy
+        method = getattr(values, name, None)
+        if method is not None:
+            return list(method())
+    if isinstance(values, str | bytes) or not isinstance(values, Iterable):
+        raise DataError(f"expected a sequence of texts or labels, found {type(values).__name__} ({values!r:.60})")
+    return list(values)
+
+
+def _plain(value: object) -> object:
+    """The Python value of a scalar of numpy and the like; missing values are None."""
+    if hasattr(value, "item") and not isinstance(value, str | bytes):
+        value = value.item()
+    missing = type(value).__name__ in ("NAType", "NaTType") or (isinstance(value, float) and value != value)
+    return None if missing else value
+
+
+def _class_names(table: object, label_column: str) -> tuple[str, ...]:
+    """The names that `datasets` keeps beside the numbers of a column, or the categories' own."""
+    features = getattr(table, "features", None)
+    feature = features.get(label_column) if isinstance(features, Mapping) else None
+    return tuple(getattr(feature, "names", None) or ())

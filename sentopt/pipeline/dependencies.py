@@ -1,0 +1,122 @@
+"""What each stage depends on: a stage is current while none of it changes.
+
+Every function returns values that `manifest.fingerprint` can hash. Files of earlier stages count by their SHA-256.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from sentopt import backbones
+from sentopt.data import sources, unlabelled
+from sentopt.measure import hardware
+from sentopt.pipeline.cache import StageCache
+from sentopt.recipe import Recipe
+from sentopt.results import Selection, VerifyResult
+from sentopt.variants import VariantSpec
+
+if TYPE_CHECKING:
+    from sentopt.stages.bundle import Shipment
+
+
+def prepare(recipe: Recipe) -> list[object]:
+    """Data, seed of the splits, and the tuned model, whose labels decide the order."""
+    return [
+        sources.identify(recipe.data),
+        replace(recipe.data, unlabelled=""),
+        recipe.run.seed,
+        _model(recipe) if recipe.model.tuned else "",
+        _versions("datasets", "scikit-learn"),
+    ]
+
+
+def train(recipe: Recipe, cache: StageCache) -> list[object]:
+    """Splits, pretrained model, hyperparameters, and the packages that train."""
+    return [
+        cache.outputs("prepare"),
+        _model(recipe),
+        [recipe.model, recipe.train, recipe.run.seed],
+        _versions("torch", "transformers", "tokenizers", "accelerate"),
+    ]
+
+
+def export(recipe: Recipe, cache: StageCache, specs: Sequence[VariantSpec]) -> list[object]:
+    """The checkpoint, and how graphs are made."""
+    settings = replace(recipe.export, string_input=False, fp32_fallback=False, trim_keep=0)
+    return [
+        cache.outputs("train"),
+        [settings, recipe.model.max_length, [spec.name for spec in specs]],
+        _versions("torch", "transformers", "optimum", "optimum-onnx", "onnx", "onnxruntime"),
+    ]
+
+
+def quantize(recipe: Recipe, cache: StageCache, specs: Sequence[VariantSpec]) -> list[object]:
+    """The FP32 graphs, the texts for calibration, and how INT8 is made."""
+    return [
+        cache.outputs("prepare"),
+        *_graphs(cache, "train", "export"),
+        [list(specs), recipe.model.max_length, recipe.export.trim_keep],
+        _versions("optimum-onnx", "onnx", "onnxruntime", "numpy"),
+    ]
+
+
+def verify(recipe: Recipe, cache: StageCache, specs: Sequence[VariantSpec], *, emulated: bool) -> list[object]:
+    """The graphs, what they must prove, and this machine's instruction set."""
+    return [
+        *_graphs(cache),
+        [recipe.verify, recipe.train.metric, recipe.model.max_length, [spec.name for spec in specs]],
+        unlabelled.depends(recipe.data),
+        [hardware.describe().isa, emulated],
+        _versions("onnxruntime", "openvino", "torch", "numpy"),
+    ]
+
+
+def bench(recipe: Recipe, cache: StageCache, specs: Sequence[VariantSpec]) -> list[object]:
+    """The graphs, what is measured, and this machine."""
+    return [
+        *_graphs(cache),
+        [recipe.bench, recipe.model.max_length, [spec.name for spec in specs]],
+        hardware.describe(),
+        _versions("onnxruntime", "openvino", "torch", "tokenizers", "numpy"),
+    ]
+
+
+def bundle(
+    recipe: Recipe, cache: StageCache, selection: Selection, verified: VerifyResult, shipment: Shipment
+) -> list[object]:
+    """The graphs, all that is said of the selected variant, and the operators of a graph that takes texts.
+
+    A bundle without such a graph stays current where that package is upgraded.
+    """
+    packages = ("onnx", "onnxruntime", "onnxruntime-extensions")
+    return [
+        *_graphs(cache),
+        selection,
+        {verdict.variant: verdict for verdict in verified.verdicts},
+        shipment.bench,
+        shipment.spec,
+        shipment.fallback[0].name if shipment.fallback else None,
+        *(["string_input", hardware.versions(packages)] if recipe.export.string_input else []),
+    ]
+
+
+def report(cache: StageCache) -> list[object]:
+    """The results of all other stages."""
+    stages = cache.manifest.stages.items()
+    finished = {name: (entry.fingerprint, entry.finished) for name, entry in stages if name != "report"}
+    return [finished, _versions("sentopt", "matplotlib")]
+
+
+def _graphs(cache: StageCache, *stages: str) -> list[object]:
+    return [cache.outputs(name) for name in stages or ("train", "export", "quantize")]
+
+
+def _model(recipe: Recipe) -> str:
+    return backbones.identify(recipe.model.backbone, recipe.model.revision)
+
+
+def _versions(*packages: str) -> dict[str, str]:
+    installed = hardware.versions()
+    return {package: installed[package] for package in packages if package in installed}

@@ -1,0 +1,42 @@
+"""What the stored splits of a run can prove: about variants to come, and about the PyTorch model itself."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sentopt import backbones, gate, model_files
+from sentopt.data import store
+from sentopt.recipe import Recipe
+from sentopt.results import PrepareResult, ReferenceCheck
+from sentopt.run_dir import RunDir
+
+
+def foresee(recipe: Recipe, run_dir: RunDir, prepared: PrepareResult) -> tuple[str, ...]:
+    """In words, what the test and validation splits can decide."""
+    test_rows, validation_rows = store.read_distinct(run_dir)
+    if not gate.validation_counts(recipe, len(test_rows)):
+        validation_rows = []
+    test, validation = (
+        {label: sum(examples[row].label == i for row in rows) for i, label in enumerate(prepared.labels)}
+        for rows, examples in (
+            (test_rows, store.read_split(run_dir, "test")),
+            (validation_rows, store.read_split(run_dir, "validation")),
+        )
+    )
+    return gate.foresee(test, validation, gate.Rules.of(recipe), unlabelled=bool(recipe.data.unlabelled))
+
+
+def check_reference(recipe: Recipe, run_dir: RunDir) -> ReferenceCheck:
+    """Whether the PyTorch model is proven to know more than the majority answer: else nothing may ship."""
+    examples = store.read_split(run_dir, "test")
+    distinct, _ = store.read_distinct(run_dir)
+    truth = np.array([e.label for e in examples])[distinct]
+    answers = np.load(run_dir.reference, allow_pickle=False).argmax(axis=1)[distinct]
+    return gate.check_reference(
+        truth,
+        answers,
+        confidence=recipe.verify.confidence,
+        allowed=recipe.verify.allow_weak_reference,
+        unnamed=recipe.model.tuned
+        and model_files.has_unnamed_labels(backbones.resolve(recipe.model.backbone, recipe.model.revision)),
+    )

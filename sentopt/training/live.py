@@ -1,0 +1,156 @@
+"""A model that another program holds in memory, written as a folder that the Auto classes load. It is only read."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+
+from sentopt import manifest, model_files
+from sentopt.data import store
+from sentopt.errors import BackboneError
+from sentopt.files import atomic
+from sentopt.run_dir import RunDir
+
+_SECRET = ("token", "key", "password", "secret")
+
+
+@dataclass(frozen=True)
+class LiveModel:
+    """A classifier in memory with its tokenizer, and the Trainer that tuned it, if there is one."""
+
+    model: Any
+    tokenizer: Any
+    trainer: Any = None
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of weights, config and tokenizer."""
+        return _digest(self.state, self.config, self.tokenizer)
+
+    @cached_property
+    def state(self) -> dict[str, torch.Tensor]:
+        """The weights, on the CPU."""
+        return {name: tensor.detach().to("cpu").contiguous() for name, tensor in self.model.state_dict().items()}
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """The config as `save_pretrained` would write it, from a copy."""
+        config = copy.deepcopy(self.model.config)
+        config.architectures = [type(self.model).__name__]
+        return dict(json.loads(config.to_json_string(use_diff=True)))
+
+
+def of(given: object, tokenizer: object = None) -> LiveModel:
+    """The model and the tokenizer of a `transformers.Trainer`, of a pair of both, or of a model beside a tokenizer.
+
+    Raises:
+        BackboneError: there is no tokenizer, or no model that the Auto classes could load.
+    """
+    trainer = given if hasattr(given, "train_dataset") and hasattr(given, "model") else None
+    if trainer is not None:
+        model = trainer.accelerator.unwrap_model(trainer.model) if hasattr(trainer, "accelerator") else trainer.model
+        tokenizer = tokenizer or getattr(trainer, "processing_class", None) or getattr(trainer, "tokenizer", None)
+        tokenizer = tokenizer or getattr(getattr(trainer, "data_collator", None), "tokenizer", None)
+    elif isinstance(given, tuple) and len(given) == 2:
+        model, tokenizer = given
+    else:
+        model = given
+    if not hasattr(model, "state_dict") or not hasattr(model, "config"):
+        raise BackboneError(
+            f"{type(model).__name__} is no transformers model; expected a Trainer, (model, tokenizer), the folder of a "
+            "tuned model, or a hub id"
+        )
+    if not hasattr(tokenizer, "save_pretrained"):
+        raise BackboneError("the model comes without a tokenizer: give it with tokenizer=, or as (model, tokenizer)")
+    return LiveModel(model, tokenizer, trainer)
+
+
+def save(live: LiveModel, run_dir: RunDir) -> Path:
+    """The folder below `run_dir` that holds the model; its name is made of the content, so none replaces another.
+
+    Nothing of `live` is changed: `save_pretrained` would write into the config of the model.
+
+    Raises:
+        BackboneError: the tokenizer cannot be saved.
+    """
+    folder = run_dir.live(live.digest[:12])
+    if not folder.is_dir():
+        manifest.claim(run_dir)
+        with atomic.replace_folder(folder) as target:
+            weights = {name: tensor.clone() for name, tensor in live.state.items()}  # none may share its memory
+            save_file(weights, target / model_files.WEIGHTS, {"format": "pt"})
+            (target / model_files.CONFIG).write_text(json.dumps(live.config, indent=1, default=str) + "\n", "utf-8")
+            copy.deepcopy(live.tokenizer).save_pretrained(target)
+    return folder
+
+
+def label_names(live: LiveModel) -> tuple[str, ...]:
+    """Names of the model's outputs, in their order; empty where they have none (`LABEL_0`)."""
+    names = tuple(str(name) for _, name in sorted((int(i), name) for i, name in live.model.config.id2label.items()))
+    return () if any(model_files.UNNAMED.fullmatch(name) for name in names) else names
+
+
+def arguments(live: LiveModel) -> dict[str, Any]:
+    """The arguments of the Trainer as plain values, secrets left out; empty without a Trainer."""
+    if live.trainer is None:
+        return {}
+    given = live.trainer.args.to_dict()
+    return {key: _plain(value) for key, value in given.items() if not any(word in key for word in _SECRET)}
+
+
+def history(live: LiveModel) -> list[dict[str, Any]]:
+    """The Trainer's log."""
+    state = getattr(live.trainer, "state", None)
+    return [{key: _plain(value) for key, value in entry.items()} for entry in getattr(state, "log_history", [])]
+
+
+def own_metrics(live: LiveModel, run_dir: RunDir) -> dict[str, float]:
+    """What the Trainer's `compute_metrics` says of PyTorch's answers on the test split; empty where it has none."""
+    compute = getattr(live.trainer, "compute_metrics", None)
+    if compute is None:
+        return {}
+    from transformers import EvalPrediction
+
+    logits = np.load(run_dir.reference, allow_pickle=False)
+    truth = np.array([example.label for example in store.read_split(run_dir, "test")], dtype=np.int64)
+    found = compute(EvalPrediction(predictions=logits, label_ids=truth))
+    return {str(key): float(value) for key, value in found.items() if isinstance(_plain(value), int | float)}
+
+
+def record(live: LiveModel, run_dir: RunDir) -> None:
+    """Keep arguments, log and own metrics of the Trainer, where there is one, in the run directory."""
+    if live.trainer is None:
+        return
+    document = {"arguments": arguments(live), "metrics": own_metrics(live, run_dir), "log": history(live)}
+    atomic.write_text(run_dir.trainer_record, json.dumps(document, indent=1, default=str) + "\n")
+
+
+def _digest(state: Mapping[str, torch.Tensor], config: Mapping[str, Any], tokenizer: Any) -> str:
+    digest = hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode())
+    for name in sorted(state):
+        digest.update(name.encode())
+        digest.update(state[name].reshape(-1).view(torch.uint8).numpy().data)
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    digest.update((backend.to_str() if backend is not None else repr(tokenizer)).encode())
+    digest.update(repr((tokenizer.model_max_length, getattr(tokenizer, "truncation_side", ""))).encode())
+    return digest.hexdigest()
+
+
+def _plain(value: object) -> Any:
+    if hasattr(value, "item") and not isinstance(value, str):
+        return value.item()
+    if isinstance(value, str | int | float | bool) or value is None:
+        return value
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return str(value)
