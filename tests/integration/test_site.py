@@ -12,6 +12,9 @@ from pathlib import Path
 import pytest
 from pages import ROOT
 
+import sentopt
+from sentopt import errors
+
 pytest.importorskip("mkdocs")
 _LOADED = {"script": "src", "img": "src", "source": "src", "iframe": "src", "link": "href"}
 _NOT_LOADED = {"canonical", "alternate", "next", "prev"}
@@ -70,10 +73,10 @@ def test_the_home_page_is_the_readme(site: Path) -> None:
 
 def test_the_python_page_documents_the_public_names(site: Path) -> None:
     page = (site / "api.html").read_text(encoding="utf-8")
-    for name in ("sentopt.api.train", "sentopt.api.optimize", "sentopt.api.open", "sentopt.api.Run"):
-        assert f'id="{name}"' in page
-    for name in ("sentopt.Classifier.predict", "sentopt.errors.BundleError"):
-        assert f'id="{name}"' in page
+    for name in {*sentopt.__all__} - {"__version__", "errors"}:
+        assert f'id="sentopt.{name}"' in page
+    for name in errors.__all__:
+        assert f'id="sentopt.errors.{name}"' in page
 
 
 def test_files_of_the_repository_that_are_no_page_are_named_not_linked(site: Path) -> None:
