@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import tomllib
 from typing import Any
 
 import pytest
@@ -52,7 +53,7 @@ def test_the_page_of_the_command_line_has_every_verb_and_option() -> None:
     for verb in ("train", "average", "export", "bench", "run", "report", "predict", "demo", "check", "tune", "pack"):
         assert f"## sentopt {verb}\n" in page
     assert "`--abstain-below SCORE`" in page
-    assert "`--host HOST`" in page
+    assert "`--port PORT`" in page
 
 
 def test_blocks_name_their_language_and_a_known_reason() -> None:
@@ -88,6 +89,14 @@ def test_commands_are_valid(block: Block) -> None:
 @pytest.mark.parametrize("block", [block for block in BLOCKS if block.language == "python"], ids=str)
 def test_python_compiles(block: Block) -> None:
     compile(block.code, str(block), "exec")
+
+
+def test_the_picture_of_the_layers_is_the_contract() -> None:
+    contracts = tomllib.loads(read("pyproject.toml"))["tool"]["importlinter"]["contracts"]
+    layers = contracts[0]["layers"]
+    (picture,) = (block.code for block in blocks("CONTRIBUTING.md") if block.code.startswith(layers[0] + " "))
+    shown = [re.split(r"\s{2,}", line)[0] for line in picture.splitlines()]
+    assert shown == layers
 
 
 def test_linked_files_of_the_readme_exist() -> None:
