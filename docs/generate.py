@@ -35,9 +35,7 @@ def cli() -> str:
 
 
 def recipes() -> str:
-    """The page of recipes: those that ship, then every key."""
-    shipped = [recipe.load(name) for name in recipe.builtin_names()]
-    rows = [f"| `{r.run.name}` | {_cell(r.run.description)} |" for r in shipped]
+    """The page of recipes: how they are used, then the shipped ones and every key."""
     return "\n".join(
         [
             _MADE,
@@ -53,14 +51,8 @@ def recipes() -> str:
             "sentopt recipes quickstart --output mine.toml",
             "```",
             "",
-            "In Python each key is a keyword: `sentopt.train(data, epochs=2)`, or "
-            '`sentopt.train(data, overrides={"train.epochs": 2})`. On the command line it is `--set train.epochs=2`.',
-            "",
-            "## Shipped recipes",
-            "",
-            "| recipe | what it does |",
-            "|---|---|",
-            *rows,
+            "Then `sentopt run mine.toml` runs it. On the command line each key is `--set train.epochs=2`. In Python it "
+            'is a keyword, `sentopt.train(data, epochs=2)`, or `overrides={"train.epochs": 2}`.',
             "",
             "Data of `sst2`, `tweets` and `imdb` comes from the Hugging Face Hub at pinned revisions, or from a mirror "
             "below `SENTOPT_DATA_DIR`. DistilBERT and GPT-2 come from the hub. MiniLM also comes from a package index.",
