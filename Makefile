@@ -32,7 +32,7 @@ $(JS)/node_modules/.installed: $(JS)/package.json $(JS)/package-lock.json
 # The documentation as a site in build/site; a broken link or a stale page is an error.
 .PHONY: docs
 docs: $(VENV)/.installed
-	$(BIN)/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
