@@ -51,8 +51,8 @@ def recipes() -> str:
             "sentopt recipes quickstart --output mine.toml",
             "```",
             "",
-            "Then `sentopt run mine.toml` runs it. On the command line each key is `--set train.epochs=2`. In Python it "
-            'is a keyword, `sentopt.train(data, epochs=2)`, or `overrides={"train.epochs": 2}`.',
+            "Then `sentopt run mine.toml` runs it. On the command line each key is `--set train.epochs=2`. In Python "
+            'it is a keyword, `sentopt.train(data, epochs=2)`, or `overrides={"train.epochs": 2}`.',
             "",
             "Data of `sst2`, `tweets` and `imdb` comes from the Hugging Face Hub at pinned revisions, or from a mirror "
             "below `SENTOPT_DATA_DIR`. DistilBERT and GPT-2 come from the hub. MiniLM also comes from a package index.",
