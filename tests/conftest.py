@@ -157,8 +157,9 @@ def int8_bundle(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) ->
     found = manifest.read(run_dir.manifest)
     (verdict,) = (v for v in found.result("verify", VerifyResult).verdicts if v.variant == "lean-int8")
     measured, spec = found.result("bench", BenchResult), VARIANTS[verdict.variant]
-    told = {"confidence": found.result("train", TrainResult).confidence, "data": found.result("prepare", PrepareResult)}
-    bundle.run(recipe.load(str(run_dir.recipe)), run_dir, spec=spec, verdict=verdict, bench=measured, **told)
+    confidence, data = found.result("train", TrainResult).confidence, found.result("prepare", PrepareResult)
+    shipment = bundle.Shipment(spec, verdict, measured, confidence, data)
+    bundle.run(recipe.load(str(run_dir.recipe)), run_dir, shipment)
     return run_dir.bundle
 
 

@@ -33,9 +33,10 @@ def settings_of(overrides: Mapping[str, Any] | None, keywords: Mapping[str, Any]
     Raises:
         RecipeError: a key is not known, or is given twice.
     """
-    return recipes.normalize(
-        {**(overrides or {}), **{key: _plain(value) for key, value in keywords.items()}}, named=NAMED
-    )
+    twice = sorted(set(overrides or {}) & set(keywords))
+    if twice:
+        raise RecipeError(NAMED, [f"{key}: given twice, in overrides and as a keyword; give it once" for key in twice])
+    return recipes.normalize({**(overrides or {}), **keywords}, named=NAMED)
 
 
 def data_of(data: object, settings: Mapping[str, Any], *, labels: Sequence[str] = (), tuned: bool = False) -> Data:
@@ -96,10 +97,3 @@ def check_changes_nothing_trained(before: Recipe, after: Recipe) -> None:
                 "`sentopt train`"
             ],
         )
-
-
-def _plain(value: object) -> object:
-    """Tuples as lists and paths as text, as TOML has them."""
-    if isinstance(value, tuple | list):
-        return [_plain(item) for item in value]
-    return os.fspath(value) if isinstance(value, os.PathLike) else value

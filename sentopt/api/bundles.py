@@ -13,7 +13,8 @@ from sentopt.bundles import pack as packing
 from sentopt.bundles.check import BundleCheck
 from sentopt.bundles.check import check as check_bundle
 from sentopt.bundles.score import TableSummary, score_table
-from sentopt.data.options import DETECTED, TableOptions
+from sentopt.data.options import TableOptions
+from sentopt.data.tables import DETECTED
 from sentopt.errors import BundleError
 from sentopt.run_dir import RunDir, latest
 from sentopt.runtime.classifier import Classifier

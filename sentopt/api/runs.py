@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sentopt import backbones
+from sentopt import backbones, model_files
 from sentopt import progress as progress_module
 from sentopt import recipe as recipes
 from sentopt._optional import needs_extra
@@ -15,7 +15,7 @@ from sentopt.api import arguments
 from sentopt.api.arguments import NAMED, Data, StrPath
 from sentopt.api.caller import left_alone
 from sentopt.api.run import Run
-from sentopt.data import names
+from sentopt.data import memory, names
 from sentopt.errors import DataError, RunDirError
 from sentopt.pipeline import Depth, Pipeline
 from sentopt.progress import Choice
@@ -114,16 +114,40 @@ def optimize(
         RunDirError: the run directory is in use, is not sentopt's, or holds another run.
         MissingExtraError: the packages of `sentopt[export]` are not installed.
     """
+    run = take_over(
+        model,
+        test,
+        tokenizer=tokenizer,
+        run_dir=run_dir,
+        overrides=overrides,
+        force=force,
+        progress=progress,
+        **settings,
+    )
+    return run.optimize(depth=depth, force=force, progress=progress)
+
+
+def take_over(
+    model: object,
+    test: object,
+    *,
+    tokenizer: object = None,
+    run_dir: StrPath | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    force: bool = False,
+    progress: Choice = True,
+    **settings: Any,
+) -> Run:
+    """The run of a model that is tuned already, up to its answers on the test split; see `optimize`."""
     if test is None:
         raise DataError("a tuned model is verified on data: give labelled texts that it was not tuned on with test=")
     given = arguments.settings_of(overrides, settings)
-    if isinstance(model, str | os.PathLike):
-        of_data = arguments.data_of(test, given, labels=_label_names(os.fspath(model), given), tuned=True)
-        name = names.run_name(Path(os.fspath(model)).name)
-        run = _take(os.fspath(model), name, of_data, given, arguments.run_dir_of(run_dir, name), force, progress)
-    else:
-        run = _optimize_live(model, tokenizer, test, given, run_dir, force, progress)
-    return run.optimize(depth=depth, force=force, progress=progress)
+    if not isinstance(model, str | os.PathLike):
+        return _take_over_live(model, tokenizer, test, given, run_dir, force, progress)
+    stored = os.fspath(model)
+    of_data = arguments.data_of(test, given, labels=_label_names(stored, given, test), tuned=True)
+    name = names.run_name(Path(stored).name)
+    return _take_over(stored, name, of_data, given, arguments.run_dir_of(run_dir, name), force, progress)
 
 
 def open(run_dir: StrPath) -> Run:
@@ -193,7 +217,7 @@ def _train(pipeline: Pipeline) -> Run:
     return Run(pipeline.run_dir, pipeline.recipe)
 
 
-def _take(
+def _take_over(
     model: str,
     name: str,
     data: Data,
@@ -212,7 +236,7 @@ def _take(
     return _train(Pipeline(recipe, target, progress_module.of(progress), force, (), data.rows))
 
 
-def _optimize_live(
+def _take_over_live(
     model: object,
     tokenizer: object,
     test: object,
@@ -229,16 +253,16 @@ def _optimize_live(
         target = arguments.run_dir_of(run_dir, f"model-{held.digest[:8]}")
         with target.locked():
             folder = live.save(held, target)
-    run = _take(str(folder), names.run_name(target.root.name), data, settings, target, force, progress)
+    run = _take_over(str(folder), names.run_name(target.root.name), data, settings, target, force, progress)
     with left_alone(), target.locked():
         live.record(held, target)
     return run
 
 
-def _label_names(model: str, settings: Mapping[str, Any]) -> list[str]:
-    """The names of a stored model's outputs; empty where they have none."""
-    from sentopt import model_files
-
+def _label_names(model: str, settings: Mapping[str, Any], test: object) -> list[str]:
+    """The names of a stored model's outputs, for numbers in rows of memory; empty where they have none."""
+    if not memory.is_data(test):
+        return []
     folder = backbones.resolve(model, str(settings.get("model.revision", "")))
     model_files.check(folder, tuned=True)
     return [] if model_files.has_unnamed_labels(folder) else model_files.label_names(folder)

@@ -17,7 +17,13 @@ if TYPE_CHECKING:
 
 
 def predict(arguments: argparse.Namespace) -> int:
-    """Classify texts from the command line, from stdin, or from a table file."""
+    """Classify texts from the command line, from stdin, or from a table file.
+
+    examples:
+      sentopt predict 'The soup was cold.' 'Lovely people!'
+      sentopt predict --json < comments.txt
+      sentopt predict --input reviews.csv --text-column review --output scored.csv
+    """
     from sentopt.files import outputs
     from sentopt.runtime.classifier import Classifier
 
@@ -80,7 +86,13 @@ def _predict_table(classifier: Classifier, arguments: argparse.Namespace) -> int
 
 
 def demo(arguments: argparse.Namespace) -> int:
-    """Serve the selected bundle as a web page."""
+    """Serve the selected bundle as a web page.
+
+    examples:
+      sentopt demo
+      sentopt demo --bundle exports/quickstart/bundle --port 8000
+      sentopt demo --host 0.0.0.0 --auth people.txt
+    """
     from sentopt import api
 
     api.serve(
@@ -94,7 +106,13 @@ def demo(arguments: argparse.Namespace) -> int:
 
 
 def check(arguments: argparse.Namespace) -> int:
-    """Whether a bundle is what was verified, and answers here as it did there."""
+    """Whether a bundle is what was verified, and answers here as it did there.
+
+    examples:
+      sentopt check
+      sentopt check exports/quickstart/bundle --json
+      sentopt check --cpu EPYC-Milan
+    """
     from sentopt import api
     from sentopt.bundles import words
 
@@ -126,7 +144,12 @@ def _check_elsewhere(folder: Path, cpu: str, *, as_json: bool) -> int:
 
 
 def tune(arguments: argparse.Namespace) -> int:
-    """Measure which threads, workers and micro-batches run a bundle fastest here, and keep that for this machine."""
+    """Measure which threads, workers and micro-batches run a bundle fastest here, and keep that for this machine.
+
+    examples:
+      sentopt tune
+      sentopt tune exports/quickstart/bundle
+    """
     from sentopt import api
     from sentopt.bundles import words
 
@@ -140,7 +163,12 @@ def tune(arguments: argparse.Namespace) -> int:
 
 
 def pack(arguments: argparse.Namespace) -> int:
-    """Write a bundle as one file: a .tar.gz archive, or with --wheel a Python package."""
+    """Write a bundle as one file: a .tar.gz archive, or with --wheel a Python package.
+
+    examples:
+      sentopt pack
+      sentopt pack exports/quickstart/bundle --wheel --name my-sentiment --version 1.0
+    """
     from sentopt import api
     from sentopt.runtime.description import sha256_file
 
@@ -160,7 +188,12 @@ def pack(arguments: argparse.Namespace) -> int:
 
 
 def push(arguments: argparse.Namespace) -> int:
-    """Upload a bundle with a model card to a repository of the Hugging Face Hub."""
+    """Upload a bundle with a model card to a repository of the Hugging Face Hub.
+
+    examples:
+      sentopt push me/my-sentiment --private --license apache-2.0
+      sentopt push me/my-sentiment --card-only
+    """
     from sentopt import api
     from sentopt.bundles import card
     from sentopt.runtime.description import read_description

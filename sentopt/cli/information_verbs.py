@@ -10,7 +10,12 @@ from sentopt.cli.printing import EXIT_USAGE, as_json, fail, print_json
 
 
 def recipes(arguments: argparse.Namespace) -> int:
-    """List the shipped recipes, or print or write one with every value."""
+    """List the shipped recipes, or print or write one with every value.
+
+    examples:
+      sentopt recipes
+      sentopt recipes quickstart --output my-recipe.toml
+    """
     from sentopt import recipe
     from sentopt.files import outputs
 
@@ -35,7 +40,12 @@ def recipes(arguments: argparse.Namespace) -> int:
 
 
 def env(arguments: argparse.Namespace) -> int:
-    """What sentopt sees of this machine; paste it into a bug report."""
+    """What sentopt sees of this machine; paste it into a bug report.
+
+    examples:
+      sentopt env
+      sentopt env --json
+    """
     from sentopt.measure import hardware
     from sentopt.runtime.tuning import cache_folder
 

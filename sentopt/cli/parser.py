@@ -1,10 +1,10 @@
-"""The grammar of the command line: every verb with its options and examples, as tables."""
+"""The grammar of the command line. A verb has the name of its function, and is described by the docstring of that."""
 
 from __future__ import annotations
 
 import argparse
+import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -14,16 +14,6 @@ from sentopt.cli.printing import EXIT_USAGE
 
 Option = tuple[str, dict[str, Any]]
 """A name, and the settings of `argparse.ArgumentParser.add_argument`."""
-
-
-@dataclass(frozen=True)
-class Verb:
-    """A verb has the name of its function and the description of its docstring."""
-
-    function: Callable[[argparse.Namespace], int]
-    summary: str
-    examples: str
-    options: tuple[Option, ...]
 
 
 def build() -> argparse.ArgumentParser:
@@ -39,17 +29,17 @@ def build() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"sentopt {__version__}")
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
-    for verb in VERBS:
-        of_verb = verbs.add_parser(
-            verb.function.__name__,
-            help=verb.summary,
-            description=(verb.function.__doc__ or "").strip(),
-            epilog=f"examples:\n  {verb.examples}",
+    for function, options in VERBS.items():
+        description = inspect.cleandoc(function.__doc__ or "")
+        verb = verbs.add_parser(
+            function.__name__,
+            help=description.partition("\n")[0].rstrip("."),
+            description=description,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        of_verb.set_defaults(verb=verb.function)
-        for name, settings in verb.options:
-            of_verb.add_argument(name, **settings)
+        verb.set_defaults(verb=function)
+        for name, settings in options:
+            verb.add_argument(name, **settings)
     return parser
 
 
@@ -98,7 +88,7 @@ _COMMON = (
     _value(
         "--set",
         "KEY=VALUE",
-        "override one recipe key, e.g. train.epochs=2; repeatable (all keys: sentopt recipes --keys)",
+        "set a recipe key, e.g. train.epochs=2; repeatable (keys: sentopt recipes --keys)",
         action="append",
         default=[],
     ),
@@ -111,11 +101,9 @@ _OF_RECIPE = (
     _value(
         "--data",
         "PATH_OR_NAME",
-        "a table (.csv, .jsonl, .parquet, .xlsx ...), a folder with train.* (and test.*), or sst2, tweets, imdb",
+        "a table (.csv, .parquet, .xlsx ...), a folder with train.* (and test.*), sst2, tweets, imdb",
     ),
-    _value(
-        "--model", "FOLDER_OR_NAME", "the backbone: a local folder, minilm, or a hub id with --set model.revision=HASH"
-    ),
+    _value("--model", "FOLDER_OR_NAME", "the backbone: a folder, minilm, or a hub id with --set model.revision=HASH"),
     _flag("--dry-run", "stop when the data is prepared: what it can decide, and a forecast of time and memory"),
     *_COMMON,
 )
@@ -133,181 +121,83 @@ _WITH_BUNDLE = (
     _value("--run-dir", "DIR", "the bundle of this run"),
 )
 
-VERBS = (
-    Verb(
-        run_verbs.train,
-        "tune a backbone on a dataset",
-        "sentopt train\n  "
-        "sentopt train --data reviews.csv --set data.text_column=review\n  "
-        "sentopt train --data reviews.csv --dry-run\n  "
-        "sentopt train quickstart --set train.epochs=2 --run-dir exports/short",
-        _OF_RECIPE,
+VERBS: dict[Callable[[argparse.Namespace], int], tuple[Option, ...]] = {
+    run_verbs.train: _OF_RECIPE,
+    run_verbs.average: (
+        _value("runs", "RUN_DIR", "run directories of `sentopt train`, two or more", nargs="+"),
+        _value("--run-dir", "DIR", "run directory of the average (default: exports/average)"),
+        _JSON,
     ),
-    Verb(
-        run_verbs.average,
-        "one model from several trainings with one start: the mean of their weights",
-        "sentopt train --run-dir exports/a\n  "
-        "sentopt train --run-dir exports/b --set train.seed=7\n  "
-        "sentopt average exports/a exports/b && sentopt export",
-        (
-            _value("runs", "RUN_DIR", "run directories of `sentopt train`, two or more", nargs="+"),
-            _value("--run-dir", "DIR", "run directory of the average (default: exports/average)"),
-            _JSON,
+    run_verbs.export: (
+        _value("--model", "FOLDER_OR_ID", "a tuned classifier: a folder, or a hub id with --set model.revision=HASH"),
+        _value("--data", "PATH_OR_NAME", "with --model: labelled texts to verify it on"),
+        _flag("--string-input", "add a graph that takes texts, tokenizer inside (needs onnxruntime-extensions)"),
+        *_OF_RUN,
+    ),
+    run_verbs.bench: _OF_RUN,
+    run_verbs.run: _OF_RECIPE,
+    run_verbs.report: (_NEWEST_RUN, _value("--recipe", "RECIPE", "the run of this recipe", dest="recipe_option")),
+    bundle_verbs.predict: (
+        _value("texts", "TEXT", "texts to classify (default: lines of stdin)", nargs="*"),
+        _value("--input", "FILE", "a table file whose rows to score: .csv, .jsonl, .parquet, .xlsx, ..."),
+        _value("--encoding", "NAME", "encoding of --input (default: detected)", default=""),
+        _value("--delimiter", "CHARACTER", "between fields of --input (default: detected)", default=""),
+        _value("--quote", "CHARACTER", "around fields of --input; '' for none", default="auto"),
+        _value("--text-column", "NAME", "column of --input that holds the text (default: text)", default="text"),
+        _value("--output", "FILE", "where the rows go, with columns label, score and one per label added"),
+        _OVERWRITE,
+        _value("--threads", "N", "threads of one prediction (default: all cores granted)", type=_positive),
+        _value(
+            "--abstain-below",
+            "SCORE",
+            "no label (shown as ?) where the best scores less, from 0 to 1",
+            type=_probability,
+            default=0.0,
         ),
+        _flag("--no-progress", "no progress bar"),
+        *_WITH_BUNDLE,
+        _flag("--json", "one JSON object a line (with --input: one summary)"),
     ),
-    Verb(
-        run_verbs.export,
-        "ONNX, INT8, verify, quick benchmark, select, bundle",
-        "sentopt export\n  "
-        "sentopt export --run-dir exports/short --set verify.margin=0.5\n  "
-        "sentopt export --model my-tuned-model/ --data reviews.csv\n  "
-        "sentopt export --string-input\n  "
-        "sentopt export --json | jq .select",
-        (
-            _value(
-                "--model",
-                "FOLDER_OR_ID",
-                "a classifier that was tuned elsewhere: a local folder, or a hub id with --set model.revision=HASH",
-            ),
-            _value(
-                "--data", "PATH_OR_NAME", "with --model: the labelled texts to verify it on, as `sentopt train` takes"
-            ),
-            _flag(
-                "--string-input",
-                "add onnx/model_string.onnx to the bundle: texts in, tokenizer inside (needs onnxruntime-extensions)",
-            ),
-            *_OF_RUN,
+    bundle_verbs.demo: (
+        *_WITH_BUNDLE,
+        _value("--host", "ADDRESS", "default: 127.0.0.1, this machine only", default="127.0.0.1"),
+        _value("--port", "PORT", "port (default: 7860)", type=_port, default=7860),
+        _value(
+            "--auth",
+            "FILE",
+            "ask for a password: a file of name:password lines, else SENTOPT_DEMO_AUTH",
+            nargs="?",
+            const="",
         ),
+        _value("--log-texts", "FILE", "add texts and answers to this file, a JSON object a line", type=Path),
     ),
-    Verb(
-        run_verbs.bench,
-        "full benchmark of a run, then select and bundle again",
-        "sentopt bench\n  sentopt bench --set select.objective=throughput",
-        _OF_RUN,
+    bundle_verbs.check: (
+        *_OF_BUNDLE,
+        _value("--cpu", "MODEL", "answer on this CPU model, emulated by qemu-user (qemu-x86_64 -cpu help)"),
     ),
-    Verb(
-        run_verbs.run,
-        "all of it: train, export, verify, benchmark, select, bundle, report",
-        "sentopt run quickstart\n  sentopt run my-recipe.toml --set train.epochs=1",
-        _OF_RECIPE,
+    bundle_verbs.tune: _OF_BUNDLE,
+    bundle_verbs.pack: (
+        *_OF_BUNDLE,
+        _flag("--wheel", "a wheel: pip install it, then `from NAME import classifier`"),
+        _value("--name", "NAME", "name of the package or archive (default: that of the run)", default=""),
+        _value("--version", "VERSION", "version of the package (default: 1.0)", default="1.0"),
+        _value("--output", "PATH", "the .tar.gz file, or the folder of the wheel (default: here)"),
+        _OVERWRITE,
     ),
-    Verb(
-        run_verbs.report,
-        "write report.md and report.html of a run again",
-        "sentopt report\n  sentopt report --run-dir exports/quickstart",
-        (_NEWEST_RUN, _value("--recipe", "RECIPE", "the run of this recipe", dest="recipe_option")),
+    bundle_verbs.push: (
+        _value("repository", "OWNER/NAME", "the repository; it is made if there is none"),
+        *_OF_BUNDLE,
+        _flag("--private", "a repository that is made is private"),
+        _value("--revision", "BRANCH", "branch to commit to (default: main)", default="main"),
+        _value("--license", "ID", "licence of the model, as the hub calls it", default=""),
+        _value("--message", "TEXT", "commit message (default: run and variant)", default=""),
+        _flag("--card-only", "print the model card and upload nothing"),
     ),
-    Verb(
-        bundle_verbs.predict,
-        "classify texts, lines of stdin, or the rows of a file",
-        "sentopt predict 'The soup was cold.' 'Lovely people!'\n  "
-        "sentopt predict --json < comments.txt\n  "
-        "sentopt predict --input reviews.csv --text-column review --output scored.csv",
-        (
-            _value("texts", "TEXT", "texts to classify (default: lines of stdin)", nargs="*"),
-            _value("--input", "FILE", "a table file whose rows to score: .csv, .jsonl, .parquet, .xlsx, ..."),
-            _value("--encoding", "NAME", "encoding of --input (default: detected)", default=""),
-            _value("--delimiter", "CHARACTER", "between fields of --input (default: detected)", default=""),
-            _value("--quote", "CHARACTER", "around fields of --input; '' for none", default="auto"),
-            _value("--text-column", "NAME", "column of --input that holds the text (default: text)", default="text"),
-            _value(
-                "--output", "FILE", "where the rows of --input go, with columns label, score and one per label added"
-            ),
-            _OVERWRITE,
-            _value(
-                "--threads",
-                "N",
-                "threads of one prediction (default: every core granted to this process)",
-                type=_positive,
-            ),
-            _value(
-                "--abstain-below",
-                "SCORE",
-                "give no label (shown as ?) to texts whose best label scores less, from 0 to 1",
-                type=_probability,
-                default=0.0,
-            ),
-            _flag("--no-progress", "no progress bar"),
-            *_WITH_BUNDLE,
-            _flag("--json", "one JSON object a line (with --input: one summary)"),
-        ),
+    information_verbs.recipes: (
+        _value("name", "RECIPE", "print this recipe with every value explicit", nargs="?"),
+        _value("--output", "FILE", "write it there instead of printing it"),
+        _OVERWRITE,
+        _JSON,
     ),
-    Verb(
-        bundle_verbs.demo,
-        "serve the bundle as a web page",
-        "sentopt demo\n  "
-        "sentopt demo --bundle exports/quickstart/bundle --port 8000\n  "
-        "sentopt demo --host 0.0.0.0 --auth people.txt",
-        (
-            *_WITH_BUNDLE,
-            _value(
-                "--host", "ADDRESS", "address to listen on (default: 127.0.0.1, this machine only)", default="127.0.0.1"
-            ),
-            _value("--port", "PORT", "port (default: 7860)", type=_port, default=7860),
-            _value(
-                "--auth",
-                "FILE",
-                "ask for a name and a password: a file of name:password lines; without one, SENTOPT_DEMO_AUTH",
-                nargs="?",
-                const="",
-            ),
-            _value(
-                "--log-texts", "FILE", "add every text and its answer to this file, a JSON object a line", type=Path
-            ),
-        ),
-    ),
-    Verb(
-        bundle_verbs.check,
-        "whether a bundle is intact and answers here as where it was verified",
-        "sentopt check\n  sentopt check exports/quickstart/bundle --json\n  sentopt check --cpu EPYC-Milan",
-        (
-            *_OF_BUNDLE,
-            _value("--cpu", "MODEL", "answer on this CPU model, emulated by qemu-user (qemu-x86_64 -cpu help)"),
-        ),
-    ),
-    Verb(
-        bundle_verbs.tune,
-        "measure how a bundle runs fastest on this machine, and remember it",
-        "sentopt tune\n  sentopt tune exports/quickstart/bundle",
-        _OF_BUNDLE,
-    ),
-    Verb(
-        bundle_verbs.pack,
-        "write a bundle as one file: an archive or an installable wheel",
-        "sentopt pack\n  sentopt pack exports/quickstart/bundle --wheel --name my-sentiment --version 1.0",
-        (
-            *_OF_BUNDLE,
-            _flag("--wheel", "a wheel: pip install it, then `from NAME import classifier`"),
-            _value("--name", "NAME", "name of the package or archive (default: that of the run)", default=""),
-            _value("--version", "VERSION", "version of the package (default: 1.0)", default="1.0"),
-            _value("--output", "PATH", "the .tar.gz file, or the folder of the wheel (default: here)"),
-            _OVERWRITE,
-        ),
-    ),
-    Verb(
-        bundle_verbs.push,
-        "upload a bundle with a model card to the Hugging Face Hub",
-        "sentopt push me/my-sentiment --private --license apache-2.0\n  sentopt push me/my-sentiment --card-only",
-        (
-            _value("repository", "OWNER/NAME", "the repository; it is made if there is none"),
-            *_OF_BUNDLE,
-            _flag("--private", "a repository that is made is private"),
-            _value("--revision", "BRANCH", "branch to commit to (default: main)", default="main"),
-            _value("--license", "ID", "licence of the model, as the hub calls it", default=""),
-            _value("--message", "TEXT", "commit message (default: run and variant)", default=""),
-            _flag("--card-only", "print the model card and upload nothing"),
-        ),
-    ),
-    Verb(
-        information_verbs.recipes,
-        "list the shipped recipes, or print one",
-        "sentopt recipes\n  sentopt recipes quickstart --output my-recipe.toml",
-        (
-            _value("name", "RECIPE", "print this recipe with every value explicit", nargs="?"),
-            _value("--output", "FILE", "write it there instead of printing it"),
-            _OVERWRITE,
-            _JSON,
-        ),
-    ),
-    Verb(information_verbs.env, "what sentopt sees of this machine", ("sentopt env", "sentopt env --json"), (_JSON,)),
-)
+    information_verbs.env: (_JSON,),
+}

@@ -16,7 +16,14 @@ if TYPE_CHECKING:
 
 
 def train(arguments: argparse.Namespace) -> int:
-    """Tune the recipe's backbone on its data."""
+    """Tune the recipe's backbone on its data.
+
+    examples:
+      sentopt train
+      sentopt train --data reviews.csv --set data.text_column=review
+      sentopt train --data reviews.csv --dry-run
+      sentopt train quickstart --set train.epochs=2 --run-dir exports/short
+    """
     run = _train(arguments)
     if run is None:
         return 0
@@ -30,7 +37,13 @@ def train(arguments: argparse.Namespace) -> int:
 
 
 def average(arguments: argparse.Namespace) -> int:
-    """A run made from the mean of the weights of several runs that started from the same ones."""
+    """A run made from the mean of the weights of several runs that started from the same ones.
+
+    examples:
+      sentopt train --run-dir exports/a
+      sentopt train --run-dir exports/b --set train.seed=7
+      sentopt average exports/a exports/b && sentopt export
+    """
     from sentopt import api
 
     run, soup = api.average(arguments.runs, run_dir=arguments.run_dir, progress=True)
@@ -46,6 +59,13 @@ def export(arguments: argparse.Namespace) -> int:
     """From a tuned checkpoint to a verified, benchmarked, selected bundle.
 
     Without --model, the checkpoint is what `sentopt train` left in the run directory.
+
+    examples:
+      sentopt export
+      sentopt export --run-dir exports/short --set verify.margin=0.5
+      sentopt export --model my-tuned-model/ --data reviews.csv
+      sentopt export --string-input
+      sentopt export --json | jq .select
     """
     if arguments.string_input:
         arguments.set = [*arguments.set, "export.string_input=true"]
@@ -70,12 +90,22 @@ def export(arguments: argparse.Namespace) -> int:
 
 
 def bench(arguments: argparse.Namespace) -> int:
-    """The full benchmark of a run, then select and bundle again."""
+    """The full benchmark of a run, then select and bundle again.
+
+    examples:
+      sentopt bench
+      sentopt bench --set select.objective=throughput
+    """
     return _optimize(_existing(arguments), arguments, depth="full")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Everything: train, export, verify, benchmark, select, bundle, report."""
+    """Everything: train, export, verify, benchmark, select, bundle, report.
+
+    examples:
+      sentopt run quickstart
+      sentopt run my-recipe.toml --set train.epochs=1
+    """
     run = _train(arguments)
     if run is None:
         return 0
@@ -83,7 +113,12 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def report(arguments: argparse.Namespace) -> int:
-    """Write the reports of a run again and print its table."""
+    """Write the reports of a run again and print its table.
+
+    examples:
+      sentopt report
+      sentopt report --run-dir exports/quickstart
+    """
     run = _existing(arguments)
     written = run.write_report()
     if {"bench", "select"} <= run.manifest.stages.keys():

@@ -30,11 +30,11 @@ def is_data(data: object) -> bool:
     return not isinstance(data, str | bytes) and not hasattr(data, "__fspath__")
 
 
-def read(data: object, *, text_column: str = "text", label_column: str = "label", default: Split = "train") -> RawData:
+def read(data: object, *, text_column: str = "text", label_column: str = "label") -> RawData:
     """The rows of `data` by split, texts and labels as they are.
 
     Args:
-        data: see `sentopt.train`. What is not divided into splits is the split `default`.
+        data: see `sentopt.train`. What is not divided into splits is the train split.
         text_column: name of the column of texts, where there are columns.
         label_column: name of the column of labels.
 
@@ -42,7 +42,7 @@ def read(data: object, *, text_column: str = "text", label_column: str = "label"
         DataError: it is none of the kinds that are understood, or lacks a column.
     """
     columns = (text_column, label_column)
-    tables = _by_split(data, columns, default)
+    tables = _by_split(data, columns)
     splits: dict[Split, list[RawRow]] = {}
     stored: dict[stored_names.Names, str] = {}
     for split, table in tables.items():
@@ -94,10 +94,10 @@ def _digest(rows: Iterable[RawRow], labels: Sequence[str]) -> str:
     return f"sha256:{digest.hexdigest()}"
 
 
-def _by_split(data: object, columns: tuple[str, str], default: Split) -> dict[Split, object]:
+def _by_split(data: object, columns: tuple[str, str]) -> dict[Split, object]:
     if isinstance(data, Mapping) and not set(columns) <= set(data):
         return _named_splits(data)
-    return {default: data}
+    return {"train": data}
 
 
 def _named_splits(data: Mapping[Any, object]) -> dict[Split, object]:
@@ -152,6 +152,8 @@ def _texts_and_labels(
 
 def _of_rows(rows: list[Any], columns: tuple[str, str]) -> tuple[Sequence[object], Sequence[object]]:
     """Rows that are dicts, or pairs."""
+    if not rows:
+        raise DataError(f"the data is empty; expected {_EXPECTED}")
     if all(isinstance(row, Mapping) for row in rows):
         for column in columns:
             lacking = next((number for number, row in enumerate(rows, 1) if column not in row), None)
@@ -174,7 +176,7 @@ def _columns_of(table: object) -> tuple[list[str], Callable[[str], object]]:
         what = f"{type(table).__module__.partition('.')[0]}.{type(table).__name__}"
         streamed = " A streamed dataset must be read first: Dataset.from_list(list(ds))." if _is_streamed(table) else ""
         raise DataError(f"data of the type {what} is not understood; expected {_EXPECTED}.{streamed}")
-    return [str(name) for name in names], lambda name: table[name]  # type: ignore[index]
+    return [str(name) for name in names], lambda name: table[name]
 
 
 def _is_streamed(table: object) -> bool:

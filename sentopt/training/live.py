@@ -35,7 +35,7 @@ class LiveModel:
     @cached_property
     def digest(self) -> str:
         """SHA-256 of weights, config and tokenizer."""
-        return _digest(self.state, self.config, self.tokenizer)
+        return _digest(self.state, self.config, self.bare_tokenizer)
 
     @cached_property
     def state(self) -> dict[str, torch.Tensor]:
@@ -48,6 +48,16 @@ class LiveModel:
         config = copy.deepcopy(self.model.config)
         config.architectures = [type(self.model).__name__]
         return dict(json.loads(config.to_json_string(use_diff=True)))
+
+    @cached_property
+    def bare_tokenizer(self) -> Any:
+        """A copy of the tokenizer without the padding and truncation that its last call left in it."""
+        bare = copy.deepcopy(self.tokenizer)
+        backend = getattr(bare, "backend_tokenizer", None)
+        if backend is not None:
+            backend.no_padding()
+            backend.no_truncation()
+        return bare
 
 
 def of(given: object, tokenizer: object = None) -> LiveModel:
@@ -90,7 +100,7 @@ def save(live: LiveModel, run_dir: RunDir) -> Path:
             weights = {name: tensor.clone() for name, tensor in live.state.items()}  # none may share its memory
             save_file(weights, target / model_files.WEIGHTS, {"format": "pt"})
             (target / model_files.CONFIG).write_text(json.dumps(live.config, indent=1, default=str) + "\n", "utf-8")
-            copy.deepcopy(live.tokenizer).save_pretrained(target)
+            live.bare_tokenizer.save_pretrained(target)
     return folder
 
 

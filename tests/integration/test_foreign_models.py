@@ -16,8 +16,9 @@ import numpy as np
 import pytest
 from csv_files import read_csv, write_csv
 
-from sentopt import Classifier, cli
+from sentopt import Classifier, api, cli, recipe
 from sentopt.data import store
+from sentopt.pipeline import Pipeline
 from sentopt.runtime.tokenization import TextEncoder
 from sentopt.stages import string_input
 
@@ -575,14 +576,11 @@ def test_answers_as_transformers_does_with_the_same_folder(
 
 def exported(model: Path, data: Path, run_dir: Path, *extra: str) -> Classifier:
     """What `sentopt export` verifies: the lean graph, behind the tokenizer that was saved."""
-    from sentopt.cli import parser, pipelines
-
-    command = ["export", "--model", str(model), "--data", str(data), "--run-dir", str(run_dir), *SETTINGS, *extra]
-    pipeline = pipelines.of_tuned_model(parser.build().parse_args(command))
-    pipeline.train()
-    pipeline.export()
-    encoder = TextEncoder.load(run_dir / "checkpoint", max_length=pipeline.recipe.model.max_length)
-    labels = store.read_labels(pipeline.run_dir)
+    overrides = recipe.parse_settings([*SETTINGS, *extra][1::2])
+    run = api.runs.take_over(model, data, run_dir=run_dir, overrides=overrides)
+    Pipeline(run.recipe, run.run_dir).export()
+    encoder = TextEncoder.load(run_dir / "checkpoint", max_length=run.recipe.model.max_length)
+    labels = store.read_labels(run.run_dir)
     return Classifier.open(run_dir / "variants" / "lean-fp32" / "model.onnx", encoder, labels)
 
 
