@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from sentopt import gate
 from sentopt.data import store
 from sentopt.measure import stats
+from sentopt.progress import Progress
 from sentopt.progress import in_words as duration
 from sentopt.recipe import TEST_AS_VALIDATION, Recipe
 from sentopt.results import PrepareResult
@@ -142,6 +143,17 @@ def measure(recipe: Recipe, run_dir: RunDir, prepared: PrepareResult, *, depth: 
         measured_texts=measured.test_texts,
         took_seconds=measured.took_seconds,
     )
+
+
+def announce(
+    recipe: Recipe, run_dir: RunDir, prepared: PrepareResult, progress: Progress, *, depth: Depth | None
+) -> Forecast:
+    """Measure, say it in words, and let the progress know how long the stages will take."""
+    forecast = measure(recipe, run_dir, prepared, depth=depth)
+    for line in in_words(forecast):
+        progress.say(line)
+    progress.expect(forecast.seconds)
+    return forecast
 
 
 def in_words(forecast: Forecast) -> tuple[str, ...]:
