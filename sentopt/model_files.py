@@ -284,7 +284,8 @@ def _check_architecture(folder: Path, config: Mapping[str, Any]) -> None:
     kind = config.get("model_type")
     if not isinstance(kind, str) or not kind:
         raise BackboneError(
-            f"{folder / CONFIG} has no model_type, which names the architecture; save the model with save_pretrained(folder)"
+            f"{folder / CONFIG} has no model_type, which names the architecture; save the model with "
+            "save_pretrained(folder)"
         )
     if config.get("is_encoder_decoder") or kind in ("t5", "mt5", "bart", "mbart", "pegasus", "umt5", "led"):
         raise BackboneError(

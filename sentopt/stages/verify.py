@@ -208,7 +208,7 @@ def _judge(
     cpu_flips = None
     if spec.dtype == "int8" and spec.backend == "onnx" and emulation.is_available():
         progress(f"{spec.name} on an emulated {recipe.verify.cpu}")
-        cpu_flips = _emulated_flips(candidate, recipe.verify, evidence.whole.texts, whole[_SINGLE], progress)
+        cpu_flips = emulated_flips(candidate, recipe.verify, evidence.whole.texts, whole[_SINGLE], progress)
     judged = _compare(spec, classifier, _rows(whole, evidence.rows), evidence, labels, recipe)
     verdict = replace(judged.verdict, batch_flips=batch_flips, cpu_flips=cpu_flips)
     if spec.ships:
@@ -234,7 +234,7 @@ def _both_modes(classifier: Classifier, texts: Sequence[str]) -> ModeLogits:
     return {_BATCHED: classifier.logits(texts), _SINGLE: classifier.logits(texts, batch_size=1)}
 
 
-def _emulated_flips(
+def emulated_flips(
     candidate: Candidate,
     verify: VerifySection,
     texts: Sequence[str],
