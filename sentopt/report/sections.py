@@ -60,7 +60,7 @@ def legend(verdicts: Sequence[Verdict], bench: BenchResult) -> str:
     words = {_verdict_word(name, v) for name in shown for v in verdicts if v.variant == name}
     lines = [
         "accuracy: right labels on the test split, with its 95 % interval; agreement: same label as PyTorch",
-        "p50, p99: milliseconds for one text, median and 99th percentile; speedup: p50 of PyTorch over this p50",
+        "p50, p99: ms for one text, median and 99th percentile; speedup: PyTorch's p50 divided by this one",
     ]
     if any("lean" in (name, *name.split("-")) for name in shown):
         lines.append(f"lean: {glossary.LEAN}")
