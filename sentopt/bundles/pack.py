@@ -164,7 +164,7 @@ def install_hint(packed: Path) -> str:
         return f"pip install {_quoted(packed)}\n{use}"
     return (
         f"pip install {_sentopt_argument(requirement.partition('>')[0])} {_quoted(packed)}\n{use}\n"
-        f"The wheel needs {requirement}, which was not installed here from a package index but from {source}. Where that "
+        f"The wheel needs {requirement}, which was installed here from {source}, not from an index. Where that "
         "cannot be reached, pack a self-contained wheel: it holds the runtime and needs numpy, onnxruntime and "
         "tokenizers only."
     )
