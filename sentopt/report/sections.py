@@ -73,9 +73,9 @@ def _on_other_cpus(verdicts: Sequence[Verdict]) -> list[str]:
     variants: dict[str, list[str]] = {}
     for v in verdicts:
         if v.cpu_flips:
-            found = f"emulated {v.cpu_flips.model}: {v.cpu_flips.changed} of {v.cpu_flips.texts} labels change"
-            variants.setdefault(found, []).append(v.variant)
-    return [f"{found} ({', '.join(names)})" for found, names in variants.items()]
+            outcome = f"emulated {v.cpu_flips.model}: {v.cpu_flips.changed} of {v.cpu_flips.texts} labels change"
+            variants.setdefault(outcome, []).append(v.variant)
+    return [f"{outcome} ({', '.join(names)})" for outcome, names in variants.items()]
 
 
 def _comparison_row(row: BenchRow, verdict: Verdict | None, reference: BenchRow | None) -> tuple[str, ...]:
