@@ -81,22 +81,24 @@ def check_elsewhere(bundle: Path, cpu: str) -> BundleCheck:
     return replace(checked, here=hardware.describe(), same_instruction_set=False, emulated_cpu=cpu)
 
 
-def machine_in_words(found: BundleCheck) -> str:
+def machine_in_words(outcome: BundleCheck) -> str:
     """This machine, and whether it has the instruction sets of the machine of the verification."""
-    if found.emulated_cpu:
-        return f"an emulated {found.emulated_cpu}"
-    quota = f", cgroup quota {found.here.cpu_quota:g}" if found.here.cpu_quota else ""
-    here = f"{found.here.cpu}, {found.here.cores} cores{quota}, {', '.join(found.here.isa) or 'no known extensions'}"
-    if found.same_instruction_set:
+    if outcome.emulated_cpu:
+        return f"an emulated {outcome.emulated_cpu}"
+    quota = f", cgroup quota {outcome.here.cpu_quota:g}" if outcome.here.cpu_quota else ""
+    here = (
+        f"{outcome.here.cpu}, {outcome.here.cores} cores{quota}, {', '.join(outcome.here.isa) or 'no known extensions'}"
+    )
+    if outcome.same_instruction_set:
         return f"{here}: the same instruction sets as where it was verified"
     return (
-        f"{here}: NOT the instruction sets of the CPU that it was verified on ({found.verified_on}: "
-        f"{', '.join(found.verified_isa)}); here only the golden texts were checked"
+        f"{here}: NOT the instruction sets of the CPU that it was verified on ({outcome.verified_on}: "
+        f"{', '.join(outcome.verified_isa)}); here only the golden texts were checked"
     )
 
 
-def runtime_in_words(found: BundleCheck) -> str:
+def runtime_in_words(outcome: BundleCheck) -> str:
     """The version of onnxruntime, and whether it is the one that was verified."""
-    if found.verified_with in ("", found.onnxruntime):
-        return f"onnxruntime {found.onnxruntime}" + (", as verified" if found.verified_with else "")
-    return f"onnxruntime {found.onnxruntime}; it was verified with {found.verified_with}"
+    if outcome.verified_with in ("", outcome.onnxruntime):
+        return f"onnxruntime {outcome.onnxruntime}" + (", as verified" if outcome.verified_with else "")
+    return f"onnxruntime {outcome.onnxruntime}; it was verified with {outcome.verified_with}"

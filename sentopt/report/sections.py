@@ -64,7 +64,7 @@ def legend(verdicts: Sequence[Verdict], bench: BenchResult) -> str:
     words = {verdict_word(name, v) for name in shown for v in verdicts if v.variant == name}
     lines = [
         "accuracy: right labels on the test split, with its 95 % interval; agreement: same label as PyTorch",
-        "p50, p99: milliseconds for one text, median and 99th percentile; speedup: p50 of PyTorch over this p50",
+        "p50, p99: ms for one text, median and 99th percentile; speedup: PyTorch's p50 divided by this one",
     ]
     if any("lean" in (name, *name.split("-")) for name in shown):
         lines.append(f"lean: {glossary.LEAN}")
@@ -77,9 +77,9 @@ def _on_other_cpus(verdicts: Sequence[Verdict]) -> list[str]:
     variants: dict[str, list[str]] = {}
     for v in verdicts:
         if v.cpu_flips:
-            found = f"emulated {v.cpu_flips.model}: {v.cpu_flips.changed} of {v.cpu_flips.texts} labels change"
-            variants.setdefault(found, []).append(v.variant)
-    return [f"{found} ({', '.join(names)})" for found, names in variants.items()]
+            outcome = f"emulated {v.cpu_flips.model}: {v.cpu_flips.changed} of {v.cpu_flips.texts} labels change"
+            variants.setdefault(outcome, []).append(v.variant)
+    return [f"{outcome} ({', '.join(names)})" for outcome, names in variants.items()]
 
 
 def _comparison_row(row: BenchRow, verdict: Verdict | None, reference: BenchRow | None) -> tuple[str, ...]:
