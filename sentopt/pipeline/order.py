@@ -67,6 +67,7 @@ class Pipeline:
     manifest: Manifest = field(init=False)
     progress: Progress = field(init=False)
     _is_claimed: bool = field(default=False, init=False)
+    _noted: list[str] = field(default_factory=list, init=False)
 
     def __post_init__(self) -> None:
         self.manifest = manifest.read(self.run_dir.manifest)
@@ -94,8 +95,7 @@ class Pipeline:
         result = self._stage(
             "prepare", PrepareResult, depends, [self.run_dir.data], lambda key: stage.run(self.recipe, self.run_dir)
         )
-        for notice in (*result.notices, *self._foresee(result)):
-            self.say(f"note: {notice}")
+        self._note(*result.notices, *self._foresee(result))
         return result
 
     def _foresee(self, prepared: PrepareResult) -> tuple[str, ...]:
@@ -127,6 +127,7 @@ class Pipeline:
         found = forecast.measure(self.recipe, self.run_dir, prepared, depth=depth)
         for line in forecast.in_words(found):
             self.say(line)
+        self._note(*found.hints)
         self.progress.expect(found.seconds)
         return found
 
@@ -144,32 +145,28 @@ class Pipeline:
         self.prepare()
         depends = self._train_depends()
         self._announce_training(depends)
-        told: list[str] = []
         result = self._stage(
             "train",
             TrainResult,
             depends,
             [self.run_dir.checkpoint, self.run_dir.reference, self.run_dir.validation_reference],
-            lambda key: self._train(key, told),
+            self._train,
             doing="taking over the tuned model" if self.recipe.model.tuned else "",
         )
-        for notice in result.notices:
-            if notice not in told:
-                self._note(notice)
+        self._note(*result.notices)
         return result
 
-    def _note(self, notice: str) -> str:
-        self.say(f"note: {notice}")
-        return notice
+    def _note(self, *notices: str) -> None:
+        """Say each notice once."""
+        for notice in notices:
+            if notice not in self._noted:
+                self._noted.append(notice)
+                self.say(f"note: {notice}")
 
-    def _train(self, key: str, told: list[str]) -> TrainResult:
+    def _train(self, key: str) -> TrainResult:
         stage = require("sentopt.stages.train", extra="train")
         result: TrainResult = stage.run(
-            self.recipe,
-            self.run_dir,
-            resume_key=key,
-            note=lambda notice: told.append(self._note(notice)),
-            progress=self.progress,
+            self.recipe, self.run_dir, resume_key=key, note=self._note, progress=self.progress
         )
         continuation.remember(self.run_dir, self.recipe)
         return result
