@@ -157,7 +157,7 @@ def announce(
 
 
 def in_words(forecast: Forecast) -> tuple[str, ...]:
-    """The forecast for a person, a line for each thing: the data, what it can decide, and what the run takes."""
+    """The forecast, a line for each thing: the data, what it can decide, and what the run takes; not its hints."""
     texts = forecast.texts
     data = f"{texts['train']:,} training, {texts['validation']:,} validation and {texts['test']:,} test texts"
     dropped = f". {'; '.join(forecast.dropped)}" if forecast.dropped else ""
@@ -171,7 +171,6 @@ def in_words(forecast: Forecast) -> tuple[str, ...]:
         for line in (
             f"data: {data}{dropped}",
             cut,
-            *forecast.hints,
             _decision(forecast),
             f"forecast: {took}, with {_memory(forecast)}",
             f"measured on this machine in {duration(forecast.took_seconds)}, {_basis(forecast)}",

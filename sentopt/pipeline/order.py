@@ -92,7 +92,9 @@ class Pipeline:
             return None
         with needs_extra("train"):
             from sentopt.pipeline import forecast
-        return forecast.announce(self.recipe, self.run_dir, prepared, self.progress, depth=depth)
+        expected = forecast.announce(self.recipe, self.run_dir, prepared, self.progress, depth=depth)
+        self.cache.note(*expected.hints)
+        return expected
 
     def train(self) -> TrainResult:
         """The tuned checkpoint and its logits on the test and validation splits."""
