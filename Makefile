@@ -6,20 +6,34 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV5 := .venv-transformers5
 JS := demo/embed/javascript
 
-.PHONY: run test test-transformers5 javascript lint clean
+# Test processes side by side. Tests of one file stay together, because they share the runs that its fixtures make.
+WORKERS ?= 2
+PARALLEL := -n $(WORKERS) --dist loadfile
+
+.PHONY: run test test-fast coverage test-transformers5 javascript lint clean
 
 run: $(VENV)/.installed
 	$(BIN)/sentopt run quickstart
 
 test: $(VENV)/.installed javascript
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest $(PARALLEL) --durations=15 $(PYTEST_ARGS)
+
+# While you work: every layer, no whole run, nothing that is marked `slow`. Under two minutes on two cores.
+test-fast: $(VENV)/.installed
+	$(BIN)/python -m pytest tests/unit -m "not slow" $(PARALLEL) --durations=5 $(PYTEST_ARGS)
+
+# All tests, and the share of the package's lines that they execute in their own processes (not in those they start).
+coverage:
+	$(MAKE) --no-print-directory test \
+		PYTEST_ARGS="--cov --cov-report=term:skip-covered --cov-report=markdown:build/coverage.md $(PYTEST_ARGS)"
+	@echo "coverage of sentopt/: $$($(BIN)/coverage report --format=total) % of its lines"
 
 # transformers 5 has no released Optimum exporter beside it: the same runs, with PyTorch's exporter and onnxruntime's quantizer.
 # OpenVINO is here and not in the main environment, so that a bundle made there never needs it.
 test-transformers5: $(VENV5)/.installed
 	$(VENV5)/bin/python -m pytest tests/integration/test_pipeline.py tests/integration/test_many_texts.py \
 		tests/integration/test_runtime.py tests/integration/test_applications.py \
-		tests/unit/test_lean_graph.py $(PYTEST_ARGS)
+		tests/unit/test_lean_graph.py $(PARALLEL) --durations=15 $(PYTEST_ARGS)
 
 # The JavaScript examples are tested where npm and its registry are; elsewhere those tests are skipped with a reason.
 javascript:
@@ -48,8 +62,8 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 $(VENV5)/.installed: pyproject.toml
 	test -x $(VENV5)/bin/python || $(PYTHON) -m venv $(VENV5)
 	$(VENV5)/bin/python -m pip install --quiet torch==2.13.0 "transformers>=5" -e ".[train,bench]" \
-		onnx onnxruntime==1.31.1 openvino==2026.4.1 pytest
+		onnx onnxruntime==1.31.1 openvino==2026.4.1 pytest pytest-xdist
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(VENV5) $(JS)/node_modules build dist *.egg-info .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) $(VENV5) $(JS)/node_modules build dist *.egg-info .mypy_cache .ruff_cache .import_linter_cache .coverage*

@@ -160,7 +160,7 @@ def simulate(scenario: Scenario, seed: int) -> Outcome:
         )
         judged[i] = gate.judge(answers, names, scenario.rules)
         found[i] = gate.outcome(judged[i])
-    tested = gate.in_sequence(found)
+    tested = gate.fixed_sequence(found)
     variants = range(len(order))
     return Outcome(
         passed=tuple(tested[i] and found[i] != "fail" for i in variants),

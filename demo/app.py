@@ -18,7 +18,7 @@ IN_A_SPACE = {"host": "0.0.0.0", "framed_by": "https://huggingface.co", "limits"
 def bundle() -> Path:
     """`bundle/` beside this file, else that of the newest run."""
     local = HERE / "bundle"
-    return local if local.is_dir() else latest().bundle
+    return local if local.is_dir() else latest(with_bundle=True).bundle
 
 
 if __name__ == "__main__":

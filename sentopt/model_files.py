@@ -1,6 +1,6 @@
-"""What the folder of a pretrained model says about it, and in plain words why it cannot be used.
+"""Inspect the folder of a pretrained model, and explain why it cannot be used.
 
-Only JSON and the headers of safetensors files are read, so that neither PyTorch nor a version of transformers matters.
+Only JSON and the headers of safetensors files are read: neither PyTorch nor the version of transformers matters.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model", "*.t
 _LONGEST_INPUT = 8192
 _LONGEST_HEADER = 100_000_000  # bytes, as in the safetensors library
 _SHOWN = 5
-# Positions are counted from the padding id + 1 on, so that many rows of the table stand for no position.
+# Model types whose positions start at padding id + 1, so the first rows of the position table are unused.
 _POSITIONS_AFTER_PADDING = (
     "camembert",
     "data2vec-text",
@@ -50,14 +50,14 @@ _HEADS = (
 _OTHER_TASKS = {
     "ForCausalLM": "a language model that writes text",
     "LMHeadModel": "a language model that writes text",
-    "ForMaskedLM": "a backbone that fills masked words in, not a tuned classifier",
-    "ForPreTraining": "a pretrained backbone, not a tuned classifier",
+    "ForMaskedLM": "a masked language model, not a fine-tuned classifier",
+    "ForPreTraining": "a pretrained backbone, not a fine-tuned classifier",
     "ForTokenClassification": "a token classifier, which labels words and not texts",
     "ForQuestionAnswering": "a model for question answering",
     "ForMultipleChoice": "a model for multiple choice",
     "ForNextSentencePrediction": "a model for next sentence prediction",
     "ForConditionalGeneration": "a model that writes text",
-    "Model": "a backbone, not a tuned classifier",
+    "Model": "a backbone, not a fine-tuned classifier",
 }
 _NO_TEXTS = "not a classifier of texts"
 _OTHER_WEIGHTS = (
@@ -74,7 +74,7 @@ _LOADERS = {"TensorFlow's format": ", from_tf=True", "Flax's format": ", from_fl
 
 
 def explain(path: Path) -> str:
-    """Why a local path is not the folder of a model, and what to give instead; empty for a path that is not there."""
+    """Why a local path is not the folder of a model, and what to use instead; empty if the path does not exist."""
     if path.is_file():
         folder = path.parent
         instead = f"give its folder: --model {folder}" if (folder / CONFIG).is_file() else "give the folder of a model"
@@ -84,7 +84,7 @@ def explain(path: Path) -> str:
     if (path / _ADAPTER).is_file():
         return _adapter(path)
     if (path / "sentopt.json").is_file():
-        return f"{path} is a bundle of sentopt already; the model it was made from is needed"
+        return f"{path} is already a bundle of sentopt; give the model that it was made from"
     if (path / "run.json").is_file() and (path / "checkpoint" / CONFIG).is_file():
         return f"{path} is a run directory of sentopt; its model: --model {path / 'checkpoint'}"
     if below := _models_below(path):
@@ -102,10 +102,10 @@ def explain(path: Path) -> str:
 
 
 def check(folder: Path, *, tuned: bool) -> None:
-    """Refuse what cannot be tuned, or with `tuned` what is no single-label classifier.
+    """Check that a model can be fine-tuned or, with `tuned`, that it is a single-label classifier.
 
     Raises:
-        BackboneError: what the model is, and what to do.
+        BackboneError: the model is not supported; the message says what it is and what to do.
     """
     if (folder / _ADAPTER).is_file():
         raise BackboneError(_adapter(folder))
@@ -121,7 +121,7 @@ def check(folder: Path, *, tuned: bool) -> None:
         label_names(folder)
     if not any(file for pattern in _TOKENIZER_FILES for file in folder.glob(pattern)):
         raise BackboneError(
-            f"{folder} holds no tokenizer (tokenizer.json, or the vocabulary that one can be made of). Save it there: "
+            f"{folder} holds no tokenizer (tokenizer.json or a vocabulary). Save it there: "
             f"AutoTokenizer.from_pretrained(NAME).save_pretrained({str(folder)!r})"
         )
 
@@ -130,16 +130,16 @@ def read_config(folder: Path) -> dict[str, Any]:
     """The model's `config.json`.
 
     Raises:
-        BackboneError: it cannot be read, is not JSON, or is no object.
+        BackboneError: the file cannot be read, or is not a JSON object.
     """
     return _read_object(folder / CONFIG)
 
 
 def label_names(folder: Path) -> list[str]:
-    """The names of a classifier's outputs, in their order; those that have none are LABEL_0, LABEL_1 and so on.
+    """The names of a classifier's outputs, in their order; LABEL_0, LABEL_1 and so on if it has no names.
 
     Raises:
-        BackboneError: the names have gaps or repeats, or there are more or fewer than outputs.
+        BackboneError: the names have gaps or duplicates, or their number is not that of the outputs.
     """
     config = read_config(folder)
     outputs = _outputs(tensor_shapes(folder))
@@ -164,14 +164,14 @@ def label_names(folder: Path) -> list[str]:
 
 
 def has_unnamed_labels(folder: Path) -> bool:
-    """Whether a classifier calls its outputs LABEL_0, LABEL_1, ..., or does not name them at all."""
+    """Whether the outputs of a classifier have no names, or the names LABEL_0, LABEL_1, ..."""
     return all(UNNAMED.fullmatch(name) for name in label_names(folder))
 
 
 def keeps_head(folder: Path, labels: Sequence[str]) -> bool:
-    """Whether training may start from the classification head of a model: it tells the same labels, in that order.
+    """Whether training can start from the classification head of a model: it has the same labels in the same order.
 
-    A head for another task, for several labels at a time, for a number or for other labels is drawn anew.
+    A head for another task, for multi-label classification, for regression or for other labels is replaced.
     """
     config = read_config(folder)
     if not any(str(name).endswith(_CLASSIFIER) for name in _architectures(config)):
@@ -189,9 +189,9 @@ def keeps_head(folder: Path, labels: Sequence[str]) -> bool:
 
 
 def length_limit(folder: Path) -> int | None:
-    """How many tokens a model can read, special tokens included: its positions, or what its tokenizer cuts at.
+    """The maximum number of tokens of a model, with special tokens: the smaller limit of its positions and tokenizer.
 
-    None where its files set no limit below 8,192.
+    None if its files state no limit below 8,192.
     """
     config, tokenizer = _read_leniently(folder / CONFIG), _read_leniently(folder / TOKENIZER_CONFIG)
     positions = next((n for key in ("max_position_embeddings", "n_positions") if (n := _length(config, key))), None)
@@ -207,7 +207,7 @@ def tensor_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
     """Names and shapes of a model's weights, from the headers of its safetensors files.
 
     Raises:
-        BackboneError: there are none, in words that say what there is instead, or one is damaged.
+        BackboneError: there are no safetensors files, or one is damaged; the message says what the folder holds.
     """
     if (folder / WEIGHTS).is_file():
         return _shapes(folder / WEIGHTS)
@@ -220,14 +220,14 @@ def tensor_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
 
 
 def index_files(folder: Path) -> list[Path]:
-    """The files among which an index shares out the weights.
+    """The weight files that the index of a sharded model lists.
 
     Raises:
         BackboneError: the index cannot be read, or names files that are missing or outside the folder.
     """
     names = _read_object(folder / INDEX).get("weight_map")
     if not isinstance(names, dict) or not names or not all(isinstance(name, str) for name in names.values()):
-        raise BackboneError(f"{folder / INDEX} has no weight_map that says which file holds which weight")
+        raise BackboneError(f"{folder / INDEX} has no weight_map, expected an object from weight names to files")
     files = sorted(set(names.values()))
     outside = [name for name in files if Path(name).is_absolute() or ".." in Path(name).parts]
     if outside:
@@ -258,33 +258,35 @@ def _check_code(folder: Path, config: Mapping[str, Any]) -> None:
 
 
 def _check_task(folder: Path, config: Mapping[str, Any]) -> None:
-    """Refuse what is no classifier, and a classifier that does not choose one label."""
+    """Refuse a model that is not a single-label classifier."""
     problem = config.get("problem_type")
     if problem == "multi_label_classification":
         raise BackboneError(
             f"{folder} is a multi-label classifier ({CONFIG} says problem_type {problem!r}): it gives each label a "
-            "probability of its own, and sentopt supports one label for each text so far. Its answers would be changed "
-            "into others, so it is refused"
+            "probability of its own. sentopt supports one label per text so far, and would change its answers"
         )
     if problem == "regression":
         raise BackboneError(
-            f"{folder} is a regression model ({CONFIG} says problem_type {problem!r}): it answers with a number and "
-            "not with a label. sentopt supports classifiers only"
+            f"{folder} is a regression model ({CONFIG} says problem_type {problem!r}): it returns a number, not a "
+            "label. sentopt supports classifiers only"
         )
     if problem not in (None, "single_label_classification"):
         raise BackboneError(f"{folder / CONFIG}: problem_type {problem!r} is unknown to sentopt")
     function = config.get("function_to_apply")
     if function not in (None, "softmax", "default"):
         raise BackboneError(
-            f"{folder} does not answer with a softmax ({CONFIG} says function_to_apply {function!r}), and sentopt "
-            "supports classifiers that choose one label"
+            f"{folder} does not use softmax ({CONFIG} says function_to_apply {function!r}); sentopt supports "
+            "single-label classifiers only"
         )
 
 
 def _check_architecture(folder: Path, config: Mapping[str, Any]) -> None:
     kind = config.get("model_type")
     if not isinstance(kind, str) or not kind:
-        raise BackboneError(f"{folder / CONFIG} has no model_type, so nobody can tell what model this is")
+        raise BackboneError(
+            f"{folder / CONFIG} has no model_type, which names the architecture; "
+            "save the model with save_pretrained(folder)"
+        )
     if config.get("is_encoder_decoder") or kind in ("t5", "mt5", "bart", "mbart", "pegasus", "umt5", "led"):
         raise BackboneError(
             f"{folder} is an encoder-decoder ({kind}): sentopt supports encoders such as BERT, RoBERTa and ModernBERT, "
@@ -293,11 +295,11 @@ def _check_architecture(folder: Path, config: Mapping[str, Any]) -> None:
 
 
 def _check_head(folder: Path, config: Mapping[str, Any], outputs: int | None) -> None:
-    """Refuse a model for another task, and one with a single output."""
+    """Refuse a model for another task, or with a single output."""
     architectures = _architectures(config)
     if architectures and not any(name.endswith(_CLASSIFIER) for name in architectures):
         if (folder / "modules.json").is_file():
-            what = "a sentence-transformers model, which gives embeddings: a backbone, not a tuned classifier"
+            what = "a sentence-transformers model, which gives embeddings: a backbone, not a fine-tuned classifier"
         else:
             endings = (what for ending, what in _OTHER_TASKS.items() if architectures[0].endswith(ending))
             what = next(endings, _NO_TEXTS)
@@ -309,7 +311,7 @@ def _check_head(folder: Path, config: Mapping[str, Any], outputs: int | None) ->
     names = config.get("id2label")
     if 1 in (outputs, config.get("num_labels"), len(names) if isinstance(names, dict) else None):
         raise BackboneError(
-            f"{folder} has a single output: it is a regression model, or it scores texts, and is no classifier. "
+            f"{folder} has a single output: it is a regression or scoring model, not a classifier. "
             "sentopt supports classifiers with at least two labels"
         )
 
@@ -336,8 +338,8 @@ def _adapter(folder: Path) -> str:
 
 
 def _models_below(folder: Path) -> list[Path]:
-    found = [path.parent for depth in ("*", "*/*") for path in sorted(folder.glob(f"{depth}/{CONFIG}"))]
-    return [path for path in found if (path / WEIGHTS).is_file() or (path / INDEX).is_file() or _is_model(path)]
+    folders = [path.parent for depth in ("*", "*/*") for path in sorted(folder.glob(f"{depth}/{CONFIG}"))]
+    return [path for path in folders if (path / WEIGHTS).is_file() or (path / INDEX).is_file() or _is_model(path)]
 
 
 def _is_model(folder: Path) -> bool:
@@ -388,7 +390,7 @@ def _without_safetensors(folder: Path) -> str:
 
 
 def _shapes(path: Path) -> dict[str, tuple[int, ...]]:
-    """Names and shapes in one file, after comparing its size with what its header says."""
+    """Names and shapes of the weights in one file, whose size must match its header."""
     size = path.stat().st_size
     try:
         with path.open("rb") as stream:
@@ -404,16 +406,18 @@ def _shapes(path: Path) -> dict[str, tuple[int, ...]]:
         tensors = {name: entry for name, entry in header.items() if name != "__metadata__"}
         end = max((int(entry["data_offsets"][1]) for entry in tensors.values()), default=0)
         if size != 8 + length + end:
-            raise ValueError(f"it has {size} bytes, and its header speaks of {8 + length + end}")
+            raise ValueError(f"it has {size} bytes, expected {8 + length + end} by its header")
         return {name: tuple(int(n) for n in entry["shape"]) for name, entry in tensors.items()}
     except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
-        raise BackboneError(f"{path} is damaged or no safetensors file ({error}). Copy or download it again") from error
+        raise BackboneError(
+            f"{path} is damaged or not a safetensors file ({error}). Copy or download it again"
+        ) from error
     except OSError as error:
         raise BackboneError(f"cannot read {path}: {error}") from error
 
 
 def _outputs(shapes: Mapping[str, tuple[int, ...]]) -> int | None:
-    """Rows of the last layer of a classification head, if it has one of the usual names."""
+    """Number of outputs of the classification head; None if its last layer has an unusual name."""
     for ending in _HEADS:
         for name, shape in shapes.items():
             if (name == ending or name.endswith(f".{ending}")) and len(shape) == 2:
@@ -422,12 +426,12 @@ def _outputs(shapes: Mapping[str, tuple[int, ...]]) -> int | None:
 
 
 def _architectures(config: Mapping[str, Any]) -> list[str]:
-    found = config.get("architectures")
-    return [str(name) for name in found] if isinstance(found, list) else []
+    names = config.get("architectures")
+    return [str(name) for name in names] if isinstance(names, list) else []
 
 
 def _named(folder: Path, config: Mapping[str, Any]) -> list[str] | None:
-    """The names in `id2label`, or where only that is there, in `label2id`; None where there are none."""
+    """The names in `id2label`, or else in `label2id`; None if there are none."""
     names, numbers = config.get("id2label"), config.get("label2id")
     if names is None and isinstance(numbers, dict) and numbers:
         names = {str(number): name for name, number in numbers.items()}
@@ -462,7 +466,7 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _length(settings: Mapping[str, Any], key: str) -> int | None:
-    """A length that is stated; tokenizers without one say 10**30."""
+    """A stated length; None for the 10**30 of tokenizers without a limit."""
     value = settings.get(key)
     if isinstance(value, float) and value.is_integer():
         value = int(value)
@@ -487,5 +491,5 @@ def _read_leniently(path: Path) -> dict[str, Any]:
 
 
 def unknown_labels(unknown: Sequence[str], names: Sequence[str]) -> str:
-    """Labels of the data that the model has not, each with the nearest name that it has."""
+    """Labels of the data that the model lacks, each with the most similar label of the model."""
     return ", ".join(f"{label!r}{records.nearest(label, names)}" for label in unknown[: 2 * _SHOWN])

@@ -1,7 +1,7 @@
-"""Frozen, typed dataclasses to and from plain JSON or TOML values.
+"""Typed dataclasses to and from plain JSON or TOML values.
 
-Recipes and run manifests are files that people edit, that older versions wrote, and that a killed process may have cut
-short. So reading one checks every key and every type, collects *all* problems, and names the nearest valid key.
+People edit recipes and run manifests, older versions wrote them, and a killed process may have truncated them. Decoding
+therefore checks every key and every type, collects *all* problems, and suggests the nearest valid key.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ R = TypeVar("R")
 
 
 def to_json(record: object) -> Any:
-    """A dataclass instance (or any nesting of them) as dicts, lists and scalars."""
+    """Dicts, lists and scalars that hold the same values as a dataclass instance, nested ones included."""
     if dataclasses.is_dataclass(record) and not isinstance(record, type):
         return {field.name: to_json(getattr(record, field.name)) for field in dataclasses.fields(record)}
     if isinstance(record, Mapping):
@@ -29,10 +29,10 @@ def to_json(record: object) -> Any:
 
 
 def from_json(kind: type[R], value: object) -> R:
-    """The inverse of `to_json`.
+    """An instance of the dataclass `kind` from what `to_json` returned.
 
     Raises:
-        ValueError: the value does not fit `kind`; the message lists every problem.
+        ValueError: unknown or missing keys, or values of the wrong type; the message lists every problem.
     """
     problems: list[str] = []
     record = decode(kind, value, "", problems)
@@ -42,7 +42,14 @@ def from_json(kind: type[R], value: object) -> R:
 
 
 def decode(kind: Any, value: object, where: str, problems: list[str]) -> Any:
-    """`value` as an instance of the type `kind`; what does not fit is appended to `problems` with its dotted path."""
+    """`value` converted to the type `kind`.
+
+    Args:
+        kind: a dataclass, a scalar type, `Literal`, `X | None`, `tuple[...]` or `dict[str, ...]`.
+        value: plain JSON or TOML.
+        where: dotted path of the value, for messages; empty at the top.
+        problems: every problem is appended, with its path. If there is a new one, the returned value is unusable.
+    """
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if dataclasses.is_dataclass(kind):
         return _decode_dataclass(typing.cast(type, kind), value, where, problems)
@@ -58,7 +65,7 @@ def decode(kind: Any, value: object, where: str, problems: list[str]) -> Any:
 
 
 def nearest(word: str, choices: Iterable[str]) -> str:
-    """`" (did you mean 'x'?)"` for the closest of `choices`, or an empty string."""
+    """`" (did you mean 'x'?)"` for the most similar of `choices`; an empty string where none is similar."""
     close = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.5)
     return f" (did you mean {close[0]!r}?)" if close else ""
 

@@ -1,4 +1,4 @@
-"""What each stage found, as typed records. They are stored in `run.json` and are all that reports are made from."""
+"""The typed results of all stages. They are stored in `run.json`; reports are made from them alone."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sentopt.measure.timing import LatencySummary
 
 @dataclass(frozen=True)
 class PrepareResult:
-    """The data of a run: where it came from, its labels, sizes, label counts per split, and what was noticed."""
+    """The data of a run: source, identity (hashes), labels, label counts per split, and notices."""
 
     source: str
     identity: dict[str, str]
@@ -48,7 +48,7 @@ class EvalPoint:
 
 @dataclass(frozen=True)
 class SampleAnswer:
-    """One sample text as the model answered it before tuning, where that was done here, and after."""
+    """The answers for a sample text before fine-tuning (None if the model was not fine-tuned here) and after."""
 
     text: str
     untuned_label: str | None
@@ -59,10 +59,10 @@ class SampleAnswer:
 
 @dataclass(frozen=True)
 class Confidence:
-    """What the scores are worth on the test split.
+    """Confidence calibration of the model, measured on the test split.
 
-    `error` is the expected calibration error after logits were divided by `temperature`, which was fitted on the
-    validation split; `error_before` is that of the logits as they were trained.
+    `temperature` was fitted on the validation split. `error` is the expected calibration error with the logits divided
+    by it, `error_before` without.
     """
 
     temperature: float
@@ -73,7 +73,7 @@ class Confidence:
 
 @dataclass(frozen=True)
 class Steps:
-    """How a model was trained; 0 steps for one that was tuned elsewhere and taken as it is."""
+    """How a model was trained; `steps` is 0 for a model that was fine-tuned elsewhere."""
 
     device: str
     precision: str
@@ -89,10 +89,11 @@ class Steps:
 
 @dataclass(frozen=True)
 class TrainResult(Steps):
-    """The outcome of fine-tuning. `majority` is the accuracy of always answering the most frequent label, per split.
+    """The outcome of fine-tuning.
 
-    `parameters` are the trainable ones. `validation` and `test` are scored in FP32, as the weights are saved; `evals`
-    and `best_metric` in the precision of the training.
+    `parameters` counts trainable parameters. `validation` and `test` are scores in FP32, the precision of the saved
+    weights; `evals` and `best_metric` are in the precision of training. `majority` is the accuracy of always answering
+    the most frequent label, by split.
     """
 
     backbone: str
@@ -110,13 +111,13 @@ class TrainResult(Steps):
 
     @property
     def beats_majority(self) -> bool:
-        """Whether tuning was worth anything."""
+        """Whether the test accuracy is higher than that of always answering the most frequent label."""
         return self.test.accuracy > self.majority["test"]
 
 
 @dataclass(frozen=True)
 class GraphCheck:
-    """An FP32 graph against PyTorch: the largest logit difference over padded batches of `shapes` (batch, tokens)."""
+    """The largest logit difference of an FP32 graph to PyTorch over padded batches of `shapes` (batch, tokens)."""
 
     variant: str
     shapes: tuple[tuple[int, int], ...]
@@ -134,7 +135,10 @@ class MadeVariant:
 
 @dataclass(frozen=True)
 class ExportResult:
-    """The FP32 graphs. `exporter` traced what is not lean; `tokenizer_texts` gave the ids that transformers gives."""
+    """The FP32 graphs. `exporter` traced those that are not lean.
+
+    `tokenizer_texts` is the number of texts on which the runtime tokenizer gave the same ids as transformers.
+    """
 
     exporter: str
     checks: tuple[GraphCheck, ...]
@@ -145,9 +149,9 @@ class ExportResult:
 
 @dataclass(frozen=True)
 class CalibrationSummary:
-    """How much of the training texts the INT8 of the lean graph saw, and the product whose output it changes most.
+    """The INT8 calibration of the lean graph: training texts used, and the product with the largest error.
 
-    The error is relative: mean squared error over variance.
+    `worst_error` is the mean squared error of that product's output relative to its variance.
     """
 
     texts: int
@@ -159,9 +163,10 @@ class CalibrationSummary:
 
 @dataclass(frozen=True)
 class VocabularySummary:
-    """What a trimmed vocabulary keeps, and what that does to the words of the test split.
+    """Size of a trimmed vocabulary (`kept` of `tokens`), and its effect on the words of the test split.
 
-    `respelled` of `words` come out in other tokens, `lost` of these as unknown; `changed_texts` of `texts` have one.
+    `respelled` of `words` are split into other tokens; `lost` of these become the unknown token. `changed_texts` of
+    `texts` contain such a word.
     """
 
     kept: int
@@ -175,7 +180,7 @@ class VocabularySummary:
 
 @dataclass(frozen=True)
 class QuantizeResult:
-    """The quantized graphs; the calibration of the lean ones and the vocabulary of a trimmed one, if there are any."""
+    """The quantized graphs, the calibration of the lean ones (if any) and the trimmed vocabulary (if any)."""
 
     variants: tuple[MadeVariant, ...]
     calibration: CalibrationSummary | None
@@ -184,7 +189,7 @@ class QuantizeResult:
 
 @dataclass(frozen=True)
 class BatchFlips:
-    """Of `texts`, how many labels change between one text at a time and padded batches of `batch` in file order."""
+    """Label changes between single texts and padded batches of `batch` texts in file order, among `texts` texts."""
 
     batch: int
     texts: int
@@ -193,7 +198,7 @@ class BatchFlips:
 
 @dataclass(frozen=True)
 class CpuFlips:
-    """Of the first `texts`, how many labels change on an emulated CPU `model`, and the largest change of a logit."""
+    """Label changes on an emulated CPU `model` among the first `texts` texts, and the largest logit difference."""
 
     model: str
     texts: int
@@ -202,17 +207,22 @@ class CpuFlips:
 
 
 Outcome = Literal["pass", "undecided", "fail"]
-"""`undecided`: too few texts to prove anything, and what was seen is within the margin."""
+"""`undecided`: too few texts for a proof, and the observed loss is within the margin."""
 
 
 @dataclass(frozen=True)
 class Criterion:
-    """One thing that a variant must prove. All but the counts are fractions.
+    """A criterion of a variant. Everything but the counts is a fraction.
 
-    `loss` is what was seen, `limit` its upper confidence limit, which must be under `margin`. `lost` and `gained` count
-    texts; for the agreement, `lost` counts the labels that change. `by` says what decided: `labels`, or `changes`, the
-    share of changed labels, for which no text needs a label. `needed` is how many texts could decide, if these cannot;
-    `confidence` that of the limit.
+    Attributes:
+        texts: number of texts that are evidence.
+        lost, gained: texts that only PyTorch or only the variant answers correctly. For the agreement, `lost` counts
+            changed answers.
+        loss: the observed loss.
+        limit: upper confidence limit of the loss; the criterion is met if it is less than `margin`.
+        by: the deciding test: "labels" compares with the true labels, "changes" counts changed answers.
+        confidence: of `limit`.
+        needed: number of texts with which an undecided criterion could be decided, else 0.
     """
 
     name: str
@@ -230,10 +240,10 @@ class Criterion:
 
 @dataclass(frozen=True)
 class ReferenceCheck:
-    """Whether the PyTorch model is proven to know more than the majority answer.
+    """Whether the PyTorch model is proven better than always answering the majority label.
 
-    `lower` and `upper` are one-sided limits of the balanced accuracy, `chance` is what always giving one label gets,
-    and `majority` the accuracy of the commonest label. `allowed` says that the recipe accepts a weak reference.
+    `lower` and `upper` are one-sided limits of the balanced accuracy. `chance` is the balanced accuracy and `majority`
+    the accuracy of always answering the most frequent label. `allowed`: the recipe accepts a weak reference.
     """
 
     texts: int
@@ -255,19 +265,19 @@ class ReferenceCheck:
 
 @dataclass(frozen=True)
 class Verdict:
-    """How one variant answers the test split, compared with PyTorch, and whether it may ship.
+    """A variant compared with PyTorch on the test split, and whether it may ship.
 
-    It is judged by the way of serving that compares worse: length-sorted micro-batches (as `predict` serves many
-    texts) or one text at a time (as a request is served). `way` says which, and all figures but `batch_flips` and
-    `max_probability_difference` are of that way. Variants that cannot ship are run in micro-batches only.
+    A variant is judged in the worse of two serving modes: length-sorted micro-batches (`predict` with many texts), or
+    one text at a time (single requests). `serving_mode` names it. All figures except `batch_flips` and
+    `max_probability_difference` are of that mode. Variants that cannot ship are run in micro-batches only.
 
-    `exact` variants give PyTorch's labels and probabilities, so that nothing is left to test. Others must meet all
-    `criteria`, and no variant that was `tested` before them may have failed.
+    `exact` variants give PyTorch's labels and probabilities and need no test. Others must meet all `criteria`, and no
+    variant before them in the sequence may have failed; `tested` is False if one has.
     """
 
     variant: str
     passed: bool
-    way: str
+    serving_mode: str
     reason: str
     comparison: PairedComparison
     scores: Scores
@@ -282,17 +292,17 @@ class Verdict:
 
     @property
     def undecided(self) -> tuple[Criterion, ...]:
-        """What too few texts could not decide."""
+        """The criteria that could not be decided, because there were too few texts."""
         return () if self.exact else tuple(c for c in self.criteria if c.outcome == "undecided")
 
 
 @dataclass(frozen=True)
 class VerifyResult:
-    """Verdicts of all variants, in table order, and the hardware that they hold for.
+    """Verdicts of all variants, in table order, and the hardware for which they are valid.
 
-    `texts` counts distinct test texts. `validation_texts` and `unlabelled_texts` count as evidence beside them. `order`
-    holds the variants that were to be tested, in that order, and `ordered_by` says where it comes from. `notices` say
-    what became of texts that count as no evidence.
+    `texts` counts distinct test texts, `validation_texts` and `unlabelled_texts` further texts that are evidence.
+    `order` is the fixed sequence of tested variants, and `ordered_by` what determined it. `notices` concern texts
+    without labels.
     """
 
     hardware: Hardware
@@ -308,7 +318,7 @@ class VerifyResult:
 
 @dataclass(frozen=True)
 class GridCell:
-    """Median milliseconds to answer `batch` texts of `tokens` random ids, without tokenization."""
+    """Median milliseconds for `batch` texts of `tokens` random ids each, without tokenization."""
 
     batch: int
     tokens: int
@@ -317,9 +327,10 @@ class GridCell:
 
 @dataclass(frozen=True)
 class BenchRow:
-    """Measurements of one variant, in a process of its own.
+    """Measurements of one variant in a process of its own.
 
-    `latency` is one test text end to end, tokenization included; `peak_memory_bytes` that of the whole benchmark.
+    `latency` is that of one test text, end to end with tokenization. `load_ms` and `first_ms` are the cold start.
+    `peak_memory_bytes` covers the whole benchmark; `bytes` is the size of the model file.
     """
 
     variant: str
@@ -334,7 +345,7 @@ class BenchRow:
 
 @dataclass(frozen=True)
 class BenchResult:
-    """One interleaved benchmark. `tokenization` is the part of `latency` that is spent before the graph."""
+    """One interleaved benchmark. `tokenization` is the part of `latency` before the graph runs."""
 
     depth: str
     hardware: Hardware
@@ -346,7 +357,7 @@ class BenchResult:
 
 @dataclass(frozen=True)
 class Selection:
-    """Which variant ships, or None, and why, in words."""
+    """The variant that ships (None if none does), and the reason in words."""
 
     variant: str | None
     objective: str
@@ -355,9 +366,10 @@ class Selection:
 
 @dataclass(frozen=True)
 class StringInput:
-    """The graph that takes texts: its `file` in the bundle, the domain of its `operators`, `version` of their package.
+    """The graph with string input: its `file` in the bundle, the domain of its `operators`, their package's `version`.
 
-    Its tokens are those of the tokenizer on `texts`; `max_probability_difference` is that to the bundle's own graph.
+    Its tokens equal those of the tokenizer on `texts` texts. `max_probability_difference` compares it with the bundle's
+    main graph.
     """
 
     file: str
@@ -370,7 +382,7 @@ class StringInput:
 
 @dataclass(frozen=True)
 class BundleResult:
-    """The bundle that was written, and its graph that takes texts, if one was asked for."""
+    """The bundle that was written, and its graph with string input, if one was requested."""
 
     variant: str
     files: int

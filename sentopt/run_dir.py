@@ -1,4 +1,4 @@
-"""The layout of a run directory, and nothing else: every path that a stage reads or writes is named here."""
+"""The layout of a run directory: every path that a stage reads or writes is named here."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 EXPORTS = Path("exports")
 AVERAGE_FILE = "average.json"
-"""Beside the weights that are a mean of other runs': which runs these were."""
+"""Beside averaged weights: the names of the averaged runs."""
 _LOCK = ".lock"
+_LISTED = 5
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class RunDir:
 
     @property
     def manifest(self) -> Path:
-        """What each stage read, wrote, took and found."""
+        """Inputs, outputs, duration and result of each stage."""
         return self.root / "run.json"
 
     @property
@@ -49,12 +50,12 @@ class RunDir:
 
     @property
     def trainer(self) -> Path:
-        """The Trainer's own checkpoints: there while training, gone when it has finished."""
+        """The Trainer's own checkpoints; removed when training has finished."""
         return self.root / "trainer"
 
     @property
     def averaged(self) -> Path:
-        """The mean of other runs' weights, where that is what this run was made from."""
+        """The mean of the weights of other runs, if this run was made by `sentopt average`."""
         return self.root / "averaged"
 
     def live(self, digest: str) -> Path:
@@ -68,17 +69,17 @@ class RunDir:
 
     @property
     def checkpoint(self) -> Path:
-        """The tuned model and its tokenizer, as the Auto classes load them."""
+        """The fine-tuned model and its tokenizer, as the Auto classes load them."""
         return self.root / "checkpoint"
 
     @property
     def reference(self) -> Path:
-        """Logits of the PyTorch model on the test split: what every variant is compared with."""
+        """Logits of the PyTorch model on the test split: every variant is compared with them."""
         return self.root / "reference.npy"
 
     @property
     def validation_reference(self) -> Path:
-        """Its logits on the validation split: they order the variants, or count as evidence, too."""
+        """Logits of the PyTorch model on the validation split: they order the variants, or are further evidence."""
         return self.root / "reference-validation.npy"
 
     def variant(self, name: str) -> Path:
@@ -90,7 +91,7 @@ class RunDir:
         return self.variant(name) / "model.onnx"
 
     def flips(self, name: str) -> Path:
-        """The test texts to which one variant gives another label than PyTorch does."""
+        """The test texts whose label differs between one variant and PyTorch."""
         return self.variant(name) / "flips.csv"
 
     @property
@@ -100,8 +101,13 @@ class RunDir:
 
     @property
     def bundle(self) -> Path:
-        """What ships."""
+        """The selected variant with everything that an application needs."""
         return self.root / "bundle"
+
+    @property
+    def has_bundle(self) -> bool:
+        """Whether there is a bundle."""
+        return (self.bundle / "sentopt.json").is_file()
 
     @property
     def report(self) -> Path:
@@ -124,7 +130,7 @@ class RunDir:
         return self.root / "plots"
 
     def replaced_with(self, output: Path) -> Path:
-        """What is replaced as a whole when a stage writes `output`: the folder of a variant's graph, else itself."""
+        """The path that is replaced as a whole when a stage writes `output`: the folder of a variant, else `output`."""
         return output.parent if output.name == self.model("").name else output
 
     @property
@@ -149,7 +155,7 @@ class RunDir:
             )
 
     def _foreign(self) -> list[str]:
-        """What is in the directory, but for what a sentopt that was killed at once leaves there."""
+        """Names in the directory, except those that a sentopt leaves that was killed at its start."""
         if not self.root.is_dir():
             return []
         try:
@@ -203,18 +209,38 @@ def _is_manifest(path: Path) -> bool:
 
 
 def _is_empty(manifest: Path) -> bool:
-    """Whether no stage has finished; one that cannot be read is not empty, so that its damage is told."""
+    """Whether no stage has finished. A damaged manifest is not empty, so that its damage is reported."""
     return _is_manifest(manifest) and not json.loads(manifest.read_text(encoding="utf-8"))["stages"]
 
 
-def latest(exports: Path = EXPORTS) -> RunDir:
-    """The run in `exports` whose manifest was written last, of those in which a stage has finished.
+def runs(exports: Path = EXPORTS) -> list[RunDir]:
+    """The runs in `exports` in which a stage has finished; the one whose manifest was written last comes first."""
+    manifests = sorted(exports.glob("*/run.json"), key=lambda path: path.stat().st_mtime, reverse=True)
+    return [RunDir(path.parent) for path in manifests if not _is_empty(path)]
+
+
+def latest(exports: Path = EXPORTS, *, with_bundle: bool = False) -> RunDir:
+    """The newest of the `runs` in `exports`; with `with_bundle`, the newest of those that have a bundle.
 
     Raises:
         RunDirError: there is none.
     """
-    manifests = sorted(exports.glob("*/run.json"), key=lambda path: path.stat().st_mtime, reverse=True)
-    newest = next((path for path in manifests if not _is_empty(path)), None)
-    if newest is None:
+    found = runs(exports)
+    if not found:
         raise RunDirError(f"no run found in {exports}/: start one with `sentopt train`, or name one with --run-dir")
-    return RunDir(newest.parent)
+    if not with_bundle:
+        return found[0]
+    bundled = next((run for run in found if run.has_bundle), None)
+    if bundled is None:
+        listed = ", ".join(str(run.root) for run in found[:_LISTED]) + (", ..." if len(found) > _LISTED else "")
+        raise RunDirError(
+            f"no run in {exports}/ has a bundle. Found, the newest first: {listed}. Where nothing passed verification, "
+            f"the report says why; otherwise make a bundle with `sentopt export --run-dir {found[0].root}`"
+        )
+    return bundled
+
+
+def newer_than(run: RunDir) -> list[RunDir]:
+    """The runs beside `run` that are newer: those that `latest(with_bundle=True)` has passed over."""
+    found = runs(run.root.parent)
+    return found[: found.index(run)] if run in found else []

@@ -1,7 +1,7 @@
-"""The table of variants. A variant is one way to compute the tuned model's logits; adding one is adding a row.
+"""The table of variants. A variant is one way to compute the fine-tuned model's logits. To add one, add a row.
 
-`made_by` names the stage that writes its file: `export` writes an FP32 graph from the checkpoint, `quantize` an INT8
-one; variants made by nothing run the checkpoint itself, or the file of their `parent` in another engine.
+`made_by` names the stage that writes a variant's file: `export` writes FP32 graphs from the checkpoint, `quantize` INT8
+graphs. Variants with `made_by="nothing"` run the checkpoint itself, or the file of their `parent` in another engine.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 Need = Literal["bf16", "cuda", "onnxruntime-cuda", "openvino", "lean", "wordpiece"]
-"""What a row needs: of the checkpoint `lean`, that `graph` knows its architecture, and `wordpiece`, that its vocabulary
-can be trimmed; the others of the machine."""
+"""What a variant needs. `lean` (a supported architecture) and `wordpiece` (a vocabulary that can be trimmed) are
+properties of the checkpoint, the others of the machine."""
 REFERENCE = "torch"
 
 
@@ -20,9 +20,9 @@ REFERENCE = "torch"
 class QuantizeOptions:
     """Options of dynamic INT8 quantization.
 
-    Some weight products can stay FP32: the share `keep_first` of them, counted from the input, because an error made
-    there passes through every later layer; and the last `keep_last` ones, the head, because they cost next to nothing
-    and nothing after them can make up for an error.
+    Some matrix products with weights can stay FP32: the first ones, as the share `keep_first`, because their errors
+    pass through all later layers; and the last `keep_last` ones (the head), because they are cheap and no later layer
+    can compensate for their errors.
     """
 
     per_channel: bool = False
@@ -32,12 +32,16 @@ class QuantizeOptions:
 
 @dataclass(frozen=True)
 class VariantSpec:
-    """One row. `ships` says whether a bundle can hold it; `needs` what must be there to make and run it.
+    """One variant.
 
-    `quantize` are the options of a traced graph's INT8; a lean graph is calibrated instead. `stands_in_for` names the
-    row whose place this one takes where that one cannot be made; otherwise it is only made when asked for. So are
-    `trimmed` rows, which leave rare tokens out of the vocabulary and so have a tokenizer of their own. `risk` is the
-    place in the order in which variants are tested where the validation split does not decide it: the safest first.
+    Attributes:
+        ships: whether a bundle can hold the variant.
+        needs: what making and running it requires.
+        quantize: options for the INT8 of a traced graph; None for lean graphs, which are calibrated.
+        stands_in_for: the variant that this one replaces if that one is not supported. Otherwise this one is made only
+            on request.
+        trimmed: the vocabulary lacks rare tokens, so the variant has a tokenizer of its own. Made only on request.
+        risk: rank in the fixed sequence if the validation split does not determine it; the safest variant is first.
     """
 
     name: str
@@ -57,17 +61,17 @@ class VariantSpec:
 
     @property
     def bundle_file(self) -> str:
-        """Where a bundle keeps the graph: the names that optimum and transformers.js look for."""
+        """Path of the graph in a bundle: the names that optimum and transformers.js expect."""
         return "onnx/model_quantized.onnx" if self.dtype == "int8" else "onnx/model.onnx"
 
     @property
     def engine(self) -> str:
-        """What a bundle of this variant is run with."""
+        """The engine that runs a bundle of this variant."""
         return "openvino" if self.backend == "openvino" else "onnxruntime"
 
     @property
     def file_owner(self) -> str:
-        """The variant whose folder holds the ONNX file that this one runs."""
+        """The variant whose folder holds this variant's ONNX file."""
         return str(self.parent) if self.made_by == "nothing" and self.parent else self.name
 
 
@@ -210,12 +214,12 @@ VARIANTS: dict[str, VariantSpec] = {
 
 
 def runnable(have: Collection[Need], wanted: Collection[str] = ()) -> list[VariantSpec]:
-    """The rows that a machine with the capabilities `have` can run, in table order.
+    """The variants that a machine with the capabilities `have` can run, in table order.
 
-    `wanted` restricts them; the reference and the files that wanted rows are made from always stay.
+    `wanted` restricts them; the reference and the parents of wanted variants are always included.
 
     Raises:
-        ValueError: `wanted` names a variant that is not in the table.
+        ValueError: `wanted` names an unknown variant.
     """
     unknown = sorted(set(wanted) - VARIANTS.keys())
     if unknown:

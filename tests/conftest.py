@@ -14,13 +14,13 @@ from pathlib import Path
 import pytest
 from csv_files import LABELS, SAMPLE, read_csv, write_csv
 
-from sentopt import cli, manifest, recipe
-from sentopt.results import BenchResult, PrepareResult, TrainResult, VerifyResult
-from sentopt.run_dir import RunDir
-from sentopt.variants import VARIANTS
-
+# What only some fixtures need is imported in them: tests of the runtime also run on a machine that has nothing but its
+# base install, or no `fcntl`.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
+# Two OpenMP threads wait for each other longer than a two-layer model computes: on busy cores they take 14 times the
+# CPU time of one. Tests run side by side instead (`make test`). Child processes inherit the limit.
+os.environ.setdefault("OMP_THREAD_LIMIT", "1")
 
 
 def _vocabulary(size: int = 600) -> dict[str, int]:
@@ -128,6 +128,8 @@ def tiny_options(backbone: Path, reviews: Path) -> list[str]:
 @pytest.fixture(scope="session")
 def finished_run(tmp_path_factory: pytest.TempPathFactory, tiny_options: list[str]) -> Path:
     """The directory of one complete `sentopt run`. Do not change it: copy it with `run_copy`."""
+    from sentopt import cli
+
     root = tmp_path_factory.mktemp("exports") / "tiny"
     assert cli.main(["run", *tiny_options, "--run-dir", str(root)]) == 0
     return root
@@ -142,6 +144,8 @@ def run_copy(finished_run: Path, tmp_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def fp32_bundle(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle of the FP32 graph, whichever variant was the fastest: its answers do not depend on batch-mates."""
+    from sentopt import cli
+
     root = shutil.copytree(finished_run, tmp_path_factory.mktemp("fp32") / "tiny")
     code = cli.main(["export", "--run-dir", str(root), "--set", "export.variants=['onnx-fp32']"])
     assert code == 0
@@ -151,7 +155,11 @@ def fp32_bundle(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) ->
 @pytest.fixture(scope="session")
 def int8_bundle(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle of the lean INT8 graph, whichever variant was the fastest."""
+    from sentopt import manifest, recipe
+    from sentopt.results import BenchResult, PrepareResult, TrainResult, VerifyResult
+    from sentopt.run_dir import RunDir
     from sentopt.stages import bundle
+    from sentopt.variants import VARIANTS
 
     run_dir = RunDir(shutil.copytree(finished_run, tmp_path_factory.mktemp("int8") / "tiny"))
     found = manifest.read(run_dir.manifest)

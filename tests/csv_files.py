@@ -6,9 +6,11 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 
-from sentopt.data.sources import SAMPLE_FOLDER as SAMPLE
+import sentopt
 
 __all__ = ["LABELS", "SAMPLE", "read_csv", "write_csv"]
+
+SAMPLE = Path(sentopt.__file__).parent / "sample"
 
 LABELS = ("negative", "neutral", "positive")
 

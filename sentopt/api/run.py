@@ -84,7 +84,7 @@ class Run:
             ExportError: a graph does not compute what the model computes.
             MissingExtraError: the packages of `sentopt[export,bench]` are not installed.
         """
-        if not distributed.is_first():
+        if not distributed.is_rank_zero():
             return self
         given = arguments.settings_of(overrides, settings)
         recipe = recipes.with_overrides(self.recipe, given, source=NAMED)

@@ -37,6 +37,8 @@ def train(
     overrides: Mapping[str, Any] | None = None,
     force: bool = False,
     progress: Choice = True,
+    dry_run: bool = False,
+    until: Depth | None = None,
     **settings: Any,
 ) -> Run:
     """Fine-tune a pretrained model on labelled texts. Stages that are unchanged since an earlier call are skipped.
@@ -54,6 +56,8 @@ def train(
         overrides: recipe keys with their values, such as `{"train.epochs": 2}`.
         force: redo stages that are unchanged, and replace a checkpoint that was trained otherwise.
         progress: True for bars or lines on stderr, False for none, or a function that receives lines.
+        dry_run: stop when the data is prepared, and say what it can decide and what the run will take.
+        until: the benchmark that will follow, for the forecast of time and memory; None for a training alone.
         settings: recipe keys without their section, or as `transformers.TrainingArguments` spells them: `epochs=2`,
             `max_length=256`, `text_column="review"`.
 
@@ -74,7 +78,8 @@ def train(
     made = arguments.recipe_of(recipe, {**of_data.overrides, **of_model, **given})
     inputs = [Path(recipe)] if not isinstance(recipe, Recipe) and Path(recipe).is_file() else []
     target = arguments.run_dir_of(run_dir, made.run.name)
-    return _train(Pipeline(made, target, progress_module.of(progress), force, inputs, of_data.rows))
+    pipeline = Pipeline(made, target, progress_module.of(progress), force, inputs, of_data.rows)
+    return _train(pipeline, until, dry_run=dry_run)
 
 
 def optimize(
@@ -202,18 +207,20 @@ def average(
     with left_alone(), target.locked():
         pipeline.prepare()
         soup.check_same_data([members[0], target])
-    return _train(pipeline), found
+    return _train(pipeline, None), found
 
 
-def _train(pipeline: Pipeline) -> Run:
+def _train(pipeline: Pipeline, until: Depth | None, *, dry_run: bool = False) -> Run:
     """Train in rank 0, take part in the other ranks."""
     with left_alone():
-        if not distributed.is_first():
-            pipeline.join_training()
-        else:
+        if distributed.is_rank_zero():
             with pipeline.run_dir.locked():
-                pipeline.train()
-                pipeline.report()
+                pipeline.forecast(until)
+                if not dry_run:
+                    pipeline.train()
+                    pipeline.report()
+        elif not dry_run:
+            pipeline.join_training()
     return Run(pipeline.run_dir, pipeline.recipe)
 
 
@@ -233,7 +240,7 @@ def _take_over(
         folder = backbones.resolve(recipe.model.backbone, recipe.model.revision)
         longest = {"model.max_length": backbones.longest_input(folder)}
         recipe = recipes.with_overrides(recipe, longest, source=NAMED)
-    return _train(Pipeline(recipe, target, progress_module.of(progress), force, (), data.rows))
+    return _train(Pipeline(recipe, target, progress_module.of(progress), force, (), data.rows), "quick")
 
 
 def _take_over_live(

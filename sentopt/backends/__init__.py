@@ -1,1 +1,1 @@
-"""How a variant is run for verification and benchmarks: always inside the `Classifier` that ships."""
+"""Run a variant for verification and benchmarks, always in the `Classifier` that ships."""

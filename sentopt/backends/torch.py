@@ -1,4 +1,4 @@
-"""PyTorch as an engine: the reference that every variant is compared with."""
+"""PyTorch as an engine: the reference for all variants."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _WIDTH_STEP = 16
 
 
 class TorchEngine:
-    """A sequence classification module, called as people call it: forward under `inference_mode`.
+    """A sequence classification module, called as in ordinary PyTorch code: forward under `inference_mode`.
 
-    With `compiled`, `torch.compile` makes one CUDA graph for each shape. So that there are few shapes, batches are
-    padded to a power of two texts and a multiple of 16 tokens, and the additional rows are cut off again.
+    With `compiled`, `torch.compile` makes one CUDA graph per shape. To limit the number of shapes, batches are padded
+    to a power of two texts and a multiple of 16 tokens; the additional rows are removed from the result.
     """
 
     def __init__(
@@ -27,7 +27,7 @@ class TorchEngine:
         self.module = module.eval().to(device=device, dtype=getattr(torch, dtype))
         self.device = device
         self.takes_type_ids = getattr(module.config, "type_vocab_size", 0) > 1
-        self.takes_positions = module.config.model_type == "gpt2"  # it would count padding on the left
+        self.takes_positions = module.config.model_type == "gpt2"  # by default it counts padding on the left
         self.longest = int(getattr(module.config, "max_position_embeddings", 0) or 0)
         self.pad_token_id = int(getattr(module.config, "pad_token_id", 0) or 0)
         self.compiled = compiled
@@ -54,7 +54,7 @@ class TorchEngine:
         """Logits, float32 of shape (texts, labels)."""
         texts = len(batch.input_ids)
         if self.compiled:
-            batch = _to_common_shape(batch, self.longest, self.pad_token_id)
+            batch = to_common_shape(batch, self.longest, self.pad_token_id)
         feeds = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
         if self.takes_type_ids:
             feeds["token_type_ids"] = batch.token_type_ids
@@ -67,8 +67,8 @@ class TorchEngine:
         return np.asarray(logits[:texts].float().cpu().numpy())
 
 
-def _to_common_shape(batch: Batch, longest: int, pad_token_id: int) -> Batch:
-    """More masked columns, and copies of the first text as further rows, up to the next common shape."""
+def to_common_shape(batch: Batch, longest: int, pad_token_id: int) -> Batch:
+    """`batch`, padded to a power of two texts (copies of the first) and a multiple of 16 tokens (masked)."""
     texts, width = batch.input_ids.shape
     columns = -(-width // _WIDTH_STEP) * _WIDTH_STEP
     columns = min(columns, longest) if longest >= width else columns

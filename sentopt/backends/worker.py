@@ -1,10 +1,10 @@
-"""One classifier in a process of its own, which times what it is asked to.
+"""A classifier in a process of its own that measures latencies on request.
 
-Engines in one process disturb each other: idle thread pools spin, allocators and OpenMP runtimes are shared. So every
-contender of a benchmark lives in its own interpreter, and only the one whose turn it is has work. That process also
-shows what a fresh start costs: seconds to load, seconds to the first answer, memory at the peak.
+Engines in one process disturb each other: idle thread pools spin, and allocators and OpenMP runtimes are shared. Every
+benchmarked variant therefore has its own interpreter, and only one of them works at a time. The process also measures a
+cold start: time to load, time to the first answer, peak memory.
 
-Parent and child exchange one JSON document a line. Run as a module this is the child of a run's variant.
+Parent and child exchange one JSON document per line. Run as a module, this file is the child for a variant of a run.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ _FIRST_TEXT = "The room was clean, but the staff could not have cared less."
 
 @dataclass(frozen=True)
 class Started:
-    """Milliseconds to load (imports of the engine included) and to answer the first text, in a fresh process."""
+    """Cold start in milliseconds: loading (with the engine's imports), and answering the first text."""
 
     load_ms: float
     first_ms: float
 
 
 class Worker:
-    """The parent's side. Times come back in milliseconds."""
+    """The parent's side. All times are in milliseconds."""
 
     def __init__(self, process: subprocess.Popen[str], errors: IO[str]) -> None:
         self._process = process
@@ -47,41 +47,41 @@ class Worker:
         self.started = Started(**self._receive())
 
     def single(self, texts: Sequence[str]) -> list[float]:
-        """One text after the other, tokenization included."""
+        """Latency of every text, one at a time, with tokenization."""
         return self._times("single", list(texts))
 
     def many(self, texts: Sequence[str], *, batch_size: int | None = None) -> list[float]:
-        """All texts in one call, in micro-batches or in batches of a given size."""
+        """Time of one call with all texts, in micro-batches or in batches of `batch_size`."""
         return self._times("many", [list(texts), batch_size])
 
     def tokens(self, rows: Sequence[Sequence[int]], *, repeat: int) -> list[float]:
-        """Token ids given, one call for all rows, `repeat` times."""
+        """Times of `repeat` calls with all rows of token ids, without tokenization."""
         return self._times("tokens", [[list(row) for row in rows], repeat])
 
     def tokenize(self, texts: Sequence[str]) -> list[float]:
-        """Only the way from one text to its padded ids."""
+        """Time of tokenization and padding for every text, one at a time."""
         return self._times("tokenize", list(texts))
 
     def probabilities(self, texts: Sequence[str]) -> list[list[float]]:
-        """What the classifier answers; not timed."""
-        answers: list[list[float]] = self._ask("probabilities", list(texts))
+        """Probabilities of (texts, labels); not timed."""
+        answers: list[list[float]] = self._request("probabilities", list(texts))
         return answers
 
     def peak_memory_bytes(self) -> int:
-        """The largest resident size so far."""
-        return int(self._ask("memory", None))
+        """Peak resident set size so far."""
+        return int(self._request("memory", None))
 
-    def _times(self, what: str, about: object) -> list[float]:
-        samples: list[float] = self._ask(what, about)
+    def _times(self, task: str, argument: object) -> list[float]:
+        samples: list[float] = self._request(task, argument)
         return samples
 
-    def _ask(self, what: str, about: object) -> Any:
+    def _request(self, task: str, argument: object) -> Any:
         assert self._process.stdin is not None
         try:
-            self._process.stdin.write(json.dumps([what, about]) + "\n")
+            self._process.stdin.write(json.dumps([task, argument]) + "\n")
             self._process.stdin.flush()
         except BrokenPipeError:
-            pass  # what it died of is reported below
+            pass  # the child has ended; _receive reports why
         return self._receive()
 
     def _receive(self) -> Any:
@@ -89,23 +89,23 @@ class Worker:
         line = self._process.stdout.readline()
         if not line:
             self._errors.seek(0)
-            last = "\n".join(without_frames(self._errors.read())[-12:])
-            raise WorkerError(f"the process of a contender ended ({self._process.wait()}):\n{last}")
+            last = "\n".join(without_traceback(self._errors.read())[-12:])
+            raise WorkerError(f"a benchmark process ended unexpectedly (exit code {self._process.wait()}):\n{last}")
         return json.loads(line)
 
 
-def without_frames(stderr: str) -> list[str]:
-    """The lines that a process said, without the frames of a traceback: only its author can read those."""
+def without_traceback(stderr: str) -> list[str]:
+    """The lines of `stderr` without traceback frames, which mean nothing to users."""
     lines = stderr.strip().splitlines()
     return [line for line in lines if not line.startswith(("Traceback (most recent call last)", "  "))]
 
 
 @contextmanager
 def start(*arguments: str) -> Iterator[Worker]:
-    """A Python process with `arguments` that calls `serve`; it ends with the block.
+    """Start a Python process with `arguments` that calls `serve`. It is stopped at the end of the block.
 
     Raises:
-        WorkerError: it could not open its classifier.
+        WorkerError: the process could not open its classifier.
     """
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors:
         process = subprocess.Popen(
@@ -116,22 +116,22 @@ def start(*arguments: str) -> Iterator[Worker]:
                 yield Worker(process, errors)
             finally:
                 process.kill()
-                with suppress(BrokenPipeError):  # a question that the process did not live to read
+                with suppress(BrokenPipeError):  # unread data for a process that has ended
                     process.stdin.close()  # type: ignore[union-attr]
 
 
-def serve(opened: Callable[[], Classifier]) -> None:
-    """The child's side: open, answer a first text, then do what standard input says until it ends."""
+def serve(open_classifier: Callable[[], Classifier]) -> None:
+    """The child's side: open the classifier, answer a first text, then serve requests from standard input."""
     channel = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # what libraries print must not come between
+    os.dup2(2, 1)  # keeps output of libraries out of the channel
     begin = time.perf_counter()
-    classifier = opened()
+    classifier = open_classifier()
     loaded = time.perf_counter()
     classifier.predict_proba([_FIRST_TEXT])
     _send(channel, asdict(Started((loaded - begin) * 1e3, _since(loaded))))
     for line in sys.stdin:
-        what, about = json.loads(line)
-        _send(channel, _TASKS[what](classifier, about))
+        task, argument = json.loads(line)
+        _send(channel, _TASKS[task](classifier, argument))
 
 
 def _send(channel: IO[str], document: object) -> None:
@@ -143,7 +143,7 @@ def _since(start_seconds: float) -> float:
     return (time.perf_counter() - start_seconds) * 1e3
 
 
-def _each(call: Callable[[Any], object], arguments: Sequence[Any]) -> list[float]:
+def _time_each(call: Callable[[Any], object], arguments: Sequence[Any]) -> list[float]:
     samples = []
     for argument in arguments:
         begin = time.perf_counter()
@@ -153,24 +153,24 @@ def _each(call: Callable[[Any], object], arguments: Sequence[Any]) -> list[float
 
 
 def _single(classifier: Classifier, texts: list[str]) -> list[float]:
-    return _each(lambda text: classifier.predict_proba([text]), texts)
+    return _time_each(lambda text: classifier.predict_proba([text]), texts)
 
 
-def _many(classifier: Classifier, about: tuple[list[str], int | None]) -> list[float]:
-    texts, batch_size = about
-    return _each(lambda these: classifier.logits(these, batch_size=batch_size), [texts])
+def _many(classifier: Classifier, argument: tuple[list[str], int | None]) -> list[float]:
+    texts, batch_size = argument
+    return _time_each(lambda batch: classifier.logits(batch, batch_size=batch_size), [texts])
 
 
-def _tokens(classifier: Classifier, about: tuple[list[list[int]], int]) -> list[float]:
+def _tokens(classifier: Classifier, argument: tuple[list[list[int]], int]) -> list[float]:
     from sentopt.runtime.tokenization import Tokens
 
-    rows, repeat = about
+    rows, repeat = argument
     tokens = [Tokens(tuple(row), (0,) * len(row), False) for row in rows]
-    return _each(classifier.logits_of, [tokens] * repeat)
+    return _time_each(classifier.logits_of, [tokens] * repeat)
 
 
 def _tokenize(classifier: Classifier, texts: list[str]) -> list[float]:
-    return _each(lambda text: classifier.encoder.pad(classifier.encoder.encode([text])), texts)
+    return _time_each(lambda text: classifier.encoder.pad(classifier.encoder.encode([text])), texts)
 
 
 def _probabilities(classifier: Classifier, texts: list[str]) -> object:
@@ -178,7 +178,7 @@ def _probabilities(classifier: Classifier, texts: list[str]) -> object:
 
 
 def peak_memory_bytes() -> int:
-    """Of this process: the kernel's high-water mark, because `ru_maxrss` counts the parent it was forked from."""
+    """Peak resident set size of this process: VmHWM, because `ru_maxrss` includes the parent before the fork."""
     try:
         status = Path("/proc/self/status").read_text()
         return int(status.partition("VmHWM:")[2].split()[0]) * 1024
@@ -192,7 +192,7 @@ _TASKS: dict[str, Callable[[Any, Any], object]] = {
     "tokens": _tokens,
     "tokenize": _tokenize,
     "probabilities": _probabilities,
-    "memory": lambda classifier, about: peak_memory_bytes(),
+    "memory": lambda classifier, argument: peak_memory_bytes(),
 }
 
 

@@ -1,1 +1,1 @@
-"""A finished bundle: checked on this machine, packed as one file, pushed to the hub, described, used on tables."""
+"""What can be done with a finished bundle: check, pack, push to the hub, describe, and score tables with it."""

@@ -1,4 +1,4 @@
-"""A model card in Markdown, from what a bundle says of itself."""
+"""A model card in Markdown, made from the facts that a bundle records."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def write(description: BundleDescription, *, license_id: str = "") -> str:
 
 
 def front_matter(description: BundleDescription, *, license_id: str = "") -> str:
-    """The YAML block that the hub reads. JSON values are YAML values, so that any label or name is quoted rightly."""
+    """The YAML block that the hub reads. Values are JSON, which is YAML, so that any name is quoted correctly."""
     made_from, verified = description.facts.get("made_from", {}), description.facts["verified"]
     dataset = str(made_from.get("dataset", "test split"))
     metrics = [("accuracy", verified["accuracy"]), ("f1", verified["macro_f1"])]
@@ -28,7 +28,7 @@ def front_matter(description: BundleDescription, *, license_id: str = "") -> str
         "library_name: sentopt",
         'tags: ["sentopt", "onnx", "onnxruntime", "transformers.js", "text-classification"]',
         *([f"license: {json.dumps(license_id)}"] if license_id else []),
-        *([f"base_model: {json.dumps(made_from['backbone'])}"] if _is_hub_id(made_from.get("backbone")) else []),
+        *([f"base_model: {json.dumps(made_from['backbone'])}"] if made_from.get("backbone_revision") else []),
         *([f"datasets: [{json.dumps(dataset)}]"] if _is_hub_id(dataset) else []),
         "model-index:",
         f"- name: {json.dumps(description.name)}",
@@ -42,7 +42,7 @@ def front_matter(description: BundleDescription, *, license_id: str = "") -> str
 
 
 def body(description: BundleDescription) -> str:
-    """What it is, how to use it, how good it is, on what, how fast, and what it is not for."""
+    """Summary, use, quality, data, speed, limits and files."""
     parts = (_summary, _use, _quality, _data, _speed, _limits, _files)
     return "\n\n".join(part(description) for part in parts) + "\n"
 
@@ -52,8 +52,8 @@ def _summary(d: BundleDescription) -> str:
 
 A text classifier for the labels {_listed(d.labels)}. It runs in onnxruntime on any CPU, without PyTorch.
 
-It is the variant `{d.variant}` of a fine-tuned model. It ships because a statistical test showed that it is as accurate
-as that model in PyTorch. Made with sentopt."""
+It is the variant `{d.variant}` of a fine-tuned model. A statistical test on the test split showed that it loses less
+accuracy against that model in PyTorch than the margin allows. Made with sentopt."""
 
 
 def _use(d: BundleDescription) -> str:
@@ -68,7 +68,7 @@ clf("a text")  # Prediction(label=..., score=..., probabilities=...)
 ```
 
 Optimum (`ORTModelForSequenceClassification`) and transformers.js (`dtype: "{kind}"`) read the same folder.
-Of a longer text the {_read_end(d)} {d.max_length} tokens are read."""
+Texts are cut: the {_read_end(d)} {d.max_length} tokens of each are read."""
 
 
 def _read_end(d: BundleDescription) -> str:
@@ -104,14 +104,18 @@ def _data(d: BundleDescription) -> str:
     if not made_from:
         return "## Data\n\nThe bundle does not say what it was trained on."
     texts = ", ".join(f"{count} {split}" for split, count in made_from["texts"].items())
-    how = "tuned elsewhere from" if made_from["tuned_elsewhere"] else "fine-tuned from"
+    how = "made elsewhere as" if made_from["tuned_elsewhere"] else "fine-tuned from"
     revision = f" at revision `{made_from['backbone_revision']}`" if made_from["backbone_revision"] else ""
     license_id = made_from.get("backbone_license")
     return (
         f"## Data\n\n`{made_from['dataset']}` ({made_from['files']}): {texts} texts. The model was {how} "
         f"`{made_from['backbone']}`{revision}.\n\n## Licence\n\n"
-        + (f"That model's is {license_id}. " if license_id else "That model's is not recorded in the bundle. ")
-        + "The data may have terms of its own; both hold for what is made of them."
+        + (
+            f"The licence of that model is {license_id}. "
+            if license_id
+            else "The licence of that model is not recorded in the bundle. "
+        )
+        + "The data may have terms of its own. Both apply to this model."
     )
 
 
@@ -130,8 +134,8 @@ def _limits(d: BundleDescription) -> str:
 
 It sorts texts like those of its training data into {_listed(d.labels)}. The figures above hold for such
 texts: on other kinds of text, other languages, or later times it may be much worse, so measure it on your own before
-you rely on it. It sees the {_read_end(d)} {d.max_length} tokens only. It carries over what its training texts and its
-backbone hold of prejudice; do not decide about people by it alone. INT8 arithmetic differs between CPUs: `check=True`
+you rely on it. It reads the {_read_end(d)} {d.max_length} tokens only. It repeats prejudices of its training texts and
+of its backbone; do not decide about people with it alone. INT8 arithmetic differs between CPUs: `check=True`
 compares the answers on this one with those that were verified."""
 
 

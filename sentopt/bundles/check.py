@@ -1,4 +1,4 @@
-"""Whether a bundle is what was verified, and answers on this machine as it did there."""
+"""Checks a bundle on this machine: file hashes, and the answers to its golden texts."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from sentopt.runtime.classifier import Classifier
 
 @dataclass(frozen=True)
 class BundleCheck:
-    """What was compared. `largest_difference` is that of a probability of a golden text from PyTorch's.
+    """The outcome of a check. `largest_difference` is the largest between a probability of a golden text and PyTorch's.
 
-    `verified_on` and `verified_with` are the CPU and the version of onnxruntime that the recorded figures hold for; the
-    version is empty in bundles that do not say it.
+    `verified_on` and `verified_with` are the CPU and the version of onnxruntime that the bundle was verified with; the
+    version is empty in bundles that do not record it.
     """
 
     variant: str
@@ -35,7 +35,7 @@ class BundleCheck:
 
 
 def check(bundle: Path) -> BundleCheck:
-    """Hashes, schema, golden texts, machine.
+    """Check schema, hashes and golden texts, and compare the machine with that of the verification.
 
     Raises:
         BundleError: not a bundle, a newer schema, damaged files, or golden texts answered differently.
@@ -63,14 +63,14 @@ def check(bundle: Path) -> BundleCheck:
 
 
 def machine_in_words(found: BundleCheck) -> str:
-    """This machine, and whether the verification speaks for it."""
+    """This machine, and whether it has the instruction sets of the machine of the verification."""
     quota = f", cgroup quota {found.here.cpu_quota:g}" if found.here.cpu_quota else ""
     here = f"{found.here.cpu}, {found.here.cores} cores{quota}, {', '.join(found.here.isa) or 'no known extensions'}"
     if found.same_instruction_set:
-        return f"{here}: the instruction sets of where it was verified"
+        return f"{here}: the same instruction sets as where it was verified"
     return (
-        f"{here}: NOT a kind of CPU that it was verified on ({found.verified_on}: {', '.join(found.verified_isa)}); "
-        "the golden texts are what was checked here"
+        f"{here}: NOT the instruction sets of the CPU that it was verified on ({found.verified_on}: "
+        f"{', '.join(found.verified_isa)}); here only the golden texts were checked"
     )
 
 

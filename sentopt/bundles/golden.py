@@ -1,4 +1,4 @@
-"""Golden texts: a few texts of the test split that a bundle carries, to be asked again wherever it is deployed."""
+"""Golden texts: a few texts of the test split in each bundle, for a check of its answers wherever it is deployed."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def choose(
 ) -> tuple[list[dict[str, Any]], float]:
     """Texts that this variant and PyTorch label the same, with PyTorch's probabilities; and the tolerance of a check.
 
-    They go from the least to the most certain, but none is a tie: a tie on this CPU would be decided by rounding on the
-    next, so the lead of the top probability exceeds twice what the variant may differ by, or is clear in any case.
-    The tolerance follows from the largest difference that they show here; see `tolerance`.
+    They are spread from the least to the most certain, without near ties: another CPU could round a near tie to the
+    other label. So the lead of the top probability exceeds 0.2, or twice the largest difference of the variant where
+    that is less. The tolerance follows from the largest difference of the chosen texts here; see `tolerance`.
 
     Args:
         classifier: of the variant's file.
@@ -47,10 +47,10 @@ def choose(
 
 
 def tolerance(seen: float, of_all: float) -> float:
-    """How far a probability may be from PyTorch's on another machine.
+    """The largest difference from PyTorch's probabilities that a check accepts on another machine.
 
-    Twice what the golden texts show here, but no more than the whole test split does. What they show here is always
-    allowed, with a margin for rounding: the file keeps six digits, and the next machine rounds otherwise.
+    It is twice the difference of the golden texts here, but at most that of the whole test split. It always exceeds the
+    difference here by a quarter: the file keeps six digits, and other machines round differently.
 
     Args:
         seen: the largest difference of the golden texts.
@@ -60,7 +60,7 @@ def tolerance(seen: float, of_all: float) -> float:
 
 
 def _candidates(examples: Sequence[Example], expected: FloatArray, verdict: Verdict) -> npt.NDArray[np.intp]:
-    """Twice as many as wanted, evenly from the least to the most certain: first every other one, then those between."""
+    """Twice as many texts as needed, evenly spread by certainty; every other one first, then those between."""
     top_two = np.sort(expected, axis=1)[:, -2:]
     lead = top_two[:, 1] - top_two[:, 0]
     short = np.array([len(e.text) <= _LONGEST for e in examples])

@@ -1,7 +1,6 @@
-"""A bundle as one file: an archive, or a wheel that applications install and import.
+"""A bundle as one file: a `.tar.gz` archive, or a wheel that applications install and import.
 
-Packing the same bundle gives the same bytes, whenever and wherever: entries are sorted and carry no times, owners or
-modes of this machine.
+The same bundle gives the same bytes on every machine: entries are sorted and carry no times, owners or modes.
 """
 
 from __future__ import annotations
@@ -9,16 +8,19 @@ from __future__ import annotations
 import base64
 import gzip
 import hashlib
+import importlib.metadata
 import io
+import json
 import keyword
 import re
 import sys
 import tarfile
 import zipfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from sentopt import __version__
-from sentopt.bundles import card
+from sentopt.bundles import card, vendored
 from sentopt.errors import InputError, OutputError
 from sentopt.files import outputs
 from sentopt.runtime.description import BundleDescription, read_files
@@ -28,7 +30,7 @@ _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")  # packaging.pyt
 _VERSION = re.compile(r"\d+(\.\d+)*((a|b|rc)\d+)?(\.post\d+)?(\.dev\d+)?(\+[a-z0-9]+(\.[a-z0-9]+)*)?")
 
 _MODULE = '''\
-"""{title}: `from {module} import classifier`, then `classifier("a text")`. It is loaded when it is first asked for."""
+"""{title}: `from {module} import classifier`, then `classifier("a text")`. The bundle is loaded on first use."""
 
 from __future__ import annotations
 
@@ -37,7 +39,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from sentopt import Classifier
+    from {package} import Classifier
 
     classifier: Classifier
 
@@ -50,7 +52,7 @@ _lock = threading.Lock()
 def __getattr__(name: str) -> object:
     if name != "classifier":
         raise AttributeError(f"module {{__name__!r}} has no attribute {{name!r}}")
-    from sentopt import Classifier
+    from {package} import Classifier
 
     with _lock:
         if "classifier" not in globals():
@@ -60,15 +62,15 @@ def __getattr__(name: str) -> object:
 
 
 def plain_name(description: BundleDescription) -> str:
-    """The bundle's name as a file or folder may be called."""
+    """The name of the bundle, reduced to characters that every file system allows."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", description.name).strip(".-") or "bundle"
 
 
 def archive(bundle: Path, output: Path, *, overwrite: bool = False) -> Path:
-    """Write the bundle as a `.tar.gz` whose only folder is called as the bundle is.
+    """Write the bundle as a `.tar.gz` that holds one folder, named as the bundle.
 
     Raises:
-        OutputError: another file is at `output` and `overwrite` is false, or it is inside the bundle.
+        OutputError: `output` exists with other content and `overwrite` is false, or it is inside the bundle.
         BundleError: this is no bundle, or its files are not those that were verified.
         InputError: `output` does not end in `.tar.gz`.
     """
@@ -89,8 +91,19 @@ def archive(bundle: Path, output: Path, *, overwrite: bool = False) -> Path:
     return output
 
 
-def wheel(bundle: Path, folder: Path, *, name: str, version: str, overwrite: bool = False) -> Path:
-    """Write a wheel of `name` into `folder`; its module has a `classifier`, and it needs sentopt's base install.
+def wheel(
+    bundle: Path, folder: Path, *, name: str, version: str, overwrite: bool = False, self_contained: bool = False
+) -> Path:
+    """Write a wheel of `name` into `folder`; its module has a `classifier`.
+
+    Args:
+        bundle: the folder of the bundle.
+        folder: where the wheel goes.
+        name: of the Python package.
+        version: of the Python package.
+        overwrite: whether another file of the wheel's name is replaced.
+        self_contained: whether the wheel holds sentopt's runtime, in its own package, and needs only what the runtime
+            does (numpy, onnxruntime, tokenizers). Otherwise it needs sentopt, see `install_hint`.
 
     Raises:
         OutputError: another file of that name is in `folder` and `overwrite` is false, or `folder` is in the bundle.
@@ -104,29 +117,97 @@ def wheel(bundle: Path, folder: Path, *, name: str, version: str, overwrite: boo
     _check_place(bundle, output)
     description, files = read_files(bundle)
     about = f"{module}-{version}.dist-info"
+    package = f"{module}.{vendored.PACKAGE}" if self_contained else "sentopt"
+    needs = vendored.requirements(description.engine) if self_contained else [_needed_sentopt(description)]
     entries = {
-        f"{module}/__init__.py": _MODULE.format(title=_title(description), module=module).encode(),
+        f"{module}/__init__.py": _MODULE.format(title=_title(description), module=module, package=package).encode(),
         f"{module}/py.typed": b"",
+        **(vendored.files(module) if self_contained else {}),
         **{f"{module}/bundle/{path}": content for path, content in files.items()},
-        f"{about}/METADATA": _metadata(description, name, version).encode(),
+        **({f"{about}/licenses/sentopt/LICENSE": vendored.license_text()} if self_contained else {}),
+        f"{about}/METADATA": _metadata(description, name, version, needs).encode(),
         f"{about}/WHEEL": f"Wheel-Version: 1.0\nGenerator: sentopt {__version__}\n"
         "Root-Is-Purelib: true\nTag: py3-none-any\n".encode(),
     }
     entries[f"{about}/RECORD"] = _record(entries, f"{about}/RECORD").encode()
+    outputs.write(output, _zip(entries), overwrite=overwrite)
+    return output
+
+
+def _zip(entries: Mapping[str, bytes]) -> bytes:
+    """A zip archive that depends on nothing but its entries."""
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archived:
         for path, content in entries.items():
             entry = zipfile.ZipInfo(path, _EARLIEST)
             entry.compress_type, entry.create_system, entry.external_attr = zipfile.ZIP_DEFLATED, 3, 0o100644 << 16
             archived.writestr(entry, content)
-    outputs.write(output, packed.getvalue(), overwrite=overwrite)
-    return output
+    return packed.getvalue()
+
+
+def install_hint(packed: Path) -> str:
+    """What to type to use an archive or a wheel that this module wrote, on a machine that has no sentopt yet.
+
+    Where this sentopt was not installed from a package index, pip is given the place that it came from: the requirement
+    in a wheel's metadata is looked for on indexes only.
+    """
+    if packed.name.endswith(".tar.gz"):
+        loaded = f"Classifier.load({_folder_in(packed)!r}, check=True)"
+        return (
+            f"pip install {_sentopt_argument('sentopt')}\ntar xzf {_quoted(packed)}\n"
+            f"python -c \"from sentopt import Classifier; print({loaded}('a text'))\""
+        )
+    use = f"python -c \"from {packed.name.partition('-')[0]} import classifier; print(classifier('a text'))\""
+    requirement = _requirement_in(packed)
+    source = _source_of_sentopt()
+    if requirement is None or source is None:
+        return f"pip install {_quoted(packed)}\n{use}"
+    return (
+        f"pip install {_sentopt_argument(requirement.partition('>')[0])} {_quoted(packed)}\n{use}\n"
+        f"The wheel needs {requirement}, which pip finds on no index by this name alone. Where {source} cannot be "
+        "reached, pack a self-contained wheel: it holds the runtime and needs numpy, onnxruntime and tokenizers only."
+    )
+
+
+def _sentopt_argument(requirement: str) -> str:
+    """`requirement` (sentopt, with extras or without) as pip finds it where it found this sentopt."""
+    source = _source_of_sentopt()
+    return f'"{requirement} @ {source}"' if source else f'"{requirement}"'
+
+
+def _folder_in(packed: Path) -> str:
+    with tarfile.open(packed) as tar:
+        return str(tar.getnames()[0]).partition("/")[0]
+
+
+def _requirement_in(packed: Path) -> str | None:
+    """The requirement of a wheel that names sentopt, or None."""
+    with zipfile.ZipFile(packed) as archived:
+        (metadata,) = (name for name in archived.namelist() if name.endswith(".dist-info/METADATA"))
+        lines = archived.read(metadata).decode().partition("\n\n")[0].splitlines()
+    needs = [line.partition(": ")[2] for line in lines if line.startswith("Requires-Dist: ")]
+    return next((need for need in needs if need.startswith("sentopt")), None)
+
+
+def _source_of_sentopt() -> str | None:
+    """The address that this sentopt was installed from, or None where that was a package index (PEP 610)."""
+    recorded = importlib.metadata.distribution("sentopt").read_text("direct_url.json")
+    if recorded is None:
+        return None
+    origin = json.loads(recorded)
+    url = str(origin["url"])
+    version_control = origin.get("vcs_info")
+    return f"{version_control['vcs']}+{url}@{version_control['commit_id']}" if version_control else url
+
+
+def _quoted(path: Path) -> str:
+    return f'"{path}"' if " " in str(path) else str(path)
 
 
 def _check_place(bundle: Path, output: Path) -> None:
     outputs.check(output, overwrite=True)  # what is there may be the same
     if output.resolve().is_relative_to(bundle.resolve()):
-        raise OutputError(f"{output} is inside the bundle that is packed; name another place with --output")
+        raise OutputError(f"{output} is inside the bundle that is packed; choose another folder with --output")
 
 
 def _module_name(name: str) -> str:
@@ -134,7 +215,7 @@ def _module_name(name: str) -> str:
     if not _NAME.fullmatch(name) or not module.isidentifier() or keyword.iskeyword(module):
         raise InputError(f"{name!r} cannot be the name of a Python package; letters, digits, - and _ can")
     if module in sys.stdlib_module_names or module in ("sentopt", "numpy", "onnxruntime", "tokenizers"):
-        raise InputError(f"a package called {name!r} would hide the module {module}; choose another name")
+        raise InputError(f"a package called {name!r} would hide the module {module}; choose another name with --name")
     return module
 
 
@@ -142,11 +223,15 @@ def _title(description: BundleDescription) -> str:
     return f"Text classifier for {', '.join(description.labels)}".replace("\\", "").replace('"', "'").replace("\n", " ")
 
 
-def _metadata(description: BundleDescription, name: str, version: str) -> str:
-    extra = "[openvino]" if description.engine == "openvino" else ""
+def _needed_sentopt(description: BundleDescription) -> str:
+    return f"sentopt{'[openvino]' if description.engine == 'openvino' else ''}>={__version__}"
+
+
+def _metadata(description: BundleDescription, name: str, version: str, needs: Sequence[str]) -> str:
+    requirements = "".join(f"Requires-Dist: {need}\n" for need in needs)
     return (
         f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\nSummary: {_title(description)}\n"
-        f"Requires-Python: >=3.11\nRequires-Dist: sentopt{extra}>={__version__}\n"
+        f"Requires-Python: >=3.11\n{requirements}"
         f"Description-Content-Type: text/markdown\n\n{card.body(description)}"
     )
 

@@ -22,12 +22,12 @@ def push(
     license_id: str = "",
     message: str = "",
 ) -> str:
-    """Check the bundle as an application would, then upload it in one commit; returns the address of that commit.
+    """Check the bundle, upload it in one commit, and return the address of that commit.
 
-    The repository is made if there is none. The token is the one that `hf auth login` keeps, or HF_TOKEN.
+    The repository is created if it does not exist. The token is that of `hf auth login`, or HF_TOKEN.
 
     Raises:
-        BundleError: this is no bundle, it is damaged, or it answers its golden texts differently here.
+        BundleError: no bundle, damaged files, or golden texts that are answered differently here.
         PublishError: the hub cannot be reached, or refuses the name or the token.
     """
     description, files = read_files(bundle)
@@ -44,7 +44,7 @@ def push(
             revision=revision,
         )
     except HFValidationError as error:
-        raise PublishError(f"{repository!r} cannot be a repository; it is called OWNER/NAME: {error}") from error
+        raise PublishError(f"{repository!r} is no name of a repository, expected OWNER/NAME: {error}") from error
     except (LocalTokenNotFoundError, HfHubHTTPError, OSError) as error:
         raise PublishError(f"cannot push to {repository} at {api.endpoint}: {error}\n{_advice(error)}") from error
     return str(done.commit_url)
@@ -53,7 +53,7 @@ def push(
 def _advice(error: Exception) -> str:
     status = getattr(getattr(error, "response", None), "status_code", None)
     if isinstance(error, LocalTokenNotFoundError) or status in (401, 403):
-        return "It needs a token that may write: `hf auth login`, or HF_TOKEN in the environment."
+        return "Pushing needs a token with write access: `hf auth login`, or HF_TOKEN in the environment."
     if status is None:
-        return "Can it be reached from here? Nothing was uploaded."
+        return "Nothing was uploaded. Check that this machine can reach the hub."
     return "Nothing was committed."

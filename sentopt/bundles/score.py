@@ -1,13 +1,13 @@
-"""Score every row of a table file into another, a window of rows at a time, in the order of the input."""
+"""Classifies every row of a table file and writes the answers to another file, in the order of the input."""
 
 from __future__ import annotations
 
 import sys
 import time
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from sentopt.data.options import TableOptions
 from sentopt.data.tables import DETECTED, Row, RowWriter, arrow_types, count_rows, read_rows, table_format
 from sentopt.errors import DataError
 from sentopt.files import outputs
+from sentopt.runtime.batching import batched
 from sentopt.runtime.classifier import Classifier
 
 _WINDOW = 512
@@ -25,7 +26,7 @@ _WINDOW = 512
 
 @dataclass(frozen=True)
 class TableSummary:
-    """How many rows were scored, had no text, had a text that was cut, were abstained from; and the count of labels."""
+    """Counts of rows: all, without text, with a text that was cut, left unanswered; and of each label."""
 
     rows: int
     empty: int
@@ -49,12 +50,12 @@ def score_table(
 ) -> TableSummary:
     """Write the rows of `source` to `target` with the columns `label`, `score` and `p_<label>` added.
 
-    Where `source` has one of these columns, all that are added are called `predicted_label` and so on. The label is
-    empty where the classifier abstains. `options` say how a CSV or TSV file is written.
+    If `source` has one of these columns, all added ones are named `predicted_label` and so on. The label is empty where
+    the classifier abstains. `options` is the dialect of a CSV or TSV file.
 
     Raises:
         DataError: unreadable input, a missing column, columns that would be overwritten, or no rows.
-        OutputError: `target` is there already and `overwrite` is false, or is `source`.
+        OutputError: `target` exists and `overwrite` is false, or is `source`.
     """
     table_format(target)
     outputs.check(target, overwrite=overwrite, inputs=[source])
@@ -64,8 +65,8 @@ def score_table(
     if first is None:
         raise DataError(f"{source} has no rows")
     _check_columns(source, first, text_column)
-    columns = _columns(source, first, options)
     types = {} if table_format(target) != "parquet" or read_as_text(source) else arrow_types(read_rows(source, options))
+    columns = list(types) or _columns(source, first, options)
     label, score, *probabilities = added = _free_columns(source, classifier.labels, columns)
     counts: Counter[str] = Counter()
     empty = truncated = 0
@@ -74,7 +75,7 @@ def score_table(
         RowWriter(target, [*columns, *added], types) as writer,
         _bar(progress, count_rows(source)) as bar,
     ):
-        for window in _windows(chain([first], rows)):
+        for window in batched(chain([first], rows), _WINDOW):
             texts = [as_text(row.get(text_column), source.name) for row in window]
             answers = classifier.predict(texts)
             writer.write(
@@ -100,17 +101,17 @@ def score_table(
 
 
 def answer_columns(labels: Sequence[str], *, taken: Collection[str] = ()) -> list[str]:
-    """The columns that an answer adds to a row; all have other names where one of them is `taken`.
+    """Names of the columns that an answer adds to a row; with the prefix `predicted_` if one of them is `taken`.
 
     Raises:
-        DataError: the other names are taken, too.
+        DataError: the prefixed names are taken, too.
     """
     plain = ["label", "score", *(f"p_{label}" for label in labels)]
     if not set(plain) & set(taken):
         return plain
     renamed = [f"predicted_{name}" for name in plain]
     if found := [name for name in renamed if name in taken]:
-        raise DataError(f"it has the columns {', '.join(map(repr, found))} already, which the answers would have")
+        raise DataError(f"the columns {', '.join(map(repr, found))} exist already, and the answers need these names")
     return renamed
 
 
@@ -122,12 +123,12 @@ def _free_columns(source: Path, labels: Sequence[str], columns: Sequence[str]) -
 
 
 def read_as_text(source: Path) -> bool:
-    """Whether every value of a table is a text."""
+    """Whether the format has no types, so that every value is read as text."""
     return formats.reading_format(source) in ("csv", "tsv")
 
 
 def _columns(source: Path, first: Row, options: TableOptions) -> list[str]:
-    """The columns of all rows; those of JSON may differ from row to row."""
+    """The columns of all rows; JSON rows may differ in theirs."""
     if formats.reading_format(source) not in ("json", "jsonl"):
         return list(first)
     return list(dict.fromkeys(column for row in read_rows(source, options) for column in row))
@@ -140,11 +141,6 @@ def _check_columns(source: Path, row: Row, text_column: str) -> None:
             f"{source} has no column {text_column!r}{hint}; it has {', '.join(repr(c) for c in row)}. "
             "Name it with --text-column"
         )
-
-
-def _windows(rows: Iterator[Row]) -> Iterator[list[Row]]:
-    while window := list(islice(rows, _WINDOW)):
-        yield window
 
 
 def _bar(progress: bool, total: int | None) -> Any:

@@ -30,7 +30,7 @@ def of_tuning(tuned: Tuned) -> Iterator[str]:
     chosen = tuned.tuning
     yield (
         f"kept for this machine: {_counted(chosen.threads, 'thread')} for one text; "
-        f"{_counted(chosen.workers, 'worker')}, {_micro_batch(chosen)}, for many ({tuned.kept_in})"
+        f"{_counted(chosen.workers, 'worker')}, {_micro_batch(chosen)}, for many ({tuned.path})"
     )
 
 

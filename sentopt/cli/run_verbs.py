@@ -24,7 +24,7 @@ def train(arguments: argparse.Namespace) -> int:
       sentopt train --data reviews.csv --dry-run
       sentopt train quickstart --set train.epochs=2 --run-dir exports/short
     """
-    run = _train(arguments)
+    run = _train(arguments, until=None)
     if run is None:
         return 0
     if arguments.json:
@@ -106,7 +106,7 @@ def run(arguments: argparse.Namespace) -> int:
       sentopt run quickstart
       sentopt run my-recipe.toml --set train.epochs=1
     """
-    run = _train(arguments)
+    run = _train(arguments, until="full")
     if run is None:
         return 0
     return _finish(run.optimize(depth="full", force=arguments.force), arguments)
@@ -127,8 +127,8 @@ def report(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _train(arguments: argparse.Namespace) -> Run | None:
-    """The trained run; None in all processes of a distributed training but the first."""
+def _train(arguments: argparse.Namespace, *, until: Depth | None) -> Run | None:
+    """The trained run; None after --dry-run, and in all processes of a distributed training but rank 0."""
     from sentopt import api
     from sentopt.training import distributed
 
@@ -141,8 +141,10 @@ def _train(arguments: argparse.Namespace) -> Run | None:
         run_dir=arguments.run_dir,
         overrides=_settings(arguments),
         force=arguments.force,
+        dry_run=arguments.dry_run,
+        until=until,
     )
-    return run if distributed.is_first() else None
+    return run if distributed.is_rank_zero() and not arguments.dry_run else None
 
 
 def _existing(arguments: argparse.Namespace) -> Run:

@@ -1,4 +1,4 @@
-"""The table of known datasets. Adding one is adding a row; a recipe then names it as `data.dataset`."""
+"""The known datasets. To add one, add a row; recipes refer to it as `data.dataset`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sentopt.run_dir import Split
 
 @dataclass(frozen=True)
 class MirrorFile:
-    """A file below `SENTOPT_DATA_DIR`, or a slice of its rows; `stop=None` reads to the end."""
+    """A file below `SENTOPT_DATA_DIR`, or the rows `start` to `stop` of one; `stop=None` means to the end."""
 
     path: str
     start: int = 0

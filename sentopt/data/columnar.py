@@ -1,4 +1,4 @@
-"""Rows of Parquet, Arrow and Feather files, and the label names that `datasets` keeps in them. Needs pyarrow."""
+"""Read Parquet, Arrow and Feather files, and the label names that `datasets` stores in them. Needs pyarrow."""
 
 from __future__ import annotations
 
@@ -17,20 +17,21 @@ Numbered = tuple[str, dict[str, Any]]
 def read(path: Path, kind: str, columns: Sequence[str] | None = None) -> Iterator[Numbered]:
     """Each row of a `parquet` or `arrow` file with its place, such as `row 7`.
 
-    `columns` names those to read; one that the file lacks is left out. Others may hold what Python cannot.
+    `columns` restricts the columns to read; names that the file lacks are ignored. Other columns may hold values that
+    Python cannot represent.
 
     Raises:
-        DataError: the file is not of that kind, or damaged, or a value of a column that is read has no Python value.
+        DataError: the file is of another format or damaged, or Python cannot represent a value.
     """
     number = 0
     pyarrow = require("pyarrow", extra="train")
     try:
         names = list(_schema(path, kind).names)
         if twice := [name for name in names if names.count(name) > 1 and (columns is None or name in columns)]:
-            raise DataError(f"{path}: the column {twice[0]!r} stands twice in the schema; rename or remove one")
+            raise DataError(f"{path}: the column {twice[0]!r} occurs twice in the schema; rename or remove one")
         wanted = names if columns is None else [name for name in names if name in columns]
         for batch in _batches(path, kind, None if columns is None else wanted):
-            batch.validate(full=True)  # a damaged file may point outside of its memory
+            batch.validate(full=True)  # offsets of a damaged file may point outside its buffers
             for row in _values(path, batch, number):
                 number += 1
                 yield f"row {number}", row
@@ -39,10 +40,10 @@ def read(path: Path, kind: str, columns: Sequence[str] | None = None) -> Iterato
 
 
 def names(path: Path, kind: str) -> tuple[str, ...]:
-    """The columns that a file has.
+    """The names of the columns.
 
     Raises:
-        DataError: the file is not of that kind, or damaged.
+        DataError: the file is of another format or damaged.
     """
     pyarrow = require("pyarrow", extra="train")
     try:
@@ -52,12 +53,12 @@ def names(path: Path, kind: str) -> tuple[str, ...]:
 
 
 def row_count(path: Path) -> int:
-    """How many rows a Parquet file has."""
+    """Number of rows of a Parquet file."""
     return int(require("pyarrow.parquet", extra="train").ParquetFile(path).metadata.num_rows)
 
 
 def class_names(path: Path, kind: str, column: str) -> tuple[str, ...]:
-    """The names that `datasets` gave to the numbers of `column` (its `ClassLabel`), or none."""
+    """The label names of `column` that `datasets` stored in the file (`ClassLabel`); empty if there are none."""
     pyarrow = require("pyarrow", extra="train")
     try:
         metadata = _schema(path, kind).metadata or {}
@@ -83,9 +84,9 @@ def _schema(path: Path, kind: str) -> Any:
 
 
 def _values(path: Path, batch: Any, before: int) -> list[dict[str, Any]]:
-    """The rows of a batch that `before` rows precede.
+    """The rows of a batch; `before` rows of the file precede it.
 
-    pyarrow raises errors of many kinds for values that Python has no equal of: dates, times and time zones.
+    pyarrow raises various exceptions for dates, times and time zones that Python cannot represent.
     """
     try:
         rows: list[dict[str, Any]] = batch.to_pylist()
@@ -97,7 +98,7 @@ def _values(path: Path, batch: Any, before: int) -> list[dict[str, Any]]:
                 except Exception as cause:
                     raise DataError(
                         f"{path}, row {row}: the column {name!r} ({column.type}) holds a value that Python cannot "
-                        f"({type(cause).__name__}: {cause}); leave the column out, or write it as text"
+                        f"represent ({type(cause).__name__}: {cause}); leave the column out, or write it as text"
                     ) from cause
         raise DataError(f"{path}: rows from {before + 1} cannot be read: {type(error).__name__}: {error}") from error
     return rows
@@ -127,9 +128,10 @@ def _selected(batches: Iterable[Any], columns: list[str] | None) -> Iterator[Any
 
 
 def _opened(path: Path) -> Any:
-    """A reader of the file format (Feather) or of the streaming format that `datasets` writes."""
+    """A reader of the Arrow file format (Feather) or of the Arrow streaming format (written by `datasets`)."""
     ipc = require("pyarrow.ipc", extra="train")
     with path.open("rb") as stream:
         is_file = stream.read(6) == b"ARROW1"
-    source = require("pyarrow", extra="train").OSFile(str(path))  # a mapped file that changes ends the process
+    # Not memory-mapped: a mapped file that changes crashes the process.
+    source = require("pyarrow", extra="train").OSFile(str(path))
     return (ipc.open_file if is_file else ipc.open_stream)(source)

@@ -1,7 +1,7 @@
-"""Rows of CSV and TSV files, one at a time, with the line that each begins in.
+"""Read CSV and TSV files row by row, with the line number of each row.
 
-What is unusual (a delimiter, an encoding, fields that span lines) is said. Rows that do not fit the header, and quotes
-that tie complete rows together, are errors with the line.
+An unusual delimiter, an unusual encoding and fields that span lines are reported as notices. Rows that do not fit the
+header, and quotes that merge complete rows, are errors with the line number.
 """
 
 from __future__ import annotations
@@ -23,25 +23,25 @@ _SAMPLE = 1 << 20
 Numbered = tuple[str, dict[str, str]]
 
 
-def read(path: Path, usual: str, options: TableOptions, say: Callable[[str], None]) -> Iterator[Numbered]:
-    """Each row with its place in the file, such as `line 7`.
+def read(path: Path, usual: str, options: TableOptions, notify: Callable[[str], None]) -> Iterator[Numbered]:
+    """Each row with its place in the file, such as `line 7`. `usual` is the delimiter that the file name implies.
 
     Raises:
         DataError: the file is empty, cannot be decoded, or has rows that do not fit the header.
     """
     encoding = encodings.detect(path, options)
     if encoding.notice:
-        say(encoding.notice)
+        notify(encoding.notice)
     try:
         with io.TextIOWrapper(encodings.open_bytes(path), encoding=encoding.codec, newline="") as stream:
             sample = stream.read(_SAMPLE)
             complete = len(sample) < _SAMPLE
-            sample += stream.readline()  # a sample has whole lines
+            sample += stream.readline()  # the sample ends with a complete line
             dialect, notices = dialects.detect(sample, complete=complete, usual=usual, options=options, name=path.name)
             for notice in notices:
-                say(notice)
+                notify(notice)
             lines = LineBuffer(chain(io.StringIO(sample, newline=""), stream))
-            yield from _rows(path, lines, dialect, options, say)
+            yield from _rows(path, lines, dialect, options, notify)
     except UnicodeError as error:
         if isinstance(error, UnicodeDecodeError):
             raise encodings.wrong_byte(path, encoding.codec, error, options) from error
@@ -49,25 +49,25 @@ def read(path: Path, usual: str, options: TableOptions, say: Callable[[str], Non
 
 
 def _rows(
-    path: Path, lines: LineBuffer, dialect: Dialect, options: TableOptions, say: Callable[[str], None]
+    path: Path, lines: LineBuffer, dialect: Dialect, options: TableOptions, notify: Callable[[str], None]
 ) -> Iterator[Numbered]:
     if dialect.first_line:
         next(lines)
         lines.take()
-    found = _guarded(path, lines, dialect, options)
-    header = next((record for record in found if not _is_blank(record)), None)
+    records = _guarded(path, lines, dialect, options)
+    header = next((record for record in records if not _is_blank(record)), None)
     if header is None:
         raise DataError(f"{path} is empty: expected a line with the names of the columns, then a line for each text")
     columns = _Columns(path, header)
     check = _Check(path, columns, dialect, options)
-    for record in found:
+    for record in records:
         if _is_blank(record) and len(record.fields) < len(columns.names):
             check.blank(record)
             continue
         check.record(record)
         yield f"line {record.line}", columns.row(record, dialect)
     for notice in [*columns.notices, *check.notices()]:
-        say(notice)
+        notify(notice)
 
 
 def _guarded(path: Path, lines: LineBuffer, dialect: Dialect, options: TableOptions) -> Iterator[Record]:
@@ -93,7 +93,7 @@ def _is_blank(record: Record) -> bool:
 
 
 class _Columns:
-    """The names in the header, and rows as mappings from them."""
+    """The column names of the header; converts rows to mappings."""
 
     def __init__(self, path: Path, header: Record) -> None:
         self._path = path
@@ -109,7 +109,7 @@ class _Columns:
         for name, count in Counter(self.names).items():
             if count > 1:
                 places = " and ".join(str(i) for i, other in enumerate(self.names, 1) if other == name)
-                what = f"the column {name!r} stands {count} times" if name else f"{count} columns have no name"
+                what = f"the column {name!r} occurs {count} times" if name else f"{count} columns have no name"
                 raise DataError(
                     f"{self._path}, line {header.line}: {what} in the header (columns {places}); "
                     "rename or remove all but one"
@@ -137,7 +137,7 @@ class _Columns:
         cure = (
             f"quote fields that hold {dialect.delimiter!r}"
             if more
-            else "add what is missing, or delete the line; a text that spans lines must stand in quotes"
+            else "add what is missing, or delete the line; a text that spans lines must be in quotes"
         )
         return (
             f"{self._path}, line {record.line}: {'more' if more else 'fewer'} fields than the header has columns "
@@ -146,7 +146,7 @@ class _Columns:
 
 
 class _Check:
-    """Counts what should be said at the end, and refuses rows that quotes tie together."""
+    """Collects notices for the end of the file, and refuses rows that quotes merge."""
 
     def __init__(self, path: Path, columns: _Columns, dialect: Dialect, options: TableOptions) -> None:
         self._path, self._dialect, self._options = path, dialect, options
@@ -180,13 +180,13 @@ class _Check:
             self._longest, self._longest_at = len(record.lines), record.line
 
     def notices(self) -> list[str]:
-        found = []
+        notices = []
         if self._spanning:
-            found.append(
+            notices.append(
                 f"{self._path.name}: {self._spanning} row(s) span several lines by their quotes, first in line "
                 f"{self._first}; the longest has {self._longest} lines, from line {self._longest_at}. "
                 f"If each line is a row: {self._options.how('quote', chr(34) * 2)}"
             )
         if self._blank and self._width == 1:
-            found.append(f"{self._path.name}: {self._blank} blank line(s) left out, first line {self._first_blank}")
-        return found
+            notices.append(f"{self._path.name}: {self._blank} blank line(s) left out, first line {self._first_blank}")
+        return notices

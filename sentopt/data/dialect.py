@@ -1,6 +1,6 @@
-"""How a CSV or TSV file is written: its delimiter, and whether quotes enclose fields or mean nothing.
+"""Detect the dialect of a CSV or TSV file: its delimiter, and whether quotes enclose fields or are ordinary characters.
 
-Both are decided from the beginning of the file. What was decided is said, unless it is what the file's name announces.
+Both are detected from the beginning of the file. A result that differs from what the file name implies is reported.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "pipe"}
 
 @dataclass(frozen=True)
 class Dialect:
-    """`quote` is empty where quotes mean nothing. `first_line` says `sep=`, as Excel writes it, and holds no row."""
+    """`quote` is empty if quotes are ordinary characters. `first_line`: the first line is Excel's `sep=`, not a row."""
 
     delimiter: str
     quote: str = '"'
@@ -30,7 +30,7 @@ class Dialect:
     skip_blanks: bool = False
 
     def reader(self, lines: Iterable[str]) -> Any:
-        """A strict `csv.reader` of that dialect."""
+        """A strict `csv.reader` with this dialect."""
         csv.field_size_limit(2**31 - 1)
         return csv.reader(
             lines,
@@ -46,7 +46,7 @@ class Dialect:
 
 @dataclass(frozen=True)
 class Record:
-    """The fields of one row, and the lines of the file that hold them; `line` is the number of the first."""
+    """The fields of one row, its lines in the file, and the number of the first line."""
 
     fields: list[str]
     lines: tuple[str, ...]
@@ -54,11 +54,11 @@ class Record:
 
 
 class LineBuffer:
-    """Hands out lines and keeps those that were handed out since the last `take`."""
+    """An iterator of lines that remembers the lines since the last `take`."""
 
     def __init__(self, lines: Iterable[str]) -> None:
         self._lines = iter(lines)
-        self._taken: list[str] = []
+        self._pending: list[str] = []
         self.line = 0
 
     def __iter__(self) -> Iterator[str]:
@@ -67,30 +67,30 @@ class LineBuffer:
     def __next__(self) -> str:
         line = next(self._lines)
         self.line += 1
-        self._taken.append(line)
+        self._pending.append(line)
         return line
 
     @property
     def first(self) -> int:
-        """The number of the first line that was not taken yet."""
-        return self.line - len(self._taken) + 1
+        """The number of the first line since the last `take`."""
+        return self.line - len(self._pending) + 1
 
     def take(self) -> tuple[str, ...]:
         """The lines since the last call."""
-        taken = tuple(self._taken)
-        self._taken.clear()
-        return taken
+        lines = tuple(self._pending)
+        self._pending.clear()
+        return lines
 
 
 class Categories:
-    """The values of each column that has few different ones, as a column of labels does."""
+    """The values of each column with few distinct values, such as a column of labels."""
 
     def __init__(self, columns: int) -> None:
         self._values: list[set[str] | None] = [set() for _ in range(columns)]
         self._rows = 0
 
     def add(self, fields: Sequence[str]) -> None:
-        """Learn from a row that is one line long."""
+        """Add a row that is one line long."""
         self._rows += 1
         for i, (values, field) in enumerate(zip(self._values, fields, strict=False)):
             if values is not None:
@@ -100,14 +100,14 @@ class Categories:
 
     @property
     def known(self) -> bool:
-        """Whether there is such a column."""
+        """Whether any column has few distinct values."""
         return bool(self._columns())
 
     def _columns(self) -> list[tuple[int, set[str]]]:
         return [(i, v) for i, v in enumerate(self._values) if v and 2 * len(v) <= self._rows]
 
     def fit(self, rows: Iterable[Sequence[str]]) -> bool:
-        """Whether each of `rows` has values that were seen before in every such column, and there is such a column."""
+        """Whether all `rows` have known values in every column with few distinct values, and there is such a column."""
         columns = self._columns()
         return bool(columns) and all(row[i] in values for row in rows for i, values in columns)
 
@@ -116,7 +116,7 @@ def records(dialect: Dialect, lines: LineBuffer) -> Iterator[Record]:
     """The rows of a file.
 
     Raises:
-        csv.Error: quotes that are not balanced.
+        csv.Error: quotes are not balanced.
     """
     for fields in dialect.reader(lines):
         first = lines.first
@@ -124,10 +124,10 @@ def records(dialect: Dialect, lines: LineBuffer) -> Iterator[Record]:
 
 
 def are_rows(lines: Sequence[str], dialect: Dialect, columns: int, categories: Categories) -> bool:
-    """Whether lines that quotes tie together as one row are complete rows of their own, so that a quote is a stray one.
+    """Whether lines that quotes merge into one row are complete rows, which means that a quote is a stray character.
 
-    In text with commas a sentence may look like a row by chance; then its last field must be a value, such as a label,
-    that the column has elsewhere.
+    In text with commas, a sentence may look like a row by chance. Unless the delimiter is a tab, the fields must
+    therefore be known values in columns with few distinct values, such as labels.
     """
     rows = [line.rstrip("\r\n").split(dialect.delimiter) for line in lines]
     if columns < 2 or any(len(row) != columns for row in rows):
@@ -136,9 +136,9 @@ def are_rows(lines: Sequence[str], dialect: Dialect, columns: int, categories: C
 
 
 def detect(sample: str, *, complete: bool, usual: str, options: TableOptions, name: str) -> tuple[Dialect, list[str]]:
-    """The dialect of the file `name` that begins with `sample`, and what to tell about it.
+    """The dialect of the file `name`, which begins with `sample`, and notices about it.
 
-    `usual` is the delimiter that the name announces; `complete` says that the sample is the whole file.
+    `usual` is the delimiter that the name implies; `complete` means that the sample is the whole file.
     """
     notices: list[str] = []
     lines = [line for line in io.StringIO(sample, newline="") if line.strip("\r\n")]
@@ -172,7 +172,7 @@ def _delimiter(lines: Sequence[str], usual: str, stated: str, options: TableOpti
 
 
 def _consistency(lines: Sequence[str], delimiter: str) -> float:
-    """The share of rows with as many fields as the header, with quotes or without; 0 where the header has one field."""
+    """The share of rows with as many fields as the header, with or without quotes; 0 if the header has one field."""
     shares = [0.0]
     for dialect in (Dialect(delimiter), Dialect(delimiter, quote="")):
         rows = [record.fields for record in _parsed(dialect, lines)[0]]
@@ -183,14 +183,14 @@ def _consistency(lines: Sequence[str], delimiter: str) -> float:
 
 
 def _parsed(dialect: Dialect, lines: Sequence[str]) -> tuple[list[Record], bool]:
-    """Rows until quotes are not balanced, and whether they were to the end."""
-    found: list[Record] = []
+    """The rows up to the first unbalanced quote, and whether all quotes were balanced."""
+    parsed: list[Record] = []
     try:
         for record in records(dialect, LineBuffer(lines)):
-            found.append(record)
+            parsed.append(record)
     except csv.Error:
-        return found, False
-    return found, True
+        return parsed, False
+    return parsed, True
 
 
 def _with_quotes(
@@ -224,18 +224,18 @@ def _with_quotes(
 
 
 def _ends_within(dialect: Dialect, lines: Sequence[str]) -> bool:
-    """Whether only the end of the sample keeps its quotes from being balanced: one more quote does."""
+    """Whether quotes are unbalanced only because the sample ends within a quoted field."""
     return _parsed(dialect, [*lines, dialect.quote])[1]
 
 
 def _stray(parsed: Sequence[Record], dialect: Dialect, columns: int) -> bool:
-    """Whether quotes tie rows together in a sample of which every line looks like a row."""
+    """Whether quotes merge rows, in a sample in which every line looks like a row."""
     categories = Categories(columns)
     for record in parsed:
         if len(record.lines) == 1:
             categories.add(record.fields)
-    tied = [record.lines for record in parsed if len(record.lines) > 1]
-    enough = len(parsed) - len(tied) >= 20
-    if enough and not categories.known and any(len(lines) > 2 for lines in tied):
-        return True  # three lines that look like rows, where all others do as well
-    return any(are_rows(lines, dialect, columns, categories) for lines in tied)
+    merged = [record.lines for record in parsed if len(record.lines) > 1]
+    enough = len(parsed) - len(merged) >= 20
+    if enough and not categories.known and any(len(lines) > 2 for lines in merged):
+        return True  # three or more lines that look like rows, as all other lines do
+    return any(are_rows(lines, dialect, columns, categories) for lines in merged)

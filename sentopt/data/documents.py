@@ -1,4 +1,4 @@
-"""Rows of JSON files: one object a line, an array of objects, or columns."""
+"""Read JSON files: one object per line, an array of objects, or columns."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from sentopt.data.options import TableOptions
 from sentopt.errors import DataError
 
 Numbered = tuple[str, dict[str, Any]]
-_HALF = re.compile("[\ud800-\udfff]")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-def read_lines(path: Path, options: TableOptions, say: Callable[[str], None]) -> Iterator[Numbered]:
+def read_lines(path: Path, options: TableOptions, notify: Callable[[str], None]) -> Iterator[Numbered]:
     """Each object of a JSON Lines file with its place, such as `line 7`.
 
     Raises:
@@ -25,25 +25,25 @@ def read_lines(path: Path, options: TableOptions, say: Callable[[str], None]) ->
     """
     encoding = encodings.detect(path, options)
     if encoding.notice:
-        say(encoding.notice)
+        notify(encoding.notice)
     try:
         with io.TextIOWrapper(encodings.open_bytes(path), encoding=encoding.codec, newline="") as stream:
             for number, line in enumerate(stream, 1):
                 if line.strip():
-                    yield f"line {number}", _whole(_object(path, number, line))
+                    yield f"line {number}", _valid_text(_object(path, number, line))
     except UnicodeDecodeError as error:
         raise encodings.wrong_byte(path, encoding.codec, error, options) from error
 
 
-def read_document(path: Path, options: TableOptions, say: Callable[[str], None]) -> Iterator[Numbered]:
-    """Each row of a `.json` file: an array of objects, `{"data": [...]}`, columns, or one object a line.
+def read_document(path: Path, options: TableOptions, notify: Callable[[str], None]) -> Iterator[Numbered]:
+    """Each row of a `.json` file: an array of objects, `{"data": [...]}`, columns, or one object per line.
 
     Raises:
         DataError: not JSON, or JSON of another shape.
     """
     encoding = encodings.detect(path, options)
     if encoding.notice:
-        say(encoding.notice)
+        notify(encoding.notice)
     try:
         with io.TextIOWrapper(encodings.open_bytes(path), encoding=encoding.codec) as stream:
             text = stream.read()
@@ -57,11 +57,11 @@ def read_document(path: Path, options: TableOptions, say: Callable[[str], None])
         raise DataError(f"{path} is nested too deeply to be a table") from error
     except ValueError as error:
         if str(error).startswith("Extra data"):
-            say(f"{path.name}: read as JSON Lines, one object a line")
+            notify(f"{path.name}: read as JSON Lines, one object a line")
             yield from read_lines(path, options, lambda line: None)
             return
         raise DataError(f"{path} is not JSON: {error}") from error
-    yield from _rows(path, document, say)
+    yield from _rows(path, document, notify)
 
 
 def _object(path: Path, number: int, line: str) -> dict[str, Any]:
@@ -76,13 +76,13 @@ def _object(path: Path, number: int, line: str) -> dict[str, Any]:
     return row
 
 
-def _whole(value: Any) -> Any:
-    """The same value, with U+FFFD for half characters: JSON can escape them, and no file in UTF-8 can hold them."""
+def _valid_text(value: Any) -> Any:
+    """The value with lone surrogates replaced by U+FFFD: JSON can escape them, but UTF-8 cannot encode them."""
     if isinstance(value, dict):
-        return {_whole(key): _whole(item) for key, item in value.items()}
+        return {_valid_text(key): _valid_text(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_whole(item) for item in value]
-    if isinstance(value, str) and not value.isascii() and _HALF.search(value):
+        return [_valid_text(item) for item in value]
+    if isinstance(value, str) and not value.isascii() and _SURROGATE.search(value):
         return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return value
 
@@ -91,12 +91,12 @@ def _array_hint(number: int, line: str) -> str:
     return "; if the file is one JSON array, give it the name .json" if number == 1 and line.lstrip()[:1] == "[" else ""
 
 
-def _rows(path: Path, document: Any, say: Callable[[str], None]) -> Iterator[Numbered]:
+def _rows(path: Path, document: Any, notify: Callable[[str], None]) -> Iterator[Numbered]:
     rows = document
     if isinstance(document, dict):
         lists = [key for key, value in document.items() if isinstance(value, list) and _are_objects(value)]
         if len(lists) == 1:
-            say(f"{path.name}: the rows are the list {lists[0]!r}")
+            notify(f"{path.name}: the rows are the list {lists[0]!r}")
             rows = document[lists[0]]
         elif not lists and _are_columns(document):
             rows = _of_columns(path, document)
@@ -109,7 +109,7 @@ def _rows(path: Path, document: Any, say: Callable[[str], None]) -> Iterator[Num
     for number, row in enumerate(rows, 1):
         if not isinstance(row, dict):
             raise DataError(f"{path}, item {number}: expected an object with the columns, found {type(row).__name__}")
-        yield f"item {number}", _whole(row)
+        yield f"item {number}", _valid_text(row)
 
 
 def _are_objects(values: list[Any]) -> bool:
@@ -117,7 +117,7 @@ def _are_objects(values: list[Any]) -> bool:
 
 
 def _are_columns(document: Mapping[str, Any]) -> bool:
-    """Columns as lists, or as pandas writes them: an object from row number to value."""
+    """Whether the document holds columns: as lists, or (as pandas writes them) as objects from row number to value."""
     kinds = {type(value) for value in document.values()}
     return len(document) > 1 and kinds in ({list}, {dict})
 
@@ -130,10 +130,10 @@ def _of_columns(path: Path, document: Mapping[str, Any]) -> list[dict[str, Any]]
 
 
 def _shape(path: Path, document: Any, lists: list[str]) -> str:
-    found = (
+    actual = (
         f"an object with {', '.join(map(repr, list(document)[:5]))}"
         if isinstance(document, dict)
         else type(document).__name__
     )
     several = f"; it has several lists of objects ({', '.join(lists)}): save each as a file of its own" if lists else ""
-    return f'{path} is JSON, but no table: expected an array of objects or {{"data": [...]}}, found {found}{several}'
+    return f'{path} is JSON, but no table: expected an array of objects or {{"data": [...]}}, found {actual}{several}'

@@ -1,7 +1,7 @@
-"""Texts that are the same but for case, blanks and Unicode form count as one, so that nothing is judged twice or leaks.
+"""Find duplicate texts within and across splits. Texts that differ only in case, blanks or Unicode form are duplicates.
 
-A text of the test split is dropped from validation and train, one of validation from train; within a split it is kept
-once. Where repeats disagree, the most frequent label is kept, and of equally frequent ones the first.
+A text of the test split is dropped from validation and train, a text of validation from train. Within a split, each
+text is kept once. If duplicates have different labels, the most frequent label is kept; if there is a tie, the first.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from dataclasses import dataclass
 from sentopt.data.examples import Example
 from sentopt.run_dir import Split
 
-_LOUD = 0.1
+_LARGE_SHARE = 0.1
 _INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u2060\ufe0e\ufe0f\ufeff]")
 _PRECEDENCE: tuple[Split, ...] = ("test", "validation", "train")
 
 
 @dataclass(frozen=True)
 class Repeats:
-    """How many rows there were, and how many were dropped of which split for which reason.
+    """Number of rows and of duplicates by split.
 
-    `repeated` counts rows whose text their own split has already, `leaked` those that a split before it has;
-    `conflicting` counts texts whose rows have different labels.
+    `repeated` counts duplicates within a split. `leaked` counts rows whose text is in a split of higher precedence
+    (test before validation before train). `conflicting` counts texts whose rows have different labels.
     """
 
     rows: int
@@ -35,12 +35,12 @@ class Repeats:
 
     @property
     def dropped(self) -> int:
-        """Rows that repeat another."""
+        """Number of duplicate rows."""
         return sum(self.repeated.values()) + sum(self.leaked.values())
 
 
 def normal_form(text: str) -> str:
-    """What is left of a text without case, Unicode form (NFKC), invisible characters and the number of its blanks."""
+    """The text with case folded, NFKC applied, invisible characters removed and runs of blanks collapsed."""
     if text.isascii():
         return " ".join(text.lower().split())
     folded = unicodedata.normalize("NFKC", _INVISIBLE.sub("", text)).casefold()
@@ -48,7 +48,7 @@ def normal_form(text: str) -> str:
 
 
 def distinct_rows(texts: Sequence[str], seen: set[str] | None = None) -> list[int]:
-    """Positions of the texts whose normal form is not `seen`, each once; `seen` grows by them."""
+    """Positions of the first text of each normal form that is not in `seen`, which is updated."""
     seen = set() if seen is None else seen
     rows = []
     for row, text in enumerate(texts):
@@ -60,7 +60,7 @@ def distinct_rows(texts: Sequence[str], seen: set[str] | None = None) -> list[in
 
 
 def without_repeats(splits: Mapping[Split, Sequence[Example]]) -> tuple[dict[Split, list[Example]], Repeats]:
-    """Each text once, in the first of test, validation and train that has it, and what was dropped."""
+    """Each text once, in the first of test, validation and train that has it, and the counts of duplicates."""
     kept: dict[Split, list[Example]] = {}
     repeated: dict[Split, int] = {}
     leaked: dict[Split, int] = {}
@@ -90,32 +90,32 @@ def _one_of(group: Sequence[Example]) -> Example:
     return next(example for example in group if counts[example.label] == most)
 
 
-def in_words(found: Repeats, *, dropped: bool) -> list[str]:
-    """What a user should know about repeats; nothing where there are none."""
-    if not found.dropped:
+def notices(repeats: Repeats, *, dropped: bool) -> list[str]:
+    """Notices about duplicates; empty if there are none."""
+    if not repeats.dropped:
         return []
-    share = found.dropped / found.rows
-    count = f"{found.dropped:,} of {found.rows:,} rows repeat another text (ignoring case, blanks and Unicode form)"
-    loud = f"{_share(share)} of the data is repeats: " if share >= _LOUD else ""
+    share = repeats.dropped / repeats.rows
+    count = f"{repeats.dropped:,} of {repeats.rows:,} rows repeat another text (ignoring case, blanks and Unicode form)"
+    emphasis = f"{_share(share)} of the data is repeats: " if share >= _LARGE_SHARE else ""
     if not dropped:
         return [
-            f"{loud}{count}, and data.duplicates=keep keeps them: training sees them several times, and texts of the "
-            "test split may be in train; verification judges distinct texts"
+            f"{emphasis}{count}, and data.duplicates=keep keeps them: training sees them several times, and texts of "
+            "the test split may be in train; verification judges distinct texts"
         ]
-    notices = [f"{loud}{count}; each of the {found.rows - found.dropped:,} distinct texts is kept once"]
+    lines = [f"{emphasis}{count}; each of the {repeats.rows - repeats.dropped:,} distinct texts is kept once"]
     for split in ("validation", "train"):
-        if found.leaked.get(split):
+        if repeats.leaked.get(split):
             where = "test" if split == "validation" else "validation or test"
-            notices.append(f"{split}: dropped {found.leaked[split]:,} text(s) that are also in {where}")
-    for split in _PRECEDENCE[::-1] if len(found.repeated) > 1 else ():
-        if found.repeated.get(split):
-            notices.append(f"{split}: dropped {found.repeated[split]:,} repeated text(s)")
-    if found.conflicting:
-        notices.append(
-            f"{found.conflicting:,} text(s) repeat with different labels: the most frequent label is kept, "
+            lines.append(f"{split}: dropped {repeats.leaked[split]:,} text(s) that are also in {where}")
+    for split in _PRECEDENCE[::-1] if len(repeats.repeated) > 1 else ():
+        if repeats.repeated.get(split):
+            lines.append(f"{split}: dropped {repeats.repeated[split]:,} repeated text(s)")
+    if repeats.conflicting:
+        lines.append(
+            f"{repeats.conflicting:,} text(s) repeat with different labels: the most frequent label is kept, "
             "the first where they are equally frequent"
         )
-    return notices
+    return lines
 
 
 def _share(share: float) -> str:

@@ -1,6 +1,6 @@
-"""How the characters of a text file are encoded: as the user says, else by its first bytes, else a guess that is said.
+"""Detect the encoding of a text file: stated by the user, else by its first bytes, else a guess with a notice.
 
-A file that is UTF-8 or UTF-16 needs the standard library only; guessing at another encoding needs charset-normalizer.
+UTF-8 and UTF-16 need the standard library only; guessing another encoding needs charset-normalizer.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ _LOOKED_AT = 64 * _CHUNK
 _SHOWN = 40
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
-    (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16, whose mark is its beginning
+    (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16: the UTF-32 mark begins with the UTF-16 one
     (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-# What spreadsheets and editors write where it is not Unicode. Windows-1252 is the commonest by far and comes first.
+# Legacy encodings of spreadsheets and editors. Windows-1252 is by far the most frequent and comes first.
 _GUESSES = {
     "cp1252": "windows-1252",
     "cp1250": "windows-1250",
@@ -46,7 +46,7 @@ _CODECS = {"shift_jis": "cp932", "euc_kr": "cp949"}
 
 @dataclass(frozen=True)
 class Encoding:
-    """A codec of Python, and what a user should know about how it was chosen."""
+    """A Python codec, and a notice about how it was chosen."""
 
     codec: str
     notice: str = ""
@@ -54,7 +54,7 @@ class Encoding:
 
 @dataclass(frozen=True)
 class _WrongByte:
-    """The first byte that an encoding does not have there, its line, and the bytes around it."""
+    """The first byte that is invalid in an encoding, its line, and the surrounding bytes."""
 
     line: int
     byte: int
@@ -62,14 +62,14 @@ class _WrongByte:
 
 
 def open_bytes(path: Path) -> IO[bytes]:
-    """The content of a file, unpacked where its name ends in .gz."""
+    """Open a file for reading bytes; a name ending in .gz is decompressed."""
     opener: Any = gzip.open if path.suffix.lower() == ".gz" else open
     stream: IO[bytes] = opener(path, "rb")
     return stream
 
 
 def is_known(name: str) -> bool:
-    """Whether Python has a text encoding of that name."""
+    """Whether Python has a text encoding with this name."""
     try:
         "".encode(name)
     except (LookupError, ValueError):
@@ -80,10 +80,10 @@ def is_known(name: str) -> bool:
 def detect(path: Path, options: TableOptions) -> Encoding:
     """The encoding of a text file.
 
-    The first 64 MiB must be UTF-8 for a file to be read as that; what comes later is checked as it is read.
+    A file is read as UTF-8 if its first 64 MiB are valid UTF-8; the rest is checked while reading.
 
     Raises:
-        DataError: no encoding of that name; lines that are damaged; or no way to guess.
+        DataError: the stated encoding is unknown, lines are damaged, or the encoding cannot be guessed.
     """
     if options.encoding:
         if not is_known(options.encoding):
@@ -98,13 +98,13 @@ def detect(path: Path, options: TableOptions) -> Encoding:
             return Encoding(codec)
     wide = _unmarked_utf16(head)
     if wide:
-        return Encoding(wide, f"{path.name}: read as {wide}, which its first bytes say")
+        return Encoding(wide, f"{path.name}: read as {wide}, according to its first bytes")
     bad = _first_wrong(path, "utf-8", limit=_LOOKED_AT)
     return Encoding("utf-8") if bad is None else _guess(path, bad, options)
 
 
 def wrong_byte(path: Path, codec: str, error: UnicodeDecodeError, options: TableOptions) -> DataError:
-    """What to say where reading finds bytes that `codec` does not have."""
+    """The error for bytes that are invalid in `codec`."""
     name = "UTF-8" if codec.startswith("utf-8") else codec
     bad = _first_wrong(path, codec, limit=None)
     where = f"byte 0x{bad.byte:02x} in line {bad.line}" if bad else error.reason
@@ -116,13 +116,13 @@ def wrong_byte(path: Path, codec: str, error: UnicodeDecodeError, options: Table
 
 
 def _with_mark(name: str) -> str:
-    """The codec that also takes a byte order mark at the beginning."""
+    """The codec that also accepts a byte order mark at the beginning."""
     canonical = codecs.lookup(name).name
     return {"utf-8": "utf-8-sig"}.get(canonical, _CODECS.get(canonical, canonical))
 
 
 def _unmarked_utf16(head: bytes) -> str:
-    """UTF-16 without a mark: the names of the columns are ASCII, so every second byte is 0."""
+    """The codec of UTF-16 without a byte order mark. Column names are ASCII, so every second byte is 0."""
     start = head[: min(len(head), 16) // 2 * 2]
     if len(start) < 8:
         return ""
@@ -134,7 +134,7 @@ def _unmarked_utf16(head: bytes) -> str:
 
 
 def _first_wrong(path: Path, codec: str, *, limit: int | None) -> _WrongByte | None:
-    """The first byte that `codec` cannot have there, looking at `limit` bytes at least."""
+    """The first byte that is invalid in `codec`, within at least the first `limit` bytes."""
     decoder = codecs.getincrementaldecoder(codec)("strict")
     lines, read = 1, 0
     with open_bytes(path) as stream:
@@ -157,17 +157,17 @@ def _line_ends(data: bytes) -> int:
 
 
 def _guess(path: Path, bad: _WrongByte, options: TableOptions) -> Encoding:
-    found = f"{path.name} is not UTF-8 (byte 0x{bad.byte:02x} in line {bad.line})"
+    problem = f"{path.name} is not UTF-8 (byte 0x{bad.byte:02x} in line {bad.line})"
     replaced = bad.around.decode("utf-8", "replace")
     damaged = replaced.count("\ufffd")
     if sum(character > "\x7f" for character in replaced) > 2 * damaged:
         raise DataError(
-            f"{path} is UTF-8, but for byte 0x{bad.byte:02x} in line {bad.line}: correct that line, "
+            f"{path} is UTF-8 except for byte 0x{bad.byte:02x} in line {bad.line}: correct that line, "
             f"or name the file's encoding with {options.how('encoding', 'windows-1252')}"
         )
     if not is_installed("charset_normalizer"):
         raise DataError(
-            f"{found}: name its encoding with {options.how('encoding', 'windows-1252')}, or "
+            f"{problem}: name its encoding with {options.how('encoding', 'windows-1252')}, or "
             'pip install -c constraints.txt "sentopt[train]" to have it guessed'
         )
     lines = [line for line in bad.around.splitlines() if not line.isascii()]
@@ -180,13 +180,14 @@ def _guess(path: Path, bad: _WrongByte, options: TableOptions) -> Encoding:
     name = _GUESSES[codec]
     return Encoding(
         codec,
-        f"{found}: read as {name}, which is a guess; a line then says {_excerpt(lines[0].decode(codec, 'replace'))!r}. "
+        f"{problem}: read as {name}, which is a guess; a line then says "
+        f"{_excerpt(lines[0].decode(codec, 'replace'))!r}. "
         f"Another one can be named with {options.how('encoding', 'NAME')}",
     )
 
 
 def _likeliest(sample: bytes) -> str | None:
-    """The commonest encoding among those in which the sample reads about as well as in the best one."""
+    """Windows-1252 if it fits the sample about as well as the best encoding, else the best; None if none fits."""
     matches = list(
         require("charset_normalizer", extra="train").from_bytes(
             sample, cp_isolation=list(_GUESSES), enable_fallback=False
@@ -203,7 +204,7 @@ def _likeliest(sample: bytes) -> str | None:
 
 
 def _excerpt(line: str) -> str:
-    """The part of a line around its first character that is not ASCII."""
+    """The part of a line around its first non-ASCII character."""
     at = next((i for i, character in enumerate(line) if character > "\x7f"), 0)
     start = max(0, at - _SHOWN // 2)
     return line[start : start + _SHOWN]

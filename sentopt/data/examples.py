@@ -1,4 +1,4 @@
-"""What the data package hands around: rows as found, and texts with a label."""
+"""The types of the data package: raw rows, and texts with a label."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sentopt.run_dir import Split
 
 @dataclass(frozen=True)
 class RawRow:
-    """Text and label exactly as found, and where, for error messages."""
+    """Text and label as read, and their place for error messages."""
 
     text: Any
     label: Any
@@ -23,9 +23,9 @@ class RawRow:
 
 @dataclass(frozen=True)
 class RawData:
-    """Rows per split that the source has, the label names it declares, a line that describes it, and notices.
+    """Rows by split, the label names that the source declares, a description of the source in one line, and notices.
 
-    `by_position` says that a number among the labels is a position in `labels`, counted from 0.
+    With `by_position`, a number among the labels is a position in `labels`, counted from 0.
     """
 
     splits: dict[Split, list[RawRow]]
@@ -37,7 +37,7 @@ class RawData:
 
 @dataclass(frozen=True)
 class Example:
-    """One text and the position of its label in the label list."""
+    """A text and the position of its label in the list of labels."""
 
     text: str
     label: int
@@ -45,19 +45,19 @@ class Example:
 
 @contextmanager
 def explained_by(notices: Sequence[str]) -> Iterator[None]:
-    """An error in this context also tells `notices`: how a file was read may be why it is not understood."""
+    """Append `notices` to a DataError raised in this context: how a file was read may explain the error."""
     try:
         yield
     except DataError as error:
-        told = "".join(f"\nnote: {notice}" for notice in notices if notice not in str(error))
-        raise DataError(f"{error}{told}") from error
+        notes = "".join(f"\nnote: {notice}" for notice in notices if notice not in str(error))
+        raise DataError(f"{error}{notes}") from error
 
 
 def as_text(value: Any, where: str) -> str:
-    """A text as a table holds it: a cell without a value is an empty text, a number is written out.
+    """The text of a table cell. A missing value is an empty text; a number is converted to text.
 
     Raises:
-        DataError: a list, an object, or bytes that are not UTF-8.
+        DataError: the value is a list, an object, or bytes that are not UTF-8.
     """
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""

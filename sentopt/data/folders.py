@@ -1,4 +1,4 @@
-"""A folder of table files as splits: `train.csv`, the shards of the hub's layout, and what `datasets` saves."""
+"""Find the splits in a folder of tables: `train.csv`, shards in the hub's layout, and folders saved by `datasets`."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _SHOWN = 5
 
 @dataclass(frozen=True)
 class _Member:
-    """A file of a folder that belongs to a split: its path, or the pattern of all shards that it is one of."""
+    """A file of a split, and the pattern that matches all shards of the split (or the file's path)."""
 
     split: Split
     pattern: str
@@ -39,39 +39,39 @@ class _Member:
 
 
 def find(folder: Path, *, lone_test: bool = False) -> dict[Split, str]:
-    """The file of each split, or a pattern that its shards match, as a recipe names them.
+    """The file of each split, or the pattern of its shards, as a recipe names them.
 
     With `lone_test`, a test split that has no other beside it is named as the train split: what is missing is drawn
     from that.
 
     Raises:
-        DataError: no train file, several files for one split, or shards that are missing.
+        DataError: there is no train file, several files fit one split, or shards are missing.
     """
     members = _members(folder)
     if not any(member.split == "train" for member in members) and (folder / "data").is_dir():
         members += _members(folder / "data")
-    found: dict[Split, str] = {}
+    patterns: dict[Split, str] = {}
     for member in members:
-        other = found.setdefault(member.split, member.pattern)
+        other = patterns.setdefault(member.split, member.pattern)
         if other != member.pattern:
             raise DataError(
                 f"{folder} holds two candidates for the {member.split} split: {Path(other).name} and "
                 f"{Path(member.pattern).name}; keep one of them in the folder"
             )
-    for pattern in found.values():
+    for pattern in patterns.values():
         _check_complete(pattern, [member for member in members if member.pattern == pattern])
-    if lone_test and set(found) == {"test"}:
-        return {"train": found["test"]}
-    if "train" not in found:
+    if lone_test and set(patterns) == {"test"}:
+        return {"train": patterns["test"]}
+    if "train" not in patterns:
         raise DataError(_no_train(folder))
-    return found
+    return patterns
 
 
 def expand(name: str) -> list[Path]:
-    """The files that a recipe's path or pattern names, in the order of their names.
+    """The files that match a path or pattern of a recipe, sorted by name.
 
     Raises:
-        DataError: there is none.
+        DataError: no file matches.
     """
     path = Path(name).expanduser()
     if path.exists() or not glob.has_magic(name):
@@ -79,17 +79,17 @@ def expand(name: str) -> list[Path]:
         return [path]
     try:
         matches = Path(path.anchor).glob(str(path.relative_to(path.anchor)))
-        hidden = not _is_visible(path)  # asked for by name
-        found = sorted(match for match in matches if match.is_file() and (hidden or _is_visible(match)))
+        hidden = not _is_visible(path)  # requested explicitly
+        files = sorted(match for match in matches if match.is_file() and (hidden or _is_visible(match)))
     except (ValueError, NotImplementedError) as error:
         raise DataError(f"{path} is not a pattern of file names: {error}") from error
-    if not found:
+    if not files:
         raise DataError(f"no file matches {path}")
-    return found
+    return files
 
 
-def left_aside(used: Sequence[Path]) -> list[str]:
-    """Names of the tables, archives and folders beside those of a folder's splits that are not read."""
+def unused(used: Sequence[Path]) -> list[str]:
+    """Names of unused tables, archives and folders in the folders of the splits."""
     folders = {path.parent for path in used}
     if not used or not all(_member(path) or _SAVED.fullmatch(path.name) or _is_inner(path.parent) for path in used):
         return []
@@ -101,7 +101,7 @@ def left_aside(used: Sequence[Path]) -> list[str]:
 
 
 def _is_inner(folder: Path) -> bool:
-    """Whether a folder has a name under which it is looked into."""
+    """Whether the name of a folder means that it may hold a split."""
     return folder.name.lower() in (*SPLIT_NAMES, "data")
 
 
@@ -110,24 +110,24 @@ def _holds_split(folder: Path) -> bool:
 
 
 def _is_visible(file: Path) -> bool:
-    """Whether a file is the user's: not what macOS (`._a.csv`), Office (`~$a.xlsx`) or sentopt put beside it."""
+    """Whether a file is the user's, not a hidden file of macOS (`._a.csv`), Office (`~$a.xlsx`) or sentopt."""
     return not file.name.startswith((".", "~$"))
 
 
 def _listing(folder: Path) -> list[Path]:
-    """The visible files and folders of a folder, by name."""
+    """The visible files and folders in a folder, sorted by name."""
     return sorted(file for file in folder.iterdir() if _is_visible(file))
 
 
 def _members(folder: Path) -> list[_Member]:
     if (folder / "state.json").is_file() and any(_SAVED.fullmatch(file.name) for file in _listing(folder)):
         return [_Member("train", *_saved(folder))]
-    found = [member for file in _listing(folder) if file.is_file() and (member := _member(file))]
+    members = [member for file in _listing(folder) if file.is_file() and (member := _member(file))]
     for inner in _listing(folder):
         split = SPLIT_NAMES.get(inner.name.lower())
         if split and inner.is_dir() and any(formats.is_table(file.name) for file in _listing(inner)):
-            found.append(_Member(split, *_tables_of(inner)))
-    return found
+            members.append(_Member(split, *_tables_of(inner)))
+    return members
 
 
 def _member(file: Path) -> _Member | None:
@@ -143,7 +143,7 @@ def _member(file: Path) -> _Member | None:
 
 
 def _tables_of(folder: Path) -> tuple[str, Path, int]:
-    """All tables of a folder that has the name of a split, which must be of one kind."""
+    """Pattern, first file and number of the tables in a folder named like a split; all must have the same format."""
     if (folder / "state.json").is_file():
         return _saved(folder)
     files = [file for file in _listing(folder) if formats.is_table(file.name)]
@@ -156,7 +156,7 @@ def _tables_of(folder: Path) -> tuple[str, Path, int]:
 
 
 def _saved(folder: Path) -> tuple[str, Path, int]:
-    """What `datasets.save_to_disk` writes."""
+    """Pattern, first file and number of shards in a folder written by `datasets.save_to_disk`."""
     files = [file for file in _listing(folder) if _SAVED.fullmatch(file.name)]
     if not files:
         raise DataError(f"{folder} looks saved by datasets, but holds no data-*.arrow")

@@ -1,4 +1,4 @@
-"""Which files are tables, by name and by their first bytes, and what to do with the files that are not."""
+"""Formats of tables by file name and first bytes, and advice for files that are not tables."""
 
 from __future__ import annotations
 
@@ -67,10 +67,10 @@ _SIGNS = (
 
 
 def reading_format(path: Path) -> str:
-    """`csv`, `tsv`, `jsonl`, `json`, `parquet`, `arrow` or `xlsx`, by the file's name.
+    """`csv`, `tsv`, `jsonl`, `json`, `parquet`, `arrow` or `xlsx`, by the file name.
 
     Raises:
-        DataError: the name ends otherwise.
+        DataError: the suffix is not supported.
     """
     packed = path.suffix.lower() == ".gz"
     suffix = (Path(path.stem).suffix if packed else path.suffix).lower()
@@ -86,20 +86,20 @@ def reading_format(path: Path) -> str:
 
 
 def is_table(name: str) -> bool:
-    """Whether a file of that name would be read as a table."""
+    """Whether a file with this name is read as a table."""
     return name.lower().endswith((*SUFFIXES, ".xlsm"))
 
 
 def is_data(name: str) -> bool:
-    """Whether a file of that name is a table, or holds one in a form that is not read."""
+    """Whether a file with this name may hold a table, in a supported format or not."""
     return is_table(name) or name.lower().endswith(tuple(_OTHERS))
 
 
 def check_file(path: Path) -> None:
-    """Refuse what is not a file.
+    """Check that a path is a file.
 
     Raises:
-        DataError: nothing is there, or a folder.
+        DataError: the path does not exist or is a folder.
     """
     if path.is_dir():
         parts = sorted(part.name for part in path.iterdir() if is_table(part.name))
@@ -114,10 +114,10 @@ def check_file(path: Path) -> None:
 
 
 def check_is_text(path: Path, head: bytes, *, packed: bool) -> None:
-    """Refuse a file that has the name of a text table and the first bytes of something else.
+    """Refuse a file that is named like a text table but begins with the bytes of another format.
 
     Raises:
-        DataError: the content is of another kind; the message says what to do.
+        DataError: the content has another format; the message says what to do.
     """
     for sign, what, advice in _SIGNS:
         if head.startswith(sign):

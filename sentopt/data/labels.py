@@ -1,4 +1,4 @@
-"""Labels as people write them, as names in an order: spellings merged, numbers ordered, what is no label refused."""
+"""Labels as written in tables, mapped to an ordered list of names: spellings are merged, unusable columns refused."""
 
 from __future__ import annotations
 
@@ -38,17 +38,17 @@ Rows = Mapping[Split, Sequence[RawRow]]
 
 @dataclass
 class Named:
-    """Rows of each split, each with the position of its label in `names`."""
+    """Rows of each split, with the position of each row's label in `names`."""
 
     names: tuple[str, ...]
     splits: dict[Split, list[tuple[RawRow, int]]] = field(default_factory=dict)
 
     def first(self, label: int) -> str:
-        """Where the first row of a label stands."""
-        return next(row.where for rows in self.splits.values() for row, found in rows if found == label)
+        """The place of the first row with a label, for messages."""
+        return next(row.where for rows in self.splits.values() for row, position in rows if position == label)
 
     def only(self, kept: Sequence[int]) -> Named:
-        """The same rows with the labels at these positions alone; no row has another."""
+        """The same rows with only the label names at the positions `kept`, which cover all rows."""
         position = {label: i for i, label in enumerate(kept)}
         splits = {split: [(row, position[label]) for row, label in rows] for split, rows in self.splits.items()}
         return Named(tuple(self.names[label] for label in kept), splits)
@@ -57,15 +57,15 @@ class Named:
 def name_rows(
     rows: Rows, declared: tuple[str, ...], data: DataSection, notices: list[str], *, by_position: bool
 ) -> Named:
-    """Give every row the position of its label in `declared`, or in the list of the labels that were found.
+    """Give every row the position of its label in `declared` or, if none are declared, in the list of all labels.
 
-    `by_position` says that numbers are positions in `declared`, whichever of them occur.
+    With `by_position`, numbers are positions in `declared`, regardless of which numbers occur.
 
     Raises:
-        DataError: a row without a label, a label that is not declared, or a column that holds no labels.
+        DataError: a row has no label or an undeclared label, or the column holds scores, dates, ids or texts.
     """
     values = _Values()
-    plain = {split: [values.text(row) for row in found] for split, found in rows.items()}
+    plain = {split: [values.text(row) for row in split_rows] for split, split_rows in rows.items()}
     notices.extend(values.notices())
     counts = Counter(label for labels in plain.values() for label in labels if label)
     if declared:
@@ -73,25 +73,25 @@ def name_rows(
     else:
         names, position = _infer(counts, notices)
     named = Named(names)
-    lacking: list[RawRow] = []
+    unlabelled: list[RawRow] = []
     wrong: list[tuple[str, str]] = []
-    for split, found in rows.items():
+    for split, split_rows in rows.items():
         named.splits[split] = []
-        for row, label in zip(found, plain[split], strict=True):
+        for row, label in zip(split_rows, plain[split], strict=True):
             if label in position:
                 named.splits[split].append((row, position[label]))
             elif _is_missing(label):
-                lacking.append(row)
+                unlabelled.append(row)
             else:
                 wrong.append((row.where, label))
     if wrong:
         raise DataError(_wrong_labels(wrong, names))
-    _leave_out(lacking, _nan(plain, position, names), data, notices)
+    _drop_unlabelled(unlabelled, _nan_hint(plain, position, names), data, notices)
     return named
 
 
-def _nan(plain: Mapping[Split, Sequence[str]], position: Mapping[str, int], names: Sequence[str]) -> str:
-    """How to keep the label `nan` where somebody wrote it: the word is read as no label."""
+def _nan_hint(plain: Mapping[Split, Sequence[str]], position: Mapping[str, int], names: Sequence[str]) -> str:
+    """A hint on how to keep a label that is written `nan`; by default it means no label."""
     written = sorted({label for labels in plain.values() for label in labels if label.lower() == "nan"} - {*position})
     if not written:
         return ""
@@ -99,23 +99,26 @@ def _nan(plain: Mapping[Split, Sequence[str]], position: Mapping[str, int], name
 
 
 def _is_missing(label: str) -> bool:
-    """Whether a label that is no name stands for none: blanks, what Python makes of an empty cell, `datasets`' -1."""
+    """Whether an unknown label means no label: an empty text, `nan` (an empty cell), or -1 (as in `datasets`)."""
     return label in ("", "-1") or label.lower() == "nan"
 
 
 def is_hidden(rows: Sequence[RawRow], others: Iterable[RawRow]) -> str:
-    """Why no row of a split has a label, in words, or nothing: all are empty, or all -1 where no other row is."""
+    """If the labels of a split are hidden, how: all are empty, or all are -1 and no other row is.
+
+    Else an empty text.
+    """
     values = _Values()
-    found = {values.text(row) for row in rows} if rows else set()
-    if found and found <= {"", "nan"}:
+    labels = {values.text(row) for row in rows} if rows else set()
+    if labels and labels <= {"", "nan"}:
         return "all empty"
-    if found == {"-1"} and all(values.text(row) != "-1" for row in others):
+    if labels == {"-1"} and all(values.text(row) != "-1" for row in others):
         return "all -1"
     return ""
 
 
 class _Values:
-    """Labels as strings: `1`, `1.0` and `"1"` are the same label; None, NaN and blanks are an empty string."""
+    """Converts labels to strings. `1`, `1.0` and `"1"` are the same label; None, NaN and blanks are an empty string."""
 
     def __init__(self) -> None:
         self._unwrapped = 0
@@ -125,12 +128,12 @@ class _Values:
         return self._text(row.label, row.where)
 
     def notices(self) -> list[str]:
-        found = []
+        notices = []
         if self._unwrapped:
-            found.append(f"{self._unwrapped:,} label(s) are lists of one value, which is taken as the label")
+            notices.append(f"{self._unwrapped:,} label(s) are lists of one value, which is taken as the label")
         if self._decoded:
-            found.append(f"{self._decoded:,} label(s) are bytes, which are read as UTF-8")
-        return found
+            notices.append(f"{self._decoded:,} label(s) are bytes, which are read as UTF-8")
+        return notices
 
     def _text(self, value: Any, where: str) -> str:
         if value is None or (isinstance(value, float) and math.isnan(value)):
@@ -147,7 +150,7 @@ class _Values:
 
     def _of_string(self, value: str, where: str) -> str:
         text = value.strip()
-        if not text.isascii():  # half of a surrogate pair, which JSON can hold, is no text
+        if not text.isascii():  # JSON can hold lone surrogates; they become U+FFFD
             text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
         if not normal_form(text):
             return ""
@@ -184,17 +187,17 @@ class _Values:
         return str(value).strip()
 
 
-def _leave_out(lacking: Sequence[RawRow], nan: str, data: DataSection, notices: list[str]) -> None:
-    if not lacking:
+def _drop_unlabelled(unlabelled: Sequence[RawRow], nan: str, data: DataSection, notices: list[str]) -> None:
+    if not unlabelled:
         return
-    shown = ", ".join(row.where for row in lacking[:SHOWN])
-    more = f", and {len(lacking) - SHOWN} more" if len(lacking) > SHOWN else ""
+    shown = ", ".join(row.where for row in unlabelled[:SHOWN])
+    more = f", and {len(unlabelled) - SHOWN} more" if len(unlabelled) > SHOWN else ""
     if data.missing_labels == "error":
         raise DataError(
-            f"{len(lacking)} row(s) have no label: {shown}: no label{more}. "
+            f"{len(unlabelled)} row(s) have no label: {shown}: no label{more}. "
             f"Label them, or leave them out with --set data.missing_labels=drop{'. ' if nan else ''}{nan}"
         )
-    notices.append(f"left out {len(lacking):,} row(s) without a label: {shown}{more}{'; ' if nan else ''}{nan}")
+    notices.append(f"left out {len(unlabelled):,} row(s) without a label: {shown}{more}{'; ' if nan else ''}{nan}")
 
 
 def _wrong_labels(wrong: Sequence[tuple[str, str]], labels: Sequence[str]) -> str:
@@ -207,7 +210,7 @@ def _wrong_labels(wrong: Sequence[tuple[str, str]], labels: Sequence[str]) -> st
 
 
 def _infer(counts: Counter[str], notices: list[str]) -> tuple[tuple[str, ...], dict[str, int]]:
-    """The labels that were found: names in alphabetical order, numbers in theirs."""
+    """The names of all labels, in numerical or alphabetical order, and the position of each spelling."""
     missing = {value for value in counts if value.lower() == "nan"}
     counts = Counter({value: count for value, count in counts.items() if value not in missing})
     spelled = _merged(counts, notices)
@@ -224,7 +227,7 @@ def _infer(counts: Counter[str], notices: list[str]) -> tuple[tuple[str, ...], d
         others = [name for name in names if name not in numbers]
         notices.append(
             f"labels are partly numbers ({', '.join(numbers[:SHOWN])}) and partly names ({', '.join(others[:SHOWN])}), "
-            "and all are taken as labels of their own; if numbers stand for names, list the names in the order of "
+            "and each is used as a label; if numbers stand for names, list the names in the order of "
             "their numbers in data.labels"
         )
     _note_doubtful(totals, notices)
@@ -233,7 +236,7 @@ def _infer(counts: Counter[str], notices: list[str]) -> tuple[tuple[str, ...], d
 
 
 def _merged(counts: Counter[str], notices: list[str]) -> dict[str, str]:
-    """For each label as written, its commonest spelling among those that differ in case, blanks or Unicode form."""
+    """For each label as written, the most frequent spelling among those that differ in case, blanks or Unicode form."""
     groups: dict[str, list[str]] = {}
     for value in counts:
         groups.setdefault(normal_form(value), []).append(value)
@@ -244,14 +247,14 @@ def _merged(counts: Counter[str], notices: list[str]) -> dict[str, str]:
         if len(values) > 1:
             others = ", ".join(f"{value!r} ({counts[value]:,})" for value in values if value != chosen)
             notices.append(
-                f"the label(s) {others} are taken as {chosen!r} ({counts[chosen]:,}): they are the same but for case, "
+                f"the label(s) {others} are taken as {chosen!r} ({counts[chosen]:,}): they differ only in case, "
                 f"blanks and Unicode form; to keep them apart{_listing(list(counts))}"
             )
     return spelled
 
 
 def _listing(names: Sequence[str]) -> str:
-    """How to declare these labels, written out where they are few."""
+    """A hint on how to declare these labels, written out if there are few."""
     if len(names) > 2 * SHOWN:
         return ", list all labels in data.labels"
     return f": --set {shlex.quote(f'data.labels={json.dumps(names, ensure_ascii=False)}')}"
@@ -269,7 +272,7 @@ def _numbers(names: Sequence[str]) -> str:
 
 
 def _check_are_labels(totals: Counter[str]) -> None:
-    """Refuse columns of scores, dates, ids and texts."""
+    """Refuse a column of scores, dates, ids or texts."""
     names, rows = list(totals), totals.total()
     many = len(names) > max(2, rows / 2)
     numbers = [_as_number(name) for name in names]
@@ -313,11 +316,11 @@ def _as_number(name: str) -> float | None:
 
 
 def _note_doubtful(totals: Counter[str], notices: list[str]) -> None:
-    """Names that may mean that there is no label, and several labels in one."""
+    """Note names that may mean "no label", and names that look like several labels in one."""
     for name in totals:
         if normal_form(name) in _NONE:
             notices.append(
-                f"{name!r} ({totals[name]:,} rows) is a label like the others; if it means that there is none, "
+                f"{name!r} ({totals[name]:,} rows) is used as a label; if it means no label, "
                 "empty these cells and set data.missing_labels=drop"
             )
     folded = {normal_form(name) for name in totals}
@@ -325,17 +328,18 @@ def _note_doubtful(totals: Counter[str], notices: list[str]) -> None:
         parts = [normal_form(part) for part in re.split(r"[,;|/+]", name)]
         if len(parts) > 1 and all(part in folded for part in parts):
             notices.append(
-                f"the label {name!r} looks like several labels in one; it is taken as a label of its own "
+                f"the label {name!r} looks like several labels in one; it is used as one label "
                 "(several labels a text are not supported)"
             )
             return
 
 
 def note_typos(counts: Mapping[str, int], first: Mapping[str, str], notices: list[str]) -> None:
-    """Say which rare labels look like a frequent one. `counts` are of training texts, `first` their places.
+    """Note rare labels that look like a misspelled frequent label.
 
-    Names that differ in numbers alone are no typos. Neither is one of several similar names that are as rare, nor a
-    label where others that resemble no frequent one have as few texts.
+    `counts` counts training texts, `first` holds the place of the first text of a label. Three cases are not typos:
+    names that differ only in digits; one of several similar names that are equally rare; and a label that is about as
+    rare as several labels without a similar frequent one.
     """
     meant = {name: _meant(name, counts) for name, count in counts.items() if count <= FEW}
     likely = {name: near for name, near in meant.items() if near}
@@ -355,7 +359,7 @@ def note_typos(counts: Mapping[str, int], first: Mapping[str, str], notices: lis
 
 
 def _meant(name: str, counts: Mapping[str, int]) -> str:
-    """The frequent label that a rare one is a typo of, or nothing."""
+    """The frequent label that a rare one may be a typo of, or an empty text."""
     plain = _NUMBER.sub("", name)
     others = [other for other in counts if other != name and _NUMBER.sub("", other) != plain]
     frequent = [other for other in others if counts[other] >= 20 * counts[name]]
@@ -368,7 +372,7 @@ def _meant(name: str, counts: Mapping[str, int]) -> str:
 
 
 def _match(counts: Counter[str], names: tuple[str, ...], by_position: bool, notices: list[str]) -> dict[str, int]:
-    """The position in `names` of each label as written: by its spelling, whatever its case and blanks, or by number."""
+    """The position in `names` of each label as written: by spelling (ignoring case and blanks) or by number."""
     exact = {name.strip(): i for i, name in enumerate(names)}
     forms = Counter(normal_form(name) for name in names)
     folded = {normal_form(name): i for i, name in enumerate(names) if forms[normal_form(name)] == 1}
@@ -376,9 +380,11 @@ def _match(counts: Counter[str], names: tuple[str, ...], by_position: bool, noti
     other = {value: folded[normal_form(value)] for value in counts if normal_form(value) in folded}
     other = {value: i for value, i in other.items() if value not in position}
     if other:
-        told = ", ".join(f"{value!r} ({counts[value]:,}) as {names[i]!r}" for value, i in list(other.items())[:SHOWN])
+        examples = ", ".join(
+            f"{value!r} ({counts[value]:,}) as {names[i]!r}" for value, i in list(other.items())[:SHOWN]
+        )
         more = f" and {len(other) - SHOWN} more" if len(other) > SHOWN else ""
-        notices.append(f"labels are matched whatever their case, blanks and Unicode form: {told}{more}")
+        notices.append(f"labels are matched ignoring case, blanks and Unicode form: {examples}{more}")
     position |= other
     rest = [value for value in counts if value not in position]
     numbers = [value for value in rest if _WHOLE.fullmatch(value)]
@@ -393,16 +399,16 @@ def _match(counts: Counter[str], names: tuple[str, ...], by_position: bool, noti
 
 
 def _by_number(values: Sequence[str], names: tuple[str, ...], notices: list[str]) -> dict[str, int]:
-    """Numbers stand for names by position: from 0, from 1, or, where there are as many as names, in their order."""
-    found = sorted({int(value) for value in values})
-    in_order = len(found) == len(names)
-    labelled = [number for number in found if number != -1 or in_order]
+    """Map numbers to names: positions from 0, positions from 1, or in ascending order if there are as many as names."""
+    numbers = sorted({int(value) for value in values})
+    in_order = len(numbers) == len(names)
+    labelled = [number for number in numbers if number != -1 or in_order]
     if not labelled or labelled == list(range(len(names))):
         return {value: int(value) for value in values if int(value) >= 0}
     if in_order or (labelled[0] >= 1 and labelled[-1] == len(names)):
-        order = {n: i for i, n in enumerate(found)} if in_order else {n: n - 1 for n in labelled}
-        told = ", ".join(f"{number} is {names[i]!r}" for number, i in order.items())
-        notices.append(f"labels are numbers that do not count from 0: it is taken that {told}")
+        order = {n: i for i, n in enumerate(numbers)} if in_order else {n: n - 1 for n in labelled}
+        mapping = ", ".join(f"{number} is {names[i]!r}" for number, i in order.items())
+        notices.append(f"labels are numbers that do not count from 0; assuming that {mapping}")
         return {value: order[int(value)] for value in values if int(value) in order}
     if labelled[0] == 1 and labelled[-1] < len(names):
         raise DataError(

@@ -1,4 +1,4 @@
-"""What a user may say about a table file that its name does not."""
+"""Options for reading a table file."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ _NAMED = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "pipe": "|",
 
 @dataclass(frozen=True)
 class TableOptions:
-    """How a CSV or TSV file is written, where that should not be detected.
+    """The dialect of a CSV or TSV file, as far as it should not be detected.
 
-    An empty `encoding` or `delimiter` is detected. `quote` is `auto`, empty where quotes mean nothing, or a character.
-    `setting` is how a user sets one of them, for messages.
+    An empty `encoding` or `delimiter` is detected. `quote` is `auto`, a character, or empty if quotes are ordinary
+    characters. `setting` is the syntax for setting an option, for messages.
     """
 
     encoding: str = ""
@@ -21,10 +21,10 @@ class TableOptions:
     setting: str = "--set data.{}={}"
 
     def how(self, key: str, value: str) -> str:
-        """What to type to set `key`."""
+        """The text to type to set `key`."""
         return self.setting.format(key, value)
 
 
 def delimiter_character(name: str) -> str:
-    """The delimiter that `name` stands for: itself, or a word such as `tab`."""
+    """The delimiter with this name, such as `tab`; any other `name` is the delimiter itself."""
     return _NAMED.get(name.lower(), name)

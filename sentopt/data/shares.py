@@ -1,4 +1,4 @@
-"""How many texts each split takes that is split off train."""
+"""Sizes of the splits that are split off train."""
 
 from __future__ import annotations
 
@@ -10,41 +10,41 @@ from sentopt.run_dir import Split
 
 _TEST, _LARGEST_TEST = 0.2, 0.4
 _DECIDES, _LIKELY_DECIDES = 300, 550
-"""Test and validation texts without which nothing is proven at 1 point; with which it mostly is at 0.5 % changed."""
+"""Number of test and validation texts: the minimum to prove a margin of 1 point, and enough if 0.5 % change."""
 _CALIBRATION = (32, 512)
 _CALIBRATION_SHARE = 0.15
 _MOST_TEST_TEXTS = 10_000
 
 
 def sizes(given: Mapping[Split, int], missing: Sequence[Split], data: DataSection, *, tuned: bool) -> dict[Split, int]:
-    """The sizes of the splits that are `missing`, in that order.
+    """The sizes of the `missing` splits, in that order.
 
-    Where the recipe states no `test_fraction`, a fifth of the texts is the test split, or up to two fifths where that
-    is what lets verification decide. A model that was tuned already needs training texts for calibration alone.
+    If the recipe states no `test_fraction`, the test split gets a fifth of the texts, or up to two fifths if
+    verification needs them to decide. An already fine-tuned model needs training texts for calibration only.
 
     Args:
-        given: texts of the splits that there are; train among them.
-        missing: the splits to be taken from train.
-        data: states fractions, of what is left of train.
-        tuned: whether nothing is trained.
+        given: number of texts of the existing splits, train among them.
+        missing: the splits to split off train.
+        data: states fractions of the remaining training texts.
+        tuned: whether the model is already fine-tuned.
     """
-    texts, found = given["train"], {}
+    texts, missing_sizes = given["train"], {}
     left = texts
     if "test" in missing:
         if data.test_fraction:
-            found["test"] = math.ceil(left * data.test_fraction)
+            missing_sizes["test"] = math.ceil(left * data.test_fraction)
         elif tuned:
-            found["test"] = _all_but_calibration(texts, missing, data)
+            missing_sizes["test"] = _all_but_calibration(texts, missing, data)
         else:
-            found["test"] = _test(texts, given.get("validation"), data.validation_fraction)
-        left -= found["test"]
+            missing_sizes["test"] = _test(texts, given.get("validation"), data.validation_fraction)
+        left -= missing_sizes["test"]
     if "validation" in missing:
-        found["validation"] = math.ceil(left * data.validation_fraction)
-    return {split: found[split] for split in missing}
+        missing_sizes["validation"] = math.ceil(left * data.validation_fraction)
+    return {split: missing_sizes[split] for split in missing}
 
 
 def _test(texts: int, validation: int | None, fraction: float) -> int:
-    """A fifth, or as many as make the evidence enough, together with the validation split."""
+    """A fifth of the texts, or up to two fifths if test and validation texts then suffice as evidence."""
     usual, largest = math.ceil(texts * _TEST), math.floor(texts * _LARGEST_TEST)
     share = 0.0 if validation is not None else fraction
 

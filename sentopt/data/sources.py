@@ -1,4 +1,4 @@
-"""Raw rows from wherever a recipe says: the bundled corpus, files, a hub dataset, or a local mirror of one."""
+"""Read raw rows from the source of a recipe: the bundled corpus, files, a hub dataset, or its local mirror."""
 
 from __future__ import annotations
 
@@ -34,7 +34,8 @@ def load(data: DataSection, given: RawData | None = None) -> RawData:
     """Read every split that the source has; `given` are the rows of data in memory.
 
     Raises:
-        DataError: unknown dataset, unreadable file, missing column, unreachable hub, or data that is not given again.
+        DataError: the dataset is unknown, a file is unreadable, a column is missing, the hub is unreachable, or rows in
+            memory are not given again.
     """
     if data.dataset == MEMORY:
         if given is None:
@@ -48,7 +49,7 @@ def load(data: DataSection, given: RawData | None = None) -> RawData:
 
 
 def identify(data: DataSection) -> dict[str, str]:
-    """What determines the rows: SHA-256 of each file, or hub id and revision. Cheap enough to ask on every call."""
+    """The identity of the rows: SHA-256 of each file, or hub id and revision. Much cheaper than reading the rows."""
     if data.dataset == MEMORY:
         return {str(split): digest for split, digest in _named(data).items()}
     files = _files(data)
@@ -65,7 +66,7 @@ def identify(data: DataSection) -> dict[str, str]:
 
 
 def local_files(data: DataSection) -> list[Path]:
-    """The files on this machine that the rows come from; none where they come from the hub."""
+    """The local files that hold the rows; empty if the rows come from the hub."""
     return [part.path for parts in (_files(data) or {}).values() for part in parts]
 
 
@@ -77,7 +78,7 @@ class _File:
 
 
 def _files(data: DataSection) -> dict[Split, list[_File]] | None:
-    """The local files of each split, or None where the data must come from the hub."""
+    """The local files of each split, or None if the data come from the hub."""
     if data.dataset == "sample":
         return {split: [_File(SAMPLE_FOLDER / f"{split}.csv")] for split in SPLITS}
     if data.dataset == "files":
@@ -96,7 +97,7 @@ def _files(data: DataSection) -> dict[Split, list[_File]] | None:
 
 
 def _named(data: DataSection) -> dict[Split, str]:
-    """The file or hub split that the recipe names for each split."""
+    """The file or hub split of each split, as the recipe names them."""
     named = {split: str(getattr(data, split)) for split in SPLITS}
     if data.validation == TEST_AS_VALIDATION:
         named.pop("validation")
@@ -152,29 +153,29 @@ def _rows(
     file: _File, text: str, label: str, data: DataSection, notices: list[str], *, may_lack_labels: bool
 ) -> list[RawRow]:
     options = TableOptions(data.encoding, data.delimiter, data.quote)
-    found: list[RawRow] = []
+    raw_rows: list[RawRow] = []
     names, rows = _table(file.path, (text, label), options, notices)
     columns = dict.fromkeys(names)
-    for place, row in islice(rows, file.start, file.stop):
+    for position, row in islice(rows, file.start, file.stop):
         if not names:
             columns |= dict.fromkeys(row)
-        found.append(RawRow(row.get(text), row.get(label), f"{file.path.name} {place}"))
-    if found:
+        raw_rows.append(RawRow(row.get(text), row.get(label), f"{file.path.name} {position}"))
+    if raw_rows:
         unlabelled = may_lack_labels and label not in columns
         kind = formats.reading_format(file.path)
         _check_columns(columns, text, "" if unlabelled else label, file.path, kind)
         if unlabelled:
             notices.append(f"{file.path.name} has no column {label!r}")
-    return found
+    return raw_rows
 
 
 def _table(
     path: Path, wanted: Sequence[str], options: TableOptions, notices: list[str]
 ) -> tuple[Sequence[str], Iterator[tuple[str, tables.Row]]]:
-    """The columns of a file, where they are known before its rows, and the rows, with the `wanted` columns at least."""
+    """The columns of a file (empty if unknown before reading rows), and its rows with at least the `wanted` columns."""
     formats.check_file(path)
     kind = formats.reading_format(path)
-    if kind in ("parquet", "arrow"):  # the other columns cost time, and may hold what Python cannot
+    if kind in ("parquet", "arrow"):  # other columns cost time, and Python may be unable to represent their values
         return columnar.names(path, kind), columnar.read(path, kind, wanted)
     return (), tables.read_numbered(path, options, notices.append)
 
@@ -187,37 +188,37 @@ def _described(files: dict[Split, list[_File]]) -> str:
 
 
 def _about_files(files: dict[Split, list[_File]]) -> list[str]:
-    """What is read as which split where the names do not say it alone, and what is left aside."""
-    told = [
+    """Notices about files that are used for a split of another name, and about unused files."""
+    notices = [
         f"{parts[0].path.name} is read as the validation split"
         for split, parts in files.items()
         if split == "validation" and not parts[0].path.name.startswith("validation")
     ]
-    if aside := folders.left_aside([part.path for parts in files.values() for part in parts]):
-        more = f" and {len(aside) - _SHOWN} more" if len(aside) > _SHOWN else ""
-        told.append(f"not read, though beside the files that are: {', '.join(aside[:_SHOWN])}{more}")
-    return told
+    if unused_names := folders.unused([part.path for parts in files.values() for part in parts]):
+        more = f" and {len(unused_names) - _SHOWN} more" if len(unused_names) > _SHOWN else ""
+        notices.append(f"other files in the same folder are not read: {', '.join(unused_names[:_SHOWN])}{more}")
+    return notices
 
 
 def _check_columns(columns: Iterable[str], text: str, label: str, path: Path, kind: str = "") -> None:
-    found = [str(name) for name in columns]
+    names = [str(name) for name in columns]
     for key, column in (("data.text_column", text), ("data.label_column", label)):
-        if column and column not in found:
+        if column and column not in names:
             has = f"{path} has no column {column!r}"
-            its = f"it has {', '.join(map(repr, found[:20]))}"
-            if delimiter := _delimiter(found, (text, label)) if kind in ("csv", "tsv") else "":
+            its = f"it has {', '.join(map(repr, names[:20]))}"
+            if delimiter := _delimiter(names, (text, label)) if kind in ("csv", "tsv") else "":
                 raise DataError(
                     f"{has}; {its}, which looks like several names with {delimiter!r} between them. "
                     f"Say so with --set {shlex.quote(f'data.delimiter={json.dumps(delimiter)}')}"
                 )
             raise DataError(
-                f"{has}{records.nearest(column, found)}; {its}. "
-                f"{_misread(found, kind)}Name the right one with --set {key}=NAME"
+                f"{has}{records.nearest(column, names)}; {its}. "
+                f"{_misread(names, kind)}Name the right one with --set {key}=NAME"
             )
 
 
 def _delimiter(columns: Sequence[str], wanted: Sequence[str]) -> str:
-    """The character between the wanted names in the name of the only column, or nothing."""
+    """The character that separates the wanted names in the name of the only column, or an empty text."""
     if len(columns) != 1:
         return ""
     names = {name.casefold() for name in wanted if name}
@@ -230,7 +231,7 @@ def _delimiter(columns: Sequence[str], wanted: Sequence[str]) -> str:
 
 
 def _misread(columns: Sequence[str], kind: str) -> str:
-    """What to say where the names of the columns look like texts and labels, or like numbers of rows."""
+    """A hint if the column names look like data or row numbers, else an empty text."""
     looks = any(
         len(name) > 40 or len(name.split()) > 4 or re.fullmatch(r"[-+]?\d+([.,]\d+)?", name) for name in columns
     )

@@ -1,4 +1,4 @@
-"""From raw rows to three clean splits with named labels, counting everything that was dropped or suspicious."""
+"""Turn raw rows into three clean splits with named labels. Notices report what was dropped or looks wrong."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sentopt.errors import DataError
 from sentopt.recipe import TEST_AS_VALIDATION, DataSection
 from sentopt.run_dir import SPLITS, Split
 
-__all__ = ["CleanData", "Example", "clean", "majority_accuracy", "reorder"]
+__all__ = ["CleanData", "Example", "clean", "majority_accuracy"]
 
 _BROKEN = re.compile("[\u00c3\u00c2][\u0080-\u00bf]|\u00e2\u20ac|\ufffd")
 Splits = dict[Split, list[Example]]
@@ -24,7 +24,7 @@ Splits = dict[Split, list[Example]]
 
 @dataclass(frozen=True)
 class CleanData:
-    """Three non-empty splits, the label names, and notices that a user should read."""
+    """Three non-empty splits, the label names, and notices for the user."""
 
     splits: Splits
     labels: tuple[str, ...]
@@ -32,13 +32,13 @@ class CleanData:
 
 
 def clean(raw: RawData, data: DataSection, *, seed: int, tuned: bool = False) -> CleanData:
-    """Apply the recipe's data section: labels, empty and repeated texts, missing splits, limits.
+    """Apply the recipe's data section: labels, empty and duplicate texts, missing splits, limits.
 
-    `tuned` says that nothing is trained, so that most texts can be test texts.
+    `tuned` means that the model is already fine-tuned, so most texts can be test texts.
 
     Raises:
-        DataError: labels that are missing or not in the list, one class only, or too few texts to split; the message
-            also tells the notices until then, which may be the reason.
+        DataError: labels are missing or unknown, there is only one class, or there are too few texts to split. The
+            message includes the notices so far, which may explain it.
     """
     notices = list(raw.notices)
     with explained_by(notices):
@@ -49,7 +49,9 @@ def _clean(raw: RawData, data: DataSection, notices: list[str], *, seed: int, tu
     rows = _given(raw, data, notices)
     named = labels.name_rows(rows, raw.labels, data, notices, by_position=raw.by_position)
     splits: Splits = {
-        split: [Example(_text(row), label) for row, label in found] for split, found in named.splits.items() if found
+        split: [Example(_text(row), label) for row, label in labelled]
+        for split, labelled in named.splits.items()
+        if labelled
     }
     if "train" not in splits:
         raise DataError(f"there is no text to train on: the train split is empty ({raw.description})")
@@ -76,28 +78,18 @@ def _clean(raw: RawData, data: DataSection, notices: list[str], *, seed: int, tu
     return CleanData(splits, names, tuple(notices))
 
 
-def reorder(data: CleanData, labels: Sequence[str]) -> CleanData:
-    """The same texts with `labels` in this order; it may hold names that no text has."""
-    position = {label: i for i, label in enumerate(labels)}
-    splits = {
-        split: [Example(e.text, position[data.labels[e.label]]) for e in examples]
-        for split, examples in data.splits.items()
-    }
-    return replace(data, splits=splits, labels=tuple(labels))
-
-
 def majority_accuracy(labels: Sequence[int]) -> float:
-    """Accuracy of always answering the most frequent label: what a model must beat."""
+    """Accuracy of always answering the most frequent label, which a model must exceed."""
     return max(Counter(labels).values()) / len(labels)
 
 
 def _given(raw: RawData, data: DataSection, notices: list[str]) -> dict[Split, list[RawRow]]:
-    """The splits to use: without texts that are empty, splits whose labels are hidden, and splits without a row."""
-    found = _without_hidden(raw.splits, notices)
+    """The usable rows by split: without empty texts, splits with hidden labels, and empty splits."""
+    labelled = _without_hidden(raw.splits, notices)
     if data.validation == TEST_AS_VALIDATION:
-        found.pop("validation", None)
+        labelled.pop("validation", None)
     given: dict[Split, list[RawRow]] = {}
-    for split, rows in found.items():
+    for split, rows in labelled.items():
         filled = [row for row in rows if not _is_empty(_text(row))]
         if empty := len(rows) - len(filled):
             notices.append(f"{split}: dropped {empty} empty text{'s' if empty != 1 else ''}")
@@ -118,7 +110,7 @@ def _is_empty(text: str) -> bool:
 
 
 def _note_broken(rows: Sequence[RawRow], split: str, notices: list[str]) -> None:
-    """Say where texts were damaged by an encoding before they came here."""
+    """Note texts that were damaged by a wrong encoding."""
     broken = [row for row in rows if isinstance(row.text, str) and not row.text.isascii() and _BROKEN.search(row.text)]
     if broken:
         at = _BROKEN.search(broken[0].text)
@@ -130,28 +122,28 @@ def _note_broken(rows: Sequence[RawRow], split: str, notices: list[str]) -> None
 
 
 def _without_hidden(splits: Mapping[Split, list[RawRow]], notices: list[str]) -> dict[Split, list[RawRow]]:
-    """Without the test or validation split where none of its rows has a label; validation then serves as test."""
-    found = dict(splits)
+    """Drop test and validation splits without labels. If test is dropped, validation becomes the test split."""
+    usable = dict(splits)
     hidden: dict[Split, str] = {}
     for split in ("test", "validation"):
-        rows = found.get(split, [])
-        others = [row for other, their in splits.items() if other != split for row in their]
-        if why := labels.is_hidden(rows, others):
-            hidden[split] = why
-            del found[split]
+        rows = usable.get(split, [])
+        others = [row for other, other_rows in splits.items() if other != split for row in other_rows]
+        if reason := labels.is_hidden(rows, others):
+            hidden[split] = reason
+            del usable[split]
     if "validation" in hidden:
         notices.append(
             f"the labels of the validation split are hidden ({hidden['validation']}): it is split off train instead"
         )
-    if "test" in hidden and "validation" in found:
-        found["test"] = found.pop("validation")
+    if "test" in hidden and "validation" in usable:
+        usable["test"] = usable.pop("validation")
         notices.append(
             f"the labels of the test split are hidden ({hidden['test']}): "
             "the validation split is the test split, validation is split off train"
         )
     elif "test" in hidden:
         notices.append(f"the labels of the test split are hidden ({hidden['test']}): a test split is split off train")
-    return found
+    return usable
 
 
 def _check_several(train: Sequence[Example], names: tuple[str, ...]) -> None:
@@ -176,8 +168,8 @@ def _check_classes(train: Sequence[Example], names: tuple[str, ...]) -> None:
 
 
 def _same_as_test(splits: Splits, data: DataSection, notices: list[str]) -> bool:
-    """Whether validation is the test split: as the recipe says, or because its texts are the same ones."""
-    flatters = "the best checkpoint is chosen by the texts that it is judged by, which flatters the test figures"
+    """Whether validation is the test split, either by the recipe or because both have the same texts."""
+    flatters = "the best checkpoint is selected on the texts that also test it, which flatters the test figures"
     if data.validation == TEST_AS_VALIDATION:
         notices.append(f"validation: the test split itself, as data.validation asks: {flatters}")
         return True
@@ -202,7 +194,7 @@ def _without_repeats(splits: Splits, data: DataSection, notices: list[str]) -> S
             f"every training text is also in {others}; nothing is left to train on. Name other files, or none for a "
             "split that is to be split off train, for example --set data.test="
         )
-    notices.extend(duplicates.in_words(repeats, dropped=drop))
+    notices.extend(duplicates.notices(repeats, dropped=drop))
     if drop and "validation" in kept and not kept["validation"]:
         del kept["validation"]
         notices.append("validation: all of its texts are also in test; it is split off train instead")
@@ -210,7 +202,7 @@ def _without_repeats(splits: Splits, data: DataSection, notices: list[str]) -> S
 
 
 def _without_unused(splits: Splits, named: labels.Named) -> tuple[Splits, labels.Named]:
-    """Only the labels that some text has: a model that was tuned already need not learn the others."""
+    """Drop labels that no text has. An already fine-tuned model does not have to learn them."""
     used = sorted({example.label for examples in splits.values() for example in examples})
     position = {label: i for i, label in enumerate(used)}
     left = {split: [replace(e, label=position[e.label]) for e in examples] for split, examples in splits.items()}
@@ -220,9 +212,9 @@ def _without_unused(splits: Splits, named: labels.Named) -> tuple[Splits, labels
 def _without_rare(
     splits: Splits, named: labels.Named, wanted: Sequence[Split], data: DataSection, notices: list[str]
 ) -> tuple[Splits, tuple[str, ...]]:
-    """Refuse or drop labels with fewer training texts than there are splits to share them out to.
+    """Refuse or drop labels with fewer training texts than splits that need one.
 
-    A validation or test split that is empty without those labels is one more split to be taken from train.
+    If a validation or test split is empty without those labels, it is split off train as well.
     """
     counts = Counter(example.label for example in splits["train"])
     occurring = {example.label for examples in splits.values() for example in examples}
@@ -252,9 +244,9 @@ def _without_rare(
 
 
 def _emptied(split: Split, examples: Sequence[Example], named: labels.Named) -> str:
-    found = [named.names[label] for label in sorted({example.label for example in examples})]
+    names = [named.names[label] for label in sorted({example.label for example in examples})]
     return (
-        f"{split}: none of its {len(examples):,} text(s) has a label that is kept (it has {_quoted(found)}); "
+        f"{split}: none of its {len(examples):,} text(s) has a label that is kept (it has {_quoted(names)}); "
         "it is split off train instead"
     )
 
@@ -262,23 +254,23 @@ def _emptied(split: Split, examples: Sequence[Example], named: labels.Named) -> 
 def _left_out(
     splits: Splits, rare: Sequence[int], unused: Sequence[int], named: labels.Named, needed: int
 ) -> list[str]:
-    """Which labels are left out with how many texts, those that have no training text by the splits that have them."""
+    """Notices about dropped labels. Labels without a training text are grouped by the splits that have them."""
     texts = {split: Counter(example.label for example in examples) for split, examples in splits.items()}
     groups: dict[str, list[int]] = {}
     for label in rare:
         where = "" if texts["train"][label] else " and ".join(split for split in texts if texts[split][label])
         groups.setdefault(where, []).append(label)
-    told = []
+    notices = []
     for where, group in groups.items():
         dropped = sum(counts[label] for counts in texts.values() for label in group)
         names = _quoted([named.names[label] for label in group])
         why = f"that occur in {where} only" if where else f"with fewer than {needed} texts"
-        told.append(f"left out {len(group)} label(s) {why} ({names}): {dropped:,} text(s)")
+        notices.append(f"left out {len(group)} label(s) {why} ({names}): {dropped:,} text(s)")
     if unused:
-        told.append(
+        notices.append(
             f"left out {len(unused)} label(s) that no training text has ({_quoted([named.names[i] for i in unused])})"
         )
-    return told
+    return notices
 
 
 def _quoted(names: Sequence[str]) -> str:
@@ -293,7 +285,7 @@ def _rare(rare: Sequence[int], counts: Counter[int], named: labels.Named, needed
             "validation and test have one"
         )
     common = [name for i, name in enumerate(named.names) if i not in rare]
-    told = [
+    reports = [
         f"label {named.names[label]!r} {_times(counts[label])}, {named.first(label)}"
         f"{'' if named.names[label].isdigit() else records.nearest(named.names[label], common)}"
         for label in rare[: labels.SHOWN]
@@ -301,13 +293,13 @@ def _rare(rare: Sequence[int], counts: Counter[int], named: labels.Named, needed
     more = f"; and {len(rare) - labels.SHOWN} more labels" if len(rare) > labels.SHOWN else ""
     why = "train, validation and test each need one" if needed > 1 else "training needs one"
     return (
-        f"{'; '.join(told)}{more}. A label needs at least {needed} distinct text(s), because {why}. "
+        f"{'; '.join(reports)}{more}. A label needs at least {needed} distinct text(s), because {why}. "
         "Correct the label, add texts, or leave such rows out with --set data.rare_labels=drop"
     )
 
 
 def _note_lacking(splits: Splits, names: tuple[str, ...], notices: list[str]) -> None:
-    """Say where a given test or validation split lacks labels of train: its figures say nothing about them."""
+    """Note labels of train that the test or validation split lacks: their quality is not measured there."""
     for split in ("test", "validation"):
         present = {example.label for example in splits.get(split, ())}
         lacking = [name for i, name in enumerate(names) if i not in present]
@@ -341,7 +333,7 @@ def _note_few(train: Sequence[Example], names: tuple[str, ...], notices: list[st
         more = f" and {len(few) - labels.SHOWN} more" if len(few) > labels.SHOWN else ""
         notices.append(
             f"{len(few)} label(s) have fewer than {labels.FEW} training texts ({shown}{more}): add texts, such labels "
-            "are hardly learnt"
+            "are hardly learned"
         )
 
 
@@ -350,7 +342,7 @@ def _times(count: int) -> str:
 
 
 def _split_off(splits: Splits, split: Split, wanted: int, seed: int, notices: list[str]) -> None:
-    """Take `split` out of train; every label keeps its share, and one that has a single text stays in train."""
+    """Split `split` off train, stratified by label. A label with a single text stays in train."""
     train = splits["train"]
     counts = Counter(example.label for example in train)
     shared = [example for example in train if counts[example.label] > 1]

@@ -1,4 +1,4 @@
-"""The cleaned splits of a run directory, as later stages read them."""
+"""Write and read the cleaned splits in a run directory."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def read_split(run_dir: RunDir, split: Split) -> list[Example]:
 
 
 def read_distinct(run_dir: RunDir) -> tuple[list[int], list[int]]:
-    """Positions of the distinct test texts, and of the validation texts that are not among them, each once."""
+    """Positions of the distinct test texts, and of the distinct validation texts that are not test texts."""
     seen: set[str] = set()
     test = distinct_rows([example.text for example in read_split(run_dir, "test")], seen)
     return test, distinct_rows([example.text for example in read_split(run_dir, "validation")], seen)

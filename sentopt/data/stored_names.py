@@ -1,4 +1,4 @@
-"""The label names that `datasets` keeps beside the numbers of a column: numbers become names before anything else."""
+"""Apply the label names that `datasets` stores in a file (`ClassLabel`) to the numbers of the label column."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Names = tuple[str, ...]
 
 
 def named(rows: Sequence[RawRow], names: Names) -> list[RawRow]:
-    """The rows with the name that each number stands for; -1 stands for none."""
+    """The rows with numbers replaced by label names; -1 means no label."""
     return [replace(row, label=_name(row.label, names)) for row in rows] if names else list(rows)
 
 
@@ -26,66 +26,66 @@ def apply(
 ) -> tuple[Names, dict[Split, list[RawRow]]]:
     """The label names to use, and the rows with those names.
 
-    `stored` says where each list of names was found. Declared names that are the stored ones may have another order;
-    other names replace the stored ones by position, which is said. Stored names that no row has are left out, unless
-    they are declared.
+    `stored` maps each stored list of names to its file. If the declared names are the stored ones, their order is used.
+    Other declared names replace the stored ones by position, with a notice. Stored names that no row has are dropped,
+    unless they are declared.
 
     Raises:
-        DataError: declared names that are partly the stored ones, in another order, or of another number.
+        DataError: some declared names are stored names at other positions, or their number differs.
     """
-    found = tuple(dict.fromkeys(name for names in stored for name in names))
-    rows = {split: list(their) for split, their in splits.items()}
-    if not found:
+    all_names = tuple(dict.fromkeys(name for names in stored for name in names))
+    rows = {split: list(split_rows) for split, split_rows in splits.items()}
+    if not all_names:
         return declared, rows
     if not declared:
-        _tell_names(stored, notices)
-        rows = {split: [replace(row, label=_by_number(row.label, found)) for row in rows[split]] for split in rows}
-        used = _used(found, rows)
-        _tell_unused([name for name in found if name not in used], stored, notices)
+        _note_names(stored, notices)
+        rows = {split: [replace(row, label=_by_number(row.label, all_names)) for row in rows[split]] for split in rows}
+        used = _used(all_names, rows)
+        _note_unused([name for name in all_names if name not in used], stored, notices)
         return used, rows
-    names, others = _reconcile(declared, found, _used(found, rows), stored, notices)
+    names, replacements = _reconcile(declared, all_names, _used(all_names, rows), stored, notices)
     renamed = {
-        split: [replace(row, label=_renamed(row.label, others)) if others else row for row in their]
-        for split, their in rows.items()
+        split: [replace(row, label=_renamed(row.label, replacements)) if replacements else row for row in split_rows]
+        for split, split_rows in rows.items()
     }
     return names, renamed
 
 
 def _reconcile(
-    declared: Names, found: Names, used: Names, stored: Mapping[Names, str], notices: list[str]
+    declared: Names, all_names: Names, used: Names, stored: Mapping[Names, str], notices: list[str]
 ) -> tuple[Names, dict[str, str]]:
-    """The label names to use, and which stored name each of them replaces."""
-    wanted = [normal_form(name) for name in declared]
-    for names in (found, used):
-        have = [normal_form(name) for name in names]
-        if set(have) <= set(wanted):
+    """The label names to use, and the mapping of replaced stored names to declared ones."""
+    declared_forms = [normal_form(name) for name in declared]
+    for names in (all_names, used):
+        forms = [normal_form(name) for name in names]
+        if set(forms) <= set(declared_forms):
             return declared, {}
-        in_place = all(name not in wanted or wanted.index(name) == i for i, name in enumerate(have))
-        if len(wanted) == len(have) and in_place:
+        in_place = all(name not in declared_forms or declared_forms.index(name) == i for i, name in enumerate(forms))
+        if len(declared_forms) == len(forms) and in_place:
             renamed = {old: new for old, new in zip(names, declared, strict=True) if old != new}
-            told = ", ".join(f"{old} is {new}" for old, new in list(renamed.items())[:_SHOWN])
-            notices.append(f"data.labels renames the labels in {', '.join(stored.values())}: {told}")
+            renaming = ", ".join(f"{old} is {new}" for old, new in list(renamed.items())[:_SHOWN])
+            notices.append(f"data.labels renames the labels in {', '.join(stored.values())}: {renaming}")
             return declared, renamed
     raise DataError(
         f"data.labels ({', '.join(declared)}) does not fit the label names in {', '.join(stored.values())} "
-        f"({', '.join(found)}): use the same names, or as many others in the same order"
+        f"({', '.join(all_names)}): use the same names, or as many others in the same order"
     )
 
 
-def _used(found: Names, rows: Mapping[Split, Sequence[RawRow]]) -> Names:
-    """The names that some row has, whatever their case and blanks; all where no row has one."""
-    labels = {row.label for their in rows.values() for row in their if isinstance(row.label, str)}
+def _used(names: Names, rows: Mapping[Split, Sequence[RawRow]]) -> Names:
+    """The names that occur in rows, ignoring case and blanks; all names if none occurs."""
+    labels = {row.label for split_rows in rows.values() for row in split_rows if isinstance(row.label, str)}
     forms = {normal_form(label) for label in labels}
-    return tuple(name for name in found if normal_form(name) in forms) or found
+    return tuple(name for name in names if normal_form(name) in forms) or names
 
 
-def _tell_names(stored: Mapping[Names, str], notices: list[str]) -> None:
+def _note_names(stored: Mapping[Names, str], notices: list[str]) -> None:
     for names, where in stored.items():
-        told = ", ".join(f"{i} is {name}" for i, name in enumerate(names[:_SHOWN]))
-        notices.append(f"label names are those in {where}: {told}{', ...' if len(names) > _SHOWN else ''}")
+        examples = ", ".join(f"{i} is {name}" for i, name in enumerate(names[:_SHOWN]))
+        notices.append(f"label names are those in {where}: {examples}{', ...' if len(names) > _SHOWN else ''}")
 
 
-def _tell_unused(unused: Sequence[str], stored: Mapping[Names, str], notices: list[str]) -> None:
+def _note_unused(unused: Sequence[str], stored: Mapping[Names, str], notices: list[str]) -> None:
     if unused:
         more = f" and {len(unused) - _SHOWN} more" if len(unused) > _SHOWN else ""
         notices.append(
@@ -95,7 +95,7 @@ def _tell_unused(unused: Sequence[str], stored: Mapping[Names, str], notices: li
 
 
 def _by_number(label: object, names: Names) -> object:
-    """The name of a number that a file without names of its own has beside one with names."""
+    """The name of a number in a file without stored names, if another file of the data has stored names."""
     if isinstance(label, float) and label.is_integer():
         label = int(label)
     if isinstance(label, str) and label not in names and _WHOLE.fullmatch(label.strip()):

@@ -1,6 +1,6 @@
-"""Rows of table files, one at a time, so that a file larger than memory can be scored.
+"""Read and write table files row by row, so that files larger than memory can be scored.
 
-CSV, TSV and JSON (plain or .gz) need the standard library only; Parquet, Arrow and Excel need what the extras bring.
+CSV, TSV and JSON (plain or .gz) need the standard library only; Parquet, Arrow and Excel need packages of the extras.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ MIXED = "mixed"
 
 
 def table_format(path: Path) -> str:
-    """The format to write: `csv`, `tsv`, `jsonl` or `parquet`, by the file's name.
+    """The format to write: `csv`, `tsv`, `jsonl` or `parquet`, by the file name.
 
     Raises:
-        DataError: the name ends otherwise.
+        DataError: the suffix is not supported.
     """
     suffix = Path(path.stem).suffix if path.suffix == ".gz" else path.suffix
     kind = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}.get(
@@ -42,46 +42,46 @@ def table_format(path: Path) -> str:
 
 
 def read_rows(
-    path: Path, options: TableOptions = DETECTED, say: Callable[[str], None] = lambda notice: None
+    path: Path, options: TableOptions = DETECTED, notify: Callable[[str], None] = lambda notice: None
 ) -> Iterator[Row]:
     """Yield each row as a mapping from column name to value.
 
-    `say` receives what a user should know about how the file was read, at the latest with its last row.
+    `notify` receives notices about how the file was read, at the latest with the last row.
 
     Raises:
-        DataError: the file is missing, of another kind than its name says, or malformed; the message says where.
+        DataError: the file is missing, malformed, or has another format than its name; the message says where.
     """
-    return (row for _, row in read_numbered(path, options, say))
+    return (row for _, row in read_numbered(path, options, notify))
 
 
 def read_numbered(
-    path: Path, options: TableOptions = DETECTED, say: Callable[[str], None] = lambda notice: None
+    path: Path, options: TableOptions = DETECTED, notify: Callable[[str], None] = lambda notice: None
 ) -> Iterator[tuple[str, Row]]:
-    """As `read_rows`, each row with its place in the file, such as `line 7`."""
+    """Like `read_rows`, with the place of each row in the file, such as `line 7`."""
     formats.check_file(path)
     kind = formats.reading_format(path)
     if kind in ("parquet", "arrow"):
         yield from columnar.read(path, kind)
     elif kind == "xlsx":
-        yield from workbooks.read(path, say)
+        yield from workbooks.read(path, notify)
     else:
-        yield from _read_text(path, kind, options, say)
+        yield from _read_text(path, kind, options, notify)
 
 
 def read_lines(
-    path: Path, options: TableOptions = DETECTED, say: Callable[[str], None] = lambda notice: None
+    path: Path, options: TableOptions = DETECTED, notify: Callable[[str], None] = lambda notice: None
 ) -> Iterator[str]:
-    """Each line of a text file, without its end.
+    """Each line of a text file, without its line end.
 
     Raises:
-        DataError: the file is missing, of another kind than its name says, or cannot be decoded.
+        DataError: the file is missing, has another format than its name, or cannot be decoded.
     """
     formats.check_file(path)
     with path.open("rb") as stream:
         formats.check_is_text(path, stream.read(512), packed=False)
     encoding = encodings.detect(path, options)
     if encoding.notice:
-        say(encoding.notice)
+        notify(encoding.notice)
     try:
         with path.open(encoding=encoding.codec) as lines:
             for line in lines:
@@ -91,17 +91,19 @@ def read_lines(
 
 
 def count_rows(path: Path) -> int | None:
-    """How many rows a progress bar should expect, or None where finding out costs as much as reading the file."""
+    """Number of rows for a progress bar; None if counting would cost as much as reading the file."""
     return columnar.row_count(path) if formats.reading_format(path) == "parquet" else None
 
 
 def class_names(path: Path, column: str) -> tuple[str, ...]:
-    """The label names that `datasets` keeps in a file for the numbers of `column`, or none."""
+    """The label names of `column` that `datasets` stored in the file; empty if there are none."""
     kind = formats.reading_format(path)
     return columnar.class_names(path, kind, column) if kind in ("parquet", "arrow") else ()
 
 
-def _read_text(path: Path, kind: str, options: TableOptions, say: Callable[[str], None]) -> Iterator[tuple[str, Row]]:
+def _read_text(
+    path: Path, kind: str, options: TableOptions, notify: Callable[[str], None]
+) -> Iterator[tuple[str, Row]]:
     try:
         with path.open("rb") as stream:
             packed = path.suffix.lower() == ".gz"
@@ -110,20 +112,20 @@ def _read_text(path: Path, kind: str, options: TableOptions, say: Callable[[str]
             with encodings.open_bytes(path) as unpacked:
                 formats.check_is_text(path, unpacked.read(512), packed=True)
         if kind == "json":
-            yield from documents.read_document(path, options, say)
+            yield from documents.read_document(path, options, notify)
         elif kind == "jsonl":
-            yield from documents.read_lines(path, options, say)
+            yield from documents.read_lines(path, options, notify)
         else:
-            yield from delimited.read(path, "\t" if kind == "tsv" else ",", options, say)
+            yield from delimited.read(path, "\t" if kind == "tsv" else ",", options, notify)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise DataError(f"{path} is malformed: {error}") from error
 
 
 class RowWriter:
-    """Writes rows to a CSV, TSV, JSON Lines or Parquet file; the name says which. The file appears when complete."""
+    """Writes a CSV, TSV, JSON Lines or Parquet file, depending on its name. The file appears when it is complete."""
 
     def __init__(self, path: Path, columns: Sequence[str], types: Mapping[str, Any] | None = None) -> None:
-        """`types` are Arrow types of columns of a Parquet file; a column called `mixed` is stored as text or JSON."""
+        """`types` maps columns of a Parquet file to Arrow types; a column of type `mixed` is stored as text or JSON."""
         self.path = path
         self.columns = list(columns)
         self._types = dict(types or {})
@@ -141,7 +143,7 @@ class RowWriter:
                 self._csv.writerow(self.columns)
 
     def write(self, rows: Sequence[Row]) -> None:
-        """Append rows; keys that are not columns are left out."""
+        """Append rows; keys that are not columns are ignored."""
         if self._kind == "parquet":
             self._write_parquet(rows)
         elif self._kind == "jsonl":
@@ -194,24 +196,24 @@ class RowWriter:
 
 
 def arrow_types(rows: Iterable[Row]) -> dict[str, Any]:
-    """The Arrow type of each column over all `rows`; `mixed` where its values are of several kinds."""
+    """The Arrow type of each column, in order of first occurrence; `mixed` if its values have several types."""
     pyarrow = require("pyarrow", extra="train")
     kinds: dict[str, set[type]] = {}
     examples: dict[str, Any] = {}
     for row in rows:
         for column, value in row.items():
-            found = kinds.setdefault(column, set())
+            value_types = kinds.setdefault(column, set())
             if value is not None:
-                found.add(type(value))
+                value_types.add(type(value))
                 examples.setdefault(column, value)
     types: dict[str, Any] = {}
-    for column, found in kinds.items():
-        if found == {int, float}:
+    for column, value_types in kinds.items():
+        if value_types == {int, float}:
             types[column] = pyarrow.float64()
-        elif len(found) > 1:
+        elif len(value_types) > 1:
             types[column] = MIXED
         else:
-            types[column] = pyarrow.infer_type([examples[column]]) if found else pyarrow.string()
+            types[column] = pyarrow.infer_type([examples[column]]) if value_types else pyarrow.string()
     return types
 
 

@@ -1,4 +1,4 @@
-"""Further texts without labels (`data.unlabelled`): a label that no variant changes on them is not lost."""
+"""Texts without labels (`data.unlabelled`): evidence for verification, because an unchanged answer is not lost."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ MOST_TEXTS = 20_000
 
 @dataclass(frozen=True)
 class Unlabelled:
-    """Distinct texts that are in none of the splits, and what was left out, in words."""
+    """Distinct texts that are in no split, and a notice about them."""
 
     texts: tuple[str, ...]
     notice: str
 
 
 def depends(data: DataSection) -> list[str]:
-    """What determines the texts that are read, the SHA-256 of the file among it; nothing without a file.
+    """The identity of the texts: SHA-256 of the file and the options for reading it; empty without a file.
 
     Raises:
-        DataError: there is no such file.
+        DataError: the file does not exist.
     """
     if not data.unlabelled:
         return []
@@ -42,39 +42,39 @@ def depends(data: DataSection) -> list[str]:
 
 
 def load(data: DataSection, known: Iterable[str], *, seed: int) -> Unlabelled:
-    """The texts of `data.unlabelled` without blanks, repeats and the `known` texts of the splits; at most 20,000.
+    """The texts of `data.unlabelled` without empty texts, duplicates and `known` texts of the splits; at most 20,000.
 
-    Training texts must not be among them: INT8 is calibrated on those, so it changes fewer labels there.
+    Training texts are excluded: INT8 is calibrated on them, so it changes fewer answers there.
 
     Raises:
-        DataError: the file cannot be read, has no column of texts, or holds nothing but known texts.
+        DataError: the file cannot be read, has no text column, or holds no text that is new.
     """
     path = Path(data.unlabelled).expanduser()
-    said: list[str] = []
-    texts = list(_texts(path, data, said.append))
-    kept = [texts[row] for row in distinct_rows(texts, {"", *map(normal_form, known)})]
-    if not kept:
-        raise DataError(f"data.unlabelled: none of the {len(texts)} rows of {path} is a text that is in no split")
-    notice = f"{path.name}: {len(kept)} of {len(texts)} rows are distinct texts that are in no split"
-    if len(kept) > MOST_TEXTS:
-        chosen = np.random.default_rng(seed).permutation(len(kept))[:MOST_TEXTS]
-        kept = [kept[i] for i in sorted(chosen)]
+    notices: list[str] = []
+    texts = list(_texts(path, data, notices.append))
+    distinct = [texts[row] for row in distinct_rows(texts, {"", *map(normal_form, known)})]
+    if not distinct:
+        raise DataError(f"data.unlabelled: none of the {len(texts)} rows of {path} is a text that is not in a split")
+    notice = f"{path.name}: {len(distinct)} of {len(texts)} rows are distinct texts that are in no split"
+    if len(distinct) > MOST_TEXTS:
+        sample = np.random.default_rng(seed).permutation(len(distinct))[:MOST_TEXTS]
+        distinct = [distinct[i] for i in sorted(sample)]
         notice += f"; {MOST_TEXTS} of them are used"
-    return Unlabelled(tuple(kept), "; ".join([notice, *said]))
+    return Unlabelled(tuple(distinct), "; ".join([notice, *notices]))
 
 
-def _texts(path: Path, data: DataSection, say: Callable[[str], None]) -> Iterable[str]:
-    """The values of the text column; a file of plain lines, or a table with one column, needs no name for it."""
+def _texts(path: Path, data: DataSection, notify: Callable[[str], None]) -> Iterable[str]:
+    """The values of the text column, of the only column of a table, or the lines of a .txt file."""
     options, column = TableOptions(data.encoding, data.delimiter, data.quote), data.text_column
     if path.suffix.lower() == ".txt":
-        yield from tables.read_lines(path, options, say)
+        yield from tables.read_lines(path, options, notify)
         return
-    for row in tables.read_rows(path, options, say):
+    for row in tables.read_rows(path, options, notify):
         name = column if column in row else next(iter(row)) if len(row) == 1 else None
         if name is None:
-            found = ", ".join(repr(str(key)) for key in row)
+            columns = ", ".join(repr(str(key)) for key in row)
             raise DataError(
-                f"data.unlabelled: {path} has no column {column!r}; it has {found}. Give its column of texts "
+                f"data.unlabelled: {path} has no column {column!r}; it has {columns}. Give its column of texts "
                 "that name, or leave no other column in it"
             )
         yield as_text(row[name], path.name)

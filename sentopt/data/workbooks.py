@@ -1,57 +1,58 @@
-"""Rows of the first sheet of an Excel workbook. Needs openpyxl."""
+"""Read the first sheet of an Excel workbook. Needs openpyxl."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
 from sentopt._optional import require
 from sentopt.errors import DataError
+from sentopt.runtime.batching import batched
 
 R = TypeVar("R")
-_WINDOW = 1024
+_BATCH = 1024
 Numbered = tuple[str, dict[str, Any]]
 
 
-def read(path: Path, say: Callable[[str], None]) -> Iterator[Numbered]:
+def read(path: Path, notify: Callable[[str], None]) -> Iterator[Numbered]:
     """Each row of the first sheet with its place, such as `row 7` (as Excel counts them).
 
     Raises:
-        DataError: not a workbook, or a sheet without a header, with a column twice, or with values beside its columns.
+        DataError: not a workbook; or the sheet has no header, a duplicate column, or values outside its columns.
     """
     openpyxl = require("openpyxl", extra="train")
     try:
         with path.open("rb") as stream:
             book = _quietly(lambda: openpyxl.load_workbook(stream, read_only=True, data_only=True))
-            rows = _rows(path, book, say)
-            while window := _quietly(lambda: list(islice(rows, _WINDOW))):
-                yield from window
+            rows = _rows(path, book, notify)
+            batches = batched(rows, _BATCH)
+            while batch := _quietly(lambda: next(batches, None)):
+                yield from batch
     except DataError:
         raise
-    except Exception as error:  # of zipfile, zlib, the XML parser and openpyxl: damaged files raise a dozen classes
+    except Exception as error:  # damaged files raise many exceptions of zipfile, zlib, the XML parser and openpyxl
         raise DataError(
             f"{path} is not a readable Excel workbook ({error}); save it as .xlsx again, without a password"
         ) from error
 
 
 def _quietly(work: Callable[[], R]) -> R:
-    """Without openpyxl's warnings of styles and validations, which are not read."""
+    """Call `work` without openpyxl's warnings about styles and validations, which are not needed."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return work()
 
 
-def _rows(path: Path, book: Any, say: Callable[[str], None]) -> Iterator[Numbered]:
+def _rows(path: Path, book: Any, notify: Callable[[str], None]) -> Iterator[Numbered]:
     if not book.worksheets:
         raise DataError(f"{path} has no sheet with cells")
     sheet = book.worksheets[0]
     if len(book.worksheets) > 1:
         others = ", ".join(repr(other.title) for other in book.worksheets[1:])
-        say(f"{path.name}: the first sheet {sheet.title!r} is read, not {others}")
-    sheet.reset_dimensions()  # some programs write wrong ones
+        notify(f"{path.name}: the first sheet {sheet.title!r} is read, not {others}")
+    sheet.reset_dimensions()  # some programs store wrong dimensions
     rows = ((number, list(cells)) for number, cells in enumerate(sheet.iter_rows(values_only=True), 1))
     filled = ((number, cells) for number, cells in rows if any(cell is not None for cell in cells))
     number, cells = next(filled, (0, []))
@@ -59,7 +60,7 @@ def _rows(path: Path, book: Any, say: Callable[[str], None]) -> Iterator[Numbere
         raise DataError(f"{path}, sheet {sheet.title!r} is empty: expected a row with the names of the columns")
     names = _header(path, number, cells)
     if unnamed := [name for name, cell in zip(names, cells, strict=False) if cell is None]:
-        say(f"{path.name}: columns without a name are called {', '.join(unnamed)}")
+        notify(f"{path.name}: columns without a name are called {', '.join(unnamed)}")
     empty = False
     for number, cells in filled:
         beside = [str(cell) for cell in cells[len(names) :] if cell is not None]
@@ -76,10 +77,10 @@ def _rows(path: Path, book: Any, say: Callable[[str], None]) -> Iterator[Numbere
 
 
 def _check_formulas(path: Path, title: str) -> None:
-    """Refuse formulas whose value the file does not hold: they were read as empty cells.
+    """Refuse formulas without a stored value, which are read as empty cells. Programs other than Excel write them.
 
     Raises:
-        DataError: there is one; programs other than Excel write such files.
+        DataError: the sheet has such a formula.
     """
     openpyxl = require("openpyxl", extra="train")
     with path.open("rb") as formulas, path.open("rb") as values:
@@ -103,7 +104,7 @@ def _header(path: Path, number: int, cells: Sequence[Any]) -> list[str]:
     for i, name in enumerate(names):
         if name and name in names[:i]:
             raise DataError(
-                f"{path}, row {number}: the column {name!r} stands twice in the header; rename or remove one"
+                f"{path}, row {number}: the column {name!r} occurs twice in the header; rename or remove one"
             )
     return [name or _free_name(i, names) for i, name in enumerate(names, 1)]
 

@@ -1,4 +1,4 @@
-"""What every request passes before it reaches an endpoint or the page: an ASGI application around the others.
+"""Checks that every request must pass before it reaches an endpoint or the page: an ASGI middleware.
 
 Only the routes that the page and the endpoints use are let through. Gradio has many more (uploads, files by path,
 proxies, code editing for developers), and each of them has been the subject of an advisory or may be of the next.
@@ -36,7 +36,7 @@ _PAGE_BELOW: dict[str, tuple[str, ...]] = {
     "POST": (_GRADIO + "call/", _GRADIO + "run/"),
 }
 _STREAMS = (_GRADIO + "heartbeat/",)  # endless: never waited for
-_DISCARDED = 16  # times the largest body; what is larger still is cut off
+DISCARDED = 16  # times the largest body; what is larger still is cut off
 _GUESSES = (1.0, 5.0)  # wrong passwords of one address: so many a second, so many at once
 _LENGTH_DIGITS = 20
 
@@ -44,7 +44,7 @@ _log = logging.getLogger("sentopt.demo")
 
 
 class Admission:
-    """Refuses what is not meant for this server, or too much; then hands the request on with its whole body."""
+    """Refuses requests for other hosts and oversized or too many ones; passes the others on with their whole body."""
 
     def __init__(self, app: ASGIApp, service: Service, access: Access) -> None:
         self._app = app
@@ -61,7 +61,7 @@ class Admission:
         service.counters.watch("sentopt_requests_in_progress", "Requests being answered", lambda: self.working)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request, as ASGI has it."""
+        """The ASGI call."""
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
@@ -92,7 +92,7 @@ class Admission:
                 self._service.counters.seconds.labels(endpoint).observe(time.perf_counter() - started)
 
     def end_streams(self) -> None:
-        """Let the pages' endless streams go, so that the server can stop."""
+        """End the event streams of open pages, so that the server can stop."""
         for task in self._streams:
             task.cancel()
 
@@ -143,7 +143,7 @@ class Admission:
         announced = headers.get(b"content-length", "0")
         if not (announced.isascii() and announced.isdigit()):
             raise RequestRefused(400, "the header Content-Length is no number")
-        if len(announced) > _LENGTH_DIGITS or int(announced) > _DISCARDED * self._limits.body_bytes:
+        if len(announced) > _LENGTH_DIGITS or int(announced) > DISCARDED * self._limits.body_bytes:
             raise self._too_large()
 
     def _check_password(self, address: str, headers: dict[bytes, str]) -> None:
@@ -166,7 +166,7 @@ class Admission:
         arrived, more = 0, True
         try:
             async with asyncio.timeout(self._limits.body_seconds):
-                while more and arrived <= _DISCARDED * self._limits.body_bytes:
+                while more and arrived <= DISCARDED * self._limits.body_bytes:
                     message = await receive()
                     if message["type"] == "http.disconnect":
                         raise RequestRefused(400, "the client went away")
@@ -204,7 +204,7 @@ class Admission:
 
 
 def _check_plain(body: bytearray) -> None:
-    """Refuse objects where the page sends texts.
+    """Refuse JSON objects in places where the page sends texts.
 
     Gradio takes some of them for files: it would look for the path or fetch the address before a handler is asked.
     """
@@ -235,7 +235,7 @@ def _in_one_piece(body: bytearray, receive: Receive) -> Receive:
 
 
 class _Reply:
-    """Sends a response with the security headers, and remembers its status."""
+    """Adds the security headers to a response, and records its status."""
 
     def __init__(self, send: Send, headers: list[tuple[bytes, bytes]]) -> None:
         self._send = send
@@ -252,7 +252,7 @@ class _Reply:
         await self._send(message)
 
     async def end(self) -> None:
-        """Close a response that was cut short."""
+        """End a response whose handler failed half-way."""
         if self.status and not self._ended:
             await self({"type": "http.response.body", "body": b"", "more_body": False})
 
@@ -270,7 +270,7 @@ def _check_route(path: str, method: str) -> None:
 
 
 def _address(scope: Scope) -> str:
-    """Whom a request counts for: an address, or in IPv6 the network that one customer usually has."""
+    """The key of the rate limit: an IPv4 address, or the IPv6 network that one customer usually has."""
     client = str((scope.get("client") or ("",))[0])
     if ":" not in client:
         return client

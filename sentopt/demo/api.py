@@ -70,14 +70,14 @@ class WordWeight(BaseModel):
 
 
 class Reasons(LabelAndTime):
-    """The answer, and what it rests on; `texts` had to be answered for it."""
+    """The answer and the weight of each word; `texts` is how many texts were answered for it."""
 
     words: list[WordWeight]
     texts: int
 
 
 class Problem(BaseModel):
-    """What was wrong with a request."""
+    """Why a request was refused."""
 
     detail: str
 
@@ -147,7 +147,7 @@ def _predict_batch(service: Service) -> Answer:
 
 def _explain(service: Service) -> Answer:
     async def explain(body: Text) -> Response:
-        """Classify one text, and tell which words the answer rests on: each is left out once."""
+        """Classify one text, and weigh its words by leaving out each once."""
         return _json(explanation_json(await service.explain(body.text)))
 
     return explain
@@ -192,20 +192,20 @@ def create(service: Service, *, lifespan: Any) -> FastAPI:
 
 
 def label_json(answers: Answers, *, many: bool = False) -> dict[str, Any]:
-    """Answers as JSON has them: of many texts, or of the only one."""
+    """Answers as JSON: a list for many texts, one object for a single one."""
     labels = [_label(prediction) for prediction in answers.predictions]
     said: dict[str, Any] = {"predictions": labels} if many else labels[0]
     return {**said, "milliseconds": answers.milliseconds}
 
 
 def explanation_json(found: Explanation) -> dict[str, Any]:
-    """An explanation as JSON has it."""
+    """An explanation as JSON."""
     words = [asdict(word) for word in found.words]
     return {**_label(found.prediction), "words": words, "texts": found.texts, "milliseconds": found.milliseconds}
 
 
 def problem(status: int, detail: str, **headers: str) -> Response:
-    """The answer to a request that gets none."""
+    """The response that says why a request is refused."""
     return _json({"detail": detail}, status, {name.replace("_", "-"): value for name, value in headers.items()})
 
 
@@ -223,6 +223,6 @@ def _label(prediction: Prediction) -> dict[str, Any]:
 
 
 def _what_is_wrong(error: ValidationError) -> str:
-    """Where and why, without repeating what was sent."""
+    """Location and reason of a validation error, without the value that was sent."""
     found = error.errors(include_input=False, include_url=False, include_context=False)
     return "; ".join(f"{'.'.join(map(str, e['loc'])) or 'body'}: {e['msg']}" for e in found[:5])

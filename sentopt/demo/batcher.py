@@ -1,4 +1,4 @@
-"""Requests that arrive together are answered together: micro-batches, bounded in tokens, shared out fairly.
+"""Dynamic batching: requests that arrive together are answered in micro-batches of bounded size, in fair turns.
 
 Nothing waits for a batch to fill. While the model is busy, what arrives collects; the next call takes some of every
 request that waits, so that one text does not queue behind a thousand of somebody else's.
@@ -27,7 +27,7 @@ _NEWEST = 0.2  # weight of the newest call in the running estimate of tokens per
 
 
 class _Job:
-    """A request: the tokens of its texts, how many have been handed out, and the answers so far."""
+    """A request: the tokens of its texts, how many of them have been batched, and the answers so far."""
 
     def __init__(self, tokens: Sequence[Tokens], answer: asyncio.Future[list[Prediction]]) -> None:
         self.tokens = tokens
@@ -72,20 +72,20 @@ class Batcher:
 
     @property
     def waiting_texts(self) -> int:
-        """Texts that were accepted and not yet handed to the model."""
+        """Number of accepted texts that no batch holds yet."""
         return sum(len(job.tokens) - job.taken for job in self._jobs)
 
     @property
     def full(self) -> bool:
-        """Whether even a short text would be refused, so that a request need not be read at all."""
+        """Whether even a short text would be refused; then a request is refused before its body is read."""
         return self._waits_too_long(_SHORT_TOKENS)
 
     def start(self) -> None:
-        """Begin to answer; in the event loop that requests come from."""
+        """Start answering. Call it in the event loop of the requests."""
         self._workers = [asyncio.create_task(self._work()) for _ in range(_CALLS)]
 
     async def close(self) -> None:
-        """Answer what was accepted, refuse what comes now, then end."""
+        """Finish the accepted texts, refuse new ones, then stop."""
         self._closing = True
         self._arrived.set()
         await asyncio.gather(*self._workers)
@@ -125,7 +125,7 @@ class Batcher:
             self.waiting_tokens -= least
 
     def _admit(self, tokens: int) -> None:
-        """Refuse what would wait too long, or need too much memory."""
+        """Refuse a request that would wait too long or need too much memory."""
         if self._closing:
             raise RequestRefused(503, "the server is stopping", retry_after=5)
         if self.waiting_tokens + tokens > self._limits.waiting_tokens or self._waits_too_long(tokens):
@@ -164,7 +164,7 @@ class Batcher:
                 del predictions[: end - start]
 
     def _take(self) -> list[tuple[_Job, int, int]]:
-        """The next texts to answer, as slices of jobs: a share of each in turn."""
+        """The next batch, as slices of jobs in round-robin order."""
         pieces = []
         texts = tokens = 0
         while self._jobs and texts < self._most_texts and tokens < self._most_tokens:

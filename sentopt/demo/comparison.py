@@ -1,4 +1,4 @@
-"""One text through every variant of a run that this machine can run."""
+"""One text answered by every variant of a run that this machine can run."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class VariantAnswer:
 
 
 class Comparison:
-    """The variants of one run, each opened when it is first asked, and kept open."""
+    """The variants of one run. Each is loaded on its first use and stays loaded."""
 
     def __init__(self, bundled: Classifier, facts: RunFacts | None) -> None:
         self._bundled = bundled
@@ -44,7 +44,7 @@ class Comparison:
         self.missing = ""
 
     def answers(self, text: str) -> Iterator[VariantAnswer]:
-        """The answers of all variants one after the other, the bundled one's first: it is open already."""
+        """The answers of all variants, one after the other; that of the bundled variant comes first."""
         if self._specs is None:
             self._specs = self._runnable()
         for spec in self._specs:
@@ -59,10 +59,12 @@ class Comparison:
     def _runnable(self) -> list[VariantSpec]:
         own = [VARIANTS[self._own]] if self._own in VARIANTS else []
         if self._facts is None:
-            self.missing = "This bundle stands alone: the other variants stay in the directory of the run that made it."
+            self.missing = (
+                "This bundle was loaded without its run, and the other variants are in the directory of the run."
+            )
             return own
         if not (is_installed("onnx") and is_installed("transformers")):
-            self.missing = "The run's other variants need what training and export need: pip install sentopt[export]."
+            self.missing = 'The other variants need the packages of the export: pip install "sentopt[export]".'
             return own
         from sentopt.backends.opening import capabilities
 
@@ -89,11 +91,15 @@ def _ask(spec: VariantSpec, classifier: Classifier, text: str) -> VariantAnswer:
 
 
 def disagreement(answers: list[VariantAnswer]) -> str:
-    """Whether the variants give one label, in words."""
+    """A sentence on whether all variants give the same label."""
     labels: dict[str, list[str]] = {}
     for answer in answers:
         labels.setdefault(answer.prediction.label, []).append(answer.variant)
     if len(labels) == 1:
         scores = [answer.prediction.score for answer in answers]
-        return f"All agree; their scores differ by at most {max(scores) - min(scores):.4f}." if len(answers) > 1 else ""
-    return "They disagree: " + "; ".join(f"{label} says {', '.join(names)}" for label, names in labels.items()) + "."
+        return (
+            f"All variants agree; their scores differ by at most {max(scores) - min(scores):.4f}."
+            if len(answers) > 1
+            else ""
+        )
+    return "They disagree: " + "; ".join(f"{label}: {', '.join(names)}" for label, names in labels.items()) + "."

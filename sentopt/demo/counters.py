@@ -1,4 +1,4 @@
-"""What the demo counts for Prometheus. Numbers only: no text, label or address is ever recorded."""
+"""Prometheus metrics of the demo. No text, label or address is recorded."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Counters:
         )
 
     def watch(self, name: str, meaning: str, value: Callable[[], float]) -> None:
-        """A gauge that is read when it is asked for."""
+        """A gauge whose value is read at each scrape."""
         Gauge(name, meaning, registry=self.registry).set_function(value)
 
     def page(self) -> bytes:

@@ -44,7 +44,7 @@ class Credentials:
         return cls({name: password for name, _, password in pairs})
 
     def allow(self, header: str) -> bool:
-        """Whether the value of an `Authorization` header names somebody who may come in."""
+        """Whether the value of an `Authorization` header holds a known name and its password."""
         scheme, _, encoded = header.partition(" ")
         if scheme.lower() != "basic":
             return False

@@ -1,7 +1,7 @@
-"""Which words an answer rests on: each is left out once, and the change of the probability is its weight.
+"""Word weights by occlusion: each word is left out once, and the change of the probability is its weight.
 
-Li, Monroe and Jurafsky, "Understanding Neural Networks through Representation Erasure" (arXiv:1612.08220). The model is
-asked, not interpreted: the same graph that answers, on as many texts as there are words.
+Li, Monroe and Jurafsky, "Understanding Neural Networks through Representation Erasure" (arXiv:1612.08220). The weights
+need nothing but answers of the served model: one text for each word.
 """
 
 from __future__ import annotations
@@ -28,7 +28,10 @@ _UNIT = re.compile(rf"{_SPACELESS}|{_LETTERS}(?:['’-]{_LETTERS})*|[^\w\s]+")
 
 @dataclass(frozen=True)
 class Word:
-    """A part of a text, from `start` to before `end`; by how much it raises the probability of the label (-1 to 1)."""
+    """The characters `start` to `end` (exclusive) of a text; `weight`, from -1 to 1, is its share in the probability.
+
+    A positive weight supports the label: without the word its probability is lower by so much.
+    """
 
     text: str
     start: int
@@ -38,7 +41,7 @@ class Word:
 
 @dataclass(frozen=True)
 class Explanation:
-    """The answer to the whole text, the weights of its words, and how many texts had to be answered for them."""
+    """The answer to the whole text, the weights of its words, and how many texts were answered in how much time."""
 
     prediction: Prediction
     words: tuple[Word, ...]
@@ -47,7 +50,7 @@ class Explanation:
 
 
 def parts(text: str, most: int) -> list[tuple[int, int]]:
-    """Start and end of each word; where there are more than `most`, of groups of neighbours, as even as can be."""
+    """Start and end of each word; of more than `most` words, of `most` groups of neighbours of nearly equal size."""
     found = [match.span() for match in _UNIT.finditer(text)]
     if len(found) <= most:
         return found
@@ -56,12 +59,18 @@ def parts(text: str, most: int) -> list[tuple[int, int]]:
 
 
 def without_each(text: str, spans: Sequence[tuple[int, int]]) -> list[str]:
-    """The text once for each span, with that part left out."""
+    """For each span, the text without it."""
     return [(text[:start].rstrip() + " " + text[end:].lstrip()).strip() for start, end in spans]
 
 
 def weigh(text: str, spans: Sequence[tuple[int, int]], predictions: Sequence[Prediction]) -> tuple[Word, ...]:
-    """The weights, from the predictions of the text itself and then of `without_each`."""
+    """The weights of the words at `spans`.
+
+    Args:
+        text: the whole text.
+        spans: start and end of each word, of length n.
+        predictions: of the text itself and then of `without_each`, of length n + 1.
+    """
     whole, *others = predictions
     return tuple(
         Word(text[start:end], start, end, whole.score - other.probabilities[whole.label])

@@ -1,4 +1,4 @@
-"""Pasted lines and tables in, a CSV that is safe to open in a spreadsheet out."""
+"""Parses pasted lines and tables; writes CSV that is safe to open in a spreadsheet."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def lines(pasted: str) -> list[str]:
 
 
 def column(pasted: str, name: str) -> list[str]:
-    """One column of a table whose first line names the columns; tabs, commas or semicolons part them.
+    """One column of a table with a header line; the delimiter is a tab, a comma or a semicolon.
 
     Raises:
         InputError: there is no such column, or a line that cannot be read.
@@ -34,7 +34,7 @@ def column(pasted: str, name: str) -> list[str]:
         columns = [key for key in table.fieldnames or () if key.strip()]
         rows = list(table)
     except csv.Error as error:
-        raise InputError(f"this is no table that can be read: {error}") from error
+        raise InputError(f"the pasted table cannot be read: {error}") from error
     if name not in columns:
         raise InputError(f"the table has no column {name!r}; its first line names: {', '.join(columns) or 'nothing'}")
     return [row[name].strip() for row in rows if (row[name] or "").strip()]

@@ -1,11 +1,11 @@
-"""How often one address may ask."""
+"""Rate limits per client address."""
 
 from __future__ import annotations
 
 import time
 from collections import OrderedDict
 
-_ADDRESSES = 10_000  # that are remembered
+ADDRESSES = 10_000  # that are remembered
 
 
 class Rates:
@@ -23,6 +23,6 @@ class Rates:
         level = min(self._at_once, level + (now - since) * self._per_second)
         allowed = level >= 1.0
         self._buckets[address] = (level - count if allowed else level, now)
-        if len(self._buckets) > _ADDRESSES:
+        if len(self._buckets) > ADDRESSES:
             self._buckets.popitem(last=False)
         return allowed

@@ -1,4 +1,4 @@
-"""What the demo can tell about the run that a bundle comes from; nothing where the bundle stands alone."""
+"""What the demo shows of the run that a bundle comes from; nothing where the bundle was loaded without its run."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from sentopt import manifest, recipe
+from sentopt.data import store
+from sentopt.data.examples import Example
 from sentopt.errors import SentoptError
 from sentopt.manifest import Manifest
 from sentopt.recipe import Recipe
-from sentopt.report import sections
+from sentopt.report.section import Section
+from sentopt.report.sections import sections
 from sentopt.results import BundleResult
 from sentopt.run_dir import RunDir
 
@@ -39,15 +42,23 @@ class RunFacts:
         except SentoptError:
             return None
 
+    def test_examples(self) -> list[Example]:
+        """The test split; nothing where its file is not there, or is not what this run was made from."""
+        name = self.run_dir.split("test").relative_to(self.run_dir.root).as_posix()
+        files = [a for a in self.manifest.stages["prepare"].outputs if a.path == name]
+        if not files or not manifest.is_intact(self.run_dir.root, files):
+            return []
+        return store.read_split(self.run_dir, "test")
+
     @cached_property
-    def sections(self) -> dict[str, sections.Section]:
+    def sections(self) -> dict[str, Section]:
         """The parts of the run's report, by title."""
         found = replace(
             self.manifest,
             stages={name: replace(s, result=without_folders(s.result)) for name, s in self.manifest.stages.items()},
         )
         images = {path.stem: path for path in self.run_dir.plots.glob("*.png")}
-        return {section.title: section for section in sections.sections(self.recipe, found, images)}
+        return {section.title: section for section in sections(self.recipe, found, images)}
 
 
 def without_folders(value: Any) -> Any:

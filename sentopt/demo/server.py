@@ -1,4 +1,4 @@
-"""The demo as a server: the endpoints and the page in one application, started, watched and stopped without loss."""
+"""The demo as a server: endpoints and page in one application, with an orderly start and stop."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def serve(
     limits: Limits | None = None,
     log_texts: Path | None = None,
 ) -> None:
-    """Serve until interrupted, then finish what was accepted.
+    """Serve until interrupted, then finish the accepted requests.
 
     Args:
         bundle: the folder that holds `sentopt.json`.
@@ -91,7 +91,7 @@ def serve(
     with contextlib.ExitStack() as stack:
         listening = stack.enter_context(_listen(host, port))
         address = f"http://{shown}:{listening.getsockname()[1]}"
-        log = stack.enter_context(_opened(log_texts)) if log_texts else None
+        log = stack.enter_context(open_log(log_texts)) if log_texts else None
         server = _Server(create_app(bundle, access, limits, address=address, log=log), limits)
         say(f"serving {bundle} on {address} (Ctrl-C stops)")
         stack.enter_context(contextlib.suppress(KeyboardInterrupt))
@@ -116,8 +116,8 @@ def _listen(host: str, port: int) -> socket.socket:
     return listening
 
 
-def _opened(log: Path) -> TextIO:
-    """The log, to add to; after a last line that was cut off, a new one is begun.
+def open_log(log: Path) -> TextIO:
+    """Open the log for appending; after an incomplete last line, a new line is started.
 
     Raises:
         ServingError: it is there and another file, or cannot be written.
@@ -125,7 +125,7 @@ def _opened(log: Path) -> TextIO:
     try:
         first, last = _first_and_last_line(log) if log.is_file() else (b"", b"")
         if first and not (_is_answer(first) and (_is_answer(last) or not last.endswith(b"\n"))):
-            raise ServingError(f"{log} is there and no log of texts and answers; name another with --log-texts")
+            raise ServingError(f"{log} exists and is no log of texts and answers; name another file with --log-texts")
         stream = log.open("a", encoding="utf-8")
         if last and not last.endswith(b"\n"):
             stream.write("\n")
@@ -143,7 +143,7 @@ def _first_and_last_line(log: Path) -> tuple[bytes, bytes]:
 
 
 def _is_answer(line: bytes) -> bool:
-    """Whether a line is one that `Service` writes."""
+    """Whether a line has the format that `Service` writes."""
     try:
         found = json.loads(line)
     except ValueError:
@@ -152,7 +152,7 @@ def _is_answer(line: bytes) -> bool:
 
 
 class _Server(uvicorn.Server):
-    """Stops in order: refuse what comes, finish what was accepted, let the pages go, close."""
+    """Stops in order: refuse new requests, finish the accepted ones, end the streams of open pages, close."""
 
     def __init__(self, gate: Admission, limits: Limits) -> None:
         self._gate = gate
@@ -183,7 +183,7 @@ class _Server(uvicorn.Server):
 
 
 class _ImpatientProtocol(HttpToolsProtocol):
-    """Bounds the time and the size of a request head, which uvicorn would wait for and collect for ever."""
+    """Bounds time and size of a request head; uvicorn bounds neither."""
 
     _waiting: asyncio.TimerHandle | None = None
     _in_head = True

@@ -1,4 +1,4 @@
-"""What the page and the HTTP endpoints have in common: texts are checked, answered, timed and explained here."""
+"""The shared part of the page and the HTTP endpoints: checks, answers, times and explains texts."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ class Answers:
 
 
 class Service:
-    """One classifier behind limits, batches and counters. `start` it in the event loop that its callers run in."""
+    """One classifier behind limits, batches and counters. `start` it in the event loop of its callers."""
 
     def __init__(self, classifier: Classifier, limits: Limits, log: TextIO | None = None) -> None:
         """
         Args:
             classifier: answers.
             limits: bounds on what is asked.
-            log: where every text is written with its answer, a JSON object a line; nowhere, unless it is asked for.
+            log: a stream that gets every text with its answer, one JSON object per line; None keeps no texts.
         """
         self.classifier = classifier
         self._log = log
@@ -44,14 +44,14 @@ class Service:
         self.ready = False
 
     async def start(self) -> None:
-        """Answer a first batch, which sizes every buffer and tells how fast this machine is; then be ready."""
+        """Warm up with a first batch, which allocates the buffers and measures the speed; then accept requests."""
         self.batcher.start()
         await self.batcher.predict(["a text to warm up with"] * self.classifier.tuning.max_batch)
         await asyncio.gather(*(self.batcher.predict(["and one alone"]) for _ in range(4)))
         self.ready = True
 
     async def stop(self) -> None:
-        """Finish what was accepted."""
+        """Finish the accepted requests, and refuse new ones."""
         self.ready = False
         await self.batcher.close()
 
@@ -93,10 +93,10 @@ class Service:
             self._log.flush()
 
     def check(self, texts: Sequence[str]) -> None:
-        """Refuse what is no list of texts, too many texts, and texts that are too long.
+        """Refuse a value that is no list of texts, too many texts, and texts that are too long.
 
         Raises:
-            RequestRefused: so it is.
+            RequestRefused: with the reason.
         """
         if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
             raise RequestRefused(422, "texts are strings, and several of them a list of strings")

@@ -1,8 +1,8 @@
-"""Writes that either happen completely or not at all, and never in place of what sentopt did not write.
+"""Atomic writes that never replace files of the user.
 
-A temporary file (or folder) is made beside the target, flushed to disk, then renamed over it. A process that is killed
-half-way leaves the old content, or a `.tmp-` leftover that nothing reads and, for a folder, the next write of the same
-target removes. What may be replaced is what the journal of the parent folder lists.
+A temporary file or folder is written beside the target, flushed to disk, then renamed over it. A killed process leaves
+the old content and possibly a `.tmp-` leftover, which nothing reads; the next write of the same folder removes it. Only
+files and folders in the journal of the parent folder may be replaced.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def write_bytes(path: Path, content: bytes) -> None:
     """Replace the file at `path` by `content` in one step; creates missing parent folders.
 
     Raises:
-        RunDirError: `path` is in a folder that sentopt manages, and there already without being sentopt's.
+        RunDirError: `path` is in a folder that sentopt manages, and holds a file that sentopt did not write.
     """
     journal.admit(path)
     durable.write(path, content)
@@ -34,17 +34,17 @@ def write_text(path: Path, content: str) -> None:
 
 @contextlib.contextmanager
 def replace_folder(path: Path, *, put_aside: bool = False) -> Iterator[Path]:
-    """Yield an empty folder that takes the place of `path` when the block ends without an exception.
+    """Yield an empty folder that replaces `path` when the block ends without an exception.
 
-    The swap is two renames (POSIX cannot exchange non-empty folders portably): a crash between them leaves `path`
-    absent, which every reader treats as "this stage has not run".
+    The swap takes two renames, because POSIX cannot portably exchange non-empty folders. A crash between them leaves no
+    `path`, which every reader treats as "this stage has not run".
 
     Args:
-        path: the folder; its parents are made.
-        put_aside: what `path` holds that sentopt did not write gets another name, `<path>-kept-1`.
+        path: the folder; its parents are created.
+        put_aside: if `path` holds files that sentopt did not write, rename it to `<path>-kept-1` instead of refusing.
 
     Raises:
-        RunDirError: `path` holds something that sentopt did not write, and it is not put aside.
+        RunDirError: `path` holds files that sentopt did not write, and `put_aside` is false.
         OSError: the disk is full.
     """
     if not put_aside:
@@ -70,7 +70,7 @@ def replace_folder(path: Path, *, put_aside: bool = False) -> Iterator[Path]:
 
 
 def _swap(fresh: Path, path: Path, old: Path) -> None:
-    """`fresh` becomes `path`, and that becomes `old`."""
+    """Rename `path` to `old`, then `fresh` to `path`."""
     names = journal.files_below(fresh)
     journal.record_folder(path, [*journal.known_files(path), *names])
     if os.path.lexists(path):
@@ -84,10 +84,10 @@ def _free_name(path: Path) -> Path:
 
 
 def remove_folder(path: Path) -> None:
-    """Remove a folder so that a reader sees all of it or none of it.
+    """Remove a folder atomically.
 
     Raises:
-        RunDirError: it holds something that sentopt did not write.
+        RunDirError: it holds files that sentopt did not write.
     """
     journal.check(path)
     _remove_leftovers(path)
@@ -105,6 +105,6 @@ def _remove_leftovers(path: Path) -> None:
 def _remove(*folders: Path) -> None:
     for folder in folders:
         shutil.rmtree(folder, ignore_errors=True)
-    with contextlib.suppress(OSError):  # where the disk is full, the next write removes them
+    with contextlib.suppress(OSError):  # if the disk is full, the next write removes them
         if gone := [folder for folder in folders if not folder.exists()]:
             journal.forget(*gone)

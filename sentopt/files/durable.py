@@ -1,4 +1,4 @@
-"""Files that are whole on the disk before they have their name, and what a full disk looks like."""
+"""Durable writes of single files, and detection of full disks."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from sentopt.errors import SentoptError
 
 _PREFIX = ".tmp-"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-_IN_WORDS = ("No space left on device", "Disk quota exceeded")  # how libraries written in Rust and C++ pass it on
+_IN_WORDS = ("No space left on device", "Disk quota exceeded")  # in messages of libraries written in Rust and C++
 _TOO_LITTLE = 2**20
 
 
 def temporary(path: Path) -> Path:
-    """A name beside `path` that nothing has, so that a rename puts what is written there in place of it."""
+    """A new, unused path beside `path`, for writing before a rename."""
     return path.with_name(f"{_PREFIX}{path.name[:60]}-{secrets.token_hex(6)}")
 
 
 def is_temporary(name: str, of: str) -> bool:
-    """Whether `temporary` gives such a name for a file or folder called `of`."""
+    """Whether `name` is a temporary name for a file or folder called `of`."""
     return name.startswith(f"{_PREFIX}{of[:60]}-")
 
 
 def write(path: Path, content: bytes) -> None:
     """Replace the file at `path` in one step; creates missing parent folders.
 
-    A process that is killed half-way leaves the old content, and a `.tmp-` leftover that nothing reads.
+    A killed process leaves the old content and a `.tmp-` leftover, which nothing reads.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = temporary(path)
@@ -48,7 +48,7 @@ def write(path: Path, content: bytes) -> None:
 
 
 def fsync(path: Path) -> None:
-    """Wait until a file is on the disk."""
+    """Flush a file to disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -57,7 +57,7 @@ def fsync(path: Path) -> None:
 
 
 def is_disk_full(error: BaseException) -> bool:
-    """Whether an exception, or one that led to it, says that a disk or a quota is full."""
+    """Whether an exception or one of its causes reports a full disk or quota."""
     return any(
         (isinstance(cause, OSError) and cause.errno in _FULL) or any(words in str(cause) for words in _IN_WORDS)
         for cause in causes(error)
@@ -65,7 +65,7 @@ def is_disk_full(error: BaseException) -> bool:
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:
-    """The exception and everything that led to it, newest first."""
+    """The exception and all its causes and contexts, newest first."""
     seen: set[int] = set()
     left: list[BaseException | None] = [error]
     while left:
@@ -79,7 +79,7 @@ def causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def has_no_space(path: Path) -> bool:
-    """Whether the disk of `path`, or of the nearest of its parents that is there, has less than a mebibyte left."""
+    """Whether the disk of `path` (or of its nearest existing parent) has less than 1 MiB left."""
     for folder in (path, *path.absolute().parents):
         with contextlib.suppress(OSError):
             usage = shutil.disk_usage(folder)
@@ -88,17 +88,17 @@ def has_no_space(path: Path) -> bool:
 
 
 def is_explained(error: BaseException) -> bool:
-    """Whether an exception says itself why it was raised: sentopt's own, and those of the operating system."""
+    """Whether an exception explains itself: one of sentopt's without a cause, or one of the operating system."""
     return (isinstance(error, SentoptError) and error.__cause__ is None) or (
         isinstance(error, OSError) and error.errno is not None
     )
 
 
 def blame_full_disk(error: BaseException, path: Path) -> None:
-    """Where `path` was written in vain and its disk is full, say so: many libraries do not (`unexpected pos`).
+    """Raise a clear error if writing `path` failed because the disk is full; many libraries hide that cause.
 
     Raises:
-        OSError: with the number of a full disk, from `error`.
+        OSError: "No space left on device", with `error` as its cause.
     """
     if isinstance(error, Exception) and not (is_explained(error) or is_disk_full(error)) and has_no_space(path):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error

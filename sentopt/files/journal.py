@@ -1,8 +1,8 @@
-"""What sentopt wrote into a folder, so that nothing else in it is ever replaced or removed.
+"""The journal of a folder: the files that sentopt wrote there. No other files are ever replaced or removed.
 
-A folder that sentopt manages holds a journal, `.sentopt-files.json`: the name of each file and subfolder that sentopt
-put there, and for a subfolder the files in it. Names are recorded before the files get them, so that a process that is
-killed at any point leaves no file of sentopt's that the journal does not know.
+A folder that sentopt manages holds a journal, `.sentopt-files.json`. It lists the files and subfolders that sentopt
+wrote, and the files of these subfolders. Names are recorded before the files appear: a process that is killed at any
+point leaves no file of sentopt's that is not in the journal.
 """
 
 from __future__ import annotations
@@ -19,42 +19,42 @@ from sentopt.files import durable
 
 FILE = ".sentopt-files.json"
 _SCHEMA = 1
-_UNFINISHED = "unfinished"  # a subfolder that is being written: whatever is in it is sentopt's
+_UNFINISHED = "unfinished"  # a subfolder that is being written; all its content is sentopt's
 
 
 def exists(folder: Path) -> bool:
-    """Whether `folder` has a journal that can be read."""
+    """Whether `folder` has a readable journal."""
     return bool(_read(folder))
 
 
 def facts(folder: Path) -> dict[str, Any]:
-    """What was remembered about the folder itself."""
-    found = _read(folder).get("facts")
-    return found if isinstance(found, dict) else {}
+    """The facts that were recorded about the folder itself."""
+    recorded = _read(folder).get("facts")
+    return recorded if isinstance(recorded, dict) else {}
 
 
 def remember(folder: Path, **changes: Any) -> None:
-    """Add facts about the folder itself; starts a journal where there is none."""
+    """Record facts about the folder itself; creates the journal if there is none."""
     _update(folder, {}, facts={**facts(folder), **changes})
 
 
 def record_file(path: Path) -> None:
-    """The file at `path` is, or will be, written by sentopt."""
+    """Record that sentopt writes the file at `path`."""
     _update(path.parent, {path.name: None})
 
 
 def record_folder(path: Path, files: Iterable[str]) -> None:
-    """The folder at `path` has, or will have, these files by sentopt: paths relative to it."""
+    """Record that sentopt writes these files (relative paths) in the folder at `path`."""
     _update(path.parent, {path.name: sorted(set(files))})
 
 
 def record_unfinished(*paths: Path) -> None:
-    """Folders, all with one parent, are being written by sentopt."""
+    """Record that sentopt is writing these folders, which have the same parent."""
     _update(paths[0].parent, dict.fromkeys((path.name for path in paths), _UNFINISHED))
 
 
 def forget(*paths: Path) -> None:
-    """Nothing by sentopt is at these paths, all with one parent, any more."""
+    """Remove these paths, which have the same parent, from the journal."""
     names = {path.name for path in paths}
     written = _written(paths[0].parent)
     if names & set(written):
@@ -62,28 +62,28 @@ def forget(*paths: Path) -> None:
 
 
 def known_files(path: Path) -> list[str]:
-    """The files that sentopt wrote into the folder at `path`, relative to it."""
+    """The files that sentopt wrote in the folder at `path`, as relative paths."""
     files = _written(path.parent).get(path.name)
     return [str(name) for name in files] if isinstance(files, list) else []
 
 
 def is_known(path: Path) -> bool:
-    """Whether sentopt wrote a file or folder of this name there."""
+    """Whether sentopt wrote the file or folder at `path`."""
     return path.name in _written(path.parent)
 
 
 def unfinished(path: Path) -> list[Path]:
-    """What writing or removing `path` left behind when it was killed."""
+    """Temporary folders that a killed write or removal of `path` left."""
     written = _written(path.parent)
     names = [n for n, files in written.items() if files == _UNFINISHED and durable.is_temporary(n, path.name)]
     return [path.with_name(name) for name in names]
 
 
 def admit(path: Path) -> None:
-    """Record that sentopt is about to write the file at `path`, where a folder that it is in has a journal.
+    """Record that sentopt is about to write the file at `path`, if a folder above it has a journal.
 
     Raises:
-        RunDirError: there is a file that sentopt did not write.
+        RunDirError: `path` exists and sentopt did not write it.
     """
     owner = next((folder for folder in path.parents if exists(folder)), None)
     if owner is None or _is_known_file(path):
@@ -97,17 +97,17 @@ def admit(path: Path) -> None:
 
 
 def check(path: Path) -> None:
-    """That what is at `path`, a file or a folder, is all sentopt's.
+    """Check that sentopt wrote everything at `path`, a file or a folder.
 
     Raises:
-        RunDirError: something in it is not, and is named.
+        RunDirError: sentopt did not write a file there; the message names it.
     """
-    found = foreign(path)
-    _refuse_if(found[0] if found else path, bool(found), more=len(found) - 1)
+    others = foreign(path)
+    _refuse_if(others[0] if others else path, bool(others), more=len(others) - 1)
 
 
 def foreign(path: Path) -> list[Path]:
-    """What is at `path` that sentopt did not write: files, links, and folders that hold nothing of sentopt's."""
+    """The files, links and folders at `path` that sentopt did not write."""
     if not os.path.lexists(path):
         return []
     if path.is_symlink() or not path.is_dir():
@@ -121,7 +121,7 @@ def foreign(path: Path) -> list[Path]:
 
 
 def remove(path: Path) -> None:
-    """Remove what sentopt wrote at `path`, and leave the rest: a folder goes when nothing is left in it."""
+    """Remove the files that sentopt wrote at `path`; a folder without other files is removed completely."""
     if not os.path.lexists(path):
         return
     if not foreign(path):
@@ -135,12 +135,12 @@ def remove(path: Path) -> None:
 
 
 def files_below(folder: Path) -> list[str]:
-    """Paths of all files in a folder, relative to it."""
+    """Relative paths of all files below a folder."""
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir())
 
 
 def _is_known_file(path: Path) -> bool:
-    """Whether the nearest journal above lists the file at `path`."""
+    """Whether the nearest journal above `path` lists it as a file."""
     for folder in path.parents:
         if exists(folder):
             name, *rest = path.relative_to(folder).parts
@@ -150,17 +150,17 @@ def _is_known_file(path: Path) -> bool:
 
 
 def _unknown(folder: Path, known: set[str]) -> list[Path]:
-    """Files below `folder` that are not `known`, and its subfolders that none of those is in."""
+    """Files below `folder` that are not `known`, and empty subfolders without known files."""
     ours = {parent for name in known for parent in Path(name).parents}
-    found = []
-    for place, folders, files in os.walk(folder):
-        here = Path(place)
-        names = [*files, *(name for name in folders if (here / name).is_symlink())]
-        found += [here / name for name in names if (here / name).relative_to(folder).as_posix() not in known]
-        empty = here != folder and not folders and not files
-        if empty and here.relative_to(folder) not in ours:
-            found.append(here)
-    return sorted(found)
+    unknown = []
+    for directory, folders, files in os.walk(folder):
+        parent = Path(directory)
+        names = [*files, *(name for name in folders if (parent / name).is_symlink())]
+        unknown += [parent / name for name in names if (parent / name).relative_to(folder).as_posix() not in known]
+        empty = parent != folder and not folders and not files
+        if empty and parent.relative_to(folder) not in ours:
+            unknown.append(parent)
+    return sorted(unknown)
 
 
 def _refuse_if(path: Path, refused: bool, *, more: int = 0) -> None:
@@ -173,7 +173,7 @@ def _refuse_if(path: Path, refused: bool, *, more: int = 0) -> None:
 
 
 def _read(folder: Path) -> Mapping[str, Any]:
-    """The journal of a folder; one that cannot be read counts as none, so that nothing is taken for sentopt's."""
+    """The journal of a folder. An unreadable journal is treated as empty, so that no file counts as sentopt's."""
     try:
         document = json.loads((folder / FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):

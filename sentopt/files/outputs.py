@@ -1,4 +1,4 @@
-"""Files that a person names for a result: nothing that is there already is replaced unless they say so."""
+"""Output files that the user names: existing files are replaced only on request."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from sentopt.files import durable
 
 
 def check(path: Path, *, overwrite: bool, inputs: Iterable[Path] = ()) -> None:
-    """That a file may be written at `path`. Call it before the work starts.
+    """Check that a file may be written at `path`. Call this before the work starts.
 
     Raises:
-        OutputError: it is one of `inputs`, no file can be there, or one is there and `overwrite` is false.
+        OutputError: `path` is one of `inputs`, cannot be a file, or exists and `overwrite` is false.
     """
     for source in inputs:
         if path.resolve() == source.resolve() or (path.exists() and source.exists() and path.samefile(source)):
@@ -24,13 +24,13 @@ def check(path: Path, *, overwrite: bool, inputs: Iterable[Path] = ()) -> None:
     elif path.is_dir():
         raise OutputError(f"{path} is a folder; name a file in it")
     elif path.exists() and not path.is_file():
-        raise OutputError(f"{path} is no regular file; name another one")
+        raise OutputError(f"{path} is not a regular file; name another one")
     elif not overwrite:
         raise OutputError(f"{path} is there already; name another file, or replace it with --overwrite")
 
 
 def write(path: Path, content: bytes, *, overwrite: bool, inputs: Iterable[Path] = ()) -> None:
-    """Write a file in one step; one that has this content already stays as it is.
+    """Write a file atomically; a file that already has this content is left unchanged.
 
     Raises:
         OutputError: see `check`.
@@ -42,11 +42,11 @@ def write(path: Path, content: bytes, *, overwrite: bool, inputs: Iterable[Path]
 
 
 def _check_folder(path: Path) -> None:
-    """The folder of a new file need not be there, but must be possible."""
+    """Check that the folder of a new file exists or can be created."""
     for parent in path.parents:
         if os.path.lexists(parent):
             if not parent.is_dir():
-                raise OutputError(f"{path} cannot be written: {parent} is no folder")
+                raise OutputError(f"{path} cannot be written: {parent} is not a folder")
             if not os.access(parent, os.W_OK | os.X_OK):
                 raise OutputError(f"{path} cannot be written: the folder {parent} is read-only")
             return

@@ -1,4 +1,4 @@
-"""Each criterion of one variant, from its answers and PyTorch's."""
+"""The criteria of a variant, computed from its answers and PyTorch's."""
 
 from __future__ import annotations
 
@@ -23,9 +23,10 @@ _SEED = 20_260_101
 
 @dataclass(frozen=True)
 class Answers:
-    """Answers to labelled texts, and to further texts whose labels nobody knows. All are label positions.
+    """Labels and answers as label positions, for labelled texts and for texts without labels.
 
-    `truth`, `reference` and `candidate` have shape (texts,), `free_reference` and `free_candidate` (further texts,).
+    `truth`, `reference` and `candidate` have shape (labelled texts,); `free_reference` and `free_candidate` have shape
+    (texts without labels,).
     """
 
     truth: IntArray
@@ -36,20 +37,20 @@ class Answers:
 
     @classmethod
     def labelled(cls, truth: IntArray, reference: IntArray, candidate: IntArray) -> Answers:
-        """Without further texts."""
-        nothing = np.zeros(0, dtype=np.int64)
-        return cls(truth, reference, candidate, nothing, nothing)
+        """Answers to labelled texts only."""
+        none = np.zeros(0, dtype=np.int64)
+        return cls(truth, reference, candidate, none, none)
 
     def of(self, labels: Sequence[int]) -> Answers:
-        """The labelled texts that have one of `labels`."""
-        chosen = np.isin(self.truth, labels)
+        """The labelled texts whose true label is one of `labels`."""
+        selected = np.isin(self.truth, labels)
         return replace(
-            self, truth=self.truth[chosen], reference=self.reference[chosen], candidate=self.candidate[chosen]
+            self, truth=self.truth[selected], reference=self.reference[selected], candidate=self.candidate[selected]
         )
 
 
 def judge(answers: Answers, labels: Sequence[str], rules: Rules) -> tuple[Criterion, ...]:
-    """Every criterion of one variant: accuracy, recall of each label, macro F1 where the rules say so, agreement."""
+    """All criteria of a variant: accuracy, recall of each label, macro F1 (if `rules.macro_f1`), agreement."""
     changes = _Changes.of(answers, rules)
     criteria = [_accuracy(answers, changes, rules), *_recalls(answers, changes, labels, rules)]
     if rules.macro_f1:
@@ -60,11 +61,11 @@ def judge(answers: Answers, labels: Sequence[str], rules: Rules) -> tuple[Criter
 
 @dataclass(frozen=True)
 class _Changes:
-    """Labels that differ from the reference's, on all texts together: no label is lost that does not change.
+    """The test that counts changed answers on all texts, labelled or not: an answer that does not change is not lost.
 
-    Where there are enough texts without labels to decide anything, the level is shared by two tests, one that uses the
-    labels and one that counts changes alone (Bonferroni); a criterion is met if either shows it. `confidence` is that
-    of each. Their number alone decides whether it is shared, so that no answer has a part in it.
+    If there are enough texts without labels, two tests share the level (Bonferroni): one uses the labels, the other
+    counts changes. A criterion is met if either test shows it. `confidence` is that of each test. Whether the level is
+    shared depends on the number of texts alone, never on the answers.
     """
 
     confidence: float
@@ -73,7 +74,7 @@ class _Changes:
 
     @classmethod
     def of(cls, answers: Answers, rules: Rules) -> _Changes | None:
-        """None where there are too few texts for changes to decide anything."""
+        """None if there are too few texts for this test."""
         texts = len(answers.reference) + len(answers.free_reference)
         if not len(answers.free_reference) or not unlabelled_can_decide(texts, rules):
             return None
@@ -84,15 +85,16 @@ class _Changes:
         )
 
     def upper(self) -> float:
-        """Upper limit of the share of labels that change."""
+        """Upper limit of the share of changed answers."""
         changed = int((self.reference != self.candidate).sum())
         return stats.proportion_upper(changed, len(self.reference), self.confidence)
 
     def recall_loss_upper(self, truth: IntArray, labels: Sequence[int]) -> float:
         """Upper limit of the loss of recall of `labels` together.
 
-        What is lost was answered as one of them by the reference and is answered otherwise now: the share of such
-        texts, over the share of texts that have one of these labels. Each of the two limits has half of the level.
+        A lost text is one for which the reference answers one of `labels` and the candidate a different label. The
+        limit is the share of such texts over the share of texts with one of these labels; each of the two limits uses
+        half of the level.
         """
         half = 1.0 - (1.0 - self.confidence) / 2.0
         left = np.isin(self.reference, labels) & (self.reference != self.candidate)
@@ -100,14 +102,14 @@ class _Changes:
         return 1.0 if share <= 0.0 else min(1.0, stats.proportion_upper(int(left.sum()), len(left), half) / share)
 
     def macro_f1_loss_upper(self, truth: IntArray, reference: IntArray, labels: int) -> float:
-        """Upper limit of the loss of macro F1 over the labels that occur, if every change were for the worse.
+        """Upper limit of the loss of macro F1 over the labels that occur, if every change is an error.
 
-        A text that goes from label a to label b takes at most (2 - F1_a) / D_a from F1_a and F1_b / D_b from F1_b,
-        where D is the share of texts that have the label plus the share that the reference answers so.
+        A text whose answer changes from label a to label b reduces F1_a by at most (2 - F1_a) / D_a and F1_b by at most
+        F1_b / D_b. D is the share of texts with the label plus the share of texts that the reference gives the label.
         """
-        asked = np.bincount(truth, minlength=labels) / len(truth)
-        present = asked > 0
-        mass = (asked + np.bincount(self.reference, minlength=labels) / len(self.reference))[present]
+        frequency = np.bincount(truth, minlength=labels) / len(truth)
+        present = frequency > 0
+        mass = (frequency + np.bincount(self.reference, minlength=labels) / len(self.reference))[present]
         right = np.bincount(truth[truth == reference], minlength=labels)[present] / len(truth)
         f1, changed = np.minimum(1.0, 2.0 * right / mass), self.upper()
         worst = ((2.0 - f1) / np.maximum(mass - changed, 1e-9)).max() + (f1 / mass).max()
@@ -120,11 +122,11 @@ def _paired(answers: Answers, margin: float, confidence: float) -> PairedCompari
     )
 
 
-def _are_of_one_kind(answers: Answers) -> bool:
-    """Whether labels do not change significantly (5 %) more often on the labelled texts than on those without labels.
+def _same_change_rate(answers: Answers) -> bool:
+    """False if answers change significantly (5 %) more often on labelled texts than on texts without labels.
 
-    Where they do, the texts are not from one source, and changes decide nothing; the level of the other test stays
-    what it was, so this only ever takes a way to pass.
+    In that case the texts are not from one source, and the test that counts changes is not used. The level of the other
+    test stays the same, so this can only make a variant fail.
     """
     labelled = int((answers.reference != answers.candidate).sum())
     total = labelled + int((answers.free_reference != answers.free_candidate).sum())
@@ -132,56 +134,59 @@ def _are_of_one_kind(answers: Answers) -> bool:
     return 1.0 - stats.binomial_cdf(labelled - 1, total, share) >= 0.05
 
 
-def differing_answers(labelled: IntArray, free: IntArray, labels: Sequence[str]) -> str:
-    """Why texts without labels are not of the kind of the labelled ones; empty where nothing speaks against it.
+def distribution_shift(labelled: IntArray, free: IntArray, labels: Sequence[str]) -> str:
+    """Evidence that texts without labels differ from the labelled texts, in words; empty if there is none.
 
-    PyTorch gives some label to significantly more of the ones than of the others (0.5 %, Bonferroni over labels).
+    The evidence is a label that PyTorch gives to a significantly different share of the two sets of texts (0.5 %,
+    Bonferroni over the labels).
 
     Args:
-        labelled, free: PyTorch's answers as label positions, of shape (texts,) and (further texts,).
-        labels: names.
+        labelled, free: PyTorch's answers as label positions, of shapes (labelled texts,) and (texts without labels,).
+        labels: names of the labels.
     """
     limit = NormalDist().inv_cdf(1.0 - 0.0025 / len(labels))
     for i, label in enumerate(labels):
-        one, other = (labelled == i).mean(), (free == i).mean()
+        share, free_share = (labelled == i).mean(), (free == i).mean()
         both = np.concatenate([labelled, free]) == i
         error = np.sqrt(max(both.mean() * (1.0 - both.mean()), 1e-12) * (1.0 / len(labelled) + 1.0 / len(free)))
-        if abs(one - other) / error > limit:
+        if abs(share - free_share) / error > limit:
             return (
-                f"PyTorch answers {label} to {one:.1%} of the test texts and to {other:.1%} of the texts without labels"
+                f"PyTorch answers {label} to {share:.1%} of the test texts and to {free_share:.1%} of the texts "
+                "without labels"
             )
     return ""
 
 
 def _accuracy(answers: Answers, changes: _Changes | None, rules: Rules) -> Criterion:
-    found = _paired(answers, rules.margin, changes.confidence if changes else rules.confidence)
-    return _compared("accuracy", found, changes.upper() if changes and _are_of_one_kind(answers) else None)
+    comparison = _paired(answers, rules.margin, changes.confidence if changes else rules.confidence)
+    return _compared("accuracy", comparison, changes.upper() if changes and _same_change_rate(answers) else None)
 
 
-def _compared(name: str, found: PairedComparison, label_free: float | None) -> Criterion:
-    """The criterion that a comparison meets, by itself or by what the changes alone bound.
+def _compared(name: str, comparison: PairedComparison, label_free: float | None) -> Criterion:
+    """The criterion of a paired comparison. `label_free` is the limit by changes alone.
 
-    Changes cannot excuse a loss that was seen: texts without labels may be easier than those with labels.
+    `label_free` is used only if the observed loss is within the margin: texts without labels may be easier than the
+    labelled ones.
     """
-    limit, by = -found.lower, _LABELS
-    if label_free is not None and label_free < limit and -found.difference < found.margin:
+    limit, by = -comparison.lower, _LABELS
+    if label_free is not None and label_free < limit and -comparison.difference < comparison.margin:
         limit, by = label_free, _CHANGES
     return Criterion(
         name,
-        "pass" if limit < found.margin else "fail",
-        texts=found.n,
-        lost=found.lost,
-        gained=found.gained,
-        loss=-found.difference,
+        "pass" if limit < comparison.margin else "fail",
+        texts=comparison.n,
+        lost=comparison.lost,
+        gained=comparison.gained,
+        loss=-comparison.difference,
         limit=limit,
-        margin=found.margin,
+        margin=comparison.margin,
         by=by,
-        confidence=found.confidence,
+        confidence=comparison.confidence,
     )
 
 
 def _recalls(answers: Answers, changes: _Changes | None, labels: Sequence[str], rules: Rules) -> list[Criterion]:
-    """One criterion for each label with enough texts, one for all others together, and each that is proven worse."""
+    """A criterion per label with enough texts, one for all rare labels together, one per rare label proven worse."""
     counts = np.bincount(answers.truth, minlength=len(labels))
     confidence = changes.confidence if changes else rules.confidence
     fewest = rules.fewest_of_a_label(int((counts > 0).sum()), confidence)
@@ -194,38 +199,40 @@ def _recalls(answers: Answers, changes: _Changes | None, labels: Sequence[str], 
         criteria.extend(_proven_worse(answers, rare, labels, rules))
     if absent:
         needed = stats.fewest_texts(margin=rules.recall_margin, confidence=confidence)
-        nothing = Criterion("", "undecided", 0, 0, 0, 0.0, 1.0, rules.recall_margin, _LABELS, confidence, needed=needed)
-        criteria.append(replace(nothing, name=f"recall of {list_names(absent)}"))
+        undecided = Criterion(
+            "", "undecided", 0, 0, 0, 0.0, 1.0, rules.recall_margin, _LABELS, confidence, needed=needed
+        )
+        criteria.append(replace(undecided, name=f"recall of {list_names(absent)}"))
     return criteria
 
 
 def _recall(name: str, answers: Answers, changes: _Changes | None, labels: Sequence[int], rules: Rules) -> Criterion:
     confidence = changes.confidence if changes else rules.confidence
-    found = _paired(answers.of(labels), rules.recall_margin, confidence)
-    usable = changes if changes and _are_of_one_kind(answers) else None
+    comparison = _paired(answers.of(labels), rules.recall_margin, confidence)
+    valid = changes if changes and _same_change_rate(answers) else None
     criterion = _compared(
-        f"recall of {name}", found, usable.recall_loss_upper(answers.truth, labels) if usable else None
+        f"recall of {name}", comparison, valid.recall_loss_upper(answers.truth, labels) if valid else None
     )
     needed = stats.fewest_texts(margin=rules.recall_margin, confidence=confidence)
-    if criterion.outcome == "pass" or found.n >= needed:
+    if criterion.outcome == "pass" or comparison.n >= needed:
         return criterion
     within = criterion.loss <= criterion.margin
     return replace(criterion, outcome="undecided" if within else "fail", needed=needed)
 
 
 def _proven_worse(answers: Answers, rare: Sequence[int], labels: Sequence[str], rules: Rules) -> list[Criterion]:
-    """The labels among those with few texts whose recall is proven to be worse by more than the margin."""
-    found = [_paired(answers.of([i]), rules.recall_margin, rules.confidence) for i in rare]
-    worse = stats.holm([comparison.p_worse for comparison in found], 1.0 - rules.confidence)
+    """The rare labels whose recall is proven worse by more than the margin."""
+    comparisons = [_paired(answers.of([i]), rules.recall_margin, rules.confidence) for i in rare]
+    worse = stats.holm([comparison.p_worse for comparison in comparisons], 1.0 - rules.confidence)
     return [
         replace(_compared(f"recall of {labels[i]}", comparison, None), outcome="fail")
-        for i, comparison, proven in zip(rare, found, worse, strict=True)
+        for i, comparison, proven in zip(rare, comparisons, worse, strict=True)
         if proven
     ]
 
 
 def _macro_f1(answers: Answers, changes: _Changes | None, labels: Sequence[str], rules: Rules) -> Criterion:
-    """Decided where the rarest label has so many texts that a loss of the margin on it alone would be seen."""
+    """Macro F1; undecided if the rarest label has too few texts to show a loss of the margin on it alone."""
     count, confidence = len(labels), changes.confidence if changes else rules.confidence
     loss = stats.macro_f1(answers.truth, answers.reference, count)
     loss -= stats.macro_f1(answers.truth, answers.candidate, count)
@@ -239,17 +246,17 @@ def _macro_f1(answers: Answers, changes: _Changes | None, labels: Sequence[str],
     sizes = sizes[sizes > 0]
     needed = stats.fewest_texts(margin=rules.margin, confidence=confidence)
     decided = int(sizes.min()) * len(sizes) >= needed
-    if changes and loss < rules.margin and _are_of_one_kind(answers):
+    if changes and loss < rules.margin and _same_change_rate(answers):
         label_free = changes.macro_f1_loss_upper(answers.truth, answers.reference, count)
         if label_free < rules.margin:
             limit, by, decided = label_free, _CHANGES, True
-    found: Outcome = "pass" if limit < rules.margin else "fail"
+    outcome: Outcome = "pass" if limit < rules.margin else "fail"
     if not decided:
-        found = "undecided" if loss <= rules.margin else "fail"
+        outcome = "undecided" if loss <= rules.margin else "fail"
     before, after = answers.reference == answers.truth, answers.candidate == answers.truth
     return Criterion(
         "macro F1",
-        found,
+        outcome,
         texts=len(answers.truth),
         lost=int((before & ~after).sum()),
         gained=int((~before & after).sum()),
@@ -263,9 +270,9 @@ def _macro_f1(answers: Answers, changes: _Changes | None, labels: Sequence[str],
 
 
 def _agreement(answers: Answers, rules: Rules) -> Criterion:
-    """The share of labels that change, on labelled and further texts together: no label is needed for it."""
+    """The share of answers that change, on all texts: the agreement needs no labels."""
     changed, n = int((answers.reference != answers.candidate).sum()), len(answers.reference)
-    if _are_of_one_kind(answers):
+    if _same_change_rate(answers):
         changed += int((answers.free_reference != answers.free_candidate).sum())
         n += len(answers.free_reference)
     limit = stats.proportion_upper(changed, n, rules.confidence)

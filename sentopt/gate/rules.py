@@ -1,26 +1,27 @@
-"""What must be proven, which texts count, and in which order variants are tested."""
+"""The rules of the gate: margins, which texts are evidence, and the fixed sequence of variants."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from sentopt.measure import stats
 from sentopt.measure.stats import IntArray
 from sentopt.recipe import TEST_AS_VALIDATION, Recipe
 from sentopt.results import Criterion, Outcome
+from sentopt.variants import VariantSpec
 
 EXACT_DIFFERENCE = 1e-3
-"""Largest change of a probability in an FP32 graph that counts as the same answer."""
+"""Largest probability difference at which an FP32 graph is still exact."""
 FEW_TEXTS = 1_000
-"""With fewer test texts than this, `verify.order = "auto"` takes the order of the table, so that validation counts."""
+"""Below this number of test texts, `verify.order = "auto"` means "table": validation texts then become evidence."""
 _MANY_LABELS = 10
 _POWER = 0.8
 
 
 @dataclass(frozen=True)
 class Rules:
-    """What must be proven: margins are fractions; `macro_f1` says whether the loss of macro F1 is tested, too."""
+    """What must be proven. Margins are fractions; `macro_f1` adds the test of macro F1."""
 
     margin: float
     recall_margin: float
@@ -30,7 +31,7 @@ class Rules:
 
     @classmethod
     def of(cls, recipe: Recipe) -> Rules:
-        """The rules that a recipe states, in percentage points there."""
+        """The rules of a recipe, which gives margins in percentage points."""
         verify = recipe.verify
         return cls(
             margin=verify.margin / 100.0,
@@ -41,11 +42,11 @@ class Rules:
         )
 
     def fewest_of_a_label(self, labels: int, confidence: float) -> int:
-        """With fewer texts a label is not tested by itself, but together with all others that have so few.
+        """Minimum number of texts for a test of a single label; rarer labels are tested as one group.
 
-        With fewer texts not even identical answers would prove its recall. Where there are many labels, each would fail
-        now and then by chance, and the variant with it; then a label needs so many texts that all together pass four
-        times in five where 1 % of the labels change.
+        With fewer texts, not even identical answers prove the recall. With more than ten labels, a good variant would
+        often fail because one of many tests fails by chance. A label then needs so many texts that all tests together
+        pass with probability 0.8 if 1 % of the answers change.
         """
         if labels <= _MANY_LABELS:
             return stats.fewest_texts(margin=self.recall_margin, confidence=confidence)
@@ -55,28 +56,51 @@ class Rules:
 
 def outcome(criteria: Sequence[Criterion]) -> Outcome:
     """`fail` if any criterion fails, else `undecided` if any is, else `pass`."""
-    found = {criterion.outcome for criterion in criteria}
-    return "fail" if "fail" in found else "undecided" if "undecided" in found else "pass"
+    outcomes = {criterion.outcome for criterion in criteria}
+    return "fail" if "fail" in outcomes else "undecided" if "undecided" in outcomes else "pass"
 
 
-def in_sequence(outcomes: Mapping[str, Outcome]) -> dict[str, bool]:
-    """Which candidates are tested: in the order given, up to and including the first that fails."""
+def testing_order(
+    specs: Sequence[VariantSpec], exact: Collection[str], agreement: Mapping[str, float] | None
+) -> list[str]:
+    """The variants to be tested as a fixed sequence: those that can ship and are not exact.
+
+    A variant that cannot ship is judged outside the sequence: its failure must not keep others from being tested. A
+    variant that can ship is always in it, FP32 and BF16 graphs included, because passing lets it ship.
+
+    Args:
+        specs: all variants of the run.
+        exact: names of variants with PyTorch's answers.
+        agreement: agreement with PyTorch on the validation split, by name, which sorts the variants, highest first.
+            None sorts by `VariantSpec.risk`, lowest first.
+    """
+    tested = sorted((spec for spec in specs if spec.ships and spec.name not in exact), key=lambda spec: spec.risk)
+    if agreement is not None:
+        tested.sort(key=lambda spec: -agreement[spec.name])
+    return [spec.name for spec in tested]
+
+
+def fixed_sequence(outcomes: Mapping[str, Outcome]) -> dict[str, bool]:
+    """Which variants are tested: in the given order, up to and including the first failure.
+
+    `outcomes` holds the variants of `testing_order`, in that order.
+    """
     tested, stopped = {}, False
-    for name, found in outcomes.items():
+    for name, outcome in outcomes.items():
         tested[name] = not stopped
-        stopped = stopped or found == "fail"
+        stopped = stopped or outcome == "fail"
     return tested
 
 
 def is_exact(reference: IntArray, candidate: IntArray, largest_difference: float) -> bool:
-    """Whether an FP32 graph gives PyTorch's labels and probabilities, so that nothing is left to test."""
+    """Whether an FP32 graph gives PyTorch's labels and probabilities; such a graph needs no test."""
     return largest_difference <= EXACT_DIFFERENCE and bool((reference == candidate).all())
 
 
 def validation_counts(recipe: Recipe, test_texts: int) -> bool:
-    """Whether validation texts are evidence, too: only where they do not order the variants.
+    """Whether validation texts are evidence. They are not if they determine the order of the variants.
 
-    It is decided by the number of test texts, before any variant has answered.
+    This depends on the recipe and the number of test texts only, not on any answer.
     """
     if recipe.data.validation == TEST_AS_VALIDATION:
         return False

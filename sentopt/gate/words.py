@@ -1,4 +1,4 @@
-"""What the gate found, what it can find, and what would change it, in words."""
+"""Outcomes of the gate in words: what was found, what a test split can decide, and what would decide more."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _USUAL_CHANGE = 0.005
 def foresee(
     test: Mapping[str, int], validation: Mapping[str, int], rules: Rules, *, unlabelled: bool
 ) -> tuple[str, ...]:
-    """What a test split can decide, said before anything is trained.
+    """Limits of what a test split can decide, known before training; empty if there are none.
 
     Args:
-        test: distinct test texts of each label, also of those that have none.
-        validation: further validation texts of each label, where these count as evidence, too; else nothing.
+        test: number of distinct test texts of each label, zeros included.
+        validation: the same for the validation texts if they are evidence, else empty.
         rules: what must be proven.
-        unlabelled: whether there are texts without labels, which may decide what these cannot.
+        unlabelled: whether there are texts without labels; they may decide what labelled texts cannot.
     """
     words = [] if unlabelled else _whole(sum(test.values()), sum(validation.values()), rules)
     counts = {label: count + validation.get(label, 0) for label, count in test.items()}
@@ -49,26 +49,36 @@ def _whole(test: int, validation: int, rules: Rules) -> list[str]:
     if texts < least:
         proven = _smallest_margin(texts, rules.confidence) * 100.0
         return [
-            f"{evidence}: nothing but exact FP32 graphs can pass at {margin}; {least} are needed at least, about "
-            f"{likely} where 1 % of the answers change. Identical answers would prove a margin of {proven:.2g} points "
+            f"{evidence}: only exact FP32 graphs can pass at {margin}; at least {least} texts are needed, about "
+            f"{likely} if 1 % of the answers change. Identical answers would prove a margin of {proven:.2g} points "
             "(verify.margin). Texts without labels help: --set data.unlabelled=FILE"
         ]
     if texts < likely:
         return [
-            f"{evidence}: a variant that changes 1 % of the answers may fail at {margin} by chance; about {likely} "
-            "texts pass it four times in five. Texts without labels help: --set data.unlabelled=FILE"
+            f"{evidence}: a variant that changes 1 % of the answers may fail at {margin} by chance; with about "
+            f"{likely} texts it passes in 80 % of cases. Texts without labels help: --set data.unlabelled=FILE"
         ]
     return []
 
 
 def unlabelled_can_decide(texts: int, rules: Rules) -> bool:
-    """Whether so many texts prove the margin by the share of changed labels, at half of the level, if 0.5 % change."""
+    """Whether `texts` texts prove the margin by changed answers alone, at half of the level, if 0.5 % change."""
     half = 1.0 - (1.0 - rules.confidence) / 2.0
     return stats.proportion_upper(round(texts * _USUAL_CHANGE), texts, half) < rules.margin
 
 
-def in_words(criterion: Criterion) -> str:
-    """What one criterion found, and how far that is from its margin."""
+def too_few_unlabelled(labelled: int, unlabelled: int, rules: Rules) -> str:
+    """A notice if `unlabelled` texts cannot help to prove a margin; else an empty text.
+
+    `labelled` counts all labelled texts that are evidence: test texts, and validation texts if they count.
+    """
+    if unlabelled_can_decide(labelled + unlabelled, rules):
+        return ""
+    return f"{unlabelled} texts without labels are too few to prove a margin; they count for the agreement"
+
+
+def describe(criterion: Criterion) -> str:
+    """The result of a criterion and its distance from the margin."""
     c = criterion
     margin = f"{c.margin * 100:g}"
     if c.outcome == "undecided":
@@ -87,68 +97,68 @@ def in_words(criterion: Criterion) -> str:
     return f"{figures}: outside the margin {margin}"
 
 
-def reason(criteria: Sequence[Criterion], way: str, rules: Rules) -> str:
-    """Why a variant passes or fails by itself; `way` is the way of serving that it is judged by."""
+def explain(criteria: Sequence[Criterion], serving_mode: str, rules: Rules) -> str:
+    """Why a variant passes or fails its own tests; `serving_mode` is the mode that it is judged by."""
     if not criteria:
-        return "every label and every probability is PyTorch's"
+        return "all labels and probabilities are PyTorch's"
     failed = [criterion for criterion in criteria if criterion.outcome == "fail"]
     if failed:
-        found = ", ".join(in_words(criterion) for criterion in failed[:_LISTED])
-        return "; ".join([f"{found} ({way})", *what_would_decide(criteria, rules)])
-    undecided = [in_words(criterion) for criterion in criteria if criterion.outcome == "undecided"]
+        failures = ", ".join(describe(criterion) for criterion in failed[:_LISTED])
+        return "; ".join([f"{failures} ({serving_mode})", *advise(criteria, rules)])
+    undecided = [describe(criterion) for criterion in criteria if criterion.outcome == "undecided"]
     others = ["the recall of every label", *(["macro F1"] if rules.macro_f1 else []), "the agreement"]
-    proven = f"{in_words(criteria[0])} ({way}); so are {', '.join(others[:-1])} and {others[-1]}"
-    return "; ".join([in_words(criteria[0]) + f" ({way})", *undecided] if undecided else [proven])
+    proven = f"{describe(criteria[0])} ({serving_mode}); so are {', '.join(others[:-1])} and {others[-1]}"
+    return "; ".join([describe(criteria[0]) + f" ({serving_mode})", *undecided] if undecided else [proven])
 
 
-def what_would_decide(criteria: Sequence[Criterion], rules: Rules) -> list[str]:
-    """For each criterion that loses too little to be refused and too much to be proven, what would decide it.
+def advise(criteria: Sequence[Criterion], rules: Rules) -> list[str]:
+    """What would decide each failed criterion whose observed loss is within its margin.
 
-    Nothing where another criterion is outside its margin: deciding these would not help.
+    Empty if the observed loss of any criterion is outside its margin: the variant would fail anyway.
     """
     if any(criterion.outcome == "fail" and criterion.loss >= criterion.margin for criterion in criteria):
         return []
     agreement = next(criterion for criterion in criteria if criterion.name == "agreement")
     return [
-        f"{', or '.join(advice)} would decide {criterion.name}"
+        f"{', or '.join(remedies)} would decide {criterion.name}"
         for criterion in criteria
         if criterion.outcome == "fail"
-        if (advice := _advice(criterion, agreement.loss, rules))
+        if (remedies := _remedies(criterion, agreement.loss, rules))
     ]
 
 
-def _advice(criterion: Criterion, changed: float, rules: Rules) -> list[str]:
-    """More texts at the same rates, where the test is one that counts lost and gained texts; and a margin."""
+def _remedies(criterion: Criterion, changed: float, rules: Rules) -> list[str]:
+    """A wider margin and, for tests that count lost and gained texts, a larger number of texts at the same rates."""
     wider = f"{(np.floor(criterion.limit * 1000.0) + 1.0) / 10.0:g}"
     if criterion.name == "agreement":
         return [f"--set verify.max_changed={wider}"]
     if criterion.name == "macro F1":
         return [f"--set verify.margin={wider}"]
-    advice = []
+    remedies = []
     for factor in _FACTORS:
         n, lost, gained = (round(x * factor) for x in (criterion.texts, criterion.lost, criterion.gained))
         if stats.compare_counts(n, lost, gained, margin=criterion.margin, confidence=criterion.confidence).non_inferior:
             which = "labelled texts" if criterion.name == "accuracy" else "texts of that label"
-            advice.append(f"about {n} {which} at these rates")
+            remedies.append(f"about {n} {which} at these rates")
             break
     if criterion.name != "accuracy":
-        return advice
+        return remedies
     half = 1.0 - (1.0 - rules.confidence) / 2.0
     for n in _UNLABELLED:
         enough = unlabelled_can_decide(n + criterion.texts, rules)
         if enough and stats.proportion_upper(round(n * changed), n, half) < rules.margin:
-            advice.append(f"about {n} further texts without labels (--set data.unlabelled=FILE)")
+            remedies.append(f"about {n} further texts without labels (--set data.unlabelled=FILE)")
             break
-    return [*advice, f"--set verify.margin={wider}"]
+    return [*remedies, f"--set verify.margin={wider}"]
 
 
 def _smallest_margin(texts: int, confidence: float) -> float:
-    """The margin that identical answers to so many texts are proven within."""
+    """The smallest margin that identical answers to `texts` texts prove."""
     return -stats.compare_counts(texts, 0, 0, margin=0.5, confidence=confidence).lower
 
 
 def list_names(names: Sequence[str]) -> str:
-    """Names of labels; of many, their number and the first ones."""
+    """The names of labels; for many labels, their number and the first names."""
     if len(names) <= _LISTED:
         return ", ".join(names)
     return f"{len(names)} labels with few texts ({', '.join(names[:_LISTED])}, ...)"

@@ -1,6 +1,6 @@
-"""A transformer classifier under neutral names: what all supported families have in common, as numpy arrays.
+"""A transformer classifier as numpy arrays, with the same names for all supported model families.
 
-Weights are stored input-major, (inputs, outputs), so that a product is `x @ weight + bias`.
+Weights have shape (inputs, outputs): a product is `x @ weight + bias`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Norm:
 
 @dataclass(frozen=True)
 class Block:
-    """One transformer layer. The query already carries the 1/sqrt(head size) of the attention scores."""
+    """One transformer layer. The query weights include the factor 1/sqrt(head size) of the attention scores."""
 
     query: Dense
     key: Dense
@@ -48,12 +48,12 @@ class Block:
 
 @dataclass(frozen=True)
 class Embeddings:
-    """Token and position rows; the token type 0, the only one a single text has, is folded into the positions.
+    """Token and position embeddings. Token type 0, the only one in single texts, is added to the position rows.
 
-    `positions` says how a token finds its row:
+    `positions` defines the position row of a token:
         "absolute": its column in the batch;
         "after_padding_id": `padding_id` + its rank among the tokens of its text that are not `padding_id` (RoBERTa);
-        "mask": its rank among the tokens that the attention mask keeps, so that padding on either side changes nothing.
+        "mask": its rank among the tokens with attention mask 1, so that padding on either side has no effect.
     """
 
     words: FloatArray
@@ -66,7 +66,7 @@ class Embeddings:
 
 @dataclass(frozen=True)
 class HeadStep:
-    """One layer of the classification head, which sees a single token."""
+    """One layer of the classification head, which is applied to a single token."""
 
     dense: Dense
     activation: Activation | None
@@ -74,10 +74,10 @@ class HeadStep:
 
 @dataclass(frozen=True)
 class Architecture:
-    """A classifier. `reads` is the token that its head sees; reading the last one goes with causal attention.
+    """A classifier. `reads` is the token that the head is applied to; "last" implies causal attention.
 
-    `norm_first` places normalization before attention and feed-forward (GPT-2) instead of after the residual (BERT);
-    then `final_norm` closes the stack.
+    With `norm_first`, normalization comes before attention and feed-forward (GPT-2) instead of after the residual
+    (BERT), and `final_norm` comes after the last layer.
     """
 
     family: str
@@ -102,5 +102,5 @@ class Architecture:
 
     @property
     def causal(self) -> bool:
-        """Whether a token sees only those before it."""
+        """Whether a token attends to itself and earlier tokens only."""
         return self.reads == "last"

@@ -1,6 +1,6 @@
-"""From a Hugging Face checkpoint to an `Architecture`: which families are known, and where they keep what.
+"""Read a Hugging Face checkpoint as an `Architecture`: the supported model families and the names of their weights.
 
-Only `config.json` and `model.safetensors` are read, so that the version of transformers does not matter.
+Only `config.json` and `model.safetensors` are read, so the installed version of transformers does not matter.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ _ACTIVATIONS: dict[str, Activation] = {
 }
 
 
-def why_not(checkpoint: Path) -> str | None:
-    """None where a lean graph can be written for the checkpoint, else the reason, to be shown to the user."""
+def unsupported_reason(checkpoint: Path) -> str | None:
+    """Why no lean graph can be written for the checkpoint, in words for the user; None if one can."""
     config = _read_config(checkpoint)
     model_type = config.get("model_type")
     if model_type not in _FAMILIES:
@@ -39,26 +39,26 @@ def why_not(checkpoint: Path) -> str | None:
     activation = config.get(_FAMILIES[model_type].activation_key, "gelu")
     if activation not in _ACTIVATIONS:
         return f"activation {activation!r} is not one of {', '.join(_ACTIVATIONS)}"
-    for key, (plain, default) in _PLAIN_SETTINGS.items():
-        if config.get(key, default) not in plain:
+    for key, (supported, default) in _SUPPORTED_SETTINGS.items():
+        if config.get(key, default) not in supported:
             return f"{key} = {config[key]!r} is not supported"
     if not (checkpoint / _WEIGHTS).is_file():
-        return f"it has no {_WEIGHTS}, or its weights are in several files"
+        return f"it has no {_WEIGHTS}; weights in several files are not supported"
     size = (checkpoint / _WEIGHTS).stat().st_size
     if size >= _LARGEST_FILE:
-        return f"{_WEIGHTS} has {size / 1e9:.2f} GB, and a single ONNX file holds less than {_LARGEST_FILE / 1e9:g} GB"
+        return f"{_WEIGHTS} has {size / 1e9:.2f} GB; the limit of a single ONNX file is {_LARGEST_FILE / 1e9:g} GB"
     return None
 
 
 def read(checkpoint: Path) -> Architecture:
-    """Read the weights of a checkpoint that `why_not` has nothing against.
+    """Read the weights of a checkpoint.
 
     Raises:
-        ExportError: a weight is missing, or the family is not known.
+        ExportError: a weight or setting is missing, or the checkpoint is not supported (see `unsupported_reason`).
     """
     from safetensors.numpy import load_file
 
-    reason = why_not(checkpoint)
+    reason = unsupported_reason(checkpoint)
     if reason:
         raise ExportError(f"no lean graph can be written for {checkpoint}: {reason}")
     config = _read_config(checkpoint)
@@ -68,12 +68,12 @@ def read(checkpoint: Path) -> Architecture:
         return family.read(_Weights(tensors), config)
     except KeyError as error:
         raise ExportError(
-            f"{checkpoint} says model_type {config['model_type']!r} but has no weight or setting {error}"
+            f"{checkpoint} has model_type {config['model_type']!r} but no weight or setting {error}"
         ) from error
 
 
 class _Weights:
-    """The tensors of a checkpoint, read as float32 under the names that its family gives them."""
+    """The tensors of a checkpoint as float32, by the names of its model family."""
 
     def __init__(self, tensors: Mapping[str, Any]) -> None:
         self._tensors = tensors
@@ -102,7 +102,7 @@ def _scaled(dense: Dense, factor: float) -> Dense:
 
 
 def _bert_like(w: _Weights, config: Config, *, root: str, head: tuple[HeadStep, ...]) -> Architecture:
-    """BERT, RoBERTa and ELECTRA name everything alike below their root."""
+    """BERT, RoBERTa and ELECTRA: they use the same names below `root`."""
     epsilon, heads = float(config["layer_norm_eps"]), int(config["num_attention_heads"])
     size = int(config["hidden_size"]) // heads
     blocks = tuple(
@@ -121,7 +121,7 @@ def _bert_like(w: _Weights, config: Config, *, root: str, head: tuple[HeadStep, 
 
 @dataclass(frozen=True)
 class _BlockNames:
-    """Where a family whose products are all `torch.nn.Linear` keeps the parts of a block."""
+    """Names of the weights of a block, for families that use `torch.nn.Linear` throughout."""
 
     query: str
     key: str
@@ -200,7 +200,7 @@ def _electra(w: _Weights, config: Config) -> Architecture:
 
 
 def _distilbert(w: _Weights, config: Config) -> Architecture:
-    heads, epsilon = int(config["n_heads"]), 1e-12  # transformers has this epsilon in its code, not in the config
+    heads, epsilon = int(config["n_heads"]), 1e-12  # this epsilon is a constant in the code of transformers
     size, root = int(config["dim"]) // heads, "distilbert.embeddings"
     blocks = tuple(
         _linear_block(w, f"distilbert.transformer.layer.{i}", _DISTILBERT_NAMES, epsilon, size)
@@ -277,13 +277,12 @@ _FAMILIES: dict[str, _Family] = {
     "electra": _Family(_electra),
     "gpt2": _Family(_gpt2, "activation_function"),
 }
-# Settings that change what the model computes, with the values under which it computes what is written here, and what
-# a config that does not mention them means.
-_PLAIN_SETTINGS: dict[str, tuple[tuple[object, ...], object]] = {
+# Settings that change the computation: their supported values, and the value that applies if the config has none.
+_SUPPORTED_SETTINGS: dict[str, tuple[tuple[object, ...], object]] = {
     "position_embedding_type": (("absolute", None), "absolute"),
     "is_decoder": ((False, None), False),
     "add_cross_attention": ((False, None), False),
-    # Two of GPT-2 that its own attention functions in transformers do not all honour.
+    # Of GPT-2; not every attention implementation of transformers respects them.
     "scale_attn_weights": ((True, None), True),
     "scale_attn_by_inverse_layer_idx": ((False, None), False),
 }

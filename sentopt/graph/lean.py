@@ -1,16 +1,17 @@
-"""The lean graph of an `Architecture`: the same function as the checkpoint, with less work.
+"""The lean graph of an `Architecture`: it computes the same logits as the checkpoint with fewer operations.
 
-Every rewrite is exact in real arithmetic; in float32 logits move in the sixth digit.
+Every rewrite is exact in real arithmetic; in float32 the logits change in the sixth digit.
 
-* The head reads one token, so the last block computes that token alone. Its keys and values are never formed: with
-  k_j = W_k x_j + b_k, the score q.k_j equals (W_k' q).x_j + q.b_k, whose last term is the same for every j and drops
-  out of the softmax; and sum_j p_j (W_v x_j + b_v) equals W_v (sum_j p_j x_j) + b_v. That turns two products over all
-  tokens into two over one token.
-* One product makes query, key and value. 1/sqrt(head size) is in the query's weights, token type 0 in the positions.
-* The attention bias is made once, and no shapes are traced but the number of columns.
-* A residual is a `Sum`. Written as `Add`, onnxruntime would fuse it with the normalization behind it into
-  SkipLayerNormalization, which is several times slower on CPUs than the two apart, and an application that loads the
-  graph cannot be asked to disable that.
+* The head reads one token, so the last block computes only that token. Its keys and values are never computed. With
+  k_j = W_k x_j + b_k, the score q.k_j equals (W_k' q).x_j + q.b_k. The last term is the same for every j, so the
+  softmax cancels it. Likewise sum_j p_j (W_v x_j + b_v) equals W_v (sum_j p_j x_j) + b_v. Two products over all tokens
+  become two products over one token.
+* One product computes query, key and value. The query weights include 1/sqrt(head size), the position rows include
+  token type 0.
+* The attention bias is computed once. The number of columns is the only shape that the graph computes.
+* A residual is a `Sum`. onnxruntime would fuse an `Add` with the following normalization into SkipLayerNormalization,
+  which is several times slower on CPUs than the separate nodes, and applications cannot be expected to disable that
+  fusion.
 """
 
 from __future__ import annotations
@@ -25,11 +26,11 @@ from sentopt.graph.products import Products
 
 INPUTS = ("input_ids", "attention_mask")
 OUTPUT = "logits"
-_MASKED = 1e4  # exp(-1e4) is 0 in float32, and no score comes near it
+_MASKED = 1e4  # exp(-1e4) is 0 in float32, and no score is that large
 
 
 def write(architecture: Architecture, products: Products) -> onnx.ModelProto:
-    """The graph as a model with int64 inputs (batch, tokens) `input_ids` and `attention_mask`, output `logits`."""
+    """The graph as a model: int64 inputs `input_ids` and `attention_mask` (batch, tokens), output `logits`."""
     return _Writer(architecture, products).write()
 
 
@@ -83,7 +84,7 @@ class _Writer:
         return g.add("Gather", rows, self._rank_in_text())
 
     def _rank_in_text(self) -> str:
-        """0, 1, 2, ... over the tokens that the mask keeps."""
+        """0, 1, 2, ... over the tokens with attention mask 1."""
         g = self.g
         rank = g.add("Sub", g.add("CumSum", "attention_mask", g.integers(1)), g.integers(1))
         return g.add("Max", rank, g.integers(0))
@@ -96,7 +97,7 @@ class _Writer:
         return g.add("Unsqueeze", bias, g.integers(1, 2))
 
     def _causal(self, padding: str) -> str:
-        """The padding bias plus one that hides later tokens: (batch, 1, tokens, tokens)."""
+        """The padding bias plus a causal mask: (batch, 1, tokens, tokens)."""
         g = self.g
         columns = g.add("Shape", "input_ids", start=1, end=2)
         square = g.add("Expand", g.scalar(-_MASKED), g.add("Concat", columns, columns, axis=0))
@@ -115,7 +116,7 @@ class _Writer:
         return self._after_attention(context, x, block, site)
 
     def _queries_keys_values(self, x: str, block: Block, site: str) -> tuple[str, str, str]:
-        """(batch, heads, tokens, head size), keys with the last two axes swapped."""
+        """Three tensors (batch, heads, tokens, head size); the last two axes of the keys are swapped."""
         g, hidden = self.g, self.a.hidden
         joined = Dense(
             np.concatenate([d.weight for d in (block.query, block.key, block.value)], axis=1),
@@ -138,7 +139,7 @@ class _Writer:
         query = self.products.product(g, read_source, block.query, f"{site}.q")
         query = g.add("Reshape", query, g.integers(0, heads, 1, self.head_size))
         query = g.add("Squeeze", g.add("MatMul", query, self._per_head(block.key.weight, (1, 2, 0))), g.integers(2))
-        # Tokens as rows: onnxruntime cuts a sum into blocks by the number of columns, which padding must not change.
+        # Tokens are rows: onnxruntime blocks a sum by the number of columns, and padding must not change the blocks.
         scores = g.add("MatMul", source, g.add("Transpose", query, perm=[0, 2, 1]))
         scores = g.add("Transpose", scores, perm=[0, 2, 1])
         scores = g.add("Add", scores, g.add("Squeeze", padding, g.integers(1)))
@@ -150,7 +151,7 @@ class _Writer:
         return self._after_attention(context, read, block, site)
 
     def _read_token(self, x: str, source: str) -> tuple[str, str]:
-        """The token that the head reads, out of both tensors: (batch, 1, hidden)."""
+        """The token that the head reads, from both tensors: (batch, 1, hidden)."""
         g = self.g
         if self.a.reads == "first":
             read = [g.add("Slice", t, g.integers(0), g.integers(1), g.integers(1)) for t in dict.fromkeys((x, source))]
@@ -170,12 +171,12 @@ class _Writer:
         return g.add("Sub", g.add("ReduceMax", kept, axes=[1], keepdims=1), g.integers(1))
 
     def _per_head(self, weight: FloatArray, order: tuple[int, int, int]) -> str:
-        """A (hidden, hidden) weight cut into heads, axes (hidden, heads, head size) put in `order`."""
+        """A (hidden, hidden) weight split into heads: axes (hidden, heads, head size), permuted to `order`."""
         cut = weight.reshape(self.a.hidden, self.a.heads, self.head_size)
         return self.products.stored(self.g, cut.transpose(order))
 
     def _after_attention(self, context: str, x: str, block: Block, site: str) -> str:
-        """Output product, feed-forward and the two residuals, with normalization where the family has it."""
+        """Output product, feed-forward and the two residuals, with normalization where the architecture has it."""
         output = self.products.product(self.g, context, block.output, f"{site}.o")
         x = self.g.add("Sum", output, x)
         if not self.a.norm_first:

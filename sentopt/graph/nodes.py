@@ -1,4 +1,4 @@
-"""Writing an ONNX graph node by node: constants, operators and the finished model."""
+"""Write an ONNX graph node by node."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from onnx import TensorProto, helper, numpy_helper
 from sentopt.graph.architecture import Dense
 
 OPSET = 17
-_IR_VERSION = 8  # the newest that every onnxruntime from 1.20 on reads
+_IR_VERSION = 8  # the newest version that onnxruntime 1.20 reads
 _CONTRIB = "com.microsoft"
 
 
 class GraphWriter:
-    """Collects nodes in topological order. Every method that adds something returns the name of the tensor it makes."""
+    """Collects nodes in topological order. Every method that adds a node returns the name of its output tensor."""
 
     def __init__(self) -> None:
         self._nodes: list[onnx.NodeProto] = []
@@ -34,11 +34,11 @@ class GraphWriter:
         return self.constant(np.array(values, dtype=np.int64))
 
     def scalar(self, value: float) -> str:
-        """A float32 initializer without dimensions."""
+        """A scalar float32 initializer."""
         return self.constant(np.array(value, dtype=np.float32))
 
     def add(self, operator: str, *inputs: str, name: str = "", contrib: bool = False, **attributes: Any) -> str:
-        """A node with one output. An empty input name leaves an optional input out."""
+        """A node with one output. An empty input name omits an optional input."""
         (output,) = self.add_many(operator, *inputs, outputs=1, name=name, contrib=contrib, **attributes)
         return output
 

@@ -1,12 +1,12 @@
-"""How a lean graph computes the products with its weights: in FP32, or in INT8 with activations calibrated beforehand.
+"""Policies for the matrix products of a lean graph: FP32, or INT8 with calibrated activations.
 
-The INT8 arithmetic gives every text the same answer in any company and on any CPU:
+The INT8 answer for a text depends neither on the other texts of the batch nor on the CPU:
 
-* The scale of an activation is a constant, found on training texts, not the range of the batch at hand.
-* A weight column has a scale of its own, and is rounded so that two neighbouring rows of equal sign add up to at most
-  128. CPUs without VNNI multiply unsigned by signed bytes in pairs whose sum saturates at 32767; 255 * 128 stays below,
-  so old and new CPUs give the same integers. Halving all weights (`reduce_range`) guards against the same thing for a
-  whole bit; this costs about a third of one.
+* The scale of an activation is a constant, calibrated on training texts, not the range of the current batch.
+* A weight column has a scale of its own. It is rounded so that two neighbouring rows of equal sign sum to at most 128.
+  CPUs without VNNI multiply unsigned by signed bytes in pairs, and the sum of a pair saturates at 32767. 255 * 128 is
+  less than that, so old and new CPUs compute the same integers. This costs about a third of a bit of precision. Halving
+  all weights (`reduce_range`) prevents saturation too, but costs a whole bit.
 """
 
 from __future__ import annotations
@@ -28,28 +28,28 @@ _PAIR_LIMIT = 128
 
 
 class Products(Protocol):
-    """A policy."""
+    """How a graph computes products with weights and stores weights."""
 
     @property
     def taps(self) -> Sequence[tuple[str, int]]:
-        """Tensors that the graph shall also give out, with their widths."""
+        """Names and widths of tensors that become additional graph outputs."""
         ...
 
     def product(self, graph: GraphWriter, x: str, dense: Dense, site: str) -> str:
-        """`x @ weight + bias`; `site` names the place, such as layer.3.up."""
+        """`x @ weight + bias`; `site` names the product, for example layer.3.up."""
         ...
 
     def look_up(self, graph: GraphWriter, table: FloatArray, ids: str) -> str:
-        """Rows of `table`."""
+        """The rows `ids` of `table`."""
         ...
 
     def stored(self, graph: GraphWriter, weight: FloatArray) -> str:
-        """A weight that is computed with in FP32, in the form that the file keeps it."""
+        """A weight for an FP32 computation, in the form in which the file stores it."""
         ...
 
 
 class FloatProducts:
-    """FP32 throughout."""
+    """FP32 everywhere."""
 
     def __init__(self) -> None:
         self.taps: list[tuple[str, int]] = []
@@ -68,7 +68,7 @@ class FloatProducts:
 
 
 class TappedProducts(FloatProducts):
-    """FP32, with the input of every product as an output of the graph; `denses` are the weights by site."""
+    """FP32; the input of every product is an additional graph output. `denses` holds the weights by site."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -83,10 +83,10 @@ class TappedProducts(FloatProducts):
 
 @dataclass(frozen=True)
 class Site:
-    """How one product is quantized.
+    """Quantization of one product.
 
-    The activation is divided by `smoothing` (inputs,), which the weight takes up, and stored as
-    round(x / scale) + zero_point in an unsigned byte. No `smoothing` means ones, and saves a pass.
+    The activation is divided by `smoothing` (inputs,) and stored as the unsigned byte round(x / scale) + zero_point.
+    The weight rows are multiplied by `smoothing`. None means no smoothing, and saves a pass over the activation.
     """
 
     scale: float
@@ -95,7 +95,7 @@ class Site:
 
 
 class Int8Products(FloatProducts):
-    """INT8 at the `sites` given, FP32 at all others. Tables and FP32 weights are kept in bytes, with a scale a row."""
+    """INT8 at the given `sites`, FP32 elsewhere. Tables and FP32 weights are stored as INT8 with one scale per row."""
 
     def __init__(self, sites: Mapping[str, Site]) -> None:
         super().__init__()
@@ -103,15 +103,18 @@ class Int8Products(FloatProducts):
 
     def product(self, graph: GraphWriter, x: str, dense: Dense, site: str) -> str:
         """See `Products`."""
-        chosen = self._sites.get(site)
-        if chosen is None:
+        quantization = self._sites.get(site)
+        if quantization is None:
             return super().product(graph, x, dense, site)
         weight = dense.weight
-        if chosen.smoothing is not None:
-            weight = weight * chosen.smoothing[:, None]
-            x = graph.add("Mul", x, graph.constant(np.float32(1.0) / chosen.smoothing))
+        if quantization.smoothing is not None:
+            weight = weight * quantization.smoothing[:, None]
+            x = graph.add("Mul", x, graph.constant(np.float32(1.0) / quantization.smoothing))
         rounded, scales = self.round(weight)
-        scale, zero_point = graph.scalar(chosen.scale), graph.constant(np.array(chosen.zero_point, dtype=np.uint8))
+        scale, zero_point = (
+            graph.scalar(quantization.scale),
+            graph.constant(np.array(quantization.zero_point, dtype=np.uint8)),
+        )
         bytes_ = graph.add("QuantizeLinear", x, scale, zero_point)
         return graph.add(
             "MatMulIntegerToFloat",
@@ -127,7 +130,7 @@ class Int8Products(FloatProducts):
         )
 
     def round(self, weight: FloatArray) -> tuple[Int8Array, FloatArray]:
-        """How a weight becomes bytes and scales."""
+        """The INT8 values and the scales of a weight."""
         return quantize_columns(weight)
 
     def look_up(self, graph: GraphWriter, table: FloatArray, ids: str) -> str:
@@ -137,7 +140,7 @@ class Int8Products(FloatProducts):
         return graph.add("Mul", rows, graph.add("Gather", graph.constant(scales), ids))
 
     def stored(self, graph: GraphWriter, weight: FloatArray) -> str:
-        """A byte an element in the file; onnxruntime folds the conversion when it loads the graph."""
+        """One byte per element in the file; onnxruntime folds the conversion to FP32 when it loads the graph."""
         rounded, scales = _quantize_rows(weight)
         return graph.add(
             "Mul", graph.add("Cast", graph.constant(rounded), to=TensorProto.FLOAT), graph.constant(scales)
@@ -145,10 +148,10 @@ class Int8Products(FloatProducts):
 
 
 def quantize_columns(weight: FloatArray) -> tuple[Int8Array, FloatArray]:
-    """Round a weight (inputs, outputs) to bytes that cannot saturate, with one scale a column.
+    """Round a weight (inputs, outputs) to INT8 without saturation, with one scale per column.
 
     Returns:
-        int8 of the same shape, float32 scales (outputs,): weight is about bytes * scales.
+        int8 values of the same shape and float32 scales (outputs,), so that weight is about values * scales.
     """
     largest = np.abs(weight).max(axis=0)
     scales = np.maximum(largest / _LARGEST, _largest_pair(weight) / (_PAIR_LIMIT - 1))
@@ -158,15 +161,15 @@ def quantize_columns(weight: FloatArray) -> tuple[Int8Array, FloatArray]:
 
 
 def _largest_pair(weight: FloatArray) -> FloatArray:
-    """Per column, the largest |a + b| over neighbouring rows (0, 1), (2, 3), ... of equal sign."""
+    """Per column, the maximum of |a + b| over the row pairs (0, 1), (2, 3), ... with equal signs."""
     if len(weight) % 2:
         weight = np.concatenate([weight, np.zeros((1, weight.shape[1]), np.float32)])
     first, second = weight[0::2], weight[1::2]
-    together: FloatArray = np.where(np.sign(first) * np.sign(second) > 0, np.abs(first + second), 0.0).max(axis=0)
-    return together
+    largest: FloatArray = np.where(np.sign(first) * np.sign(second) > 0, np.abs(first + second), 0.0).max(axis=0)
+    return largest
 
 
 def _quantize_rows(table: FloatArray) -> tuple[Int8Array, FloatArray]:
-    """Bytes, and one scale for each row along the last axis."""
+    """INT8 values, and one scale per row along the last axis."""
     scales = np.maximum(np.abs(table).max(axis=-1, keepdims=True) / _LARGEST, np.finfo(np.float32).tiny)
     return np.rint(table / scales).astype(np.int8), scales.astype(np.float32)

@@ -1,18 +1,19 @@
-"""A graph that takes texts: the tokenizer as operators of onnxruntime-extensions, in front of a bundle's own graph.
+"""A graph with string input: the tokenizer as operators of onnxruntime-extensions, in front of a bundle's graph.
 
-Only WordPiece tokenizers (BERT's family) have one. The operators that promise a whole tokenizer are not used, because
-their ids differ from the reference: BertTokenizer keeps the pieces before one that is unknown, does not know special
-tokens in a text, and lowers and decomposes fewer characters; HfJsonTokenizer knows no WordPiece. Only small operators
-are: the texts become one string, each of its characters is looked up in a table made from the reference
-(`characters.py`), and a greedy search for pieces is all that is left to do.
+WordPiece tokenizers (BERT's family) are supported. The extensions' complete tokenizers are not used, because their ids
+differ from the reference. BertTokenizer keeps the pieces before an unknown piece, does not recognize special tokens in
+a text, and lowercases and decomposes fewer characters. HfJsonTokenizer does not support WordPiece. This graph uses
+simple operators instead: all texts are joined into one string, each character is looked up in a table built from the
+reference (`characters.py`), and WordpieceTokenizer does the greedy search for pieces.
 
-* Operators of the extensions end a text at NUL. onnxruntime's own Tokenizer therefore cuts there first.
-* Characters that the reference drops are free to be used inside the graph: one begins a text, one marks what is to be
-  dropped, and one stands for each special token. Where they are in a text they become the mark.
-* WordpieceTokenizer gives the pieces before an unknown one, too: all but a word's last token go where that is unknown.
-* One flat list of tokens goes through the graph; the padded matrix is a look-up in it.
+* The extensions' operators end a text at NUL. onnxruntime's own Tokenizer therefore splits at NUL first.
+* Characters that the reference drops are free for internal use. One starts a text, one marks characters to drop, and
+  one represents each special token. If a text contains such a character, it is replaced by the drop mark.
+* WordpieceTokenizer also returns the pieces before an unknown piece. If the last token of a word is unknown, the other
+  tokens of that word are removed.
+* The tokens of all texts form one flat list; the padded matrix is gathered from it.
 
-Texts must be UTF-8: onnxruntime cannot be given the lone surrogates that `TextEncoder` replaces.
+Texts must be valid UTF-8: onnxruntime does not accept the lone surrogates that `TextEncoder` replaces.
 """
 
 from __future__ import annotations
@@ -43,7 +44,10 @@ _BODY = "body."
 
 @dataclass(frozen=True)
 class WordPieces:
-    """What the graph must know of a tokenizer. `prefix` and `suffix` are the special tokens around every text."""
+    """The properties of a tokenizer that the graph needs.
+
+    `prefix` and `suffix` are the special tokens of every text.
+    """
 
     vocabulary: dict[str, int]
     unknown: str
@@ -59,31 +63,31 @@ class WordPieces:
 
     @property
     def unknown_id(self) -> int:
-        """The id of what cannot be spelled."""
+        """The id of the unknown token."""
         return self.vocabulary[self.unknown]
 
     @property
     def room(self) -> int:
-        """Tokens of a text that fit between prefix and suffix."""
+        """Maximum number of tokens between prefix and suffix."""
         return self.max_length - len(self.prefix) - len(self.suffix)
 
 
 def read(path: Path, *, max_length: int, pad_token_id: int, side: Side = "right") -> WordPieces:
-    """The facts of a `tokenizer.json`.
+    """Read a `tokenizer.json`.
 
     Raises:
-        ExportError: it is no WordPiece tokenizer, or does something that the graph cannot do.
+        ExportError: it is not a WordPiece tokenizer, or uses a feature that the graph cannot reproduce.
     """
     model = json.loads(path.read_text(encoding="utf-8"))["model"]
     if model.get("type") != "WordPiece":
         raise ExportError(
-            f"no string graph for this model: its tokenizer is {model.get('type')}, and only that of WordPiece "
-            "(BERT's family) can be written with the operators of onnxruntime-extensions without changing any token"
+            f"this model cannot have a graph with string input: its tokenizer is {model.get('type')}, expected "
+            "WordPiece (BERT's family). The operators of onnxruntime-extensions reproduce no other tokenizer exactly"
         )
     tokenizer = Tokenizer.from_file(str(path))
     tokenizer.no_padding()
     tokenizer.no_truncation()
-    prefix, suffix = _around(tokenizer)
+    prefix, suffix = _prefix_and_suffix(tokenizer)
     return WordPieces(
         vocabulary=model["vocab"],
         unknown=model["unk_token"],
@@ -100,20 +104,20 @@ def read(path: Path, *, max_length: int, pad_token_id: int, side: Side = "right"
 
 
 def tokenizer_graph(facts: WordPieces, names: Sequence[str], *, opset: int, ir_version: int) -> onnx.ModelProto:
-    """A model from string `texts` (texts,) to those of a `Batch`'s arrays that are `names`, int64 (texts, tokens).
+    """A model from string `texts` (texts,) to the arrays `names` of a `Batch`, int64 (texts, tokens).
 
-    No text is answered as one empty text.
+    Zero texts are treated as one empty text.
 
     Raises:
-        ExportError: the tokenizer drops too few characters to mark anything with.
+        ExportError: the tokenizer drops too few characters to serve as internal marks.
     """
     writer = _Writer(facts)
-    made = writer.write()
+    outputs = writer.write()
     graph = helper.make_graph(
         writer.nodes,
         "tokenizer",
         [helper.make_tensor_value_info(INPUT, TensorProto.STRING, ["texts"])],
-        [helper.make_tensor_value_info(made[name], TensorProto.INT64, ["texts", "tokens"]) for name in names],
+        [helper.make_tensor_value_info(outputs[name], TensorProto.INT64, ["texts", "tokens"]) for name in names],
         writer.constants,
     )
     opsets = [helper.make_opsetid(domain, version) for domain, version in {"": opset, **_OPSETS}.items()]
@@ -121,7 +125,7 @@ def tokenizer_graph(facts: WordPieces, names: Sequence[str], *, opset: int, ir_v
 
 
 def join(tokenizer: onnx.ModelProto, body: onnx.ModelProto, *, logits: str) -> onnx.ModelProto:
-    """Texts to `label_ids`, int64 (texts,), and `probabilities`, float32 (texts, labels)."""
+    """One model from texts to `label_ids`, int64 (texts,), and `probabilities`, float32 (texts, labels)."""
     fed = [(node.name, _BODY + node.name) for node in body.graph.input]
     body = compose.add_prefix(body, prefix=_BODY)
     (width,) = [o.type.tensor_type.shape.dim[-1].dim_value for o in body.graph.output if o.name == _BODY + logits]
@@ -134,7 +138,8 @@ def join(tokenizer: onnx.ModelProto, body: onnx.ModelProto, *, logits: str) -> o
             helper.make_node("Softmax", [_BODY + logits], [_BODY + probabilities], axis=-1),
             helper.make_node("ArgMax", [_BODY + probabilities], [_BODY + labels], axis=-1, keepdims=0),
             helper.make_node("Shape", [INPUT], [count]),
-            *(helper.make_node("Slice", [_BODY + name, first, count], [name]) for name in OUTPUTS),  # no text, no row
+            # Zero texts give zero rows.
+            *(helper.make_node("Slice", [_BODY + name, first, count], [name]) for name in OUTPUTS),
         )
     )
     del joined.graph.output[:]
@@ -147,41 +152,45 @@ def join(tokenizer: onnx.ModelProto, body: onnx.ModelProto, *, logits: str) -> o
     return joined
 
 
-def _around(tokenizer: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Ids that the tokenizer puts before and after every text."""
+def _prefix_and_suffix(tokenizer: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Ids that the tokenizer adds before and after every text."""
     whole, text = tokenizer.encode("a"), tokenizer.encode("a", add_special_tokens=False).ids
     starts = [i for i in range(len(whole.ids)) if whole.ids[i : i + len(text)] == text]
     if not text or not starts or any(whole.type_ids):
-        raise ExportError("the tokenizer puts more around a text than tokens before and after it")
+        raise ExportError(
+            "the tokenizer does more than add tokens before and after a text: its result for 'a' is "
+            f"{whole.tokens} with type ids {whole.type_ids}"
+        )
     return tuple(whole.ids[: starts[0]]), tuple(whole.ids[starts[0] + len(text) :])
 
 
 def _special_tokens(tokenizer: Any) -> dict[str, int]:
-    """Tokens that are found in a text before anything else is done to it, such as "[SEP]"."""
+    """Tokens that are matched in the raw text before normalization, such as "[SEP]"."""
     added = tokenizer.get_added_tokens_decoder()
     for token in added.values():
         if token.normalized or token.single_word:
-            raise ExportError(f"the tokenizer looks for its token {token.content!r} in normalized text or whole words")
+            raise ExportError(
+                f"the tokenizer matches its token {token.content!r} in normalized text or as a whole word; "
+                "a graph with string input matches tokens in the raw text only"
+            )
     return {token.content: number for number, token in added.items()}
 
 
 class _Writer(GraphWriter):
-    """The tokenizer's nodes. Every method returns the name of the tensor it makes."""
+    """Writes the tokenizer's nodes. Every method returns the name of its output tensor."""
 
     def __init__(self, facts: WordPieces) -> None:
         super().__init__()
         self.facts = facts
         needed = 2 + len(facts.special)
-        taken = set("".join(facts.vocabulary)) | set("\0\t\n")  # of pieces, and of how operators separate things
-        spare = [c for c, becomes in facts.table.changed.items() if not becomes and c not in taken]
-        if len(spare) < needed:
-            raise ExportError(
-                f"the tokenizer drops only {len(spare)} characters, and the graph must mark {needed} things"
-            )
-        self.begin, self.drop = spare[:2]
-        self.stand_ins = dict(zip(facts.special, spare[2:needed], strict=True))
+        reserved = set("".join(facts.vocabulary)) | set("\0\t\n")  # used by pieces, and as separators by operators
+        free = [c for c, into in facts.table.changed.items() if not into and c not in reserved]
+        if len(free) < needed:
+            raise ExportError(f"the tokenizer drops {len(free)} characters; the graph needs {needed} of them as marks")
+        self.begin, self.drop = free[:2]
+        self.stand_ins = dict(zip(facts.special, free[2:needed], strict=True))
         self.ids = {**facts.vocabulary, **{self.stand_ins[token]: number for token, number in facts.special.items()}}
-        self.begin_id = 1 + max(self.ids.values())  # of no token; WordpieceTokenizer takes -1 for "not found"
+        self.begin_id = 1 + max(self.ids.values())  # no token has it; -1 means "not found" in WordpieceTokenizer
         self.ids[self.begin] = self.begin_id
 
     @property
@@ -194,43 +203,43 @@ class _Writer(GraphWriter):
 
     def write(self) -> dict[str, str]:
         """Names of the tensors, by the names of a `Batch`'s arrays."""
-        words = self._words(self._looked_up(self._one_string()))
+        words = self._words(self._normalized(self._joined()))
         return self._padded(self._tokens(words))
 
     # Texts and characters
 
-    def _one_string(self) -> str:
-        """All texts in one string, shape (1,), each behind the character that begins a text; NUL becomes the mark.
+    def _joined(self) -> str:
+        """All texts in one string, shape (1,), each after the begin character. NUL becomes the drop mark.
 
-        No text at all becomes one empty text, because a graph made for batches may not answer an empty one.
+        Zero texts become one empty text: the bundle's graph may not support an empty batch.
         """
         none = self.add("Cast", self.add("Equal", self.add("Shape", INPUT), self.integers(0)), to=TensorProto.INT64)
         texts = self.add("Concat", INPUT, self.add("Slice", self._strings(""), self.integers(0), none), axis=0)
         parts = self.add("Tokenizer", texts, contrib=True, mark=0, pad_value="", mincharnum=1, separators=["\\x00"])
         texts = self._extension("StringJoin", parts, self._strings(self.drop), self.integers(1))
-        own = _klass((ord(c), ord(c)) for c in (self.begin, *self.stand_ins.values()))
-        texts = self._replace(texts, own, self.drop)
+        internal = _character_class((ord(c), ord(c)) for c in (self.begin, *self.stand_ins.values()))
+        texts = self._replace(texts, internal, self.drop)
         texts = self.add("Concat", self._strings(""), texts, axis=0)
         return self._extension("StringJoin", texts, self._strings(self.begin), self.integers(0))
 
-    def _looked_up(self, text: str) -> str:
-        """The text as words between spaces."""
+    def _normalized(self, text: str) -> str:
+        """The text as words separated by spaces."""
         table = self.facts.table
         for token, stand_in in self.stand_ins.items():
             text = self._replace(text, "".join(f"\\x{{{ord(c):X}}}" for c in token), stand_in)
         if table.dropped:
-            text = self._replace(text, _klass(table.dropped), "")
+            text = self._replace(text, _character_class(table.dropped), "")
         if table.alone:
-            text = self._replace(text, f"({_klass(table.alone)})", r" \1 ")
-        becomes = {**table.changed, **{c: f" {c} " for c in (self.begin, *self.stand_ins.values())}}
+            text = self._replace(text, f"({_character_class(table.alone)})", r" \1 ")
+        replacements = {**table.changed, **{c: f" {c} " for c in (self.begin, *self.stand_ins.values())}}
         for separator in "\t\n":  # they separate the entries of a StringMapping
-            if separator in becomes:
-                text = self._replace(text, f"\\x{{{ord(separator):X}}}", becomes.pop(separator) or self.drop)
-        entries = "\n".join(f"{c}\t{into or self.drop}" for c, into in becomes.items())
+            if separator in replacements:
+                text = self._replace(text, f"\\x{{{ord(separator):X}}}", replacements.pop(separator) or self.drop)
+        entries = "\n".join(f"{c}\t{into or self.drop}" for c, into in replacements.items())
         single = self.add("Tokenizer", text, contrib=True, mark=0, pad_value="", mincharnum=1, separators=[""])
         single = self._extension("StringMapping", single, map=entries)
         text = self._extension("StringJoin", single, self._strings(""), self.integers(1))
-        return self._replace(text, _klass([(ord(self.drop), ord(self.drop))]), "")
+        return self._replace(text, _character_class([(ord(self.drop), ord(self.drop))]), "")
 
     def _words(self, text: str) -> str:
         flags = self.constant(np.array([True]))
@@ -239,7 +248,7 @@ class _Writer(GraphWriter):
     # Tokens
 
     def _tokens(self, words: str) -> str:
-        """Ids of all texts in one list."""
+        """Token ids of all texts in one flat list."""
         f = self.facts
         tokens, _, begins, ends = self._extensions(
             "WordpieceTokenizer",
@@ -259,10 +268,10 @@ class _Writer(GraphWriter):
             values_int64s=list(self.ids.values()),
             default_int64=f.unknown_id,
         )[0]
-        return self._without_half_spelled(ids, begins, ends)
+        return self._without_partial_words(ids, begins, ends)
 
-    def _without_half_spelled(self, ids: str, begins: str, ends: str) -> str:
-        """What is left when a word whose last token is unknown is that token only. Rows of `begins` are words."""
+    def _without_partial_words(self, ids: str, begins: str, ends: str) -> str:
+        """The ids, with every word that ends in an unknown token reduced to that token. Rows of `begins` are words."""
         ones = self.add("Expand", self.integers(1), self.add("Shape", begins))
         zeros = self.add("Mul", ids, self.integers(0))
         word = self.add("CumSum", self.add("ScatterElements", zeros, begins, ones, axis=0), self._axis())
@@ -276,7 +285,7 @@ class _Writer(GraphWriter):
     # The padded batch
 
     def _padded(self, ids: str) -> dict[str, str]:
-        """Truncation, special tokens and padding, as one look-up in the ids followed by the special tokens."""
+        """Truncation, special tokens and padding: one Gather from the ids followed by the special tokens."""
         before, after = len(self.facts.prefix), len(self.facts.suffix)
         begins, lengths = self._extents(ids)
         end = self.add("Add", lengths, self.integers(before))
@@ -284,7 +293,7 @@ class _Writer(GraphWriter):
         columns = self._columns(total)
         count = self.add("Shape", ids)
         special = self.constant(np.array([*self.facts.prefix, *self.facts.suffix, self.facts.pad], dtype=np.int64))
-        beyond = self.add("Sub", columns, end)  # negative before the text's last token, then 0, 1, ...
+        beyond = self.add("Sub", columns, end)  # negative up to the text's last token, then 0, 1, ...
         suffix = self.add("Add", beyond, self.add("Add", count, self.integers(before)))
         padding = self.add("Add", count, self.integers(before + after))
         at = self._where(self.add("Less", beyond, self.integers(after)), suffix, padding)
@@ -302,9 +311,9 @@ class _Writer(GraphWriter):
         }
 
     def _extents(self, ids: str) -> tuple[str, str]:
-        """Where each text begins, and how many of its tokens fit: both (texts, 1).
+        """Start of each text in the flat list, and number of its tokens that fit: both (texts, 1).
 
-        A text that is cut on the left begins as many tokens later as do not fit.
+        With truncation on the left, the start moves by the number of tokens that do not fit.
         """
         marks = self.add("NonZero", self.add("Equal", ids, self.integers(self.begin_id)))
         begins = self.add("Reshape", marks, self.integers(-1))
@@ -318,7 +327,7 @@ class _Writer(GraphWriter):
         return self.add("Unsqueeze", begins, column), self.add("Unsqueeze", kept, column)
 
     def _columns(self, total: str) -> str:
-        """0, 1, ... up to the longest text: (columns,)."""
+        """0, 1, ..., longest text - 1: (columns,)."""
         flat = self.add("Reshape", total, self.integers(-1))
         return self._count_up(self.add("ReduceMax", self.add("Concat", flat, self.integers(1), axis=0), keepdims=1))
 
@@ -353,6 +362,6 @@ class _Writer(GraphWriter):
         return names
 
 
-def _klass(runs: Any) -> str:
-    """A character class of RE2."""
+def _character_class(runs: Any) -> str:
+    """An RE2 character class."""
     return "[" + "".join(f"\\x{{{first:X}}}-\\x{{{last:X}}}" for first, last in runs) + "]"

@@ -1,11 +1,11 @@
-"""A smaller vocabulary for a WordPiece model: the embedding rows that texts of this kind hardly need are left out.
+"""Vocabulary trimming of a WordPiece model: embedding rows that the training texts do not use are removed.
 
-What stays: special tokens, every token of the training texts, single characters (at the beginning of a word and inside
-one), and the first pieces of the vocabulary, which BERT's family lists by falling frequency in general text. A word
-whose piece is gone is spelled with those that are left, one character at a time if need be.
+The trimmed vocabulary keeps special tokens, every token of the training texts, single characters (at the start of a
+word and inside it), and the first pieces of the vocabulary. BERT's family lists pieces by descending frequency in
+general text. A word that needs a removed piece is split into smaller pieces, at worst into characters.
 
-WordPiece takes the longest piece that fits. So a text all of whose pieces stay keeps its tokens, and with them its
-logits: training texts do, and calibration on them holds for the trimmed model as well.
+WordPiece takes the longest matching piece. A text whose pieces are all kept therefore has the same tokens and the same
+logits. That includes all training texts, so their calibration is valid for the trimmed model.
 """
 
 from __future__ import annotations
@@ -31,27 +31,27 @@ _PLACEHOLDER = re.compile(r"\[unused\d+\]")
 _POST_PROCESSORS = (None, "TemplateProcessing", "BertProcessing")
 
 
-def why_not(checkpoint: Path) -> str | None:
-    """None where the vocabulary of a checkpoint can be trimmed, else the reason, to be shown to the user."""
+def unsupported_reason(checkpoint: Path) -> str | None:
+    """Why the vocabulary of a checkpoint cannot be trimmed, in words for the user; None if it can."""
     try:
         tokenizer = _read(checkpoint / "tokenizer.json")
         kind, post_processor = tokenizer["model"]["type"], (tokenizer["post_processor"] or {}).get("type")
     except (ExportError, KeyError, TypeError, AttributeError):
-        return "it has no tokenizer.json that says how it works"
+        return "it has no readable tokenizer.json with a model and a post-processor"
     if kind != "WordPiece":
-        return f"its tokenizer is {kind}, and only words of WordPiece can be spelled with the pieces that are left"
+        return f"its tokenizer is {kind}; expected WordPiece, which can split a word into the remaining pieces"
     if post_processor not in _POST_PROCESSORS:
-        return f"its tokenizer ends in {post_processor}, whose token ids are not known here"
+        return f"its tokenizer has the post-processor {post_processor}, whose token ids cannot be renumbered"
     return None
 
 
 def choose(checkpoint: Path, used: Iterable[int], *, common: int) -> IntArray:
-    """The token ids that stay, ascending: the new id i is the old id at i.
+    """The token ids to keep, ascending: new id i is the old id at position i.
 
     Args:
-        checkpoint: folder of a model that `why_not` has nothing against.
+        checkpoint: folder of a model whose `unsupported_reason` is None.
         used: token ids of the training texts.
-        common: how many of the vocabulary's first pieces stay for general text; single characters are not counted.
+        common: how many of the vocabulary's first pieces are kept for general text, not counting single characters.
 
     Raises:
         ExportError: the tokenizer cannot be read.
@@ -60,10 +60,10 @@ def choose(checkpoint: Path, used: Iterable[int], *, common: int) -> IntArray:
     vocabulary: dict[str, int] = tokenizer["model"]["vocab"]
     prefix = tokenizer["model"]["continuing_subword_prefix"]
     added = {token["content"]: token["id"] for token in tokenizer["added_tokens"]}
-    named = set(_special_ids(_read(checkpoint / "config.json")).values()) & {*vocabulary.values(), *added.values()}
-    kept = {vocabulary[tokenizer["model"]["unk_token"]], *added.values(), *_framing_ids(tokenizer), *named, *used}
+    configured = set(_special_ids(_read(checkpoint / "config.json")).values()) & {*vocabulary.values(), *added.values()}
+    kept = {vocabulary[tokenizer["model"]["unk_token"]], *added.values(), *_framing_ids(tokenizer), *configured, *used}
     for token, number in sorted(vocabulary.items(), key=lambda item: item[1]):
-        if not _can_be_spelled(token, prefix, vocabulary):
+        if not _is_removable(token, prefix, vocabulary):
             kept.add(number)
         elif common > 0 and token not in added and not _PLACEHOLDER.fullmatch(token):
             kept.add(number)
@@ -72,7 +72,7 @@ def choose(checkpoint: Path, used: Iterable[int], *, common: int) -> IntArray:
 
 
 def trim(architecture: Architecture, kept: IntArray) -> Architecture:
-    """The same model with the embedding rows `kept` only."""
+    """The model with only the embedding rows `kept`."""
     embeddings = architecture.embeddings
     padding = np.flatnonzero(kept == embeddings.padding_id)
     words = np.ascontiguousarray(embeddings.words[kept])
@@ -83,10 +83,10 @@ def trim(architecture: Architecture, kept: IntArray) -> Architecture:
 
 
 def write_files(checkpoint: Path, kept: IntArray, folder: Path) -> None:
-    """Tokenizer and `config.json` of the checkpoint in `folder`, with the new ids.
+    """Write the checkpoint's tokenizer files and `config.json` to `folder`, with the new ids.
 
     Raises:
-        ExportError: one of them cannot be read.
+        ExportError: a file of the checkpoint cannot be read.
     """
     new = {int(old): position for position, old in enumerate(kept)}
     for name, renumbered in (
@@ -101,17 +101,17 @@ def write_files(checkpoint: Path, kept: IntArray, folder: Path) -> None:
 
 
 def compare(checkpoint: Path, trimmed: Path, texts: Sequence[str]) -> VocabularySummary:
-    """What the words of `texts` become in the tokenizers of two folders; nothing is cut."""
+    """Compare how the tokenizers of two folders split the words of `texts`, without truncation."""
     tokenizers = [Tokenizer.from_file(str(folder / "tokenizer.json")) for folder in (checkpoint, trimmed)]
     tokens, kept = (tokenizer.get_vocab_size() for tokenizer in tokenizers)
     before, after = (_words(tokenizer, texts) for tokenizer in tokenizers)
     unknown = _read(checkpoint / "tokenizer.json")["model"]["unk_token"]
-    words = respelled = lost = changed_texts = 0
+    words = resplit = lost = changed_texts = 0
     for old, new in zip(before, after, strict=True):
         changed = [(a, b) for a, b in zip(old, new, strict=True) if a != b]
-        words, respelled, changed_texts = words + len(old), respelled + len(changed), changed_texts + bool(changed)
+        words, resplit, changed_texts = words + len(old), resplit + len(changed), changed_texts + bool(changed)
         lost += sum(b == [unknown] for _, b in changed)
-    return VocabularySummary(kept, tokens, len(texts), changed_texts, words, respelled, lost)
+    return VocabularySummary(kept, tokens, len(texts), changed_texts, words, resplit, lost)
 
 
 def _words(tokenizer: Tokenizer, texts: Sequence[str]) -> Iterator[list[list[str]]]:
@@ -119,7 +119,7 @@ def _words(tokenizer: Tokenizer, texts: Sequence[str]) -> Iterator[list[list[str
     tokenizer.no_padding()
     tokenizer.no_truncation()
     for text in texts:
-        # Half a surrogate pair is no text; what it is read as does not matter to a comparison.
+        # A lone surrogate is not valid text. Its replacement does not affect the comparison.
         encoding = tokenizer.encode(text.encode("utf-8", "replace").decode("utf-8"), add_special_tokens=False)
         words: dict[int | None, list[str]] = {}
         for word, token in zip(encoding.word_ids, encoding.tokens, strict=True):
@@ -127,8 +127,8 @@ def _words(tokenizer: Tokenizer, texts: Sequence[str]) -> Iterator[list[list[str
         yield list(words.values())
 
 
-def _can_be_spelled(token: str, prefix: str, vocabulary: Mapping[str, int]) -> bool:
-    """Whether a piece can be left out: it has several characters, and each is a piece where it stands."""
+def _is_removable(token: str, prefix: str, vocabulary: Mapping[str, int]) -> bool:
+    """Whether a piece can be removed: it has several characters, and each of them is a piece at its position."""
     first, letters = (prefix, token.removeprefix(prefix)) if token.startswith(prefix) else ("", token)
     return (
         len(letters) > 1
@@ -138,14 +138,14 @@ def _can_be_spelled(token: str, prefix: str, vocabulary: Mapping[str, int]) -> b
 
 
 def _framing_ids(tokenizer: Mapping[str, Any]) -> set[int]:
-    """Ids of the tokens that stand around every text."""
+    """Ids of the special tokens that are added to every text."""
     last = tokenizer["post_processor"] or {}
     template = {number for special in last.get("special_tokens", {}).values() for number in special["ids"]}
     return template | {last[key][1] for key in {"sep", "cls"} & last.keys()}
 
 
 def _special_ids(config: Mapping[str, Any]) -> dict[str, int]:
-    """`pad_token_id` and its like."""
+    """`pad_token_id`, `eos_token_id` and so on."""
     return {key: value for key, value in config.items() if key.endswith("_token_id") and isinstance(value, int)}
 
 

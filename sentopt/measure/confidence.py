@@ -1,4 +1,4 @@
-"""Probabilities that mean something: how far a model's confidence is from its accuracy, and the temperature against it.
+"""Confidence calibration: the gap between confidence and accuracy, and the temperature that reduces it.
 
 Guo et al., "On Calibration of Modern Neural Networks", ICML 2017.
 """
@@ -21,7 +21,7 @@ _HALVINGS = 60
 
 @dataclass(frozen=True)
 class CoveragePoint:
-    """If texts below `threshold` are left unanswered: the share still answered, and the accuracy of those answers."""
+    """The share of answered texts and their accuracy (None: no texts) if answers below `threshold` are withheld."""
 
     threshold: float
     answered: float
@@ -29,11 +29,11 @@ class CoveragePoint:
 
 
 def temperature(logits: FloatArray, labels: IntArray) -> float:
-    """The T for which softmax(logits / T) gives the labels the highest likelihood, from 0.1 to 10.
+    """The temperature T, from 0.1 to 10, that maximizes the likelihood of the labels under softmax(logits / T).
 
-    The negative log-likelihood is convex in 1/T; its derivative, the mean over texts of the expected logit less the
-    logit of the label, is brought to zero by bisection. As in Platt's scaling (1999), a share of 1 / (texts + 2) of
-    each label is given to the others: few texts that are all answered right are no proof of certainty.
+    The negative log-likelihood is convex in 1/T. Its derivative is the mean over texts of the expected logit minus the
+    logit of the label; bisection finds its zero. As in Platt's scaling (1999), the labels are smoothed by 1 / (texts +
+    2), because a few correct answers do not prove certainty.
 
     Args:
         logits: of shape (texts, labels).
@@ -58,7 +58,7 @@ def temperature(logits: FloatArray, labels: IntArray) -> float:
 
 
 def expected_calibration_error(probabilities: FloatArray, labels: IntArray) -> float:
-    """Mean distance of confidence from accuracy over 15 bins of equal width, weighted by the texts in each.
+    """Mean absolute difference of confidence and accuracy over 15 bins of equal width, weighted by texts per bin.
 
     Args:
         probabilities: of shape (texts, labels).
@@ -72,7 +72,7 @@ def expected_calibration_error(probabilities: FloatArray, labels: IntArray) -> f
 
 
 def coverage(probabilities: FloatArray, labels: IntArray, thresholds: tuple[float, ...]) -> tuple[CoveragePoint, ...]:
-    """What abstaining below each threshold costs in answers and gains in accuracy."""
+    """Answered share and accuracy for each abstention threshold."""
     confidence = probabilities.max(axis=1)
     right = probabilities.argmax(axis=1) == labels
     points = []

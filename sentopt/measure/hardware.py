@@ -1,4 +1,4 @@
-"""What machine this is: the part of every measurement that a reader needs and that a later run must compare."""
+"""Describe this machine and the installed packages, for the record of every measurement."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ PACKAGES = (
 
 @dataclass(frozen=True)
 class Hardware:
-    """The CPU as answers and timings depend on it; `isa` lists only instruction sets that change either."""
+    """The CPU and its environment. `isa` lists the instruction sets that affect answers or timings."""
 
     cpu: str
     isa: tuple[str, ...]
@@ -55,12 +55,12 @@ class Hardware:
     system: str
 
     def has_bf16(self) -> bool:
-        """Whether bfloat16 products run in hardware; emulated ones are slower than float32."""
+        """Whether the CPU has bfloat16 products; emulated ones are slower than float32."""
         return bool({"avx512_bf16", "amx_bf16", "bf16"} & set(self.isa))
 
 
 def describe() -> Hardware:
-    """Read this machine's description; what the system does not tell is empty or zero."""
+    """This machine; unknown values are empty or zero."""
     info = cpuinfo()
     flags = set((info.get("flags") or info.get("Features") or "").split())
     return Hardware(
@@ -74,18 +74,18 @@ def describe() -> Hardware:
 
 
 def versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:
-    """Installed versions, by default of the packages that results depend on, without importing any."""
-    found = {}
+    """Versions of the installed `packages` (default: those that affect results), without importing them."""
+    installed = {}
     for package in packages:
         try:
-            found[package] = importlib.metadata.version(package)
+            installed[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return found
+    return installed
 
 
 def granted_memory_bytes(limit: Path = Path("/sys/fs/cgroup/memory.max")) -> int:
-    """What this process may use: the machine's memory, or less where its cgroup says so; 0 where neither is known."""
+    """Memory granted to this process: the machine's memory or the cgroup's limit, if smaller; 0 if unknown."""
     try:
         return min(int(limit.read_text()), _memory_bytes())
     except (OSError, ValueError):  # no cgroup here, or "max"

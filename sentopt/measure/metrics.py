@@ -1,6 +1,6 @@
 """Classification metrics as `evaluate.Metric` classes, computed by scikit-learn.
 
-`evaluate.load("accuracy")` would download and execute a script; these classes are the same interface without either.
+`evaluate.load("accuracy")` downloads and executes a script. These classes have the same interface and do neither.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ def _info(description: str) -> evaluate.MetricInfo:
 
 
 class Accuracy(evaluate.Metric):
-    """Share of right answers."""
+    """Share of correct answers."""
 
     def _info(self) -> evaluate.MetricInfo:
-        return _info("Share of right answers.")
+        return _info("Share of correct answers.")
 
     def _compute(self, predictions: Sequence[int], references: Sequence[int]) -> dict[str, float]:
         return {"accuracy": float(sk.accuracy_score(references, predictions))}
 
 
 class MacroScores(evaluate.Metric):
-    """Precision, recall and F1, averaged over labels without weights; a label never answered has precision 0."""
+    """Unweighted means over labels of precision, recall and F1; a label that is never predicted has precision 0."""
 
     def _info(self) -> evaluate.MetricInfo:
         return _info("Unweighted mean over labels of precision, recall and F1.")
@@ -67,10 +67,10 @@ class PerClassScores(evaluate.Metric):
 
 
 class ConfusionMatrix(evaluate.Metric):
-    """Counts of (true label, answered label)."""
+    """Counts by true label and predicted label."""
 
     def _info(self) -> evaluate.MetricInfo:
-        return _info("Counts of (true label, answered label).")
+        return _info("Counts by true label and predicted label.")
 
     def _compute(
         self, predictions: Sequence[int], references: Sequence[int], num_labels: int
@@ -79,24 +79,26 @@ class ConfusionMatrix(evaluate.Metric):
 
 
 def score(predictions: npt.NDArray[Any], references: npt.NDArray[Any], labels: Sequence[str]) -> Scores:
-    """All metrics of one set of answers.
+    """All metrics of a set of predictions.
 
     Args:
         predictions, references: label positions, both of shape (texts,).
         labels: names, in the order of the positions.
     """
-    given = {
+    arrays = {
         "predictions": np.asarray(predictions, dtype=np.int64),
         "references": np.asarray(references, dtype=np.int64),
     }
-    macro = MacroScores(keep_in_memory=True).compute(**given, num_labels=len(labels))
-    each = PerClassScores(keep_in_memory=True).compute(**given, num_labels=len(labels))
-    confusion = ConfusionMatrix(keep_in_memory=True).compute(**given, num_labels=len(labels))["confusion"]
+    macro = MacroScores(keep_in_memory=True).compute(**arrays, num_labels=len(labels))
+    by_label = PerClassScores(keep_in_memory=True).compute(**arrays, num_labels=len(labels))
+    confusion = ConfusionMatrix(keep_in_memory=True).compute(**arrays, num_labels=len(labels))["confusion"]
     return Scores(
-        accuracy=Accuracy(keep_in_memory=True).compute(**given)["accuracy"],
+        accuracy=Accuracy(keep_in_memory=True).compute(**arrays)["accuracy"],
         **macro,
         per_class=tuple(
-            ClassScores(label, each["precision"][i], each["recall"][i], each["f1"][i], int(each["support"][i]))
+            ClassScores(
+                label, by_label["precision"][i], by_label["recall"][i], by_label["f1"][i], int(by_label["support"][i])
+            )
             for i, label in enumerate(labels)
         ),
         confusion=tuple(tuple(row) for row in confusion),

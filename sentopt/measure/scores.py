@@ -1,4 +1,4 @@
-"""Quality of classification, as records: what `metrics` computes."""
+"""Records of classification metrics; `metrics` computes them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class ClassScores:
-    """Precision, recall and F1 of one label, and how many texts have it."""
+    """Precision, recall and F1 of one label, and its number of texts (support)."""
 
     label: str
     precision: float
@@ -18,7 +18,7 @@ class ClassScores:
 
 @dataclass(frozen=True)
 class Scores:
-    """Quality on one split. `confusion[i][j]` counts texts of label i that were answered j."""
+    """Metrics on one split. `confusion[i][j]` counts texts of label i that were predicted as label j."""
 
     accuracy: float
     macro_precision: float

@@ -1,4 +1,4 @@
-"""The statistics that decide what ships. numpy and the standard library only."""
+"""Statistical tests and confidence limits of the gate. Needs numpy and the standard library only."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ import numpy.typing as npt
 
 IntArray = npt.NDArray[np.int64]
 _SCORE_SHARE = 0.9
-"""The part of the level at which the score test is used: it is an approximation, and may exceed its level a little."""
+"""Share of the level used by the score test, which is approximate and can slightly exceed its nominal level."""
 
 
 @dataclass(frozen=True)
 class PairedComparison:
-    """A candidate against a reference on the same `n` items.
+    """A candidate compared with a reference on the same `n` items. Everything but the counts is a fraction.
 
-    `lost` items are right in the reference and wrong in the candidate, `gained` the reverse; `difference` is the
-    candidate's accuracy minus the reference's, `lower` and `upper` its one-sided confidence limits. `p_value` is that
-    of the null hypothesis "the candidate is worse by the margin or more", `p_worse` that of the opposite one, "it is
-    worse by less than the margin". All but the counts are fractions, not points.
+    `lost` counts items that only the reference answers correctly, `gained` items that only the candidate does.
+    `difference` is the candidate's accuracy minus the reference's; `lower` and `upper` are its one-sided confidence
+    limits. `p_value` tests the null hypothesis "the candidate is worse by the margin or more", `p_worse` the null
+    hypothesis "the candidate is worse by less than the margin".
     """
 
     n: int
@@ -40,7 +40,7 @@ class PairedComparison:
 
     @property
     def non_inferior(self) -> bool:
-        """Whether the candidate is proven less than `margin` worse."""
+        """Whether the candidate is proven to be worse by less than `margin`."""
         return self.lower > -self.margin
 
 
@@ -49,20 +49,20 @@ def paired_non_inferiority(
 ) -> PairedComparison:
     """Test whether the candidate's accuracy is less than `margin` below the reference's.
 
-    The score test and score interval for the difference of two paired proportions: T. Tango, "Equivalence test and
+    Method: score test and score interval for the difference of two paired proportions (T. Tango, "Equivalence test and
     confidence interval for the difference in proportions for the paired-sample design", Statistics in Medicine 17
-    (1998) 891-908. It is a large-sample test: where nothing is gained and n * margin is small, a candidate that is
-    worse by exactly the margin passes it in up to 6.8 % of samples at a nominal 5 %. So it is used at nine tenths of
-    the level, and where nothing is gained on balance, the exact binomial limit of the net loss must lie within the
-    margin, too. With both, the rate stays below the level (tests/unit/test_stats.py enumerates it).
+    (1998) 891-908). It is a large-sample test: if nothing is gained and n * margin is small, a candidate that is worse
+    by exactly the margin passes in up to 6.8 % of samples at a nominal 5 %. Two measures correct this. The test uses
+    nine tenths of the level. If there is no net gain, the exact binomial limit of the net loss must be within the
+    margin as well. The error rate then stays below the level (tests/unit/test_stats.py enumerates it).
 
     Args:
-        reference_right, candidate_right: per item, whether the answer was right; the same length.
-        margin: largest loss that is tolerable, as a fraction (0.01 is one percentage point).
+        reference_right, candidate_right: whether each item was answered correctly; arrays of the same length.
+        margin: the largest tolerable loss, as a fraction (0.01 is one percentage point).
         confidence: of the one-sided limit, for example 0.95.
 
     Raises:
-        ValueError: different lengths, or no items.
+        ValueError: the lengths differ, or there are no items.
     """
     if reference_right.shape != candidate_right.shape or reference_right.size == 0:
         raise ValueError(
@@ -74,7 +74,7 @@ def paired_non_inferiority(
     return compare_counts(n, lost, gained, margin=margin, confidence=confidence)
 
 
-@functools.lru_cache(maxsize=65_536)  # many labels have the same few counts
+@functools.lru_cache(maxsize=65_536)  # many labels share the same counts
 def compare_counts(n: int, lost: int, gained: int, *, margin: float, confidence: float) -> PairedComparison:
     """`paired_non_inferiority` of counts: `lost` and `gained` of `n` items."""
     z = NormalDist().inv_cdf(1.0 - _SCORE_SHARE * (1.0 - confidence))
@@ -95,7 +95,7 @@ def compare_counts(n: int, lost: int, gained: int, *, margin: float, confidence:
 
 
 def _limit(gained: int, lost: int, n: int, z: float, confidence: float) -> float:
-    """The lower limit of the difference; the exact one of the net loss where there is no net gain."""
+    """Lower limit of the difference; without a net gain, the lower one of the score limit and the exact limit."""
     tango = _tango_limit(gained, lost, n, z)
     return tango if gained > lost else min(tango, -proportion_upper(lost - gained, n, confidence))
 
@@ -107,7 +107,7 @@ def _score_p_value(statistic: float) -> float:
 def tango_z(gained: int, lost: int, n: int, delta: float) -> float:
     """Tango's score statistic for the hypothesis that the true difference is `delta` (Tango 1998, eq. 7).
 
-    `gained - lost` is compared with its expectation under `delta`; the variance uses the constrained maximum likelihood
+    It compares `gained - lost` with its expectation under `delta`. The variance uses the constrained maximum likelihood
     estimate of the discordance probability.
     """
     a = 2.0 * n
@@ -122,7 +122,7 @@ def tango_z(gained: int, lost: int, n: int, delta: float) -> float:
 
 
 def _tango_limit(gained: int, lost: int, n: int, z: float) -> float:
-    """The lower confidence limit: the `delta` below the estimate where the score statistic equals `z`, by bisection."""
+    """Tango's lower limit: the `delta` below the estimate at which the score statistic equals `z`, by bisection."""
     low, high = -1.0 + 1e-12, (gained - lost) / n
     for _ in range(200):
         middle = (low + high) / 2.0
@@ -136,9 +136,9 @@ def _tango_limit(gained: int, lost: int, n: int, z: float) -> float:
 
 
 def fewest_texts(*, margin: float, confidence: float) -> int:
-    """The size of a test split below which not even identical answers are proven within the margin.
+    """The smallest number of texts on which identical answers prove the margin.
 
-    Without discordant pairs the exact limit is 1 - (1 - confidence)^(1/n), Tango's z^2 / (n + z^2).
+    Without discordant pairs, the exact limit is 1 - (1 - confidence)^(1/n), and Tango's limit is z^2 / (n + z^2).
     """
     z = NormalDist().inv_cdf(1.0 - _SCORE_SHARE * (1.0 - confidence))
     exact = math.floor(math.log(1.0 - confidence) / math.log1p(-margin)) + 1
@@ -146,10 +146,10 @@ def fewest_texts(*, margin: float, confidence: float) -> int:
 
 
 def likely_enough_texts(*, changed: float, margin: float, confidence: float, power: float = 0.8) -> int:
-    """How many texts prove a candidate with probability `power` that changes the share `changed` of right answers.
+    """The number of texts with which a candidate passes with probability `power`, if it changes the share `changed`.
 
-    Half of the changes are lost and half gained, so that nothing is lost on average. Found by doubling and bisection;
-    the probability is not quite monotonic in the number of texts, so the result is good to a few percent.
+    Half of the changes are lost and half are gained, so the expected loss is 0. The number is found by doubling and
+    bisection. The probability is not strictly monotonic in the number of texts, so the result is good to a few percent.
     """
     low = fewest_texts(margin=margin, confidence=confidence)
     high = low
@@ -162,27 +162,27 @@ def likely_enough_texts(*, changed: float, margin: float, confidence: float, pow
 
 
 def _power(n: int, changed: float, margin: float, confidence: float) -> float:
-    """The probability that `n` texts prove it: over the number that changed, then over how many of these were lost."""
+    """The probability of passing with `n` texts, summed over the numbers of changed and of lost texts."""
     most = int(n * changed + 6.0 * math.sqrt(n * changed) + 6.0)
     total, lost = 0.0, -1
     for count in range(min(most, n) + 1):
-        while lost < count and _is_proven(n, lost + 1, count - lost - 1, margin, confidence):
-            lost += 1  # the most that may be lost grows with the number that changed, half of which is gained
-        while lost >= 0 and not _is_proven(n, lost, count - lost, margin, confidence):
+        while lost < count and is_non_inferior(n, lost + 1, count - lost - 1, margin, confidence):
+            lost += 1  # the largest passing number of lost texts grows with the number of changes
+        while lost >= 0 and not is_non_inferior(n, lost, count - lost, margin, confidence):
             lost -= 1
         total += _binomial_pmf(count, n, changed) * binomial_cdf(lost, count, 0.5)
     return total
 
 
-def _is_proven(n: int, lost: int, gained: int, margin: float, confidence: float) -> bool:
-    """Whether `compare_counts` gives a comparison that is non-inferior, without its limits."""
+def is_non_inferior(n: int, lost: int, gained: int, margin: float, confidence: float) -> bool:
+    """`compare_counts(...).non_inferior` without computing the limits, which is much faster."""
     if binomial_cdf(lost - gained, n, margin) >= 1.0 - confidence:
         return False
     return tango_z(gained, lost, n, -margin) > NormalDist().inv_cdf(1.0 - _SCORE_SHARE * (1.0 - confidence))
 
 
 def binomial_cdf(k: int, n: int, p: float) -> float:
-    """The probability of at most `k` successes in `n` trials that succeed with probability `p`; 0 where k < 0."""
+    """The probability of at most `k` successes in `n` trials with success probability `p`; 0 if k < 0."""
     if k < 0:
         return 0.0
     if k >= n or p <= 0.0:
@@ -190,7 +190,7 @@ def binomial_cdf(k: int, n: int, p: float) -> float:
     if p >= 1.0:
         return 0.0
     odds = (1.0 - p) / p
-    if k < n * p:  # the smaller tail is summed, away from the mean, until nothing is added any more
+    if k < n * p:  # sum the smaller tail, away from the mean, until the terms vanish
         return _tail(_binomial_pmf(k, n, p), (i * odds / (n - i + 1) for i in range(k, 0, -1)))
     return 1.0 - _tail(_binomial_pmf(k + 1, n, p), ((n - i) / (odds * (i + 1)) for i in range(k + 1, n)))
 
@@ -213,7 +213,7 @@ def _binomial_pmf(k: int, n: int, p: float) -> float:
 def proportion_upper(successes: int, n: int, confidence: float) -> float:
     """One-sided upper confidence limit of a proportion: C. J. Clopper and E. S. Pearson, Biometrika 26 (1934) 404-413.
 
-    Exact: it is below the true proportion in at most `1 - confidence` of samples, however small `n` or the proportion.
+    Exact: it is below the true proportion in at most `1 - confidence` of samples, for any `n` and any proportion.
     """
     if successes >= n:
         return 1.0
@@ -235,7 +235,7 @@ def proportion_lower(successes: int, n: int, confidence: float) -> float:
 
 
 def holm(p_values: Sequence[float], level: float) -> list[bool]:
-    """Which hypotheses are rejected with a family-wise error of `level`: S. Holm, Scand. J. Statist. 6 (1979) 65-70."""
+    """Which hypotheses are rejected at a family-wise error of `level`: S. Holm, Scand. J. Statist. 6 (1979) 65-70."""
     rejected = [False] * len(p_values)
     for rank, i in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
         if p_values[i] > level / (len(p_values) - rank):
@@ -245,45 +245,45 @@ def holm(p_values: Sequence[float], level: float) -> list[bool]:
 
 
 def macro_f1(truth: IntArray, answers: IntArray, labels: int) -> float:
-    """The mean of F1 over the labels that occur in `truth`.
+    """Mean F1 over the labels that occur in `truth`.
 
     Args:
         truth, answers: label positions, both of shape (texts,); at least one text.
-        labels: how many labels there are.
+        labels: number of labels.
     """
     right = np.bincount(truth[truth == answers], minlength=labels)
-    asked, answered = np.bincount(truth, minlength=labels), np.bincount(answers, minlength=labels)
-    return float(_f1(right, asked + answered)[asked > 0].mean())
+    true, predicted = np.bincount(truth, minlength=labels), np.bincount(answers, minlength=labels)
+    return float(_f1(right, true + predicted)[true > 0].mean())
 
 
-def _f1(right: npt.NDArray[Any], asked_and_answered: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    return np.asarray(2.0 * right / np.maximum(asked_and_answered, 1))
+def _f1(right: npt.NDArray[Any], true_and_predicted: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    return np.asarray(2.0 * right / np.maximum(true_and_predicted, 1))
 
 
 def macro_f1_loss_upper(
     truth: IntArray, reference: IntArray, candidate: IntArray, labels: int, *, confidence: float, draws: int, seed: int
 ) -> float:
-    """One-sided upper confidence limit of how much macro F1 the candidate loses, over the labels that occur.
+    """One-sided upper confidence limit of the candidate's loss of macro F1, over the labels that occur.
 
-    The percentile of a paired bootstrap over texts, stratified by label (Efron and Tibshirani 1993, chapter 13): texts
-    of a label are drawn anew among the texts of that label, with both answers. Only counts of pairs of answers matter,
-    so they are drawn as multinomials: the time does not depend on the number of texts.
+    Method: percentile of a paired bootstrap over texts, stratified by label (Efron and Tibshirani 1993, chapter 13).
+    Texts of a label are resampled with both answers. Only the counts of answer pairs matter; they are drawn from
+    multinomial distributions, so the time does not depend on the number of texts.
 
-    A bootstrap alone knows nothing of what it has not seen: where a few texts of a rare label carry the loss, its limit
-    is too low in 6 to 13 % of samples instead of 5 %. So one text is added first that costs as much as one text can:
-    right in the reference, and in the candidate the other one of the two labels that are rarest.
+    A bootstrap ignores events that are not in the sample. If a few texts of a rare label carry the loss, its limit is
+    too low in 6 to 13 % of samples instead of 5 %. To correct this, one text with the largest possible effect is added:
+    it has the rarest label, the reference is right, and the candidate answers the second rarest label.
 
     Args:
         truth, reference, candidate: label positions, each of shape (texts,).
-        labels: how many labels there are.
+        labels: number of labels.
         confidence: of the limit, for example 0.95.
         draws: bootstrap samples, 2,000 or more.
         seed: of the draws.
     """
-    asked, answered = np.bincount(truth, minlength=labels), np.bincount(reference, minlength=labels)
-    present = np.flatnonzero(asked)
+    true, predicted = np.bincount(truth, minlength=labels), np.bincount(reference, minlength=labels)
+    present = np.flatnonzero(true)
     if len(present) > 1:
-        rarest, other = present[np.argsort((asked + answered)[present], kind="stable")[:2]]
+        rarest, other = present[np.argsort((true + predicted)[present], kind="stable")[:2]]
         truth, reference, candidate = (np.append(x, rarest) for x in (truth, reference, candidate))
         candidate[-1] = other
     return _bootstrapped_loss(truth, reference, candidate, labels, confidence, draws, np.random.default_rng(seed))
@@ -306,10 +306,10 @@ def _bootstrapped_loss(
         pairs, counts = np.unique(reference[of_label] * labels + candidate[of_label], return_counts=True)
         drawn = random.multinomial(size, counts / size, size=draws).T
         for pair, times in zip(pairs, drawn, strict=True):
-            for way, answer in enumerate(divmod(int(pair), labels)):
-                mass[way, answer] += times
+            for model, answer in enumerate(divmod(int(pair), labels)):
+                mass[model, answer] += times
                 if answer == label:
-                    right[way, label] += times
+                    right[model, label] += times
         mass[:, label] += size
     f1 = _f1(right, mass)[:, present].mean(axis=1)
     return float(np.quantile(f1[0] - f1[1], confidence))
@@ -317,7 +317,7 @@ def _bootstrapped_loss(
 
 @dataclass(frozen=True)
 class BalancedAccuracy:
-    """Mean recall over the labels that occur, its one-sided confidence limits, and what one fixed answer gets."""
+    """Mean recall over the labels that occur, its one-sided confidence limits, and its value for a constant answer."""
 
     estimate: float
     lower: float
@@ -328,11 +328,11 @@ class BalancedAccuracy:
 def balanced_accuracy(
     truth: IntArray, answers: IntArray, *, confidence: float, draws: int, seed: int
 ) -> BalancedAccuracy:
-    """Mean recall over the labels that occur in `truth`, so that the commonest label counts no more than the rarest.
+    """Mean recall over the labels that occur in `truth`: all labels have the same weight.
 
-    The limits are from a bootstrap stratified by label in which the recall of a label with k right of n is drawn from
-    Beta(k, n - k + 1) for the lower limit and Beta(k + 1, n - k) for the upper one: the distributions whose quantiles
-    are Clopper and Pearson's limits. Unlike resampling, they allow for what few texts of a label cannot show.
+    The limits come from a simulation by label. The recall of a label with k of n texts right is drawn from
+    Beta(k, n - k + 1) for the lower limit and from Beta(k + 1, n - k) for the upper limit; the quantiles of these
+    distributions are Clopper and Pearson's limits. Unlike resampling, this is valid for labels with few texts.
 
     Args:
         truth, answers: label positions, both of shape (texts,); at least one text.

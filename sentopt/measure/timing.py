@@ -1,4 +1,4 @@
-"""Timing that survives a noisy machine: warm up, then interleave what is compared, and keep every sample."""
+"""Timing on noisy machines: warm up, interleave the contenders, keep every sample."""
 
 from __future__ import annotations
 
@@ -36,17 +36,17 @@ def summarize(milliseconds: Sequence[float]) -> LatencySummary:
 def interleave(
     work: Mapping[str, Callable[[], Sequence[float]]], *, rounds: int, on_round: Callable[[int], None] | None = None
 ) -> dict[str, list[float]]:
-    """Let several contenders work in turns and return all the samples that they took, in milliseconds.
+    """Run several contenders in turns. Returns the samples of each in milliseconds.
 
-    Each round gives every contender one turn, and the order is rotated by one, so that drift of the machine and the
-    state a predecessor leaves behind fall on all alike. Before each turn there is a short pause: thread pools keep
-    spinning for a while after their last call and would take cores from the next contender. The samples of a first
-    round are thrown away.
+    Every contender has one turn per round, and the order rotates by one each round. Drift of the machine and the state
+    left by the previous contender therefore affect all of them equally. A short pause precedes each turn: thread pools
+    keep spinning after their last call and would take cores from the next contender. A first warm-up round is
+    discarded.
 
     Args:
-        work: per contender, one turn: it returns the milliseconds of each thing it did.
-        rounds: how many turns of each contender count.
-        on_round: told the number of each finished round.
+        work: by contender, a function that runs one turn and returns its samples in milliseconds.
+        rounds: number of measured rounds.
+        on_round: called with the number of each finished round.
     """
     samples: dict[str, list[float]] = {name: [] for name in work}
     for turn in work.values():

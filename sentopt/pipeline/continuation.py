@@ -113,7 +113,7 @@ def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
 
     Files count by their content: where they lie may change.
     """
-    defaults = _keys(recipes.resolve({"run": {"name": "x"}}, source="defaults"))
+    defaults = _keys(Recipe(recipes.RunSection("defaults")))
     before, after = {**defaults, **old["keys"]}, {**defaults, **new["keys"]}
     contents = {"model.backbone": (old["model"], new["model"])} if old["model"] and new["model"] else {}
     are_files = before["data.dataset"] == after["data.dataset"] == "files"

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sentopt import backbones
+from sentopt import recipe as recipes
 from sentopt.data import sources, unlabelled
 from sentopt.measure import hardware
 from sentopt.pipeline.cache import StageCache
@@ -37,7 +38,7 @@ def train(recipe: Recipe, cache: StageCache) -> list[object]:
     return [
         cache.outputs("prepare"),
         _model(recipe),
-        [recipe.model, recipe.train, recipe.run.seed],
+        [recipe.model, recipes.identity(recipe.train), recipe.run.seed],
         _versions("torch", "transformers", "tokenizers", "accelerate"),
     ]
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from sentopt import backbones, manifest
 from sentopt._optional import is_installed, needs_extra, require
@@ -32,6 +32,9 @@ from sentopt.results import (
 from sentopt.run_dir import RunDir
 from sentopt.training import distributed
 from sentopt.variants import VariantSpec, runnable
+
+if TYPE_CHECKING:
+    from sentopt.pipeline.forecast import Forecast
 
 Depth = Literal["quick", "full"]
 
@@ -80,6 +83,24 @@ class Pipeline:
         self._note(*result.notices, *evidence.foresee(self.recipe, self.run_dir, result))
         return result
 
+    def forecast(self, depth: Depth | None = "full") -> Forecast | None:
+        """What the run will take after `prepare`, measured here and said; None where its model is trained already.
+
+        `depth` is that of the benchmark; None for a training alone. Under torchrun nothing is measured.
+        """
+        self._fit_to_model()
+        prepared = self.prepare()
+        key = manifest.fingerprint(dependencies.train(self.recipe, self.cache))
+        if (self.cache.is_current("train", key) and not self.force) or distributed.world_size() > 1:
+            return None
+        with needs_extra("train"):
+            from sentopt.pipeline import forecast
+        found = forecast.measure(self.recipe, self.run_dir, prepared, depth=depth)
+        for line in forecast.in_words(found):
+            self.progress.say(line)
+        self.progress.expect(found.seconds)
+        return found
+
     def train(self) -> TrainResult:
         """The tuned checkpoint and its logits on the test and validation splits."""
         self._fit_to_model()
@@ -91,7 +112,7 @@ class Pipeline:
 
         def work() -> TrainResult:
             key = manifest.fingerprint(depends)
-            result = train.run(self.recipe, self.run_dir, resume_key=key, say=self._note)
+            result = train.run(self.recipe, self.run_dir, resume_key=key, note=self._note, progress=self.progress)
             continuation.remember(self.run_dir, self.recipe)
             return result
 
@@ -103,11 +124,11 @@ class Pipeline:
 
     def join_training(self) -> None:
         """In every process of a distributed training but rank 0: take part in what rank 0 trains."""
-        if key := distributed.share(None):
+        if key := distributed.broadcast(None):
             self._fit_to_model()
             with needs_extra("train"):
                 from sentopt.stages import train
-            train.follow(self.recipe, self.run_dir, resume_key=key)
+            train.join_training(self.recipe, self.run_dir, resume_key=key)
 
     def export(self) -> ExportResult:
         """The FP32 ONNX graphs, checked against PyTorch."""
@@ -117,7 +138,7 @@ class Pipeline:
         with needs_extra("export"):
             from sentopt.stages import export
         specs = self._specs("export")
-        work = partial(export.run, self.recipe, self.run_dir, specs=specs)
+        work = partial(export.run, self.recipe, self.run_dir, specs=specs, progress=self.progress)
         depends = dependencies.export(self.recipe, self.cache, specs)
         outputs = [self.run_dir.model(spec.name) for spec in specs]
         result = self.cache.run("export", ExportResult, depends, outputs, work)
@@ -130,7 +151,7 @@ class Pipeline:
         with needs_extra("export"):
             from sentopt.stages import quantize
         specs = self._specs("quantize")
-        work = partial(quantize.run, self.recipe, self.run_dir, specs=specs)
+        work = partial(quantize.run, self.recipe, self.run_dir, specs=specs, progress=self.progress)
         depends = dependencies.quantize(self.recipe, self.cache, specs)
         trimmed = [self.run_dir.variant(spec.name) / "tokenizer.json" for spec in specs if spec.trimmed]
         outputs = [*(self.run_dir.model(spec.name) for spec in specs), *trimmed]
@@ -143,7 +164,7 @@ class Pipeline:
             from sentopt.backends import emulation
             from sentopt.stages import verify
         specs = self._specs()
-        work = partial(verify.run, self.recipe, self.run_dir, specs=specs, progress=self._telling("verify"))
+        work = partial(verify.run, self.recipe, self.run_dir, specs=specs, progress=self.progress)
         depends = dependencies.verify(self.recipe, self.cache, specs, emulated=emulation.is_available())
         outputs = [self.run_dir.flips(spec.name) for spec in specs if spec.ships]
         return self.cache.run(
@@ -164,8 +185,7 @@ class Pipeline:
         depends = dependencies.bench(self.recipe, self.cache, specs)
         if depth == "quick" and self.cache.is_current("bench", manifest.fingerprint([*depends, "full"])):
             depth = "full"
-        progress = self._telling("bench")
-        work = partial(bench.run, self.recipe, self.run_dir, specs=specs, depth=depth, progress=progress)
+        work = partial(bench.run, self.recipe, self.run_dir, specs=specs, depth=depth, progress=self.progress)
         return self.cache.run("bench", BenchResult, [*depends, depth], [self.run_dir.samples], work)
 
     def select(self) -> Selection:
@@ -203,7 +223,7 @@ class Pipeline:
         """`report.md`, `report.html` and `plots/` of what has finished so far."""
 
         def work() -> dict[str, object]:
-            render.write(self.run_dir, self.recipe, self.manifest)
+            self._note(*render.write(self.run_dir, self.recipe, self.manifest))
             return {}
 
         outputs = [*self.run_dir.reports, self.run_dir.plots]
@@ -220,7 +240,7 @@ class Pipeline:
         """Everything later reads a recipe that the model can follow."""
         self.recipe, notices = limits.within_model(self.recipe)
         self.cache.recipe = self.recipe
-        if distributed.is_first():
+        if distributed.is_rank_zero():
             self._note(*notices)
 
     def _announce_training(self, depends: object) -> None:
@@ -231,7 +251,7 @@ class Pipeline:
         needed = not self.recipe.model.tuned and (self.force or not self.cache.is_current("train", key))
         if needed:
             backbones.resolve(self.recipe.model.backbone, self.recipe.model.revision)  # fetched once, for all of them
-        distributed.share(key if needed else "")
+        distributed.broadcast(key if needed else "")
 
     def _specs(self, made_by: str = "") -> list[VariantSpec]:
         """The variants of this run, or those that one stage makes."""
@@ -242,12 +262,6 @@ class Pipeline:
         except ValueError as error:
             raise RecipeError(str(self.run_dir.recipe), [f"export.variants: {error}"]) from error
         return [spec for spec in specs if made_by in ("", spec.made_by)]
-
-    def _telling(self, stage: str) -> partial[None]:
-        return partial(self._tell, stage)
-
-    def _tell(self, stage: str, what: str) -> None:
-        self.progress.say(f"  {stage}: {what}")
 
     def _note(self, *notices: str) -> None:
         """Say what was not said before."""

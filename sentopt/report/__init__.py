@@ -1,1 +1,1 @@
-"""What a run found, in words, tables and plots."""
+"""Results of a run as text, tables and plots."""

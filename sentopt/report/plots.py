@@ -1,4 +1,4 @@
-"""The four plots of a report, as PNG files. Without matplotlib there are none; the report says the rest in tables."""
+"""The four plots of a report, as PNG files. Without matplotlib, a report has tables only."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 from sentopt._optional import is_installed
 from sentopt.files import atomic
 from sentopt.manifest import Manifest
+from sentopt.measure.stats import wilson_interval
 from sentopt.results import BenchResult, TrainResult, VerifyResult
 from sentopt.run_dir import RunDir
 
@@ -15,7 +16,7 @@ _COLOURS = ("#1f77b4", "#9467bd", "#7f7f7f", "#2ca02c", "#d62728", "#ff7f0e", "#
 
 
 def draw(run_dir: RunDir, manifest: Manifest) -> dict[str, Path]:
-    """Draw what the manifest has figures for; returns the path of each plot by name."""
+    """Draw the plots whose stages have finished; return the path of each by its name."""
     if not is_installed("matplotlib"):
         return {}
     import matplotlib
@@ -81,17 +82,22 @@ def _confusion(trained: TrainResult) -> Any:
 
 
 def _latency(bench: BenchResult) -> Any:
-    figure, axes = _axes("Latency of one text by length (graph alone, median)", "tokens", "ms")
+    figure, axes = _axes("Latency of one text by its length (graph alone)", "tokens", "median ms (log scale)")
     for colour, row in zip(_cycle(len(bench.rows)), bench.rows, strict=True):
         cells = sorted((cell.tokens, cell.p50) for cell in row.grid if cell.batch == 1)
         axes.plot([t for t, _ in cells], [ms for _, ms in cells], "o-", color=colour, label=row.variant)
     axes.set_yscale("log")
-    axes.legend(frameon=False, fontsize=8)
+    _plain_numbers(axes.yaxis)
+    _legend_beside(axes)
     return figure
 
 
 def _tradeoff(bench: BenchResult, verified: VerifyResult) -> Any:
-    figure, axes = _axes("Accuracy against latency of one text (end to end, median)", "ms (log scale)", "test accuracy")
+    figure, axes = _axes(
+        "Accuracy and latency of each variant",
+        "median ms of one text (log scale)",
+        "test accuracy and its 95 % interval",
+    )
     judged = {v.variant: v for v in verified.verdicts}
     for colour, row in zip(_cycle(len(bench.rows)), bench.rows, strict=True):
         verdict = judged.get(row.variant)
@@ -99,10 +105,29 @@ def _tradeoff(bench: BenchResult, verified: VerifyResult) -> Any:
             continue
         marker = "o" if verdict.passed else "x"
         label = row.variant if verdict.passed else f"{row.variant} (refused)"
-        axes.plot(row.latency.p50, verdict.scores.accuracy, marker, markersize=9, color=colour, label=label)
+        accuracy, texts = verdict.scores.accuracy, sum(c.support for c in verdict.scores.per_class)
+        axes.plot(row.latency.p50, accuracy, marker, markersize=9, color=colour, label=label)
+        if texts:
+            low, high = wilson_interval(round(accuracy * texts), texts, 0.95)
+            axes.plot([row.latency.p50] * 2, [low, high], "-", color=colour, alpha=0.4)
     axes.set_xscale("log")
-    axes.legend(frameon=False, fontsize=8)
+    _plain_numbers(axes.xaxis)
+    _legend_beside(axes)
     return figure
+
+
+def _legend_beside(axes: Any) -> None:
+    """To the right of the axes, where it hides no point."""
+    axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
+
+
+def _plain_numbers(axis: Any) -> None:
+    """1, 2, 5, 10 ... on a log scale, instead of powers of ten."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _cycle(count: int) -> list[str]:

@@ -4,32 +4,44 @@ from __future__ import annotations
 
 import base64
 import html
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from sentopt.errors import RunDirError
-from sentopt.files import atomic
+from sentopt import recipe as recipes
+from sentopt.errors import RecipeError, RunDirError
+from sentopt.files import edited
 from sentopt.manifest import Manifest
 from sentopt.recipe import Recipe
 from sentopt.report import plots
-from sentopt.report.sections import Section, sections
+from sentopt.report.section import Section
+from sentopt.report.sections import sections
 from sentopt.report.tables import as_html, as_markdown
 from sentopt.run_dir import RunDir
-from sentopt.variants import VARIANTS
 
 
-def write(run_dir: RunDir, recipe: Recipe, manifest: Manifest) -> None:
+def write(run_dir: RunDir, recipe: Recipe, manifest: Manifest) -> tuple[str, ...]:
     """Write `report.md`, `report.html` and `plots/` from what the manifest holds.
+
+    A report that somebody has changed since sentopt wrote it gets another name, `report-edited-1.md`.
+
+    Returns:
+        A notice for each report that was kept under another name.
 
     Raises:
         RunDirError: nothing has finished in this run yet.
     """
     if "train" not in manifest.stages:
         raise RunDirError(f"{run_dir.root} has nothing to report yet: run `sentopt train` first")
-    images = plots.draw(run_dir, manifest)
-    found = sections(recipe, manifest, images)
-    atomic.write_text(run_dir.report, _markdown(recipe, run_dir, found))
-    atomic.write_text(run_dir.html_report, _html(recipe, found))
+    parts = sections(recipe, manifest, plots.draw(run_dir, manifest))
+    lead = description(recipe)
+    reports = {
+        run_dir.report: _markdown(recipe.run.name, lead, run_dir, parts),
+        run_dir.html_report: _html(recipe.run.name, lead, parts),
+    }
+    recorded = _hashes_in(manifest)
+    kept = [(path, edited.write_text(path, text, recorded=recorded.get(path.name))) for path, text in reports.items()]
+    return tuple(f"{path} had been changed: your version is now {old}" for path, old in kept if old)
 
 
 def drawn(run_dir: RunDir) -> dict[str, Path]:
@@ -37,55 +49,106 @@ def drawn(run_dir: RunDir) -> dict[str, Path]:
     return {path.stem: path for path in run_dir.plots.glob("*.png")}
 
 
-def _markdown(recipe: Recipe, run_dir: RunDir, sections: Sequence[Section]) -> str:
-    lines = [f"# {recipe.run.name}", "", recipe.run.description, ""]
-    for section in sections:
+def _hashes_in(manifest: Manifest) -> dict[str, str]:
+    """Hashes of the reports of a run that was made before they were kept in the journal."""
+    entry = manifest.stages.get("report")
+    return {a.path: a.sha256 for a in entry.outputs} if entry else {}
+
+
+def description(recipe: Recipe) -> str:
+    """What the recipe says of itself; nothing if it is a shipped one's that was given other data or another model."""
+    said = recipe.run.description
+    for name in recipes.builtin_names():
+        try:
+            shipped = recipes.load(name)
+        except RecipeError:
+            continue
+        same = (shipped.data.dataset, shipped.model.backbone) == (recipe.data.dataset, recipe.model.backbone)
+        if shipped.run.description == said and not same:
+            return ""
+    return said
+
+
+def _markdown(name: str, lead: str, run_dir: RunDir, parts: Sequence[Section]) -> str:
+    lines = [f"# {name}", "", *([lead, ""] if lead else [])]
+    for section in parts:
         lines += [f"## {section.title}", ""]
         for paragraph in section.paragraphs:
             lines += [paragraph, ""]
+        for items, bullet in ((section.items, "-"), (section.steps, "1.")):
+            lines += [*(f"{bullet} {item}" for item in items), *([""] if items else [])]
         for table in section.tables:
-            lines += [as_markdown(table), ""]
+            lines += [*([f"{table.title}:", ""] if table.title else []), as_markdown(table), ""]
         for alt, path in section.images:
             lines += [f"![{alt}]({path.relative_to(run_dir.root).as_posix()})", ""]
-    lines += ["## Variants", "", *(f"- `{name}`: {spec.summary}" for name, spec in VARIANTS.items()), ""]
     return "\n".join(lines)
 
 
 _STYLE = """
-:root { color-scheme: light dark; --line: #8884; }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
+:root { color-scheme: light dark; --line: #8884; --good: #1a7f37; --bad: #b3261e; --soft: #8881; }
+@media (prefers-color-scheme: dark) {
+  :root { --good: #5ecb7c; --bad: #ff8a80; }
+  body { background: #16181c; color: #e4e6ea; }
+  img { filter: invert(0.9) hue-rotate(180deg); }
+}
+body { font: 16px/1.55 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
+h1 { margin-bottom: 0.5rem; }
+h2 { margin-top: 2.5rem; padding-bottom: 0.2rem; border-bottom: 1px solid var(--line); }
+p, li { max-width: 48rem; overflow-wrap: anywhere; }
 .scroll { overflow-x: auto; margin: 1rem 0; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 0.9rem; }
-th, td { padding: 0.3rem 0.8rem; border-bottom: 1px solid var(--line); text-align: right; }
-th:first-child, td:first-child { text-align: left; }
+caption { text-align: left; font-weight: 600; padding: 0.3rem 0; white-space: nowrap; }
+th, td { padding: 0.3rem 0.8rem; border-bottom: 1px solid var(--line); text-align: right; vertical-align: top; }
+th.words, td.words { text-align: left; }
+th { vertical-align: bottom; }
+td.short { white-space: nowrap; }
+td.good { color: var(--good); }
+td.bad { color: var(--bad); font-weight: 600; }
 tr.chosen { background: #2a9d3a33; font-weight: 600; }
+code { background: var(--soft); padding: 0.1em 0.3em; border-radius: 4px; font-size: 0.9em; overflow-wrap: anywhere; }
 img { max-width: 100%; background: white; border-radius: 6px; margin: 1rem 0; }
 """
 
 
-def _html(recipe: Recipe, parts_of_report: Sequence[Section]) -> str:
-    parts = [
+def _html(name: str, lead: str, parts: Sequence[Section]) -> str:
+    lines = [
         (
             "<!doctype html><html lang=en><meta charset=utf-8>"
             "<meta name=viewport content='width=device-width, initial-scale=1'>"
         ),
-        f"<title>sentopt: {html.escape(recipe.run.name)}</title><style>{_STYLE}</style>",
-        f"<h1>{html.escape(recipe.run.name)}</h1><p>{html.escape(recipe.run.description)}</p>",
+        f"<title>sentopt: {html.escape(name)}</title><style>{_STYLE}</style>",
+        f"<h1>{html.escape(name)}</h1>",
+        *([f"<p>{html.escape(lead)}</p>"] if lead else []),
+        *(section_html(section, links=True) for section in parts),
     ]
-    parts += [section_html(section) for section in parts_of_report]
-    return "\n".join(parts) + "\n"
+    return "\n".join(lines) + "\n"
 
 
-def section_html(section: Section) -> str:
-    """One part of the report, its plots inlined."""
+def section_html(section: Section, *, links: bool = False) -> str:
+    """One part of the report, its plots inlined; with `links` to files beside the report, else with their paths."""
     parts = [f"<h2>{html.escape(section.title)}</h2>"]
-    parts += [f"<p>{html.escape(paragraph)}</p>" for paragraph in section.paragraphs]
+    parts += [f"<p>{_inline(paragraph, links=links)}</p>" for paragraph in section.paragraphs]
+    for items, tag in ((section.items, "ul"), (section.steps, "ol")):
+        if items:
+            parts.append(f"<{tag}>{''.join(f'<li>{_inline(item, links=links)}</li>' for item in items)}</{tag}>")
     parts += [as_html(table) for table in section.tables]
     parts += [
-        f"<img alt='{html.escape(alt)}' src='data:image/png;base64,{_inline(path)}'>" for alt, path in section.images
+        f"<img alt='{html.escape(alt)}' src='data:image/png;base64,{_base64(path)}'>" for alt, path in section.images
     ]
     return "\n".join(parts)
 
 
-def _inline(path: Path) -> str:
+def _inline(text: str, *, links: bool = False) -> str:
+    """HTML of a text with `code`, **bold** and [links](relative/path). Nothing else in it is markup.
+
+    A link leads to a file beside the report, never to an address: labels and file names of the data are in these texts.
+    """
+    escaped = html.escape(text, quote=False)
+    escaped = re.sub(r"`([^`]+)`", r"<code>\1</code>", escaped)
+    escaped = re.sub(r"\*\*([^*]+)\*\*", r"<b>\1</b>", escaped)
+    target = r"<a href='\2'><code>\1</code></a>" if links else r"<code>\2</code>"
+    return re.sub(r"\[([\w./-]+)\]\((\w[\w./-]*)\)", target, escaped)
+
+
+def _base64(path: Path) -> str:
     return base64.b64encode(path.read_bytes()).decode("ascii")

@@ -1,19 +1,18 @@
-"""What is said of a run: the comparison of its variants, and the parts of its report.
-
-Everything comes from `run.json`.
-"""
+"""The comparison of the variants of a run, and the parts of its report. Everything comes from `run.json`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from sentopt.manifest import Manifest
+from sentopt import records
+from sentopt.manifest import Manifest, StageEntry
 from sentopt.measure.hardware import Hardware
 from sentopt.measure.scores import Scores
 from sentopt.measure.stats import wilson_interval
 from sentopt.recipe import Recipe
+from sentopt.report import glossary, refused
+from sentopt.report.section import Section
 from sentopt.report.tables import Table
 from sentopt.results import (
     BenchResult,
@@ -23,6 +22,7 @@ from sentopt.results import (
     ExportResult,
     PrepareResult,
     QuantizeResult,
+    ReferenceCheck,
     Selection,
     TrainResult,
     Verdict,
@@ -30,11 +30,22 @@ from sentopt.results import (
 )
 from sentopt.variants import REFERENCE
 
-_HEADINGS = ("variant", "accuracy", "agreement", "verdict", "p50 ms", "p99 ms", "texts/s", "MB", "x PyTorch")
+_HEADINGS = ("variant", "accuracy (95 %)", "agreement", "verdict", "p50 ms", "p99 ms", "texts/s", "MB", "speedup")
+_CONFIDENCE = 0.95
+_LISTED_LABELS = 12
+_CAPTIONS = {
+    "accuracy_latency": "Test accuracy and latency of each variant",
+    "latency_by_length": "Latency of one text by its number of tokens",
+    "loss": "Training and validation loss by step",
+    "confusion": "Confusion matrix of the PyTorch model on the test split",
+}
 
 
 def comparison(verdicts: Sequence[Verdict], bench: BenchResult, selection: Selection | None) -> Table:
-    """One row per variant: quality and speed side by side. `x PyTorch` is the ratio of median latencies."""
+    """One row per variant: quality and speed side by side; `legend` explains the columns.
+
+    Accuracy has its 95 % interval. `speedup` is the ratio of PyTorch's median latency to the variant's.
+    """
     judged = {v.variant: v for v in verdicts}
     reference = next((row for row in bench.rows if row.variant == REFERENCE), None)
     rows = [_comparison_row(row, judged.get(row.variant), reference) for row in bench.rows]
@@ -43,19 +54,47 @@ def comparison(verdicts: Sequence[Verdict], bench: BenchResult, selection: Selec
     return Table(_HEADINGS, tuple(rows), names.index(chosen) if chosen in names else None)
 
 
+def legend(verdicts: Sequence[Verdict], bench: BenchResult) -> str:
+    """What the columns and words of `comparison` mean, and what an emulated CPU answered: lines for a terminal."""
+    shown = {row.variant for row in bench.rows}
+    words = {verdict_word(name, v) for name in shown for v in verdicts if v.variant == name}
+    lines = [
+        "accuracy: right labels on the test split, with its 95 % interval; agreement: same label as PyTorch",
+        "p50, p99: milliseconds for one text, median and 99th percentile; speedup: p50 of PyTorch over this p50",
+    ]
+    if any("lean" in (name, *name.split("-")) for name in shown):
+        lines.append(f"lean: {glossary.LEAN}")
+    lines += [f"{word}: {glossary.TERMS[word]}" for word in ("pass*", "untested") if word in words]
+    return "\n".join([*lines, *_on_other_cpus(verdicts)])
+
+
+def _on_other_cpus(verdicts: Sequence[Verdict]) -> list[str]:
+    """How many labels change on an emulated CPU, a line for each CPU and count."""
+    variants: dict[str, list[str]] = {}
+    for v in verdicts:
+        if v.cpu_flips:
+            found = f"emulated {v.cpu_flips.model}: {v.cpu_flips.changed} of {v.cpu_flips.texts} labels change"
+            variants.setdefault(found, []).append(v.variant)
+    return [f"{found} ({', '.join(names)})" for found, names in variants.items()]
+
+
 def _comparison_row(row: BenchRow, verdict: Verdict | None, reference: BenchRow | None) -> tuple[str, ...]:
-    ratio = f"{reference.latency.p50 / row.latency.p50:.2f}" if reference else "-"
     return (
         row.variant,
-        f"{verdict.scores.accuracy:.4f}" if verdict else "-",
+        _with_interval(verdict.scores) if verdict else "-",
         f"{verdict.agreement:.4f}" if verdict else "-",
         verdict_word(row.variant, verdict),
         f"{row.latency.p50:.2f}",
         f"{row.latency.p99:.2f}",
         f"{row.texts_per_second:.0f}",
         f"{row.bytes / 1e6:.1f}",
-        ratio,
+        f"{reference.latency.p50 / row.latency.p50:.2f}" if reference else "-",
     )
+
+
+def _with_interval(scores: Scores) -> str:
+    n, low, high = _accuracy_interval(scores)
+    return f"{scores.accuracy:.3f} ({low:.3f}-{high:.3f})" if n else f"{scores.accuracy:.3f}"
 
 
 def verdict_word(variant: str, verdict: Verdict | None) -> str:
@@ -63,124 +102,195 @@ def verdict_word(variant: str, verdict: Verdict | None) -> str:
     if variant == REFERENCE:
         return "reference"
     if verdict is None:
-        return "not verified"
+        return "unverified"
     if not verdict.tested:
-        return "not tested"
+        return "untested"
     if not verdict.passed:
         return "FAIL"
     return "pass*" if verdict.undecided else "pass"
 
 
-@dataclass(frozen=True)
-class Section:
-    """A part of the report: paragraphs, then tables, then plots (paths of PNG files)."""
-
-    title: str
-    paragraphs: tuple[str, ...] = ()
-    tables: tuple[Table, ...] = ()
-    images: tuple[tuple[str, Path], ...] = ()
-
-
 def sections(recipe: Recipe, manifest: Manifest, images: dict[str, Path]) -> list[Section]:
     """The parts of the report for which stages have finished; `images` are plots by name."""
-    found = []
-    if "select" in manifest.stages:
-        found.append(_result_section(manifest, images))
-    if "verify" in manifest.stages:
-        found.append(_verdict_section(recipe, manifest.result("verify", VerifyResult)))
-    if "bench" in manifest.stages:
-        found.append(_speed_section(manifest.result("bench", BenchResult), images))
     trained = manifest.result("train", TrainResult)
-    found.append(_training_section(trained, images))
-    found.append(_test_section(trained, images))
-    found.append(_confidence_section(trained.confidence))
-    found.append(_data_section(manifest.result("prepare", PrepareResult), trained))
-    found.append(_provenance_section(manifest))
-    return found
+    parts = [_verdict_section(manifest, images)]
+    verified = manifest.result("verify", VerifyResult) if "verify" in manifest.stages else None
+    if verified:
+        parts += refused.sections(recipe, verified, shipped=_chosen(manifest))
+    parts.append(_run_section(manifest))
+    if verified:
+        parts.append(_verification_section(recipe, verified))
+    if "bench" in manifest.stages:
+        parts.append(_speed_section(manifest.result("bench", BenchResult), images))
+    parts += [
+        _training_section(trained, images),
+        _test_section(trained, images),
+        _confidence_section(trained.confidence),
+        _data_section(manifest.result("prepare", PrepareResult), trained),
+        _provenance_section(manifest),
+    ]
+    return [*parts, _glossary_section(manifest, parts)]
 
 
-def _result_section(manifest: Manifest, images: dict[str, Path]) -> Section:
+def _run_section(manifest: Manifest) -> Section:
+    """What the run was made from: data, labels, model, machine, date."""
+    prepared, trained = manifest.result("prepare", PrepareResult), manifest.result("train", TrainResult)
+    counts = ", ".join(f"{sum(c.values()):,} {split}" for split, c in prepared.counts.items())
+    labels = [*prepared.labels[:_LISTED_LABELS], *(["..."] if len(prepared.labels) > _LISTED_LABELS else [])]
+    how = f"fine-tuned here in {_duration(trained.seconds)}" if trained.steps else "fine-tuned elsewhere"
+    items = (
+        f"**Data:** {prepared.source} ({counts} texts)",
+        f"**Labels:** {', '.join(labels)} ({len(prepared.labels)})",
+        f"**Model:** {trained.backbone}, {trained.parameters:,} trainable parameters, {how}",
+        *([f"**Machine:** {_machine(_hardware(manifest))}"] if manifest.hardware else []),
+        f"**Date:** {max(entry.finished for entry in _reported(manifest).values())[:10]}",
+    )
+    return Section("This run", items=items)
+
+
+def _reported(manifest: Manifest) -> dict[str, StageEntry]:
+    """All stages but the report's own, so that writing it again changes nothing."""
+    return {name: entry for name, entry in manifest.stages.items() if name != "report"}
+
+
+def _hardware(manifest: Manifest) -> Hardware:
+    return records.from_json(Hardware, manifest.hardware)
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+
+
+def _chosen(manifest: Manifest) -> str | None:
+    return manifest.result("select", Selection).variant if "select" in manifest.stages else None
+
+
+def _verdict_section(manifest: Manifest, images: dict[str, Path]) -> Section:
+    """What ships, or why nothing does."""
+    if "select" not in manifest.stages:
+        trained = manifest.result("train", TrainResult)
+        return Section(
+            "Verdict",
+            (
+                "**There is no verdict yet**: the model is trained, but no variant of it has been verified. "
+                "Next: `sentopt export`.",
+                f"PyTorch's accuracy is {_with_interval(trained.test)} on the test split (95 % interval in brackets).",
+            ),
+        )
     selection = manifest.result("select", Selection)
+    first, *rest = selection.reason.splitlines()
+    if selection.variant is None:  # otherwise it begins with the name of a variant
+        first = f"{first[:1].upper()}{first[1:]}"
+    paragraphs = [f"**{first}**"]
     if "bench" not in manifest.stages:  # the reference was too weak to compare anything with
-        return Section("Result", (selection.reason,))
+        return Section("Verdict", (*paragraphs, *rest, *refused.WEAK_REFERENCE))
     bench, verified = manifest.result("bench", BenchResult), manifest.result("verify", VerifyResult)
-    paragraphs = [selection.reason]
+    failed = {v.variant for v in verified.verdicts if not v.passed}
+    paragraphs += [line for line in rest if line.partition(" ")[0] not in failed]  # these have a part of their own
     if "bundle" in manifest.stages:
         bundle = manifest.result("bundle", BundleResult)
         paragraphs.append(
-            f"The bundle holds {bundle.files} files, {bundle.bytes / 1e6:.1f} MB, "
-            f"and {bundle.golden_texts} golden texts."
+            f"The bundle (folder `bundle/`) has {bundle.files} files, {bundle.bytes / 1e6:.1f} MB, "
+            f"{bundle.golden_texts} golden texts among them."
         )
     paragraphs.append(
-        f"One text at a time, tokenization included, {bench.threads} threads, "
-        f"{bench.rounds} interleaved rounds ({bench.depth} benchmark). "
-        f"Accuracy and agreement: {verified.texts} distinct test texts."
+        f"Accuracy and agreement are measured on {verified.texts:,} distinct test texts, times for one text at a time "
+        f"with tokenization, {bench.threads} threads, {bench.rounds} interleaved rounds ({bench.depth} benchmark)."
     )
+    if elsewhere := _on_other_cpus(verified.verdicts):
+        paragraphs.append(f"How another CPU answers: {'; '.join(elsewhere)}.")
     return Section(
-        "Result",
+        "Verdict",
         tuple(paragraphs),
-        (comparison(verified.verdicts, bench, selection),),
-        _pick(images, "accuracy_latency"),
+        tables=(comparison(verified.verdicts, bench, selection),),
+        images=_pick(images, "accuracy_latency"),
     )
 
 
-def _verdict_section(recipe: Recipe, verified: VerifyResult) -> Section:
+def _verification_section(recipe: Recipe, verified: VerifyResult) -> Section:
     rows = tuple(
         (
             v.variant,
             verdict_word(v.variant, v),
             f"{v.comparison.lost} / {v.comparison.gained}",
             f"{v.comparison.difference * 100:+.2f}",
+            f"{v.scores.macro_f1:.4f}",
             f"{v.max_probability_difference:.4f}",
             "-" if v.batch_flips is None else f"{v.batch_flips.changed} of {v.batch_flips.texts}",
             "-" if v.cpu_flips is None else f"{v.cpu_flips.changed} of {v.cpu_flips.texts}",
-            f"{v.scores.macro_f1:.4f}",
         )
         for v in verified.verdicts
     )
     headings = (
-        "on the test split",
+        "variant",
         "verdict",
         "lost / gained",
-        "accuracy, points",
-        "max change of p",
-        "labels changed, batch 1 to 32",
-        f"labels changed, {recipe.verify.cpu}",
+        "accuracy change, points",
         "macro F1",
+        "largest change of a probability",
+        "labels changed by batching",
+        f"labels changed on {recipe.verify.cpu}",
     )
-    failed = tuple(f"{v.variant}: {v.reason}." for v in verified.verdicts if not v.passed)
-    notices = tuple(f"{notice}." for notice in verified.notices)
-    reference = verified.reference.words
-    paragraphs = (f"{reference[:1].upper()}{reference[1:]}.", _rules(recipe), *notices, _procedure(verified), *failed)
-    return Section("Verification", paragraphs, (Table(headings, rows), _criteria(verified)))
+    tables = (
+        Table(headings, rows, title="Each variant against PyTorch, on the test split"),
+        _criteria(verified),
+    )
+    notices = tuple(f"Note: {notice}." for notice in verified.notices)
+    confidence = recipe.verify.confidence
+    paragraphs = (
+        _reference_in_words(verified.reference, confidence),
+        *notices,
+        _procedure(verified, confidence),
+        f"A variant passes if all of this is proven with {confidence:.0%} confidence:",
+    )
+    return Section("How the verdicts were made", paragraphs, _rules(recipe), tables=tables)
 
 
-def _rules(recipe: Recipe) -> str:
+def _reference_in_words(check: ReferenceCheck, confidence: float) -> str:
+    """Whether the PyTorch model is worth comparing with."""
+    if not check.proven:
+        return f"{check.words[:1].upper()}{check.words[1:]}."
+    return (
+        f"The PyTorch model is proven to be better than guessing: its balanced accuracy on {check.texts:,} test texts "
+        f"is {check.balanced_accuracy:.4f} (one-sided {confidence:.0%} limits {check.lower:.4f} and "
+        f"{check.upper:.4f}); always giving one label gets {check.chance:.4f}."
+    )
+
+
+def _rules(recipe: Recipe) -> tuple[str, ...]:
     verify = recipe.verify
-    f1 = " and macro F1" if recipe.train.metric == "macro_f1" else ""
+    measured = "Its accuracy and its macro F1 are" if recipe.train.metric == "macro_f1" else "Its accuracy is"
+    points = "point" if verify.margin == 1.0 else "points"
     return (
-        f"A variant passes if it is proven at {verify.confidence:.0%} confidence that its accuracy{f1} is less than "
-        f"{verify.margin:g} points below PyTorch's, the recall of no label {verify.recall_margin:g} points or more, "
-        f"and that fewer than {verify.max_changed:g} % of the labels change: Tango's score test for paired proportions "
-        "(Statistics in Medicine 17, 1998) with an exact binomial limit, one-sided, on the worse of two ways of "
-        "serving (micro-batches, one text at a time). Labels with too few texts to prove even identical answers are "
-        "tested together; where they are too few all the same, that is undecided (pass*), and what was seen must be "
-        "within the margin. FP32 graphs with PyTorch's labels and probabilities need no test."
+        f"{measured} less than {verify.margin:g} percentage {points} below PyTorch's.",
+        f"The recall of every label is less than {verify.recall_margin:g} points below PyTorch's. Labels with too few "
+        "texts are tested together; if these are still too few, the verdict is pass* and what was seen must be within "
+        "the margin.",
+        f"Fewer than {verify.max_changed:g} % of the labels differ from PyTorch's.",
+        "The test is Tango's score test for paired proportions (Statistics in Medicine 17, 1998) with an exact "
+        "binomial limit, one-sided. It is applied to micro-batches and to single texts, and the worse of both counts.",
+        "FP32 graphs that give PyTorch's labels and probabilities are exact and need no test.",
     )
 
 
-def _procedure(verified: VerifyResult) -> str:
+def _procedure(verified: VerifyResult, confidence: float) -> str:
     """Evidence and order."""
-    evidence = [f"{verified.texts} distinct test texts"]
+    evidence = [f"{verified.texts:,} distinct test texts"]
     if verified.validation_texts:
-        evidence.append(f"{verified.validation_texts} validation texts")
+        evidence.append(f"{verified.validation_texts:,} validation texts")
     if verified.unlabelled_texts:
-        evidence.append(f"{verified.unlabelled_texts} texts without labels")
-    by = "of their agreement on the validation split" if verified.ordered_by == "validation" else "from safe to risky"
-    order = f"in the order {by}: {', '.join(verified.order)}" if verified.order else "none: all are exact"
+        evidence.append(f"{verified.unlabelled_texts:,} texts without labels")
+    told = f"The evidence: {', '.join(evidence)}."
+    if not verified.order:
+        return f"{told} All variants are exact, so none needed a test."
+    by = (
+        "by their agreement with PyTorch on the validation split"
+        if verified.ordered_by == "validation"
+        else "from the safest to the riskiest"
+    )
     return (
-        f"Evidence: {', '.join(evidence)}. Variants are tested {order}, up to the first that fails, so that the "
-        "probability of shipping anything inferior stays at that of one test."
+        f"{told} Variants are tested {by} ({', '.join(verified.order)}), and testing stops at the first that fails. "
+        f"So the probability of shipping any variant that loses more than its margin is under {1 - confidence:.0%}."
     )
 
 
@@ -193,8 +303,8 @@ def _criteria(verified: VerifyResult) -> Table:
             c.outcome,
             str(c.texts),
             f"{c.lost} changed" if c.name == "agreement" else f"{c.lost} / {c.gained}",
-            f"{c.loss * 100:.2f}",
-            f"{c.limit * 100:.2f}",
+            f"{c.loss * 100 + 0.0:.2f}",  # + 0.0 turns -0.0 into 0.0
+            f"{c.limit * 100 + 0.0:.2f}",
             f"{c.margin * 100:g}",
             c.by,
         )
@@ -202,7 +312,9 @@ def _criteria(verified: VerifyResult) -> Table:
         for c in v.criteria
     )
     headings = ("variant", "criterion", "outcome", "texts", "lost / gained", "loss", "at most", "margin", "decided by")
-    return Table(headings, rows)
+    return Table(
+        headings, rows, title="Each criterion, in percentage points: the loss seen, its limit, what is allowed"
+    )
 
 
 def _speed_section(bench: BenchResult, images: dict[str, Path]) -> Section:
@@ -210,6 +322,7 @@ def _speed_section(bench: BenchResult, images: dict[str, Path]) -> Section:
     grid = Table(
         ("variant", *(f"{b} x {t}" for b, t in cells)),
         tuple((row.variant, *(f"{cell.p50:.2f}" for cell in row.grid)) for row in bench.rows),
+        title="Median milliseconds of the graph alone, by number of texts x tokens of each",
     )
     cost = Table(
         ("variant", "load ms", "first answer ms", "peak memory MiB", "file MB"),
@@ -223,12 +336,13 @@ def _speed_section(bench: BenchResult, images: dict[str, Path]) -> Section:
             )
             for row in bench.rows
         ),
+        title="Start and memory of a fresh process",
     )
     text = (
-        f"Median milliseconds of the graph alone, by batch x tokens; then a fresh process per variant. "
-        f"Tokenization takes {bench.tokenization.p50:.3f} ms of each text. Measured on {_machine(bench.hardware)}."
+        f"Measured on {_machine(bench.hardware)}. "
+        f"Tokenization takes {bench.tokenization.p50:.3f} ms of the time of one text."
     )
-    return Section("Speed", (text,), (grid, cost), _pick(images, "latency_by_length"))
+    return Section("Speed", (text,), tables=(grid, cost), images=_pick(images, "latency_by_length"))
 
 
 def _training_section(trained: TrainResult, images: dict[str, Path]) -> Section:
@@ -242,9 +356,11 @@ def _training_section(trained: TrainResult, images: dict[str, Path]) -> Section:
             )
             for e in trained.evals
         ),
+        title="Evaluations on the validation split",
     )
     tables = (evals, samples(trained)) if trained.evals else (samples(trained),)
-    return Section("Training", (training(trained), against_majority(trained)), tables, _pick(images, "loss"))
+    paragraphs = (training(trained), against_majority(trained))
+    return Section("Training", paragraphs, tables=tables, images=_pick(images, "loss"))
 
 
 def training(trained: TrainResult) -> str:
@@ -256,13 +372,13 @@ def training(trained: TrainResult) -> str:
     )
     if not trained.steps:
         size = f"{trained.parameters:,} parameters"
-        return f"{trained.backbone} was tuned already and is taken as it is: {size}, not trained. {quality}"
+        return f"{trained.backbone} was fine-tuned elsewhere and is used unchanged: {size}. {quality}"
     processes = f", {trained.processes} processes" if trained.processes > 1 else ""
     resumed = f" since it was resumed at step {trained.resumed_from_step}" if trained.resumed_from_step else ""
     best = (
-        f"Best validation {trained.metric} {trained.best_metric:.4f} at step {trained.best_step}: its weights are kept."
+        f"The weights of step {trained.best_step} are kept: best validation {trained.metric} {trained.best_metric:.4f}."
         if trained.evals
-        else "Too short to be evaluated on the way: the last weights are kept."
+        else "Too short for an evaluation during training: the last weights are kept."
     )
     return (
         f"{trained.backbone}, {trained.parameters:,} trainable parameters, {trained.steps} steps "
@@ -272,64 +388,69 @@ def training(trained: TrainResult) -> str:
 
 
 def against_majority(trained: TrainResult) -> str:
-    """Whether tuning was worth anything: accuracy against always answering the most frequent label."""
+    """Whether fine-tuning was worth anything: accuracy against always answering the most frequent label."""
     _, low, high = _accuracy_interval(trained.test)
     beats = "beats" if trained.beats_majority else "does NOT beat"
     if low <= trained.majority["test"] < trained.test.accuracy:
         beats = f"not proven (95 % interval {low:.4f} to {high:.4f}) to beat"
     others = ", ".join(f"{split} {trained.majority[split]:.4f}" for split in ("train", "validation"))
     return (
-        f"Test accuracy {trained.test.accuracy:.4f}, macro F1 {trained.test.macro_f1:.4f}: {beats} the majority-class "
+        f"Test accuracy {trained.test.accuracy:.4f}, macro F1 {trained.test.macro_f1:.4f}: {beats} the majority "
         f"baseline of {trained.majority['test']:.4f} ({others})."
     )
 
 
 def _accuracy_interval(scores: Scores) -> tuple[int, float, float]:
-    """How many texts were scored, and the 95 % limits of the accuracy."""
+    """How many texts were scored, and the 95 % limits of the accuracy; 0 to 1 where there are none."""
     n = sum(c.support for c in scores.per_class)
-    return (n, *wilson_interval(round(scores.accuracy * n), n, 0.95))
+    return (n, *(wilson_interval(round(scores.accuracy * n), n, _CONFIDENCE) if n else (0.0, 1.0)))
 
 
 def samples(trained: TrainResult) -> Table:
-    """The sample texts before tuning, where that was done here, and after."""
+    """The sample texts before fine-tuning, where that was done here, and after."""
+    title = "Answers to sample texts"
     if any(s.untuned_label is None for s in trained.samples):
         rows = tuple((s.text, f"{s.tuned_label} {s.tuned_score:.3f}") for s in trained.samples)
-        return Table(("sample text", "answer"), rows)
+        return Table(("sample text", "answer"), rows, title=title)
     return Table(
-        ("sample text", "untuned", "tuned"),
+        ("sample text", "before training", "after training"),
         tuple(
             (s.text, f"{s.untuned_label} {s.untuned_score:.3f}", f"{s.tuned_label} {s.tuned_score:.3f}")
             for s in trained.samples
         ),
+        title=title,
     )
 
 
 def _test_section(trained: TrainResult, images: dict[str, Path]) -> Section:
     n, low, high = _accuracy_interval(trained.test)
     text = (
-        f"PyTorch on {n} test texts: accuracy {trained.test.accuracy:.4f} (95 % interval {low:.4f} to {high:.4f}), "
-        f"macro precision {trained.test.macro_precision:.4f}, recall {trained.test.macro_recall:.4f}, "
-        f"F1 {trained.test.macro_f1:.4f}."
+        f"PyTorch on {n:,} test texts: accuracy {trained.test.accuracy:.4f} (95 % interval {low:.4f} to {high:.4f}), "
+        f"macro precision {trained.test.macro_precision:.4f}, macro recall {trained.test.macro_recall:.4f}, "
+        f"macro F1 {trained.test.macro_f1:.4f}."
     )
-    return Section(
-        "Test split", (text,), (per_class(trained.test), confusion(trained.test)), _pick(images, "confusion")
-    )
+    tables = (per_class(trained.test), confusion(trained.test))
+    return Section("The PyTorch model on the test split", (text,), tables=tables, images=_pick(images, "confusion"))
 
 
 def _confidence_section(confidence: Confidence) -> Section:
-    fitted = (
-        f"Logits are divided by {confidence.temperature:.3f}, fitted on the validation split, in the model itself: "
-        f"expected calibration error on the test split {confidence.error_before:.4f} before, "
-        f"{confidence.error:.4f} after (15 bins, Guo et al. 2017). "
+    calibrated = (
+        f"Logits are divided by {confidence.temperature:.3f} (fitted on the validation split, stored in the weights). "
+        f"The expected calibration error on the test split was {confidence.error_before:.4f} before and is "
+        f"{confidence.error:.4f} after (15 bins, Guo et al. 2017)."
         if confidence.temperature != 1.0
-        else f"Expected calibration error on the test split: {confidence.error:.4f} (15 bins, Guo et al. 2017). "
+        else f"The expected calibration error on the test split is {confidence.error:.4f} (15 bins, Guo et al. 2017)."
     )
     rows = tuple(
         (f"{p.threshold:g}", f"{p.answered:.1%}", "-" if p.accuracy is None else f"{p.accuracy:.4f}")
         for p in confidence.coverage
     )
-    text = fitted + "What abstaining below a score would leave unanswered, and how accurate the rest is:"
-    return Section("Confidence", (text,), (Table(("abstain below", "answered", "accuracy of answers"), rows),))
+    lead = (
+        "An application can leave texts unanswered whose score is low (`Classifier.load(..., abstain_below=0.9)`). "
+        "The table shows how many texts are still answered then, and how accurate these answers are."
+    )
+    tables = (Table(("abstain below", "answered", "accuracy of answers"), rows),)
+    return Section("What the scores are worth", (calibrated, lead), tables=tables)
 
 
 def per_class(scores: Scores) -> Table:
@@ -337,14 +458,14 @@ def per_class(scores: Scores) -> Table:
     rows = tuple(
         (c.label, f"{c.precision:.4f}", f"{c.recall:.4f}", f"{c.f1:.4f}", str(c.support)) for c in scores.per_class
     )
-    return Table(("label", "precision", "recall", "F1", "texts"), rows)
+    return Table(("label", "precision", "recall", "F1", "texts"), rows, title="By label")
 
 
 def confusion(scores: Scores) -> Table:
     """Counts of (true label, answered label)."""
     labels = [c.label for c in scores.per_class]
     rows = tuple((label, *(str(count) for count in row)) for label, row in zip(labels, scores.confusion, strict=True))
-    return Table(("true \\ answered", *labels), rows)
+    return Table(("true \\ answered", *labels), rows, title="Texts by true label (rows) and answer (columns)")
 
 
 def _data_section(prepared: PrepareResult, trained: TrainResult) -> Section:
@@ -357,50 +478,76 @@ def _data_section(prepared: PrepareResult, trained: TrainResult) -> Section:
         )
         for split, counts in prepared.counts.items()
     )
-    table = Table(("split", *prepared.labels, "texts", "cut at max length"), rows)
-    return Section("Data", (f"Source: {prepared.source}.", *prepared.notices, *trained.notices), (table,))
+    table = Table(("split", *prepared.labels, "texts", "cut at max length"), rows, title="Texts by split and label")
+    notices = tuple(f"{notice}." for notice in (*prepared.notices, *trained.notices))
+    return Section("Data", (f"Source: {prepared.source}.",), notices, tables=(table,))
 
 
 def _provenance_section(manifest: Manifest) -> Section:
-    versions = Table(("package", "version"), tuple(manifest.versions.items()))
+    versions = Table(("package", "version"), tuple(manifest.versions.items()), title="Packages")
     stages = Table(
         ("stage", "seconds", "finished"),
-        tuple((name, f"{entry.seconds:.1f}", entry.finished) for name, entry in manifest.stages.items()),
+        tuple((name, f"{entry.seconds:.1f}", entry.finished) for name, entry in _reported(manifest).items()),
+        title="Stages",
     )
-    paragraphs: list[str] = []
-    if "export" in manifest.stages:
-        export = manifest.result("export", ExportResult)
-        paragraphs.extend(
-            f"{check.variant}: largest logit difference from PyTorch {check.max_logit_difference:.2g} "
-            f"on {len(check.shapes)} padded batches (allowed {check.tolerance:g})."
+    checks = [*_export_checks(manifest), *_int8_checks(manifest)]
+    return Section("How it was made", (), tuple(checks), tables=(stages, versions))
+
+
+def _export_checks(manifest: Manifest) -> list[str]:
+    if "export" not in manifest.stages:
+        return []
+    export = manifest.result("export", ExportResult)
+    return [
+        *(
+            f"{check.variant}: the largest logit difference from PyTorch is {check.max_logit_difference:.2g} "
+            f"on {len(check.shapes)} padded batches ({check.tolerance:g} allowed)."
             for check in export.checks
-        )
-        paragraphs.append(
-            f"Traced graphs come from {export.exporter}. "
-            f"{export.tokenizer_texts} texts are tokenized as transformers does."
-        )
-        paragraphs.extend(f"Note: {notice}." for notice in export.notices)
-    if "quantize" in manifest.stages and (vocabulary := manifest.result("quantize", QuantizeResult).vocabulary):
-        paragraphs.append(
+        ),
+        f"Traced graphs were exported by {export.exporter}.",
+        f"On {export.tokenizer_texts} texts the bundled tokenizer gives the token ids that transformers gives.",
+        *(f"Note: {notice}." for notice in export.notices),
+    ]
+
+
+def _int8_checks(manifest: Manifest) -> list[str]:
+    if "quantize" not in manifest.stages:
+        return []
+    quantized = manifest.result("quantize", QuantizeResult)
+    told = []
+    if (vocabulary := quantized.vocabulary) is not None:
+        told.append(
             f"The trimmed vocabulary keeps {vocabulary.kept:,} of {vocabulary.tokens:,} tokens. "
-            f"Of {vocabulary.words:,} words of the test split {vocabulary.respelled:,} are spelled in other tokens, "
-            f"{vocabulary.lost:,} of them as unknown; "
+            f"Of {vocabulary.words:,} words of the test split {vocabulary.respelled:,} are split into other tokens, "
+            f"{vocabulary.lost:,} of them into the unknown token; "
             f"{vocabulary.changed_texts:,} of {vocabulary.texts:,} texts have such a word."
         )
-    if "quantize" in manifest.stages and (found := manifest.result("quantize", QuantizeResult).calibration):
-        paragraphs.append(
-            f"INT8 of the lean graph: {found.products} products calibrated on {found.texts} training texts "
-            f"({found.tokens} tokens); "
-            f"largest relative error of an output {found.worst_error:.1e} ({found.worst_product})."
+    if (calibration := quantized.calibration) is not None:
+        told.append(
+            f"The lean INT8 graph: {calibration.products} matrix products calibrated on {calibration.texts} training "
+            f"texts ({calibration.tokens} tokens). The largest relative error of an output is "
+            f"{calibration.worst_error:.1e} ({calibration.worst_product})."
         )
-    return Section("Provenance", tuple(paragraphs), (stages, versions))
+    return told
+
+
+def _glossary_section(manifest: Manifest, parts: Sequence[Section]) -> Section:
+    """The terms that the other parts use, and the variants of this run."""
+    variants = {REFERENCE} if "select" in manifest.stages else set()
+    if "verify" in manifest.stages:
+        variants |= {v.variant for v in manifest.result("verify", VerifyResult).verdicts}
+    if "bench" in manifest.stages:
+        variants |= {row.variant for row in manifest.result("bench", BenchResult).rows}
+    described = glossary.describe(variants)
+    said = "\n".join([*(part.text for part in parts), *(cell for row in described.rows for cell in row)])
+    return Section("Glossary", tables=(*([described] if variants else []), glossary.explain(said)))
 
 
 def _machine(hardware: Hardware) -> str:
-    quota = f", quota {hardware.cpu_quota:g}" if hardware.cpu_quota else ""
+    quota = f", CPU quota {hardware.cpu_quota:g}" if hardware.cpu_quota else ""
     memory = f"{hardware.memory_bytes / 2**30:.0f} GiB"
     return f"{hardware.cpu}, {hardware.cores} cores{quota}, {memory} ({', '.join(hardware.isa)})"
 
 
 def _pick(images: dict[str, Path], name: str) -> tuple[tuple[str, Path], ...]:
-    return ((name.replace("_", " "), images[name]),) if name in images else ()
+    return ((_CAPTIONS[name], images[name]),) if name in images else ()

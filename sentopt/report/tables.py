@@ -6,20 +6,25 @@ import html
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+_VERDICTS = {"pass": "good", "pass*": "good", "fail": "bad", "untested": "bad"}
+_VERDICT_COLUMNS = ("verdict", "outcome")
+_SHORT = 24  # characters that stay in one line of a page
+
 
 @dataclass(frozen=True)
 class Table:
-    """A titled table of strings; `mark` is the row to emphasize."""
+    """A table of strings; `mark` is the row to emphasize, `title` says what it shows where it is not alone."""
 
     headings: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     mark: int | None = None
+    title: str = ""
 
 
 def as_text(table: Table) -> str:
     """Aligned columns for a terminal, words to the left, numbers to the right; the marked row gets an arrow."""
     widths = [max(len(row[i]) for row in (table.headings, *table.rows)) for i in range(len(table.headings))]
-    words = [i == 0 or any(row[i][:1].isalpha() for row in table.rows) for i in range(len(table.headings))]
+    words = _holds_words(table)
 
     def line(cells: Sequence[str], mark: str) -> str:
         padded = [
@@ -34,21 +39,48 @@ def as_text(table: Table) -> str:
 
 
 def as_markdown(table: Table) -> str:
-    """A pipe table; the marked row is bold."""
-    lines = ["| " + " | ".join(table.headings) + " |", "|" + "---|" * len(table.headings)]
+    """A pipe table, numbers to the right; the marked row is bold."""
+    rule = "|" + "|".join("---" if words else "---:" for words in _holds_words(table)) + "|"
+    lines = ["| " + " | ".join(map(_cell, table.headings)) + " |", rule]
     for i, row in enumerate(table.rows):
-        cells = [cell.replace("|", "\\|").replace("\n", " ") for cell in row]
-        lines.append("| " + " | ".join(f"**{cell}**" if i == table.mark else cell for cell in cells) + " |")
+        lines.append("| " + " | ".join(f"**{_cell(c)}**" if i == table.mark else _cell(c) for c in row) + " |")
     return "\n".join(lines)
 
 
 def as_html(table: Table) -> str:
-    """A table element; the marked row has the class `chosen`."""
-    head = "".join(f"<th>{html.escape(h)}</th>" for h in table.headings)
+    """A table element; the marked row has the class `chosen`, cells of words `words`, those of one
+    line `short`, verdicts `good` or `bad`."""
+    words = _holds_words(table)
+    head = "".join(_html_cell("th", h, [w]) for h, w in zip(table.headings, words, strict=True))
     body = "".join(
         f"<tr{' class=chosen' if i == table.mark else ''}>"
-        + "".join(f"<td>{html.escape(cell)}</td>" for cell in row)
+        + "".join(
+            _html_cell("td", cell, [w, _verdict(heading, cell)])
+            for heading, cell, w in zip(table.headings, row, words, strict=True)
+        )
         + "</tr>"
         for i, row in enumerate(table.rows)
     )
-    return f"<div class=scroll><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+    title = f"<caption>{html.escape(table.title)}</caption>" if table.title else ""
+    return f"<div class=scroll><table>{title}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+
+
+def _holds_words(table: Table) -> list[str]:
+    """For each column `words`, or an empty string where it holds numbers."""
+    columns = range(len(table.headings))
+    return ["words" if i == 0 or any(row[i][:1].isalpha() for row in table.rows) else "" for i in columns]
+
+
+def _verdict(heading: str, cell: str) -> str:
+    return _VERDICTS.get(cell.lower(), "") if heading in _VERDICT_COLUMNS else ""
+
+
+def _html_cell(tag: str, content: str, classes: Sequence[str]) -> str:
+    short = "short" if tag == "td" and len(content) <= _SHORT else ""
+    names = " ".join(filter(None, [*classes, short]))
+    attribute = f' class="{names}"' if names else ""
+    return f"<{tag}{attribute}>{html.escape(content)}</{tag}>"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")

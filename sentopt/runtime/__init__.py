@@ -1,1 +1,1 @@
-"""What an application deploys: numpy, onnxruntime and tokenizers, and nothing else of this project but its errors."""
+"""The part that applications deploy. It needs numpy, onnxruntime and tokenizers, and imports only `errors` besides."""

@@ -11,9 +11,8 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import NoReturn, Protocol
 
@@ -22,17 +21,18 @@ import numpy.typing as npt
 
 from sentopt.errors import BundleError, BundleIntegrityError, InputError
 from sentopt.runtime import batching
-from sentopt.runtime.description import ENGINES, BundleDescription, Source, check_files, read_description
+from sentopt.runtime.description import BundleDescription, Source, check_files, read_description
+from sentopt.runtime.options import DEFAULT_OPTIONS, Options
 from sentopt.runtime.session import CPU, FloatArray, OnnxSession
 from sentopt.runtime.tokenization import Batch, TextEncoder, Tokens
-from sentopt.runtime.tuning import Tuning, default, recall
-from sentopt.runtime.workers import PerProcess, each, thread_pool
+from sentopt.runtime.tuning import Tuning, default, load
+from sentopt.runtime.workers import PerProcess, for_each, thread_pool
 
 Positions = npt.NDArray[np.intp]
 
 
 class Engine(Protocol):
-    """Whatever computes logits from a padded batch: an onnxruntime session here, a PyTorch module in benchmarks."""
+    """Computes logits from a padded batch: an onnxruntime or OpenVINO session, or a PyTorch module in benchmarks."""
 
     def run(self, batch: Batch) -> FloatArray:
         """Logits, float32 of shape (texts, labels)."""
@@ -41,9 +41,14 @@ class Engine(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """The most probable label of a text, its probability, those of all labels, and whether the text had to be cut.
+    """The answer for one text.
 
-    `abstained` says that the score is below what the classifier was told to answer with; `label` is there all the same.
+    Attributes:
+        label: the most probable label.
+        score: its probability.
+        probabilities: the probability of every label, by name.
+        truncated: the text was longer than the model reads and was cut.
+        abstained: the score is below the classifier's `abstain_below`. `label` is set all the same.
     """
 
     label: str
@@ -54,13 +59,13 @@ class Prediction:
 
 
 class Classifier:
-    """Texts in, labels and probabilities out. Safe to share between threads, and to use in a process forked since.
+    """Texts in, labels and probabilities out. Thread-safe, and usable in a process that is forked later.
 
-    One text is answered by `engine`, which uses all threads for it. Many texts are cut into micro-batches that workers
-    answer side by side, each on one thread: that keeps the cores busier than sharing every product among them.
+    A single text is answered by `engine` on all threads. Many texts are split into micro-batches. Several workers
+    answer these in parallel, each on one thread: that keeps the cores busier than splitting every matrix product among
+    them.
 
-    An empty or blank text is answered like any other: the model sees its special tokens only, so the answer is always
-    the same one.
+    An empty or blank text is not an error. The model sees the special tokens alone, so the answer is always the same.
     """
 
     def __init__(
@@ -71,29 +76,22 @@ class Classifier:
         *,
         open_engine: Callable[[], Engine] | None = None,
         open_workers: Callable[[int], Engine] | None = None,
-        tuning: Tuning | None = None,
-        abstain_below: float = 0.0,
+        options: Options = DEFAULT_OPTIONS,
     ) -> None:
         """
         Args:
             engine: answers one batch at a time.
-            encoder: makes batches of texts.
-            labels: names of the logits.
-            open_engine: makes `engine` again, for processes forked since.
-            open_workers: makes, for a number of workers, an engine on which as many threads may call `run` at once,
-                each using one core. It is called when many texts come for the first time.
-            tuning: workers and micro-batches.
-            abstain_below: least score of an answer, from 0 to 1; predictions under it are marked `abstained`.
-
-        Raises:
-            InputError: `abstain_below` is no probability.
+            encoder: turns texts into batches.
+            labels: names of the logits, in their order.
+            open_engine: opens another `engine`; forked processes need one of their own.
+            open_workers: opens an engine for a given number of workers. That many threads may call its `run` at the
+                same time, each on one core. It is called before the first call with several micro-batches.
+            options: only `threads`, `tuning` and `abstain_below` are used here.
         """
-        if not 0.0 <= abstain_below <= 1.0:
-            raise InputError(f"abstain_below is a probability from 0 to 1, found {abstain_below}")
         self.encoder = encoder
         self.labels = tuple(labels)
-        self.tuning = tuning or default()
-        self.abstain_below = abstain_below
+        self.tuning = options.tuning or default(options.threads)
+        self.abstain_below = options.abstain_below
         self.description: BundleDescription | None = None
         workers = self.tuning.workers
         self._engine = PerProcess(open_engine or (lambda: engine), engine)
@@ -113,36 +111,35 @@ class Classifier:
         abstain_below: float = 0.0,
         fallback: bool = False,
     ) -> Classifier:
-        """Load a bundle after comparing all its files with their recorded hashes.
+        """Load a bundle. All its files are hash-verified first.
 
         Args:
-            bundle: the folder that holds `sentopt.json`; or the content of its files by relative name, for bundles
-                that come from an archive or a database.
-            threads: cores to use; None takes every core this process may use (affinity and cgroup quota).
-            check: also run the golden texts, see `check_golden`. If this CPU answers them differently and the bundle
-                carries an FP32 graph, that one is checked and used instead, with a warning.
-            engine: "onnxruntime" or "openvino", instead of the one that the bundle was selected with.
-            tuning: threads, workers and micro-batches; None takes what `sentopt tune` measured here, or the defaults.
-            providers: onnxruntime execution providers.
-            abstain_below: least score of an answer; predictions under it are marked `abstained`.
-            fallback: use the FP32 graph that the bundle carries (made with `export.fp32_fallback=true`).
+            bundle: the folder with `sentopt.json`, or the contents of the bundle's files by relative name (for bundles
+                in an archive or a database).
+            threads: cores to use; None uses every core granted to this process (affinity and cgroup quota).
+            check: answer the golden texts as well, see `check_golden`. If this CPU answers them differently and the
+                bundle carries an FP32 graph, the FP32 graph is checked and used instead, with a warning.
+            engine: "onnxruntime" or "openvino"; None uses the engine that the bundle was selected with.
+            tuning: threads, workers and micro-batches; None uses what `sentopt tune` measured here, or the defaults.
+            providers: onnxruntime execution providers, in order of preference.
+            abstain_below: minimum score of an answer, 0 to 1; a prediction with a lower score is marked `abstained`.
+            fallback: use the bundle's FP32 graph (a bundle carries one if it was made with
+                `export.fp32_fallback=true`).
 
         Raises:
-            InputError: `abstain_below` is no probability.
-            BundleError: not a bundle, a newer schema, damaged files, golden texts answered differently, or none of the
-                FP32 graph that is asked for.
+            InputError: an option is out of range, or the engine is not known.
+            BundleError: not a bundle, a newer schema, damaged files, golden texts answered differently, or `fallback`
+                without an FP32 graph in the bundle.
             MissingExtraError: the engine is not installed.
         """
+        options = Options(threads, check, engine, tuning, providers, abstain_below, fallback)
         source: Source = dict(bundle) if isinstance(bundle, Mapping) else Path(bundle)
         description = read_description(source)
         check_files(source, description)
-        if fallback:
+        if options.fallback:
             description = _fallback_of(description)
-        opened = partial(
-            cls._of_bundle, source, threads=threads, tuning=tuning, providers=providers, abstain_below=abstain_below
-        )
-        classifier = opened(description, engine=engine)
-        if not check:
+        classifier = cls._of_bundle(source, description, options)
+        if not options.check:
             return classifier
         try:
             classifier.check_golden()
@@ -150,41 +147,29 @@ class Classifier:
             if description.fallback is None:
                 raise
             warnings.warn(f"{error}\nThe FP32 graph that the bundle carries is used instead.", stacklevel=2)
-            classifier = opened(description.fallback, engine=None)
+            classifier = cls._of_bundle(source, description.fallback, replace(options, engine=None))
             classifier.check_golden()
         return classifier
 
     @classmethod
-    def _of_bundle(
-        cls,
-        source: Source,
-        description: BundleDescription,
-        *,
-        threads: int | None,
-        engine: str | None,
-        tuning: Tuning | None,
-        providers: Sequence[str],
-        abstain_below: float,
-    ) -> Classifier:
+    def _of_bundle(cls, source: Source, description: BundleDescription, options: Options) -> Classifier:
         encoder = TextEncoder.load(
             source,
             max_length=description.max_length,
             pad_token_id=description.pad_token_id,
             side=description.truncation_side,
         )
-        engine = engine or description.engine
-        digest = description.files[description.model_file][1]
-        if tuning is None:
-            tuning = default(threads) if threads else recall(digest, engine) or default()
+        engine = options.engine or description.engine
+        tuning = options.tuning
+        if tuning is None and options.threads is None:
+            digest = description.files[description.model_file][1]
+            tuning = load(digest, engine)
         classifier = cls.open(
             source / description.model_file if isinstance(source, Path) else source[description.model_file],
             encoder,
             description.labels,
-            engine=engine,
-            tuning=tuning,
-            providers=providers,
+            options=replace(options, engine=engine, tuning=tuning),
             output=description.output,
-            abstain_below=abstain_below,
         )
         classifier.description = description
         return classifier
@@ -196,40 +181,38 @@ class Classifier:
         encoder: TextEncoder,
         labels: Sequence[str],
         *,
-        engine: str = "onnxruntime",
-        tuning: Tuning | None = None,
-        providers: Sequence[str] = CPU,
+        options: Options = DEFAULT_OPTIONS,
         output: str = "logits",
-        abstain_below: float = 0.0,
     ) -> Classifier:
-        """A classifier of an ONNX file, or of its content, without a bundle around it.
+        """A classifier from an ONNX file (or its content) without a bundle.
+
+        `options.check` and `options.fallback` need a bundle and are ignored; the default engine is onnxruntime.
 
         Raises:
-            BundleError: the engine cannot load the file, or is not known.
+            BundleError: the engine cannot load the file.
             MissingExtraError: the engine is not installed.
         """
-        tuning = tuning or default()
-        one, many = _openers(engine, model, output, providers)
-        open_engine = partial(one, tuning.threads)
+        tuning = options.tuning or default(options.threads)
+        open_single, open_workers = _openers(model, output, options)
+        open_engine = partial(open_single, tuning.threads)
         return cls(
             open_engine(),
             encoder,
             labels,
             open_engine=open_engine,
-            open_workers=many,
-            tuning=tuning,
-            abstain_below=abstain_below,
+            open_workers=open_workers,
+            options=replace(options, tuning=tuning),
         )
 
     @property
     def engine(self) -> Engine:
-        """What answers one batch at a time, in this process."""
+        """The engine of this process; it answers one batch at a time."""
         return self._engine.get()
 
     def __reduce__(self) -> NoReturn:
         raise InputError(
-            "a Classifier cannot be pickled or copied: it holds open sessions. Give other processes the path of the "
-            "bundle and load it there; threads may share one classifier"
+            "a Classifier cannot be pickled or copied: it holds open sessions. Pass the path of the bundle to other "
+            "processes and load it there; threads may share one classifier"
         )
 
     def __call__(self, text: str) -> Prediction:
@@ -240,49 +223,48 @@ class Classifier:
         return prediction
 
     def predict(self, texts: Sequence[str]) -> list[Prediction]:
-        """Classify many texts; the answers come in the order of `texts`."""
+        """Classify many texts. The predictions are in the order of `texts`."""
         return self.predict_tokens(self.encoder.encode(_as_list(texts)))
 
     def predict_tokens(self, tokens: Sequence[Tokens]) -> list[Prediction]:
-        """As `predict`, for texts that are already tokenized."""
+        """Like `predict`, for texts that are already tokenized."""
         rows = softmax(self.logits_of(tokens))
         return [self._prediction(row, t.truncated) for row, t in zip(rows, tokens, strict=True)]
 
     async def apredict(self, texts: Sequence[str]) -> list[Prediction]:
-        """As `predict`, without blocking the event loop: `tuning.workers` calls run at once, the others wait."""
-        import asyncio  # not every application waits for it when it starts
+        """Like `predict`, without blocking the event loop. At most `tuning.workers` calls run at once; others queue."""
+        import asyncio  # imported here: applications without an event loop start faster
 
         return await asyncio.get_running_loop().run_in_executor(self._waiting.get(), self.predict, texts)
 
     def predict_proba(self, texts: Sequence[str]) -> FloatArray:
-        """Probabilities, float32 of shape (texts, labels), columns in the order of `labels`."""
+        """Probabilities, float32 of shape (texts, labels); the columns are in the order of `labels`."""
         return softmax(self.logits(texts))
 
     def logits(self, texts: Sequence[str], *, batch_size: int | None = None) -> FloatArray:
         """Raw logits, float32 of shape (texts, labels).
 
-        `batch_size=None` forms length-sorted micro-batches, as `predict` does; a number forms batches of that many
-        texts in the order given, padded to their longest.
+        With `batch_size=None` the texts are sorted by length and split into micro-batches, as in `predict`. With a
+        number, each batch holds that many texts in the order given, padded to the longest of them.
         """
         return self.logits_of(self.encoder.encode(_as_list(texts)), batch_size=batch_size)
 
     def logits_of(self, tokens: Sequence[Tokens], *, batch_size: int | None = None) -> FloatArray:
-        """Raw logits of texts that are already tokenized; see `logits`."""
+        """Like `logits`, for texts that are already tokenized."""
         return self._logits(tokens, self._batches(tokens, batch_size))
 
     def stream(self, texts: Iterable[str], *, window: int = 256) -> Iterator[Prediction]:
-        """Classify an endless or large iterable lazily, `window` texts at a time, in order."""
+        """Classify a large or endless iterable lazily, `window` texts at a time. Predictions keep the order."""
         if isinstance(texts, str):
             raise InputError("stream() takes an iterable of texts, not one text")
-        iterator = iter(texts)
-        while chunk := list(islice(iterator, window)):
+        for chunk in batching.batched(texts, window):
             yield from self.predict(chunk)
 
     def check_golden(self) -> float:
-        """Answer the bundle's golden texts and compare with the PyTorch probabilities recorded in it.
+        """Answer the bundle's golden texts and compare with the PyTorch probabilities that the bundle records.
 
         Returns:
-            The largest difference of a probability.
+            The largest difference of any probability.
 
         Raises:
             BundleIntegrityError: a label differs, or a probability differs by more than the recorded tolerance.
@@ -291,21 +273,21 @@ class Classifier:
             raise BundleIntegrityError("this classifier carries no golden texts to check")
         golden = self.description.golden
         expected = np.array([g.probabilities for g in golden], dtype=np.float32)
-        found = np.concatenate([self.predict_proba([g.text]) for g in golden])
-        changed = [g.text for g, e, f in zip(golden, expected, found, strict=True) if e.argmax() != f.argmax()]
-        difference = float(np.abs(expected - found).max())
+        actual = np.concatenate([self.predict_proba([g.text]) for g in golden])
+        changed = int((expected.argmax(axis=1) != actual.argmax(axis=1)).sum())
+        difference = float(np.abs(expected - actual).max())
         if changed or difference > self.description.golden_tolerance:
             raise BundleIntegrityError(
-                "this machine answers the golden texts differently from where the bundle was verified: "
-                f"{len(changed)} of {len(golden)} labels changed, largest probability difference {difference:.4f} "
+                "this machine answers the golden texts differently from the machine that verified the bundle: "
+                f"{changed} of {len(golden)} labels changed, largest probability difference {difference:.4f} "
                 f"(allowed {self.description.golden_tolerance:.4f}). "
-                "Its CPU rounds INT8 products otherwise; export on this machine, or ship an FP32 variant."
+                "Its CPU rounds INT8 products differently; export on this machine, or ship an FP32 variant."
             )
         return difference
 
     def _batches(self, tokens: Sequence[Tokens], batch_size: int | None) -> list[Positions]:
         if batch_size is None:
-            share = -(-len(tokens) // self.tuning.workers)  # few texts: something to do for every worker
+            share = -(-len(tokens) // self.tuning.workers)  # few texts: every worker gets some
             return batching.by_length(
                 [len(t.ids) for t in tokens],
                 max_batch=max(1, min(self.tuning.max_batch, share)),
@@ -325,7 +307,7 @@ class Classifier:
                 answer(engine, positions)
         else:
             shared = self._worker_engine.get()
-            each(self._pool.get(), lambda positions: answer(shared, positions), batches)
+            for_each(self._pool.get(), lambda positions: answer(shared, positions), batches)
         return logits
 
     def _prediction(self, row: FloatArray, truncated: bool) -> Prediction:
@@ -336,29 +318,27 @@ class Classifier:
 
 
 def softmax(logits: FloatArray) -> FloatArray:
-    """Row-wise softmax of (texts, labels), shifted by the row maximum so that it cannot overflow."""
+    """Row-wise softmax of (texts, labels). Subtracting each row's maximum avoids overflow."""
     shifted = np.exp(logits - logits.max(axis=1, keepdims=True)) if len(logits) else logits
     return np.asarray(shifted / shifted.sum(axis=1, keepdims=True), dtype=np.float32)
 
 
 def _openers(
-    engine: str, model: Path | bytes, output: str, providers: Sequence[str]
+    model: Path | bytes, output: str, options: Options
 ) -> tuple[Callable[[int], Engine], Callable[[int], Engine] | None]:
-    """What opens an engine of a number of threads, and one that a number of workers may share."""
-    if engine == "openvino":
+    """Two functions: one opens an engine with n threads, the other an engine for n workers (None: not supported)."""
+    if options.engine == "openvino":
         from sentopt.runtime.openvino_session import OpenVinoSession
 
         return (
             lambda threads: OpenVinoSession(model, threads=threads, output=output),
             lambda workers: OpenVinoSession(model, threads=1, workers=workers, output=output),
         )
-    if engine != "onnxruntime":
-        raise BundleError(f"unknown engine {engine!r}; known: {', '.join(ENGINES)}")
 
     def session(threads: int) -> OnnxSession:
-        return OnnxSession(model, threads=threads, providers=providers, output=output)
+        return OnnxSession(model, threads=threads, providers=options.providers, output=output)
 
-    return session, (lambda workers: session(threads=1)) if tuple(providers) == CPU else None
+    return session, (lambda workers: session(threads=1)) if tuple(options.providers) == CPU else None
 
 
 def _fallback_of(description: BundleDescription) -> BundleDescription:

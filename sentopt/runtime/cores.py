@@ -1,7 +1,8 @@
-"""How many cores this process may really use, and of which processor.
+"""The number of cores granted to this process, and the model of the CPU.
 
-`os.cpu_count()` counts the host's cores. In a container with a CPU quota that oversubscribes: sixteen threads share two
-cores' worth of time and each prediction waits for the slowest. So the smallest of affinity and cgroup quota counts.
+`os.cpu_count()` counts the host's cores. In a container with a CPU quota that number oversubscribes: sixteen threads
+share two cores' worth of time, and each prediction waits for the slowest. The smaller of CPU affinity and cgroup quota
+is used instead.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ _CGROUP = Path("/sys/fs/cgroup")
 
 
 def available_cores(cgroup: Path = _CGROUP) -> int:
-    """Cores that the scheduler grants: min(CPU affinity, cgroup v2 or v1 quota rounded up), at least 1."""
+    """Cores granted by the scheduler: min(CPU affinity, cgroup v2 or v1 quota rounded up), at least 1."""
     try:
         cores = len(os.sched_getaffinity(0))
     except AttributeError:
@@ -25,7 +26,7 @@ def available_cores(cgroup: Path = _CGROUP) -> int:
 
 
 def cpuinfo() -> dict[str, str]:
-    """The first processor's entries of /proc/cpuinfo; empty where there is no such file."""
+    """The first processor's entries of /proc/cpuinfo; empty if the file does not exist."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -39,12 +40,12 @@ def cpuinfo() -> dict[str, str]:
 
 
 def cpu_model() -> str:
-    """The processor's name, as the system gives it."""
+    """The processor's name as the operating system reports it."""
     return cpuinfo().get("model name") or platform.processor() or platform.machine()
 
 
 def cgroup_quota(cgroup: Path = _CGROUP) -> float | None:
-    """The CPU quota of this process's cgroup in cores, or None where there is none."""
+    """The CPU quota of this process's cgroup in cores; None without a quota."""
     try:
         quota, period = (cgroup / "cpu.max").read_text().split()
         return None if quota == "max" else int(quota) / int(period)

@@ -1,7 +1,7 @@
-"""The bundle on disk: one folder that is everything an application needs, and `sentopt.json` that says what it is.
+"""The bundle format: a folder with everything an application needs, described by `sentopt.json`.
 
-Reading is strict. A bundle is only usable when its schema is known, every file it lists has the size and the SHA-256
-that were recorded when it was verified, and no path leaves the folder.
+Reading is strict. The schema version must be known, every listed file must have its recorded size and SHA-256, and no
+path may leave the folder.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from typing import Any, Literal
 from sentopt.errors import BundleError, BundleIntegrityError, BundleVersionError
 
 SCHEMA_VERSION = 2
-"""The newest that this runtime reads. A bundle has the oldest that says all of it, see `schema_of`."""
+"""The newest schema that this runtime reads. A bundle is written with the oldest sufficient schema, see `schema_of`."""
 DESCRIPTION_FILE = "sentopt.json"
 ENGINES = ("onnxruntime", "openvino")
 
 Side = Literal["left", "right"]
-"""Where a text that is too long loses tokens."""
+"""The end at which a text longer than `max_length` is truncated."""
 
 Source = Path | Mapping[str, bytes]
-"""Where a bundle is: a folder, or the content of its files by relative name."""
+"""A bundle: its folder, or the contents of its files by relative name."""
 
 
 @dataclass(frozen=True)
 class Golden:
-    """A text of the test split with the probabilities that the PyTorch model gave it, in label order."""
+    """A text of the test split with the PyTorch model's probabilities, in label order."""
 
     text: str
     probabilities: tuple[float, ...]
@@ -37,10 +37,10 @@ class Golden:
 
 @dataclass(frozen=True)
 class BundleDescription:
-    """The parts of `sentopt.json` that the runtime acts on; `facts` holds the whole document.
+    """The fields of `sentopt.json` that the runtime uses; `facts` holds the whole document.
 
-    `fallback` describes the FP32 graph that an INT8 bundle carries on request: the same but for variant, engine, model
-    file, output and tolerance.
+    `files` maps each relative name to its size in bytes and its SHA-256. `fallback` describes the optional FP32 graph
+    of an INT8 bundle; it differs in variant, engine, model file, output and tolerance only.
     """
 
     name: str
@@ -60,10 +60,10 @@ class BundleDescription:
 
 
 def truncation_side(value: object) -> Side:
-    """The side that a file names.
+    """`value` as a truncation side.
 
     Raises:
-        BundleError: it is neither "right" nor "left".
+        BundleError: `value` is neither "right" nor "left".
     """
     if value == "right":
         return "right"
@@ -73,7 +73,7 @@ def truncation_side(value: object) -> Side:
 
 
 def schema_of(side: Side) -> int:
-    """The schema of a bundle: 2 where long texts are cut on the left, which an older runtime would do on the right."""
+    """The schema of a bundle: 2 if texts are truncated on the left (schema 1 truncates on the right), else 1."""
     return 2 if side == "left" else 1
 
 
@@ -83,8 +83,8 @@ def sha256_file(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def place(source: Source, name: str) -> str:
-    """How messages name a file of a bundle."""
+def display_path(source: Source, name: str) -> str:
+    """A bundle file as messages name it."""
     return str(source / name) if isinstance(source, Path) else name
 
 
@@ -92,8 +92,8 @@ def read_file(source: Source, name: str) -> bytes:
     """The content of one file.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        OSError: it cannot be read.
+        FileNotFoundError: the file does not exist.
+        OSError: the file cannot be read.
     """
     if isinstance(source, Path):
         return (source / name).read_bytes()
@@ -104,18 +104,18 @@ def read_file(source: Source, name: str) -> bytes:
 
 
 def read_description(source: Source) -> BundleDescription:
-    """Parse `sentopt.json` without touching the other files.
+    """Parse `sentopt.json` without reading the other files.
 
     Raises:
-        BundleError: this is no bundle, or the description is malformed.
+        BundleError: `source` is not a bundle, or the description is malformed.
         BundleVersionError: the description has a newer schema.
     """
-    path = place(source, DESCRIPTION_FILE)
+    path = display_path(source, DESCRIPTION_FILE)
     try:
         facts = json.loads(read_file(source, DESCRIPTION_FILE))
     except FileNotFoundError as error:
         raise BundleError(
-            f"{_named(source)} is not a bundle: it has no {DESCRIPTION_FILE}. "
+            f"{_display_source(source)} is not a bundle: it has no {DESCRIPTION_FILE}. "
             "`sentopt export` writes one into exports/<run>/bundle"
         ) from error
     except (OSError, ValueError) as error:
@@ -127,7 +127,7 @@ def read_description(source: Source) -> BundleDescription:
         raise BundleError(f"{path} is malformed: {type(error).__name__}: {error}") from error
 
 
-def _named(source: Source) -> str:
+def _display_source(source: Source) -> str:
     return str(source) if isinstance(source, Path) else "in memory"
 
 
@@ -141,33 +141,34 @@ def check_files(source: Source, description: BundleDescription) -> None:
     """Compare every listed file with its recorded size and SHA-256.
 
     Raises:
-        BundleIntegrityError: files are missing or changed; all of them are named.
+        BundleIntegrityError: files are missing or changed; the message names all of them.
     """
     problems = []
     for name, (size, digest) in sorted(description.files.items()):
-        found = _size(source, name)
-        if found is None:
+        actual = _size(source, name)
+        if actual is None:
             problems.append(f"{name}: missing")
-        elif found != size:
-            problems.append(f"{name}: {found} bytes, expected {size}")
+        elif actual != size:
+            problems.append(f"{name}: {actual} bytes, expected {size}")
         elif _sha256(source, name) != digest:
             problems.append(f"{name}: content differs from what was verified (SHA-256)")
     if problems:
         listed = "\n".join(f"  - {problem}" for problem in problems)
         raise BundleIntegrityError(
-            f"the bundle {_named(source)} is damaged:\n{listed}\nCopy it again, or make it again with `sentopt export`."
+            f"the bundle {_display_source(source)} is damaged:\n{listed}\n"
+            "Copy it again, or rebuild it with `sentopt export`."
         )
 
 
 def read_files(source: Source) -> tuple[BundleDescription, dict[str, bytes]]:
-    """The content of all that belongs to a bundle, checked, and of nothing that lies beside it.
+    """Contents of the bundle's listed files and of `sentopt.json`, hash-verified.
 
     Raises:
-        BundleError: this is no bundle, or its files are not those that were verified.
+        BundleError: `source` is not a bundle, or a file differs from the one that was verified.
     """
     description = read_description(source)
-    there = [name for name in (*description.files, DESCRIPTION_FILE) if _size(source, name) is not None]
-    files = {name: read_file(source, name) for name in there}
+    names = [name for name in (*description.files, DESCRIPTION_FILE) if _size(source, name) is not None]
+    files = {name: read_file(source, name) for name in names}
     check_files(files, description)
     return description, files
 

@@ -1,6 +1,7 @@
-"""One compiled OpenVINO model: the same calls as `OnnxSession`, for bundles whose fastest engine it is.
+"""A compiled OpenVINO model with the interface of `OnnxSession`, for bundles whose fastest engine is OpenVINO.
 
-OpenVINO reads the ONNX file itself. The package is the extra `openvino`; nothing else of the runtime needs it.
+OpenVINO reads the ONNX file itself. The package comes with the extra `openvino`; the rest of the runtime does not need
+it.
 """
 
 from __future__ import annotations
@@ -28,13 +29,13 @@ class OpenVinoSession:
         """
         Args:
             model: path of an ONNX file, or its content.
-            threads: threads that work on one batch; None takes every core this process may use.
-            workers: batches that are answered at the same time, when `run` is called from as many threads.
-            output: name of the graph output that holds the logits.
+            threads: threads per batch; None uses every core granted to this process.
+            workers: number of threads that may call `run` at the same time.
+            output: name of the graph output with the logits.
 
         Raises:
             MissingExtraError: OpenVINO is not installed.
-            BundleError: the file cannot be compiled, or wants inputs that are not known here.
+            BundleError: the file cannot be compiled, or has unknown inputs.
         """
         try:
             import openvino
@@ -50,8 +51,9 @@ class OpenVinoSession:
         }
         core = openvino.Core()
         try:
-            # Streams of one compiled model prepare its INT8 weights at the same time, and with OpenVINO 2026.4 one load
-            # in three then answers wrongly until it is closed: a model for each worker, made one after the other.
+            # One compiled model per worker, compiled one after the other. Streams of a shared model prepare its INT8
+            # weights in parallel, and with OpenVINO 2026.4 one load in three then gives wrong answers until it is
+            # closed.
             graph = core.read_model(model) if isinstance(model, bytes) else os.fspath(model)
             self._models = [core.compile_model(graph, "CPU", settings) for _ in range(workers)]
         except RuntimeError as error:
@@ -61,7 +63,7 @@ class OpenVinoSession:
         self.inputs = tuple(port.get_any_name() for port in self._models[0].inputs)
         check_inputs(self.inputs)
         self.output = output
-        self._turn = itertools.count()
+        self._next_model = itertools.count()
         self._requests = threading.local()
 
     def run(self, batch: Batch) -> FloatArray:
@@ -71,7 +73,7 @@ class OpenVinoSession:
         return np.array(request.get_tensor(self.output).data, dtype=np.float32)
 
     def _request(self) -> Any:
-        """One request a thread: a request cannot be shared, and making one costs more than using it."""
-        if not hasattr(self._requests, "one"):
-            self._requests.one = self._models[next(self._turn) % len(self._models)].create_infer_request()
-        return self._requests.one
+        """This thread's request: a request cannot be shared, and creating one costs more than running it."""
+        if not hasattr(self._requests, "request"):
+            self._requests.request = self._models[next(self._next_model) % len(self._models)].create_infer_request()
+        return self._requests.request

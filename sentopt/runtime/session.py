@@ -1,4 +1,4 @@
-"""One onnxruntime session: options, providers, and inputs fed by the names that the graph declares."""
+"""An onnxruntime session: options, providers, and inputs selected by the names that the graph declares."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ class OnnxSession:
         """
         Args:
             model: path of an ONNX file, or its content.
-            threads: intra-op threads; None takes every core this process may use.
+            threads: intra-op threads; None uses every core granted to this process.
             providers: onnxruntime execution providers, in order of preference.
-            output: name of the graph output that holds the logits.
+            output: name of the graph output with the logits.
 
         Raises:
-            BundleError: the file cannot be loaded, or wants inputs that are not known here.
+            BundleError: the file cannot be loaded, has unknown inputs or no such output, or a provider is missing.
         """
         missing = [name for name in providers if name not in ort.get_available_providers()]
         if missing:
             raise BundleError(
-                f"onnxruntime here has no {', '.join(missing)}; it has {', '.join(ort.get_available_providers())}"
+                f"this onnxruntime has no {', '.join(missing)}; it has {', '.join(ort.get_available_providers())}"
             )
         source = model if isinstance(model, bytes) else os.fspath(model)
         try:
@@ -58,18 +58,19 @@ class OnnxSession:
         return np.asarray(logits, dtype=np.float32)
 
     def outputs(self, batch: Batch, names: Sequence[str]) -> list[FloatArray]:
-        """The graph outputs called `names`, each as the graph gives it."""
-        found: list[FloatArray] = self._session.run(list(names), {name: getattr(batch, name) for name in self.inputs})
-        return found
+        """The graph outputs with these names, in that order."""
+        inputs = {name: getattr(batch, name) for name in self.inputs}
+        outputs: list[FloatArray] = self._session.run(list(names), inputs)
+        return outputs
 
 
 def session_options(threads: int | None) -> ort.SessionOptions:
-    """Options under which a bundle is both benchmarked and served.
+    """Session options, the same for benchmarks and for serving.
 
-    The memory pattern is off: it keeps one plan per input shape, and texts come in hundreds of shapes, so that memory
-    would grow with every new length (onnxruntime issues 11627, 9313). The arena stays on: without plans it holds what
-    the largest batch needed and no more, and micro-batches would otherwise spend up to a third of their time on pages
-    that the C library returned to the system the moment before.
+    Memory patterns are off: onnxruntime keeps one plan per input shape, and texts have hundreds of shapes, so memory
+    would grow with every new length (onnxruntime issues 11627, 9313). The arena is on: without plans it grows only to
+    the needs of the largest batch, and without an arena micro-batches spend up to a third of their time on pages that
+    the C library has just returned to the system.
     """
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads or available_cores()

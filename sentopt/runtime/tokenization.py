@@ -1,8 +1,7 @@
-"""Text to token ids, with the `tokenizers` library alone.
+"""Tokenization with the `tokenizers` library alone.
 
-The tokenizer is the `tokenizer.json` that training saved; that its ids equal those of transformers is checked when the
-bundle is made. Padding is done here in numpy, so that the shared tokenizer object is never changed after loading and
-can be used by many threads.
+The tokenizer is the `tokenizer.json` saved by training. The bundle stage checks that its ids equal those of
+transformers. Padding is done in numpy: the tokenizer object is never changed after loading, so threads can share it.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ import numpy.typing as npt
 from tokenizers import Tokenizer
 
 from sentopt.errors import BundleError, InputError
-from sentopt.runtime.description import Side, Source, place, read_file, truncation_side
+from sentopt.runtime.description import Side, Source, display_path, read_file, truncation_side
 
 IntArray = npt.NDArray[np.int64]
 _INPUTS = ("input_ids", "attention_mask", "token_type_ids", "position_ids")
@@ -25,7 +24,7 @@ _INPUTS = ("input_ids", "attention_mask", "token_type_ids", "position_ids")
 
 @dataclass(frozen=True)
 class Batch:
-    """A padded batch as a graph wants it: each array is int64 of shape (texts, longest text)."""
+    """A padded batch, the input of a graph: each array is int64 of shape (texts, length of the longest text)."""
 
     input_ids: IntArray
     attention_mask: IntArray
@@ -33,24 +32,27 @@ class Batch:
 
     @property
     def position_ids(self) -> IntArray:
-        """Positions counted from the first real token, so that padding on the left shifts nothing."""
+        """Positions counted from the first real token, so that left padding does not shift them."""
         return np.asarray(np.maximum(self.attention_mask.cumsum(axis=1) - 1, 0), dtype=np.int64)
 
 
 def check_inputs(names: Iterable[str]) -> None:
-    """Refuse a graph that asks for what a `Batch` does not have.
+    """Refuse a graph with inputs that a `Batch` does not have.
 
     Raises:
-        BundleError: unknown inputs; all are named.
+        BundleError: unknown inputs; the message names all of them.
     """
     unknown = set(names) - set(_INPUTS)
     if unknown:
-        raise BundleError(f"the model wants inputs that no tokenizer gives: {', '.join(sorted(unknown))}")
+        raise BundleError(
+            f"the model has inputs that no tokenizer provides: {', '.join(sorted(unknown))}; "
+            f"expected some of {', '.join(_INPUTS)}"
+        )
 
 
 @dataclass(frozen=True)
 class Tokens:
-    """The token ids of one text, special tokens included, and whether the text had to be cut."""
+    """The token ids of one text, with special tokens, and whether the text was truncated."""
 
     ids: tuple[int, ...]
     type_ids: tuple[int, ...]
@@ -60,7 +62,7 @@ class Tokens:
 class TextEncoder:
     """Encodes texts with truncation at `max_length` tokens; thread-safe.
 
-    `side` is where a long text loses tokens: with "right" its beginning is read, with "left" its end.
+    With `side="right"` a long text keeps its beginning, with "left" its end.
     """
 
     def __init__(self, tokenizer: Tokenizer, *, max_length: int, pad_token_id: int, side: Side = "right") -> None:
@@ -75,7 +77,7 @@ class TextEncoder:
     def load(
         cls, source: Source, *, max_length: int, pad_token_id: int | None = None, side: Side | None = None
     ) -> TextEncoder:
-        """Read `tokenizer.json`, and from `tokenizer_config.json` the padding token and the side unless they are given.
+        """Read `tokenizer.json`; `tokenizer_config.json` supplies the padding token and the side unless both are given.
 
         Raises:
             BundleError: a file is missing or cannot be parsed.
@@ -83,7 +85,7 @@ class TextEncoder:
         try:
             tokenizer = Tokenizer.from_buffer(read_file(source, "tokenizer.json"))
         except Exception as error:  # tokenizers raises bare Exception for malformed files
-            raise BundleError(f"cannot read the tokenizer {place(source, 'tokenizer.json')}: {error}") from error
+            raise BundleError(f"cannot read the tokenizer {display_path(source, 'tokenizer.json')}: {error}") from error
         if pad_token_id is None or side is None:
             settings = _settings(source)
             if pad_token_id is None:
@@ -94,16 +96,16 @@ class TextEncoder:
 
     @property
     def vocabulary_size(self) -> int:
-        """Number of token ids, added tokens included."""
+        """Number of token ids, with added tokens."""
         return int(self._tokenizer.get_vocab_size())
 
     @property
     def added_tokens(self) -> tuple[str, ...]:
-        """Tokens that are looked for in a text before anything else is done to it, such as "[SEP]", by their ids."""
+        """Tokens that are matched in the raw text before normalization, such as "[SEP]", in the order of their ids."""
         return tuple(token.content for _, token in sorted(self._tokenizer.get_added_tokens_decoder().items()))
 
     def encode(self, texts: Sequence[str]) -> list[Tokens]:
-        """One `Tokens` per text, in order. A text without any token becomes a single padding token.
+        """One `Tokens` per text, in order. A text without tokens is encoded as one padding token.
 
         Raises:
             InputError: an element is not a `str`.
@@ -135,13 +137,13 @@ def _checked(text: Any, position: int) -> str:
         raise InputError(f"text {position} is {type(text).__name__}, expected str: {text!r:.80}")
     try:
         text.encode("utf-8")
-    except UnicodeEncodeError:  # a lone surrogate is not text; every UTF-8 decoder shows it as U+FFFD
+    except UnicodeEncodeError:  # lone surrogates become U+FFFD, as in any UTF-8 decoder
         return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return text
 
 
 def _settings(source: Source) -> dict[str, Any]:
-    path = place(source, "tokenizer_config.json")
+    path = display_path(source, "tokenizer_config.json")
     try:
         settings = json.loads(read_file(source, "tokenizer_config.json"))
     except (OSError, ValueError) as error:
@@ -156,6 +158,6 @@ def _pad_token_id(source: Source, settings: dict[str, Any], tokenizer: Tokenizer
     token = token["content"] if isinstance(token, dict) else token
     token_id = tokenizer.token_to_id(token) if token else None
     if token_id is None:
-        path = place(source, "tokenizer_config.json")
-        raise BundleError(f"{path} names no padding token of the vocabulary (found {token!r})")
+        path = display_path(source, "tokenizer_config.json")
+        raise BundleError(f"{path}: expected pad_token to be a token of the vocabulary, found {token!r}")
     return int(token_id)

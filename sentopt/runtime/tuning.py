@@ -1,4 +1,4 @@
-"""How a bundle is run on this machine: threads, workers and micro-batches, measured once and kept in the cache."""
+"""Threads, workers and micro-batches of a bundle on this machine, measured once and stored in the cache folder."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ _SCHEMA = 1
 
 @dataclass(frozen=True)
 class Tuning:
-    """One text is answered by `threads` threads.
+    """Parallelism and batch limits of a classifier.
 
-    Many texts are cut into micro-batches of at most `max_batch` texts and `max_tokens` tokens. Several `workers` answer
-    them side by side, each on one thread; 1 worker means one micro-batch after the other, each on `threads` threads.
+    `threads` threads answer a single text. Many texts are split into micro-batches of at most `max_batch` texts and
+    `max_tokens` tokens. With several `workers`, micro-batches run in parallel, each on one thread. With one worker,
+    they run one after the other, each on `threads` threads.
     """
 
     threads: int
@@ -30,30 +31,30 @@ class Tuning:
 
 
 def default(cores: int | None = None) -> Tuning:
-    """What is right on most machines: every core for one text, and a worker on every core for many."""
+    """Good on most machines: every core for one text, and one worker per core for many texts."""
     cores = cores or available_cores()
     return Tuning(threads=cores, workers=cores)
 
 
 def cache_folder() -> Path:
-    """What sentopt keeps between runs: `SENTOPT_CACHE_DIR`, else `XDG_CACHE_HOME/sentopt`, else `~/.cache/sentopt`."""
+    """The cache folder: `SENTOPT_CACHE_DIR`, else `XDG_CACHE_HOME/sentopt`, else `~/.cache/sentopt`."""
     if folder := os.environ.get("SENTOPT_CACHE_DIR"):
         return Path(folder)
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "sentopt"
 
 
-def recall(model_digest: str, engine: str) -> Tuning | None:
-    """What was measured here for this model file in this engine, or None; an unreadable record counts as none."""
+def load(model_digest: str, engine: str) -> Tuning | None:
+    """The stored tuning of this model file and engine on this machine; None if there is none or it is unreadable."""
     try:
-        found = json.loads(_path(model_digest, engine).read_text(encoding="utf-8"))
-        tuning = Tuning(**{key: int(value) for key, value in found.items()})
+        stored = json.loads(_path(model_digest, engine).read_text(encoding="utf-8"))
+        tuning = Tuning(**{key: int(value) for key, value in stored.items()})
     except (OSError, ValueError, TypeError, AttributeError, OverflowError, RuntimeError):
         return None
     return tuning if min(asdict(tuning).values()) >= 1 else None
 
 
-def remember(model_digest: str, engine: str, tuning: Tuning) -> Path:
-    """Keep what was measured. Returns the file."""
+def save(model_digest: str, engine: str, tuning: Tuning) -> Path:
+    """Store a measured tuning. Returns its file."""
     path = _path(model_digest, engine)
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(dir=path.parent)
@@ -71,6 +72,6 @@ def remember(model_digest: str, engine: str, tuning: Tuning) -> Path:
 
 
 def _path(model_digest: str, engine: str) -> Path:
-    """Measurements hold for one model, one engine and one machine, as the scheduler grants it."""
+    """A tuning is valid for one model file, one engine, one CPU model and one number of granted cores."""
     key = f"{_SCHEMA} {model_digest} {engine} {cpu_model()} {available_cores()}"
     return cache_folder() / "tuning" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"

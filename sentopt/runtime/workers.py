@@ -1,4 +1,4 @@
-"""Threads that answer batches side by side, each on a core of its own."""
+"""Thread pools that answer batches in parallel, and objects that survive a fork."""
 
 from __future__ import annotations
 
@@ -13,41 +13,41 @@ T = TypeVar("T")
 
 
 class PerProcess(Generic[T]):
-    """An object that is made when it is first needed, and made again in a process that was forked since.
+    """An object that is created on first use, and created again in a forked process.
 
-    Threads do not survive a fork. The object that the parent made is left alone in the child, never even released:
-    its destructor would wait for threads that are not there.
+    Threads do not survive a fork. The child never touches or releases the parent's object: its destructor would wait
+    for threads that do not exist there.
     """
 
-    def __init__(self, make: Callable[[], T], made: T | None = None) -> None:
-        self._make = make
-        self._made = made
+    def __init__(self, create: Callable[[], T], created: T | None = None) -> None:
+        self._create = create
+        self._object = created
         self._lock = threading.Lock()
         self._pid = os.getpid()
 
     def get(self) -> T:
         """The object of this process."""
         if self._pid != os.getpid():
-            self._leave_behind()
-        if self._made is None:
+            self._abandon()
+        if self._object is None:
             with self._lock:
-                if self._made is None:
-                    self._made = self._make()
-        return self._made
+                if self._object is None:
+                    self._object = self._create()
+        return self._object
 
-    def _leave_behind(self) -> None:
-        if self._made is not None:
-            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._made))
-        self._made, self._lock = None, threading.Lock()  # the parent's may be held by a thread that is not here
+    def _abandon(self) -> None:
+        if self._object is not None:
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._object))
+        self._object, self._lock = None, threading.Lock()  # a thread of the parent may hold the old lock
         self._pid = os.getpid()
 
 
 def thread_pool(count: int) -> PerProcess[ThreadPoolExecutor]:
-    """A pool of `count` threads for each process."""
+    """A pool of `count` threads per process."""
     return PerProcess(lambda: ThreadPoolExecutor(count, thread_name_prefix="sentopt"))
 
 
-def each(pool: ThreadPoolExecutor, work: Callable[[T], None], items: Iterable[T]) -> None:
-    """Do `work` on all items; what a thread raised is raised here."""
+def for_each(pool: ThreadPoolExecutor, work: Callable[[T], None], items: Iterable[T]) -> None:
+    """Call `work` with every item. An exception in a thread is raised here."""
     for _ in pool.map(work, items):
         pass

@@ -1,9 +1,9 @@
-"""Stage `bench`: how fast each variant is on this machine, all in one interleaved run."""
+"""Stage `bench`: measure latency and throughput of all variants on this machine, interleaved."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
@@ -19,6 +19,7 @@ from sentopt.backends.worker import Worker
 from sentopt.data import store
 from sentopt.files import atomic
 from sentopt.measure import hardware, timing
+from sentopt.progress import SILENT, Advance, Progress
 from sentopt.recipe import BenchSection, Recipe
 from sentopt.results import BenchResult, BenchRow, GridCell
 from sentopt.run_dir import RunDir
@@ -34,7 +35,7 @@ _THROUGHPUT_ROUNDS = {"quick": 1, "full": 2}
 
 
 def plan(bench: BenchSection, depth: Depth) -> BenchSection:
-    """What a benchmark of this depth measures: a quick one decides, a full one also describes."""
+    """The measurements of a benchmark of this depth. A quick one suffices for the selection; a full one is reported."""
     if depth == "full":
         return bench
     grid = tuple(cell for cell in bench.grid if cell[0] == 1) or bench.grid[:1]
@@ -47,32 +48,35 @@ def plan(bench: BenchSection, depth: Depth) -> BenchSection:
     )
 
 
-def _within(bench: BenchSection, longest: int) -> BenchSection:
-    """The same measurements, no row of the grid longer than the model reads."""
+def _limit_lengths(bench: BenchSection, longest: int) -> BenchSection:
+    """The same measurements, with grid rows limited to the model's maximum length."""
     return replace(bench, grid=tuple(dict.fromkeys((batch, min(tokens, longest)) for batch, tokens in bench.grid)))
 
 
 def run(
-    recipe: Recipe, run_dir: RunDir, *, specs: Sequence[VariantSpec], depth: Depth, progress: Callable[[str], None]
+    recipe: Recipe, run_dir: RunDir, *, specs: Sequence[VariantSpec], depth: Depth, progress: Progress = SILENT
 ) -> BenchResult:
     """Measure each of `specs` and write the raw samples.
 
     Raises:
-        WorkerError: a variant cannot be started in a process of its own.
+        WorkerError: a benchmark process cannot be started, or ends unexpectedly.
     """
-    bench = _within(plan(recipe.bench, depth), recipe.model.max_length)
+    bench = _limit_lengths(plan(recipe.bench, depth), recipe.model.max_length)
     threads = bench.threads or available_cores()
     labels = store.read_labels(run_dir)
     texts = _spread([e.text for e in store.read_split(run_dir, "test")], max(bench.texts, bench.throughput_texts))
     candidates = {spec.name: Candidate.of(spec, run_dir, labels, recipe.model.max_length) for spec in specs}
     with ExitStack() as stack:
         workers = {}
-        for name, candidate in candidates.items():
-            progress(f"start {name}")
-            workers[name] = stack.enter_context(worker.start(*_COMMAND, candidate.to_json(), str(threads)))
-        rows_of_ids = _random_rows(recipe, {candidate.tokenizer for candidate in candidates.values()})
-        measured = _measure(workers, bench, depth, texts, rows_of_ids, progress)
-        peaks = {name: contender.peak_memory_bytes() for name, contender in workers.items()}
+        with progress.count("bench: start", len(candidates), "variants") as advance:
+            for name, candidate in candidates.items():
+                workers[name] = stack.enter_context(worker.start(*_COMMAND, candidate.to_json(), str(threads)))
+                advance(1)
+        random_ids = _random_rows(recipe, {candidate.tokenizer for candidate in candidates.values()})
+        each = workload(bench, depth, texts=len(texts), longest=recipe.model.max_length)
+        with progress.count("bench", each.answers * len(workers), "answers") as advance:
+            measured = _measure(workers, bench, depth, texts, random_ids, advance)
+        peaks = {name: process.peak_memory_bytes() for name, process in workers.items()}
     _write_samples(run_dir, measured)
     rows = tuple(
         BenchRow(
@@ -91,6 +95,40 @@ def run(
 
 
 @dataclass(frozen=True)
+class Workload:
+    """What each variant does in a benchmark, warm-up included: texts, and rows of random ids with all their tokens."""
+
+    single_texts: int
+    many_texts: int
+    grid_rows: int
+    grid_calls: int
+    grid_tokens: int
+
+    @property
+    def answers(self) -> int:
+        """Texts and rows."""
+        return self.single_texts + self.many_texts + self.grid_rows
+
+
+def workload(bench: BenchSection, depth: Depth, *, texts: int, longest: int) -> Workload:
+    """That of a planned benchmark, given how many `texts` there are and how many tokens the model reads at most."""
+    bench = _limit_lengths(bench, longest)
+    rounds = min(bench.rounds, _GRID_ROUNDS) + 1
+    return Workload(
+        single_texts=min(bench.texts, texts) * (bench.rounds + 1),
+        many_texts=min(bench.throughput_texts, texts) * (_THROUGHPUT_ROUNDS[depth] + 1),
+        grid_rows=rounds * sum(batch * _repeat(batch) for batch, _ in bench.grid),
+        grid_calls=rounds * sum(_repeat(batch) for batch, _ in bench.grid),
+        grid_tokens=rounds * sum(batch * _repeat(batch) * tokens for batch, tokens in bench.grid),
+    )
+
+
+def _repeat(batch: int) -> int:
+    """How often a turn of the grid answers a batch of this size."""
+    return max(1, 8 // batch)
+
+
+@dataclass(frozen=True)
 class _Measured:
     latency: Samples
     tokenization: list[float]
@@ -105,32 +143,46 @@ def _measure(
     depth: Depth,
     texts: list[str],
     rows: npt.NDArray[np.int64],
-    progress: Callable[[str], None],
+    advance: Advance,
 ) -> _Measured:
     singles, many = _spread(texts, bench.texts), _spread(texts, bench.throughput_texts)
     latency = timing.interleave(
-        {name: partial(w.single, singles) for name, w in workers.items()},
+        _counting({name: partial(w.single, singles) for name, w in workers.items()}, advance, len(singles)),
         rounds=bench.rounds,
-        on_round=lambda n: progress(f"single texts {n}/{bench.rounds}"),
     )
     tokenization = next(iter(workers.values())).tokenize(singles * bench.rounds)
-    progress("grid")
     grid = {}
     for batch, tokens in bench.grid:
-        ids, repeat = rows[:batch, :tokens].tolist(), max(1, 8 // batch)
+        ids, repeat = rows[:batch, :tokens].tolist(), _repeat(batch)
         grid[batch, tokens] = timing.interleave(
-            {name: partial(w.tokens, ids, repeat=repeat) for name, w in workers.items()},
+            _counting(
+                {name: partial(w.tokens, ids, repeat=repeat) for name, w in workers.items()}, advance, batch * repeat
+            ),
             rounds=min(bench.rounds, _GRID_ROUNDS),
         )
-    progress("throughput")
     throughput = timing.interleave(
-        {name: partial(w.many, many) for name, w in workers.items()}, rounds=_THROUGHPUT_ROUNDS[depth]
+        _counting({name: partial(w.many, many) for name, w in workers.items()}, advance, len(many)),
+        rounds=_THROUGHPUT_ROUNDS[depth],
     )
     return _Measured(latency, tokenization, grid, throughput, len(many))
 
 
+Turn = Callable[[], list[float]]
+
+
+def _counting(turns: Mapping[str, Turn], advance: Advance, texts: int) -> dict[str, Turn]:
+    """The same turns; after each, `texts` more are counted, outside of what is timed."""
+
+    def counting(turn: Turn) -> list[float]:
+        samples = turn()
+        advance(texts)
+        return samples
+
+    return {name: partial(counting, turn) for name, turn in turns.items()}
+
+
 def _random_rows(recipe: Recipe, tokenizers: Collection[Path]) -> npt.NDArray[np.int64]:
-    """Random ids that all have, for the grid's largest cell; the model's own maximum bounds the length."""
+    """Random ids for the grid's largest cell: ids that all tokenizers have, up to the model's maximum length."""
     longest, grid = recipe.model.max_length, recipe.bench.grid
     size = min(TextEncoder.load(folder, max_length=longest).vocabulary_size for folder in tokenizers)
     shape = (max(b for b, _ in grid), min(max(t for _, t in grid), longest))
@@ -138,7 +190,7 @@ def _random_rows(recipe: Recipe, tokenizers: Collection[Path]) -> npt.NDArray[np
 
 
 def _spread(texts: list[str], count: int) -> list[str]:
-    """`count` texts at even distances, so that they have the lengths of the whole split."""
+    """`count` evenly spaced texts; they represent the length distribution of the split."""
     if count >= len(texts):
         return texts
     return [texts[int(i)] for i in np.linspace(0, len(texts) - 1, count)]

@@ -21,6 +21,7 @@ from sentopt.results import BenchResult, BundleResult, Confidence, PrepareResult
 from sentopt.run_dir import RunDir
 from sentopt.runtime.classifier import Classifier, softmax
 from sentopt.runtime.description import DESCRIPTION_FILE, schema_of, sha256_file
+from sentopt.runtime.options import Options
 from sentopt.runtime.session import OnnxSession
 from sentopt.runtime.tokenization import TextEncoder
 from sentopt.variants import VariantSpec
@@ -65,7 +66,7 @@ def run(
         files = sorted(path for path in folder.rglob("*") if path.is_file())
         encoder = TextEncoder.load(folder, max_length=recipe.model.max_length)
         texts, tolerance = golden.choose(
-            Classifier.open(model, encoder, labels, engine=spec.engine),
+            Classifier.open(model, encoder, labels, options=Options(engine=spec.engine)),
             store.read_split(run_dir, "test"),
             softmax(np.load(run_dir.reference, allow_pickle=False)),
             shipment.verdict,

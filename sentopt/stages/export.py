@@ -1,4 +1,7 @@
-"""Stage `export`: the tuned checkpoint as FP32 ONNX graphs, accepted only if they compute what PyTorch computes."""
+"""Stage `export`: write FP32 ONNX graphs of the fine-tuned model.
+
+A graph is refused if its logits are not PyTorch's.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ from sentopt.errors import ExportError
 from sentopt.files import atomic
 from sentopt.graph import families, lean, vocabulary
 from sentopt.graph.products import FloatProducts
+from sentopt.progress import SILENT, Progress
 from sentopt.recipe import Recipe
 from sentopt.results import ExportResult, GraphCheck, MadeVariant
 from sentopt.run_dir import RunDir
@@ -30,11 +34,12 @@ _PARITY_TEXTS = 500
 _PADDED_TEXTS = 40
 
 
-def run(recipe: Recipe, run_dir: RunDir, *, specs: Sequence[VariantSpec]) -> ExportResult:
-    """Write one graph per row that is made by `export`.
+def run(recipe: Recipe, run_dir: RunDir, *, specs: Sequence[VariantSpec], progress: Progress = SILENT) -> ExportResult:
+    """Write a graph for each of `specs`.
 
     Raises:
-        ExportError: the exporter failed, or the graph or the tokenizer differs from PyTorch's; figures are given.
+        ExportError: the exporter failed, or a graph or the tokenizer differs from the reference; the message says by
+            how much.
     """
     exporter = "optimum" if is_installed("optimum.exporters.onnx") else "torch"
     encoder = TextEncoder.load(run_dir.checkpoint, max_length=recipe.model.max_length)
@@ -43,26 +48,28 @@ def run(recipe: Recipe, run_dir: RunDir, *, specs: Sequence[VariantSpec]) -> Exp
     _check_tokenizer(encoder, run_dir.checkpoint, texts)
     reference = TorchEngine.load(run_dir.checkpoint)
     batches = list(_mixed_batches(encoder, texts, recipe.run.seed))
-    made, checks = [], []
-    for spec in specs:
-        with atomic.replace_folder(run_dir.variant(spec.name)) as folder:
-            model = folder / "model.onnx"
-            if "lean" in spec.needs:
-                onnx.save(lean.write(families.read(run_dir.checkpoint), FloatProducts()), model)
-            else:
-                _export(exporter, run_dir.checkpoint, model, recipe)
-            checks.append(_check(spec.name, reference, OnnxSession(model), batches, recipe.export.tolerance))
-            made.append(MadeVariant(spec.name, model.stat().st_size))
+    variants, checks = [], []
+    with progress.count("export", len(specs), "graphs") as advance:
+        for spec in specs:
+            with atomic.replace_folder(run_dir.variant(spec.name)) as folder:
+                model = folder / "model.onnx"
+                if "lean" in spec.needs:
+                    onnx.save(lean.write(families.read(run_dir.checkpoint), FloatProducts()), model)
+                else:
+                    _export(exporter, run_dir.checkpoint, model, recipe)
+                checks.append(_check(spec.name, reference, OnnxSession(model), batches, recipe.export.tolerance))
+                variants.append(MadeVariant(spec.name, model.stat().st_size))
+            advance(1)
     notices = _notices(recipe, run_dir.checkpoint, exporter)
-    return ExportResult(exporter, tuple(checks), len(texts), tuple(made), notices)
+    return ExportResult(exporter, tuple(checks), len(texts), tuple(variants), notices)
 
 
 def _notices(recipe: Recipe, checkpoint: Path, exporter: str) -> tuple[str, ...]:
-    """What cannot be made of this model, and why."""
-    if reason := families.why_not(checkpoint):
+    """Notices about variants that this model does not support."""
+    if reason := families.unsupported_reason(checkpoint):
         return (f"no lean graph for this model ({reason}): the graph traced by {exporter} is used",)
     trimmed = [name for name in recipe.export.variants if VARIANTS[name].trimmed]
-    if trimmed and (reason := vocabulary.why_not(checkpoint)):
+    if trimmed and (reason := vocabulary.unsupported_reason(checkpoint)):
         return (f"no {', '.join(trimmed)} for this model: {reason}",)
     return ()
 
@@ -71,7 +78,7 @@ def _export(exporter: str, checkpoint: Path, model: Path, recipe: Recipe) -> Non
     try:
         with silenced():
             (_export_with_optimum if exporter == "optimum" else _export_with_torch)(checkpoint, model, recipe)
-    except Exception as error:  # exporters raise whatever the traced model raises
+    except Exception as error:  # exporters pass on any exception of the traced model
         raise ExportError(
             f"the {exporter} exporter cannot export {checkpoint}: {type(error).__name__}: {error}"
         ) from error
@@ -87,7 +94,7 @@ def _export_with_optimum(checkpoint: Path, model: Path, recipe: Recipe) -> None:
         opset=recipe.export.opset,
         device="cpu",
         framework="pt",
-        do_validation=False,  # it only warns; _check below refuses
+        do_validation=False,  # it only warns; _check refuses
         library_name="transformers",
         local_files_only=True,
     )
@@ -97,7 +104,7 @@ def _export_with_optimum(checkpoint: Path, model: Path, recipe: Recipe) -> None:
 
 
 def _export_with_torch(checkpoint: Path, model: Path, recipe: Recipe) -> None:
-    """The tracing exporter of PyTorch, for environments that Optimum does not install into."""
+    """PyTorch's tracing exporter, for environments without Optimum."""
     engine = TorchEngine.load(checkpoint)
     names = ["input_ids", "attention_mask"] + (["token_type_ids"] if engine.takes_type_ids else [])
     example = {name: torch.ones((2, 8), dtype=torch.int64) for name in names}
@@ -114,7 +121,7 @@ def _export_with_torch(checkpoint: Path, model: Path, recipe: Recipe) -> None:
 
 
 class _LogitsOnly(torch.nn.Module):
-    """Positional tensors in, logits out: the signature that a traced graph needs."""
+    """Takes positional tensors and returns logits: the signature that tracing needs."""
 
     def __init__(self, module: torch.nn.Module, names: Sequence[str]) -> None:
         super().__init__()
@@ -136,34 +143,34 @@ def _check(
         worst = max(worst, difference)
         if not difference <= tolerance:  # NaN must fail too
             raise ExportError(
-                f"the graph {variant} differs from PyTorch by {difference:.3g} in a logit "
+                f"a logit of the graph {variant} differs from PyTorch by {difference:.3g} "
                 f"on a padded batch of shape {shapes[-1]} (allowed: {tolerance:g}, export.tolerance)"
             )
     return GraphCheck(variant, tuple(shapes), worst, tolerance)
 
 
 def _mixed_batches(encoder: TextEncoder, texts: Sequence[str], seed: int) -> Iterator[Batch]:
-    """Padded batches of several shapes: random ids of mixed lengths (0 stands for the maximum), then real texts."""
+    """Padded batches of several shapes: random ids of mixed lengths (0: maximum length), then real texts."""
     random = np.random.default_rng(seed)
-    for size, wanted in _SHAPES:
-        width = min(wanted or encoder.max_length, encoder.max_length)
+    for size, tokens_wanted in _SHAPES:
+        width = min(tokens_wanted or encoder.max_length, encoder.max_length)
         lengths = random.integers(1, width + 1, size=size)
         lengths[0] = width
         rows = [random.integers(0, encoder.vocabulary_size, size=n).tolist() for n in lengths]
         yield encoder.pad([Tokens(tuple(row), (0,) * len(row), False) for row in rows])
     tokens = encoder.encode(list(texts[:: max(1, len(texts) // _PADDED_TEXTS)]))
-    # GPT-2's head in transformers looks for its last token by its id and not by the mask. A text that ends in the very
-    # token that pads is cut short there, and only there.
+    # The GPT-2 head of transformers finds the last token by comparing ids with the padding id, not by the mask. It
+    # reads a wrong token of a text that ends in the padding token; such texts are left out.
     tokens = [t for t in tokens if len(t.ids) == 1 or t.ids[-1] != encoder.pad_token_id]
     for start in range(0, len(tokens), 8):
         yield encoder.pad(tokens[start : start + 8])
 
 
 def _check_tokenizer(encoder: TextEncoder, checkpoint: Path, texts: Sequence[str]) -> None:
-    """The runtime's ids must be those of transformers, or the graph would be fed what it was not trained on."""
+    """Check that the runtime tokenizer gives the ids of transformers, with which the model was trained."""
     differing = checkpoints.differing_texts(encoder, checkpoint, texts)
     if differing:
         raise ExportError(
-            f"tokenizer.json and transformers disagree on {len(differing)} of {len(texts)} texts, "
+            f"the ids of tokenizer.json and of transformers differ on {len(differing)} of {len(texts)} texts, "
             f"for example {differing[0]!r:.100}"
         )

@@ -1,7 +1,7 @@
 """Stage `quantize`: the INT8 graphs.
 
-A traced graph gets dynamic INT8, as Optimum makes it: weights rounded now, activations at run time. The lean graph is
-written anew from the checkpoint, with activations calibrated on training texts. A trimmed one also gets a tokenizer.
+Traced graphs get dynamic INT8 by Optimum: weights are rounded here, activations at run time. Lean graphs are written
+from the checkpoint, with activations calibrated on training texts. A trimmed graph also gets a tokenizer of its own.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from sentopt.files import atomic
 from sentopt.graph import families, lean, vocabulary
 from sentopt.graph.calibration import calibrate
 from sentopt.graph.products import Int8Products
+from sentopt.progress import SILENT, Progress
 from sentopt.recipe import Recipe
 from sentopt.results import CalibrationSummary, MadeVariant, QuantizeResult, VocabularySummary
 from sentopt.run_dir import RunDir
@@ -28,40 +29,49 @@ from sentopt.variants import QuantizeOptions, VariantSpec
 _OPERATORS = ("MatMul", "Gemm", "Gather")
 
 
-def run(recipe: Recipe, run_dir: RunDir, *, specs: Sequence[VariantSpec]) -> QuantizeResult:
-    """Write one graph per row that is made by `quantize`.
+def run(
+    recipe: Recipe, run_dir: RunDir, *, specs: Sequence[VariantSpec], progress: Progress = SILENT
+) -> QuantizeResult:
+    """Write a graph for each of `specs`.
 
     Raises:
         ExportError: the quantizer failed.
     """
-    traced = tuple(_make(run_dir, spec) for spec in specs if spec.quantize)
+    to_convert = [spec for spec in specs if spec.quantize]
+    traced = []
+    with progress.count("quantize", len(to_convert), "traced graphs") as advance:
+        for spec in to_convert:
+            traced.append(_make(run_dir, spec))
+            advance(1)
     lean_specs = [spec for spec in specs if not spec.quantize]
     if not lean_specs:
-        return QuantizeResult(traced, None)
+        return QuantizeResult(tuple(traced), None)
     architecture = families.read(run_dir.checkpoint)
     encoder = TextEncoder.load(run_dir.checkpoint, max_length=recipe.model.max_length)
     texts = [e.text for e in store.read_split(run_dir, "train")]
-    found = calibrate(architecture, encoder, texts)
-    worst = max(found.errors, key=lambda site: found.errors[site])
-    calibration = CalibrationSummary(found.texts, found.tokens, len(found.sites), worst, found.errors[worst])
-    made, summary = list(traced), None
+    calibrated = calibrate(architecture, encoder, texts, progress=progress)
+    worst = max(calibrated.errors, key=lambda site: calibrated.errors[site])
+    calibration = CalibrationSummary(
+        calibrated.texts, calibrated.tokens, len(calibrated.sites), worst, calibrated.errors[worst]
+    )
+    variants, vocabulary_summary = list(traced), None
     for spec in lean_specs:
         with atomic.replace_folder(run_dir.variant(spec.name)) as folder:
-            written = architecture
+            model = architecture
             if spec.trimmed:
-                kept, summary = _trim_tokenizer(recipe, run_dir, encoder, texts, folder)
-                written = vocabulary.trim(architecture, kept)
-            onnx.save(lean.write(written, Int8Products(found.sites)), folder / "model.onnx")
-            made.append(MadeVariant(spec.name, (folder / "model.onnx").stat().st_size))
-    return QuantizeResult(tuple(made), calibration, summary)
+                kept, vocabulary_summary = _trim_tokenizer(recipe, run_dir, encoder, texts, folder)
+                model = vocabulary.trim(architecture, kept)
+            onnx.save(lean.write(model, Int8Products(calibrated.sites)), folder / "model.onnx")
+            variants.append(MadeVariant(spec.name, (folder / "model.onnx").stat().st_size))
+    return QuantizeResult(tuple(variants), calibration, vocabulary_summary)
 
 
 def _trim_tokenizer(
     recipe: Recipe, run_dir: RunDir, encoder: TextEncoder, texts: Sequence[str], folder: Path
 ) -> tuple[IntArray, VocabularySummary]:
-    """The old ids of the tokens that stay; the tokenizer of these goes into `folder`.
+    """Write the trimmed tokenizer to `folder`. Returns the old ids of the kept tokens, and a summary.
 
-    Every token of `texts`, the training split, is among them, so that what was calibrated on those holds here, too.
+    All tokens of `texts`, the training split, are kept, so the calibration on them is valid for the trimmed model.
     """
     used = {number for tokens in encoder.encode(texts) for number in tokens.ids}
     kept = vocabulary.choose(run_dir.checkpoint, used, common=recipe.export.trim_keep)
@@ -79,7 +89,7 @@ def _make(run_dir: RunDir, spec: VariantSpec) -> MadeVariant:
         try:
             with silenced():
                 quantizer(run_dir.model(spec.parent), target, spec.quantize)
-        except Exception as error:  # the quantizer raises whatever onnx and numpy raise
+        except Exception as error:  # the quantizer passes on any exception of onnx and numpy
             raise ExportError(
                 f"cannot quantize {spec.parent} to {spec.name}: {type(error).__name__}: {error}"
             ) from error
@@ -109,7 +119,7 @@ def _with_optimum(source: Path, target: Path, options: QuantizeOptions) -> None:
 
 
 def _with_onnxruntime(source: Path, target: Path, options: QuantizeOptions) -> None:
-    """The same quantization where Optimum is not installed; Optimum calls this function."""
+    """The same quantization without Optimum, which calls this function as well."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     quantize_dynamic(
@@ -123,10 +133,10 @@ def _with_onnxruntime(source: Path, target: Path, options: QuantizeOptions) -> N
 
 
 def _kept_products(source: Path, options: QuantizeOptions) -> list[str]:
-    """Names of the matrix products that stay FP32; exporters write nodes in topological order.
+    """Names of the matrix products that stay FP32. Exporters write nodes in topological order.
 
-    Products of two activations (attention scores and their use) always do: Optimum would quantize them, which costs
-    accuracy and saves no time.
+    Products of two activations (in the attention) always stay FP32: Optimum would quantize them, which costs accuracy
+    and saves no time.
     """
     graph = onnx.load(source, load_external_data=False).graph
     weights = {initializer.name for initializer in graph.initializer}

@@ -1,4 +1,4 @@
-"""Stage `select`: the fastest variant among those that may ship, and the reason in words."""
+"""Stage `select`: the fastest variant among those that passed and that a bundle can hold, and the reason in words."""
 
 from __future__ import annotations
 
@@ -14,23 +14,31 @@ from sentopt.variants import REFERENCE, VARIANTS, VariantSpec
 def run(
     select: SelectSection, specs: Sequence[VariantSpec], verdicts: Sequence[Verdict], rows: Sequence[BenchRow]
 ) -> Selection:
-    """Choose by the recipe's objective; within `select.tie` of the fastest, agreement with PyTorch decides."""
+    """Choose by the recipe's objective; within `select.tie` of the fastest, agreement with PyTorch decides.
+
+    The reason has one statement a line.
+    """
     judged = {v.variant: v for v in verdicts}
     shipping = {s.name for s in specs if s.ships}
-    passed = [row for row in rows if row.variant in shipping and row.variant in judged and judged[row.variant].passed]
+    passed = [row for row in rows if row.variant in judged and judged[row.variant].passed]
+    candidates = [row for row in passed if row.variant in shipping]
+    for_comparison = [row.variant for row in passed if row.variant not in shipping and row.variant != REFERENCE]
     refused = [name for name in judged if name in shipping and not judged[name].passed]
-    if not passed:
-        return Selection(
-            None, select.objective, "no variant passed verification, so nothing ships. " + _why_refused(refused, judged)
-        )
-    fastest = min(passed, key=lambda row: cost(row, select.objective))
-    tied = [
-        row for row in passed if cost(row, select.objective) <= cost(fastest, select.objective) * (1.0 + select.tie)
-    ]
+    if not candidates:
+        lines = ["No variant passed verification, so nothing ships.", *_why_refused(refused, judged)]
+        return Selection(None, select.objective, "\n".join(lines))
+    fastest = min(candidates, key=lambda row: cost(row, select.objective))
+    limit = cost(fastest, select.objective) * (1.0 + select.tie)
+    tied = [row for row in candidates if cost(row, select.objective) <= limit]
     chosen = max(tied, key=lambda row: (judged[row.variant].agreement, -cost(row, select.objective)))
-    reason = _why_chosen(chosen, fastest, passed, rows, select)
-    parts = [reason, _undecided(judged[chosen.variant]), _no_int8(chosen.variant, refused)]
-    return Selection(chosen.variant, select.objective, " ".join(filter(None, [*parts, _why_refused(refused, judged)])))
+    lines = [
+        _why_chosen(chosen, fastest, candidates, rows, select),
+        _also_passed(for_comparison),
+        _undecided(judged[chosen.variant]),
+        _no_int8(chosen.variant, refused),
+        *_why_refused(refused, judged),
+    ]
+    return Selection(chosen.variant, select.objective, "\n".join(filter(None, lines)))
 
 
 def refuse(check: ReferenceCheck, select: SelectSection) -> Selection:
@@ -73,35 +81,54 @@ def cost(row: BenchRow, objective: str) -> float:
 
 
 def _why_chosen(
-    chosen: BenchRow, fastest: BenchRow, passed: Sequence[BenchRow], rows: Sequence[BenchRow], select: SelectSection
+    chosen: BenchRow, fastest: BenchRow, candidates: Sequence[BenchRow], rows: Sequence[BenchRow], select: SelectSection
 ) -> str:
-    figure = (
-        f"{chosen.latency.p50:.2f} ms per text"
-        if select.objective == "latency"
-        else f"{chosen.texts_per_second:.0f} texts/s"
-    )
-    words = (
-        f"{chosen.variant} is the fastest of {len(passed)} verified variant{'s' if len(passed) != 1 else ''} ({figure})"
-    )
+    figures = _figures(chosen, rows, select.objective)
     if chosen is not fastest:
-        words = (
-            f"{chosen.variant} ({figure}) is within {select.tie:.0%} of the fastest, {fastest.variant}, "
-            "and its answers agree with PyTorch's at least as often"
+        return (
+            f"{chosen.variant} ships: {figures}. It is within {select.tie:.0%} of the fastest, {fastest.variant}, "
+            "and its labels agree with PyTorch's at least as often."
         )
+    if len(candidates) == 1:
+        return f"{chosen.variant} ships: {figures}. It is the only variant that passed and that a bundle can hold."
+    return (
+        f"{chosen.variant} ships: {figures}. "
+        f"It is the fastest of the {len(candidates)} variants that passed and that a bundle can hold."
+    )
+
+
+def _figures(chosen: BenchRow, rows: Sequence[BenchRow], objective: str) -> str:
+    """The speed of the chosen variant, and how it compares with PyTorch's."""
+    latency = objective == "latency"
+    speed = f"{chosen.latency.p50:.2f} ms per text" if latency else f"{chosen.texts_per_second:.0f} texts/s"
     reference = next((row for row in rows if row.variant == REFERENCE), None)
-    if reference:
-        words += (
-            f", {cost(reference, select.objective) / cost(chosen, select.objective):.1f} times as fast as PyTorch eager"
-        )
-    return words + "."
+    if reference is None:
+        return speed
+    return f"{speed}, {cost(reference, objective) / cost(chosen, objective):.1f} times as fast as PyTorch"
+
+
+def _also_passed(names: Sequence[str]) -> str:
+    """The rows of the table that passed and are no candidates: so that the count can be reconciled with the table."""
+    if not names:
+        return ""
+    are = "are" if len(names) > 1 else "is"
+    return (
+        f"{_listed(names)} passed, too, but {are} measured for comparison only: "
+        "a bundle runs without PyTorch and without a GPU."
+    )
+
+
+def _listed(names: Sequence[str]) -> str:
+    *others, last = names
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def _undecided(verdict: Verdict) -> str:
     """What ships without having been decided."""
     if not verdict.undecided:
         return ""
-    said = "; ".join(gate.in_words(criterion) for criterion in verdict.undecided)
-    return f"* {said}: what was seen is within the margin."
+    criteria = "; ".join(gate.describe(criterion) for criterion in verdict.undecided)
+    return f"* {criteria}: what was seen is within the margin."
 
 
 def _no_int8(chosen: str, refused: Sequence[str]) -> str:
@@ -110,6 +137,6 @@ def _no_int8(chosen: str, refused: Sequence[str]) -> str:
     return "No INT8 variant ships." if int8 and VARIANTS[chosen].dtype == "float32" else ""
 
 
-def _why_refused(refused: Sequence[str], judged: dict[str, Verdict]) -> str:
-    said = {True: "was refused", False: "was not tested"}
-    return " ".join(f"{name} {said[judged[name].tested]}: {judged[name].reason}." for name in refused)
+def _why_refused(refused: Sequence[str], judged: Mapping[str, Verdict]) -> list[str]:
+    verbs = {True: "was refused", False: "was not tested"}
+    return [f"{name} {verbs[judged[name].tested]}: {judged[name].reason}." for name in refused]

@@ -1,4 +1,4 @@
-"""Keep other people's libraries quiet where their chatter says nothing that is not checked afterwards."""
+"""Silence the output of exporters and quantizers, whose results are checked afterwards."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def silenced() -> Iterator[None]:
-    """No log records below ERROR, no warnings, nothing on stdout or stderr."""
+    """Context without log records below ERROR, warnings, and output on stdout or stderr."""
     logging.disable(logging.WARNING)
     try:
         with (

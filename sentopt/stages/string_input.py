@@ -1,7 +1,7 @@
-"""Part of stage `bundle`, where it is asked for: a graph that takes texts, if its tokens are those of the tokenizer.
+"""Optional part of stage `bundle`: a graph with string input.
 
-It is held to the tokenizer of the bundle on thousands of texts: every character that Unicode names, random ones of many
-scripts, and texts that are known to be hard. One that differs anywhere is not written.
+The graph is compared with the bundle's tokenizer on thousands of texts: every assigned Unicode character, random texts
+of many scripts, and known difficult texts. If any token differs, the graph is not written.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from sentopt.files import atomic
 from sentopt.graph import tokenizer
 from sentopt.results import StringInput
 from sentopt.run_dir import RunDir
+from sentopt.runtime.batching import batched
 from sentopt.runtime.classifier import Classifier
 from sentopt.runtime.description import DESCRIPTION_FILE, BundleDescription, read_description, sha256_file
 from sentopt.runtime.session import session_options
@@ -38,7 +39,7 @@ RANDOM_TEXTS = 10_000
 _BATCH = 32
 _TOLERANCE = 1e-5
 _SHOWN = 5
-_TOKENS_OF_A_CHARACTER = 8  # at most, for nearly all of them, in the two places that `_every_character` puts it
+_TOKENS_PER_CHARACTER = 8  # maximum for nearly all characters, in the two contexts of `_every_character`
 HARD_TEXTS = (
     "",
     " ",
@@ -102,10 +103,10 @@ _ALPHABETS = (
 
 
 def add(run_dir: RunDir, folder: Path, *, seed: int) -> StringInput:
-    """Write `onnx/model_string.onnx` into the bundle `folder` and describe it in its `sentopt.json`.
+    """Write `onnx/model_string.onnx` to the bundle `folder` and add it to `sentopt.json`.
 
     Raises:
-        ExportError: the tokenizer cannot be written as a graph, tokens differ, or answers do.
+        ExportError: the tokenizer is not supported, or tokens or answers differ.
         MissingExtraError: onnxruntime-extensions is not installed.
     """
     description = read_description(folder)
@@ -123,29 +124,29 @@ def add(run_dir: RunDir, folder: Path, *, seed: int) -> StringInput:
     difference = _check_answers(open_session(content), Classifier.load(folder, engine="onnxruntime"), texts)
     (folder / FILE).write_bytes(content)
     version = extensions().__version__
-    made = StringInput(FILE, len(content), len(texts), difference, tokenizer.EXTENSIONS, version)
-    _describe(folder, made)
-    return made
+    entry = StringInput(FILE, len(content), len(texts), difference, tokenizer.EXTENSIONS, version)
+    _describe(folder, entry)
+    return entry
 
 
 def extensions() -> ModuleType:
-    """The package of the operators.
+    """The package onnxruntime-extensions.
 
     Raises:
-        MissingExtraError: it is not installed.
+        MissingExtraError: the package is not installed.
     """
-    name = "PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION"  # set by the import, it would slow down every later process
+    name = "PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION"  # the import sets it, and it would slow down every child process
     before = os.environ.get(name)
-    found = require("onnxruntime_extensions", extra="string")
+    package = require("onnxruntime_extensions", extra="string")
     if before is None:
         os.environ.pop(name, None)
     else:
         os.environ[name] = before
-    return found
+    return package
 
 
 def open_session(model: bytes) -> Any:
-    """An onnxruntime session that knows the operators."""
+    """An onnxruntime session with the operators of onnxruntime-extensions."""
     options = session_options(None)
     options.register_custom_ops_library(extensions().get_library_path())
     return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
@@ -155,7 +156,7 @@ def tokenizer_of(folder: Path, description: BundleDescription, body: onnx.ModelP
     """The graph of the tokenizer in `folder`, from texts to the inputs of `body`.
 
     Raises:
-        ExportError: the tokenizer cannot be written as a graph.
+        ExportError: the tokenizer is not supported.
     """
     facts = tokenizer.read(
         folder / "tokenizer.json",
@@ -169,7 +170,7 @@ def tokenizer_of(folder: Path, description: BundleDescription, body: onnx.ModelP
 
 
 def parity_texts(folder: Path, seed: int) -> Iterator[str]:
-    """Texts that any tokenizer may stumble over, with the special tokens of the one in `folder`."""
+    """Difficult texts for tokenizers, including the special tokens of the tokenizer in `folder`."""
     tokenizer = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
     special = [token["content"] for token in tokenizer["added_tokens"]]
     length = json.loads((folder / DESCRIPTION_FILE).read_text(encoding="utf-8"))["max_length"]
@@ -178,12 +179,12 @@ def parity_texts(folder: Path, seed: int) -> Iterator[str]:
     for token in special:
         yield from (token, f"a{token}b {token.lower()} {token.upper()}", " ".join(token), token[:-1], token * 3)
         yield from (token + other for other in special)
-    yield from _every_character(max(1, (length - 2) // _TOKENS_OF_A_CHARACTER))
+    yield from _every_character(max(1, (length - 2) // _TOKENS_PER_CHARACTER))
     yield from random_texts(RANDOM_TEXTS, seed, special)
 
 
 def random_texts(count: int, seed: int, special: Sequence[str] = ()) -> Iterator[str]:
-    """Texts of 1 to 60 characters: a third of ASCII, a third of two scripts, a third of anything."""
+    """Texts of 1 to 60 characters: one third ASCII, one third of two scripts, one third of all scripts."""
     chance = random.Random(seed)
     for i in range(count):
         ranges = ([_ALPHABETS[0]], chance.choices(_ALPHABETS, k=2), _ALPHABETS)[i % 3]
@@ -195,65 +196,64 @@ def random_texts(count: int, seed: int, special: Sequence[str] = ()) -> Iterator
         yield "".join(letters)
 
 
-def _every_character(a_text: int) -> Iterator[str]:
-    """All characters that have a meaning in Unicode, each alone and in a word, `a_text` of them in one text."""
+def _every_character(per_text: int) -> Iterator[str]:
+    """All assigned Unicode characters, each alone and inside a word, `per_text` characters in each text."""
     codes = (chr(code) for code in range(sys.maxunicode + 1))
     known = [c for c in codes if unicodedata.category(c) not in ("Cn", "Cs", "Co")]
-    for start in range(0, len(known), a_text):
-        yield " ".join(f"{c} a{c}e" for c in known[start : start + a_text])
+    for characters in batched(known, per_text):
+        yield " ".join(f"{c} a{c}e" for c in characters)
 
 
 def check_tokens(session: Any, encoder: TextEncoder, texts: Sequence[str]) -> None:
-    """Compare every array that the graph makes, padding included, with the encoder's, in batches of mixed lengths.
+    """Compare all output arrays of the graph, with padding, with those of the encoder, in batches of mixed lengths.
 
     Raises:
-        ExportError: texts differ; their number and the first of them are given.
+        ExportError: texts differ; the message has their number and the first of them.
     """
     names = [node.name for node in session.get_outputs()]
     differing: list[str] = []
-    for start in range(0, len(texts), _BATCH):
-        batch = texts[start : start + _BATCH]
+    for batch in batched(texts, _BATCH):
         expected = encoder.pad(encoder.encode(batch))
-        made = dict(zip(names, session.run(names, {tokenizer.INPUT: np.array(batch, dtype=object)}), strict=True))
-        if all(np.array_equal(made[name], getattr(expected, name)) for name in names):
+        arrays = dict(zip(names, session.run(names, {tokenizer.INPUT: np.array(batch, dtype=object)}), strict=True))
+        if all(np.array_equal(arrays[name], getattr(expected, name)) for name in names):
             continue
         rows = {name: _rows(session, name, batch) for name in names}
         alone = [encoder.pad([tokens]) for tokens in encoder.encode(batch)]
-        found = [
+        differing_alone = [
             text
             for i, text in enumerate(batch)
             if any(rows[name][i] != getattr(alone[i], name)[0].tolist() for name in names)
         ]
-        differing += found or batch  # right one by one: what is wrong is the padding
+        differing += differing_alone or batch  # if no text differs by itself, the padding is wrong
     if differing:
         raise ExportError(_message(session, encoder, differing, len(texts)))
 
 
 def _rows(session: Any, name: str, texts: Sequence[str]) -> list[list[int]]:
-    """One array of the graph, for each text on its own."""
+    """One output array of the graph, computed for each text by itself."""
     return [session.run([name], {tokenizer.INPUT: np.array([text], dtype=object)})[0][0].tolist() for text in texts]
 
 
 def _message(session: Any, encoder: TextEncoder, differing: Sequence[str], total: int) -> str:
     shown = differing[:_SHOWN]
     lines = []
-    for text, made in zip(shown, _rows(session, "input_ids", shown), strict=True):
+    for text, graph_ids in zip(shown, _rows(session, "input_ids", shown), strict=True):
         ids = list(encoder.encode([text])[0].ids)
-        both = zip(made, ids, strict=False)
-        first = next((i for i, (a, b) in enumerate(both) if a != b), min(len(made), len(ids)))
-        there = f"ids {made[first : first + 5]} instead of {ids[first : first + 5]} from token {first} on"
-        lines.append(f"  - {text!r:.100}: {there if made != ids else 'padded wrongly beside other texts'}")
+        both = zip(graph_ids, ids, strict=False)
+        first = next((i for i, (a, b) in enumerate(both) if a != b), min(len(graph_ids), len(ids)))
+        difference = f"ids {graph_ids[first : first + 5]} instead of {ids[first : first + 5]} from token {first} on"
+        lines.append(f"  - {text!r:.100}: {difference if graph_ids != ids else 'padded wrongly in a batch'}")
     return (
         f"the tokenizer inside the graph differs from the bundle's on {len(differing)} of {total} texts, "
-        "so there is no string graph of this model:\n" + "\n".join(lines)
+        "so this model gets no graph with string input:\n" + "\n".join(lines)
     )
 
 
 def _check_answers(session: Any, classifier: Classifier, texts: Sequence[str]) -> float:
-    """The largest difference of a probability between the string graph and the classifier, one text at a time.
+    """The largest probability difference between the graph and the classifier, one text at a time.
 
     Raises:
-        ExportError: it is above the tolerance, or a label differs.
+        ExportError: the difference exceeds the tolerance, or a label differs.
     """
     assert classifier.description is not None
     worst = 0.0
@@ -263,25 +263,25 @@ def _check_answers(session: Any, classifier: Classifier, texts: Sequence[str]) -
         difference = float(np.abs(rows - expected).max())
         if not difference <= _TOLERANCE or labels[0] != rows[0].argmax():
             raise ExportError(
-                f"the string graph answers {text!r:.100} with probabilities that differ by {difference:.3g} from those "
-                f"of the bundle's own graph (allowed: {_TOLERANCE:g})"
+                f"the graph with string input answers {text!r:.100} with probabilities that differ by {difference:.3g} "
+                f"from those of the bundle's graph (allowed: {_TOLERANCE:g})"
             )
         worst = max(worst, difference)
     return worst
 
 
-def _describe(folder: Path, made: StringInput) -> None:
-    """Add the file to `sentopt.json`, hashed as the others are."""
+def _describe(folder: Path, entry: StringInput) -> None:
+    """Add the file with its hash to `sentopt.json`."""
     path = folder / DESCRIPTION_FILE
     facts = json.loads(path.read_text(encoding="utf-8"))
-    facts["files"][made.file] = {"bytes": made.bytes, "sha256": sha256_file(folder / made.file)}
+    facts["files"][entry.file] = {"bytes": entry.bytes, "sha256": sha256_file(folder / entry.file)}
     facts["string_input"] = {
-        "file": made.file,
+        "file": entry.file,
         "input": tokenizer.INPUT,
         "outputs": list(tokenizer.OUTPUTS),
-        "texts_checked": made.texts,
-        "max_probability_difference": made.max_probability_difference,
-        "operators": made.operators,
-        "needs": f"{PACKAGE}=={made.version}",
+        "texts_checked": entry.texts,
+        "max_probability_difference": entry.max_probability_difference,
+        "operators": entry.operators,
+        "needs": f"{PACKAGE}=={entry.version}",
     }
     atomic.write_text(path, json.dumps(facts, indent=1, ensure_ascii=False) + "\n")

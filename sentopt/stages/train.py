@@ -7,25 +7,29 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from sentopt import backbones
+from sentopt import backbones, model_files
+from sentopt.backends.counted import counted
 from sentopt.backends.torch import TorchEngine
 from sentopt.data import store
 from sentopt.data.splits import Example, majority_accuracy
 from sentopt.errors import BackboneError, RecipeError
 from sentopt.files import atomic, journal
 from sentopt.measure import confidence, metrics
+from sentopt.measure.scores import Scores
+from sentopt.progress import SILENT, Progress
 from sentopt.recipe import Recipe
-from sentopt.results import Confidence, EvalPoint, LossPoint, SampleAnswer, Steps, TrainResult
-from sentopt.run_dir import SPLITS, RunDir
+from sentopt.results import Confidence, EvalPoint, LossPoint, SampleAnswer, TrainResult
+from sentopt.run_dir import SPLITS, RunDir, Split
 from sentopt.runtime.classifier import Classifier, Prediction, softmax
 from sentopt.runtime.session import FloatArray
 from sentopt.runtime.tokenization import TextEncoder
-from sentopt.training import checkpoints, unknown_tokens
+from sentopt.training import checkpoints, hints, lengths, unknown_tokens
 from sentopt.training.fit import Fit, fit, make_deterministic
 from sentopt.training.malloc import reusing_freed_memory
 
@@ -33,12 +37,63 @@ _PARITY_TEXTS = 500
 _THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 
 
+@dataclass(frozen=True)
+class _Start:
+    """What training starts from: the labels, the splits, the backbone's folder and its tokenizer."""
+
+    labels: tuple[str, ...]
+    splits: dict[Split, list[Example]]
+    folder: Path
+    tokenizer: Any
+    encoder: TextEncoder
+
+    @classmethod
+    def read(cls, recipe: Recipe, run_dir: RunDir) -> _Start:
+        """As the stage `prepare` left it, and the backbone as it was found."""
+        folder = backbones.resolve(recipe.model.backbone, recipe.model.revision)
+        tokenizer = checkpoints.load_tokenizer(folder, recipe.model.max_length)
+        splits = {split: store.read_split(run_dir, split) for split in SPLITS}
+        encoder = checkpoints.encoder_of(tokenizer, recipe.model.max_length)
+        return cls(store.read_labels(run_dir), splits, folder, tokenizer, encoder)
+
+    def classifier(self, engine: TorchEngine) -> Classifier:
+        """A classifier of these labels."""
+        return Classifier(engine, self.encoder, self.labels)
+
+
+@dataclass(frozen=True)
+class _Answers:
+    """How a model answers a split: logits, float32 of shape (texts, labels), and the positions of the right labels."""
+
+    logits: FloatArray
+    truth: np.ndarray
+
+    @classmethod
+    @reusing_freed_memory()
+    def of(cls, classifier: Classifier, start: _Start, split: Split, progress: Progress) -> _Answers:
+        """Let the classifier answer all texts of the split."""
+        examples = start.splits[split]
+        with progress.count(f"train: {split} split", len(examples), "texts") as advance, counted(classifier, advance):
+            logits = classifier.logits([e.text for e in examples])
+        return cls(logits, np.array([e.label for e in examples], dtype=np.int64))
+
+    def scores(self, labels: tuple[str, ...]) -> Scores:
+        """Accuracy and what else there is to say of these answers."""
+        return metrics.score(self.logits.argmax(axis=1), self.truth, labels)
+
+
 def run(
-    recipe: Recipe, run_dir: RunDir, *, resume_key: str, say: Callable[[str], None] = lambda notice: None
+    recipe: Recipe,
+    run_dir: RunDir,
+    *,
+    resume_key: str,
+    note: Callable[[str], None] = lambda notice: None,
+    progress: Progress = SILENT,
 ) -> TrainResult:
     """Tune, calibrate, evaluate, and write `checkpoint/`, `reference.npy` and `reference-validation.npy`.
 
-    `say` receives what a user should know before the training begins; the result has it as well.
+    `note` receives what a user should know as soon as it is known, most of it before the training begins; the result
+    has it as well.
 
     Raises:
         BackboneError: the pretrained model cannot be had, has no tokenizer.json, or is not the classifier it should be.
@@ -46,85 +101,110 @@ def run(
         TrainingInterrupted: a signal stopped the training; its state is saved.
     """
     make_deterministic(recipe.run.seed)
-    labels = store.read_labels(run_dir)
-    splits = {split: store.read_split(run_dir, split) for split in SPLITS}
-    folder = backbones.resolve(recipe.model.backbone, recipe.model.revision)
-    tokenizer = checkpoints.load_tokenizer(folder, recipe.model.max_length)
-    notices = _notices(recipe, tokenizer, splits["train"])
+    start = _Start.read(recipe, run_dir)
+    notices = list(_notices(recipe, start))
     for notice in notices:
-        say(notice)
-    untuned: list[Prediction] = []
-    if recipe.model.tuned:
-        fitted = _taken(checkpoints.load_tuned(folder, labels, tokenizer))
-    else:
-        model = checkpoints.load_untuned(folder, labels, tokenizer, recipe.train)
-        untuned = _answers(model, tokenizer, recipe, labels)
-        fitted = fit(
-            recipe, run_dir.trainer, model, tokenizer, splits["train"], splits["validation"], resume_key=resume_key
-        )
-
-    classifier = Classifier(
-        TorchEngine(fitted.model), checkpoints.encoder_of(tokenizer, recipe.model.max_length), labels
-    )
-    logits, truth = _logits_and_labels(classifier, splits["validation"])
-    _check_finite(recipe, folder, logits)
-    validation = metrics.score(logits.argmax(axis=1), truth, labels)
-    temperature = 1.0
-    if recipe.train.calibrate:
-        temperature = confidence.temperature(logits, truth)
-        checkpoints.divide_logits(fitted.model, temperature)
-    _save_logits(run_dir.validation_reference, logits / np.float32(temperature))
-    checkpoints.save(fitted.model, tokenizer, run_dir.checkpoint)
-    _check_tokens(recipe, folder, run_dir, [e.text for e in splits["test"][:_PARITY_TEXTS]])
+        note(notice)
+    fitted, untuned = _tuned(recipe, run_dir, start, resume_key=resume_key, progress=progress)
+    losses, evals = _loss_history(fitted.history), _eval_history(fitted.history)
+    if hint := hints.undertrained(losses, evals, recipe.train, labels=len(start.labels)):
+        notices.append(hint)
+        note(hint)
+    on_validation, temperature = _save(recipe, run_dir, start, fitted.model, progress)
 
     # What everything is compared with is what was saved, as anybody else will load it.
-    classifier = Classifier(TorchEngine.load(run_dir.checkpoint), classifier.encoder, labels)
-    logits, truth = _logits_and_labels(classifier, splits["test"])
-    _save_logits(run_dir.reference, logits)
+    classifier = start.classifier(TorchEngine.load(run_dir.checkpoint))
+    on_test = _Answers.of(classifier, start, "test", progress)
+    _save_logits(run_dir.reference, on_test.logits)
     journal.remove(run_dir.trainer)  # not before all is saved: where the disk is full, training need not start again
     return TrainResult(
         **vars(fitted.steps),
         backbone=recipe.model.backbone,
         parameters=sum(p.numel() for p in fitted.model.parameters() if p.requires_grad),
         metric=recipe.train.metric,
-        loss=_loss_history(fitted.history),
-        evals=_eval_history(fitted.history),
-        validation=validation,
-        test=metrics.score(logits.argmax(axis=1), truth, labels),
-        confidence=_confidence(logits, truth, temperature),
-        majority={split: majority_accuracy([e.label for e in splits[split]]) for split in SPLITS},
+        loss=losses,
+        evals=evals,
+        validation=on_validation.scores(start.labels),
+        test=on_test.scores(start.labels),
+        confidence=_confidence(on_test, temperature),
+        majority={split: majority_accuracy([e.label for e in start.splits[split]]) for split in SPLITS},
         truncated={
-            split: sum(t.truncated for t in classifier.encoder.encode([e.text for e in splits[split]]))
+            split: sum(t.truncated for t in start.encoder.encode([e.text for e in start.splits[split]]))
             for split in SPLITS
         },
         samples=_sample_answers(recipe.train.sample_texts, untuned, classifier.predict(recipe.train.sample_texts)),
-        notices=notices,
+        notices=tuple(notices),
     )
 
 
-def follow(recipe: Recipe, run_dir: RunDir, *, resume_key: str) -> None:
-    """Take part in the training that `run` does in the first process, and write nothing.
+def join_training(recipe: Recipe, run_dir: RunDir, *, resume_key: str) -> None:
+    """Take part in the training that `run` does in rank 0, and write nothing.
 
     Raises:
         TrainingInterrupted: a signal stopped the training in any of the processes.
     """
     make_deterministic(recipe.run.seed)
-    folder = backbones.resolve(recipe.model.backbone, recipe.model.revision)
-    tokenizer = checkpoints.load_tokenizer(folder, recipe.model.max_length)
-    model = checkpoints.load_untuned(folder, store.read_labels(run_dir), tokenizer, recipe.train)
-    train, validation = (store.read_split(run_dir, split) for split in ("train", "validation"))
-    fit(recipe, run_dir.trainer, model, tokenizer, train, validation, resume_key=resume_key)
+    start = _Start.read(recipe, run_dir)
+    model = checkpoints.load_untuned(start.folder, start.labels, start.tokenizer, recipe.train)
+    _fit(recipe, run_dir, start, model, resume_key=resume_key, progress=SILENT)
 
 
-def _notices(recipe: Recipe, tokenizer: Any, train: Sequence[Example]) -> tuple[str, ...]:
-    found = unknown_tokens.count(
-        checkpoints.encoder_of(tokenizer, recipe.model.max_length),
-        [example.text for example in train],
-        unknown=tokenizer.unk_token_id,
-        special=tokenizer.all_special_ids,
+def _tuned(
+    recipe: Recipe, run_dir: RunDir, start: _Start, *, resume_key: str, progress: Progress
+) -> tuple[Fit, list[Prediction]]:
+    """The tuned model, and the sample texts as the untuned one answers them; none where nothing is trained."""
+    if recipe.model.tuned:
+        return Fit.without_training(checkpoints.load_tuned(start.folder, start.labels, start.tokenizer)), []
+    model = checkpoints.load_untuned(start.folder, start.labels, start.tokenizer, recipe.train)
+    untuned = start.classifier(TorchEngine(model)).predict(recipe.train.sample_texts)
+    return _fit(recipe, run_dir, start, model, resume_key=resume_key, progress=progress), untuned
+
+
+def _fit(recipe: Recipe, run_dir: RunDir, start: _Start, model: Any, *, resume_key: str, progress: Progress) -> Fit:
+    train, validation = start.splits["train"], start.splits["validation"]
+    return fit(
+        recipe,
+        run_dir.trainer,
+        model,
+        start.tokenizer,
+        train,
+        validation,
+        resume_key=resume_key,
+        progress=progress,
     )
-    notice = unknown_tokens.notice(found, recipe.model.backbone)
-    return (notice,) if notice else ()
+
+
+def _save(recipe: Recipe, run_dir: RunDir, start: _Start, model: Any, progress: Progress) -> tuple[_Answers, float]:
+    """Write the calibrated checkpoint and its validation logits; the answers before that, and the temperature."""
+    answers = _Answers.of(start.classifier(TorchEngine(model)), start, "validation", progress)
+    _check_finite(recipe, start.folder, answers.logits)
+    temperature = checkpoints.save_calibrated(
+        model,
+        start.tokenizer,
+        run_dir.checkpoint,
+        logits=answers.logits,
+        truth=answers.truth,
+        calibrate=recipe.train.calibrate,
+    )
+    _save_logits(run_dir.validation_reference, answers.logits / np.float32(temperature))
+    _check_tokens(recipe, start.folder, run_dir, [e.text for e in start.splits["test"][:_PARITY_TEXTS]])
+    return answers, temperature
+
+
+def _notices(recipe: Recipe, start: _Start) -> tuple[str, ...]:
+    """What a user should know before the training begins."""
+    texts = [example.text for example in start.splits["train"]]
+    found = unknown_tokens.count(
+        start.encoder, texts, unknown=start.tokenizer.unk_token_id, special=start.tokenizer.all_special_ids
+    )
+    longest = model_files.length_limit(start.folder) or lengths.LONGEST
+    measured = lengths.measure(checkpoints.encoder_of(start.tokenizer, longest), texts)
+    told = (
+        unknown_tokens.notice(found, recipe.model.backbone),
+        hints.too_short(measured, recipe.train, max_length=recipe.model.max_length),
+        "" if recipe.model.tuned else hints.more_epochs(recipe.train, len(texts)),
+    )
+    return tuple(notice for notice in told if notice)
 
 
 def _check_tokens(recipe: Recipe, folder: Path, run_dir: RunDir, texts: Sequence[str]) -> None:
@@ -153,36 +233,8 @@ def _check_finite(recipe: Recipe, folder: Path, logits: FloatArray) -> None:
     raise RecipeError("train.learning_rate", [f"training ended in weights that give no finite numbers: {advice}"])
 
 
-def _taken(model: Any) -> Fit:
-    nothing = Steps(
-        device="cpu",
-        precision="fp32",
-        processes=1,
-        steps=0,
-        epochs=0.0,
-        seconds=0.0,
-        samples_per_second=0.0,
-        resumed_from_step=0,
-        best_step=0,
-        best_metric=0.0,
-    )
-    return Fit(model, nothing, history=())
-
-
-def _answers(model: Any, tokenizer: Any, recipe: Recipe, labels: tuple[str, ...]) -> list[Prediction]:
-    """The sample texts as the untuned model answers them."""
-    return Classifier(TorchEngine(model), checkpoints.encoder_of(tokenizer, recipe.model.max_length), labels).predict(
-        recipe.train.sample_texts
-    )
-
-
-@reusing_freed_memory()
-def _logits_and_labels(classifier: Classifier, examples: Sequence[Example]) -> tuple[FloatArray, np.ndarray]:
-    logits = classifier.logits([e.text for e in examples])
-    return logits, np.array([e.label for e in examples], dtype=np.int64)
-
-
-def _confidence(logits: FloatArray, truth: np.ndarray, temperature: float) -> Confidence:
+def _confidence(answers: _Answers, temperature: float) -> Confidence:
+    logits, truth = answers.logits, answers.truth
     probabilities = softmax(logits)
     return Confidence(
         temperature=temperature,

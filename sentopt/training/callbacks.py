@@ -1,7 +1,8 @@
-"""Trainer callbacks: a progress bar on stderr, and a stop that loses nothing."""
+"""Trainer callbacks: progress bar, step timing, checkpoint rotation, and a resumable stop on signals."""
 
 from __future__ import annotations
 
+import contextlib
 import math
 import signal
 import sys
@@ -11,69 +12,113 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Self
 
-from tqdm import tqdm
 from transformers import TrainerCallback
 
 from sentopt.files import journal
-from sentopt.training import distributed
+from sentopt.progress import Advance, Progress
+from sentopt.training import distributed, malloc
 from sentopt.training.ema import LAST_WEIGHTS
 
 
-class ProgressBar(TrainerCallback):
-    """One line on stderr: steps, loss, and the validation metric once it is known."""
+class TellProgress(TrainerCallback):
+    """Counts steps, with the loss and the validation metric beside them, and the batches of each evaluation."""
 
-    def __init__(self, metric: str) -> None:
-        self.metric = metric
-        self.bar: Any = None
+    def __init__(self, metric: str, progress: Progress) -> None:
+        self._metric = metric
+        self._progress = progress
+        self._figures: dict[str, str] = {}
+        self._steps, self._evaluation = contextlib.ExitStack(), contextlib.ExitStack()
+        self._advance: Advance | None = None
+        self._advance_evaluation: Advance | None = None
+        self._done = 0
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Open the bar at the step that training starts or resumes from."""
-        self.bar = tqdm(total=state.max_steps, initial=state.global_step, desc="train", unit="step", file=sys.stderr)
+        """Begin at the step that training starts or resumes from."""
+        self._done = state.global_step
+        count = self._progress.count("train", state.max_steps, "steps", done=self._done)
+        self._advance = self._steps.enter_context(count)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Advance by what was done since the last call."""
-        self.bar.update(state.global_step - self.bar.n)
+        if self._advance is not None:
+            self._advance(state.global_step - self._done, ", ".join(self._figures.values()))
+        self._done = state.global_step
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
-        """Show the newest loss and metric."""
-        shown = {"loss": (logs or {}).get("loss"), self.metric: (logs or {}).get(f"eval_{self.metric}")}
-        known = {name: f"{value:.3f}" for name, value in shown.items() if value is not None}
-        if known and self.bar is not None:
-            self.bar.set_postfix(known)
+        """Keep the newest loss and metric."""
+        shown = {"loss": (logs or {}).get("loss"), self._metric: (logs or {}).get(f"eval_{self._metric}")}
+        self._figures |= {name: f"{name} {value:.3f}" for name, value in shown.items() if value is not None}
+
+    def on_prediction_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Count the batches of an evaluation."""
+        if self._advance_evaluation is None:
+            count = self._progress.count("train: evaluation", len(kwargs["eval_dataloader"]), "batches")
+            self._advance_evaluation = self._evaluation.enter_context(count)
+        self._advance_evaluation(1)
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """The evaluation is done."""
+        self._evaluation.close()
+        self._advance_evaluation = None
 
     def close(self) -> None:
-        """End its line, however training ended, so that an error has a line of its own."""
-        if self.bar is not None:
-            self.bar.close()
+        """End what is counted, however training ended."""
+        self._evaluation.close()
+        self._steps.close()
 
 
 class StepClock(TrainerCallback):
-    """`seconds` spent in training steps, optimizer included; evaluation, saving and logging are not."""
+    """`seconds` spent in training steps, optimizer included; evaluation, saving and logging are not.
 
-    def __init__(self) -> None:
-        self.seconds = 0.0
+    With a `budget` in seconds, training ends after the step in which it is used up, but not after the first step.
+    """
+
+    def __init__(self, budget: float = math.inf) -> None:
+        self.budget = budget
+        self.samples: list[float] = []
         self._start = 0.0
 
+    @property
+    def seconds(self) -> float:
+        """Of all steps so far."""
+        return sum(self.samples)
+
     def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Before the forward pass of a step's first batch."""
+        """Start the clock before the forward pass of the step's first batch."""
         self._start = time.perf_counter()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """After the optimizer's step."""
-        self.seconds += time.perf_counter() - self._start
+        self.samples.append(time.perf_counter() - self._start)
+        if len(self.samples) > 1 and self.seconds > self.budget:
+            control.should_training_stop = True
+
+
+class MemoryAfterSteps(TrainerCallback):
+    """The `most` memory that this process had after a training step, in bytes.
+
+    Under `malloc.reusing_freed_memory` that is what the step itself took at most.
+    """
+
+    def __init__(self) -> None:
+        self.most = 0
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """After the optimizer's step."""
+        self.most = max(self.most, malloc.resident_bytes())
 
 
 class DropOldCheckpoints(TrainerCallback):
-    """Keeps the newest checkpoints, as many as `limit`, the best and what sentopt did not write.
+    """Keeps the best and the newest checkpoints, `limit` in total, and all folders that sentopt did not write.
 
-    Training is resumed from the newest one only: what that takes beyond the model goes from the others.
+    Training resumes from the newest checkpoint only, so the optimizer state of older ones is removed.
     """
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """The newest checkpoint is complete by now."""
+        """Remove old checkpoints; the newest one is complete when this is called."""
         best = Path(state.best_model_checkpoint or "").name
         *older, _ = checkpoints_in(Path(args.output_dir))
         for checkpoint in older:
@@ -86,17 +131,20 @@ class DropOldCheckpoints(TrainerCallback):
 
 
 def checkpoints_in(folder: Path) -> list[Path]:
-    """The checkpoints that the Trainer wrote into `folder`, in the order of their steps."""
+    """The checkpoints that the Trainer wrote in `folder`, in order of steps."""
     return sorted((path for path in folder.glob("checkpoint-*") if journal.is_known(path)), key=step_of)
 
 
 def step_of(checkpoint: Path) -> int:
-    """The optimizer step after which it was saved."""
+    """The optimizer step of a checkpoint."""
     return int(checkpoint.name.rpartition("-")[2])
 
 
 class StopOnSignal(TrainerCallback):
-    """As a context: the first Ctrl-C or SIGTERM ends training after this step, with a checkpoint; the second kills."""
+    """Context in which the first Ctrl-C or SIGTERM ends training after the current step, with a checkpoint.
+
+    The second one stops at once.
+    """
 
     def __init__(self) -> None:
         self.requested = False
@@ -121,18 +169,18 @@ class StopOnSignal(TrainerCallback):
         print("\nstopping after this step and saving the state (press Ctrl-C again to stop at once)", file=sys.stderr)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Ask the Trainer to save and stop, but never in place of an evaluation: the resumed run would miss it."""
+        """Request a save and a stop, but not at a step with an evaluation: the resumed training would skip it."""
         self.requested = distributed.any_of(self.requested)
         if not self.requested:
             return
         if state.global_step >= state.max_steps:
-            self.requested = False  # nothing is left to interrupt
+            self.requested = False  # training is complete
         elif not (control.should_evaluate or _ends_epoch(args, state, kwargs["train_dataloader"])):
             control.should_save = True
             control.should_training_stop = True
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """An epoch that was cut short is neither evaluated nor saved as if it were whole."""
+        """Prevent evaluation and saving after an interrupted epoch, which is not complete."""
         if control.should_training_stop and self.requested:
             control.should_evaluate = False
             control.should_save = False

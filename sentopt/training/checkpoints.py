@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from tokenizers import Tokenizer
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
@@ -15,8 +16,10 @@ from sentopt import model_files
 from sentopt.backends.torch import TorchEngine
 from sentopt.errors import BackboneError
 from sentopt.files import atomic
+from sentopt.measure import confidence
 from sentopt.recipe import TrainSection
 from sentopt.runtime.description import truncation_side
+from sentopt.runtime.session import FloatArray
 from sentopt.runtime.tokenization import TextEncoder, Tokens
 
 _PADDING_TOLERANCE = 1e-3
@@ -174,6 +177,32 @@ def save(model: Any, tokenizer: Any, target: Path) -> None:
                 "the tokenizer saves no tokenizer.json, which the runtime needs; "
                 "choose a backbone with a fast tokenizer"
             )
+
+
+def save_calibrated(
+    model: Any, tokenizer: Any, target: Path, *, logits: FloatArray, truth: np.ndarray, calibrate: bool
+) -> float:
+    """Save the model, its logits divided by the temperature that suits `truth` best.
+
+    Args:
+        model: what gave the logits; its last linear layer is divided in place.
+        tokenizer: goes into the same folder.
+        target: the folder, which the Auto classes load.
+        logits: those of the validation split, float32 of shape (texts, labels).
+        truth: the positions of their labels, of shape (texts,).
+        calibrate: without it, the model is saved as it is.
+
+    Returns:
+        The temperature; 1.0 without `calibrate`.
+
+    Raises:
+        BackboneError: see `divide_logits` and `save`.
+    """
+    temperature = confidence.temperature(logits, truth) if calibrate else 1.0
+    if calibrate:
+        divide_logits(model, temperature)
+    save(model, tokenizer, target)
+    return temperature
 
 
 def divide_logits(model: Any, temperature: float) -> None:

@@ -1,7 +1,7 @@
-"""An exponential moving average of the weights: what is evaluated, saved and shipped in place of the last step's.
+"""Exponential moving average (EMA) of the weights, which is evaluated and saved instead of the last step's weights.
 
-Averaging along the way of the optimizer (Polyak and Juditsky, SIAM J. Control Optim. 30, 1992) does at every step what
-a decay of the learning rate does at the end.
+Averaging the iterates of the optimizer (Polyak and Juditsky, SIAM J. Control Optim. 30, 1992) has at every step the
+effect that a decay of the learning rate has at the end.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from transformers import TrainerCallback
 LAST_WEIGHTS = "last-weights.safetensors"
 
 
-class AveragedWeights(TrainerCallback):
-    """As a callback of the Trainer: follows the trainable parameters of `model` after every optimizer step.
+class EmaWeights(TrainerCallback):
+    """Trainer callback that updates the EMA of the trainable parameters of `model` after every optimizer step.
 
-    The decay starts low and rises to `decay`, so that the fresh head is soon forgotten.
+    The decay starts low and rises to `decay`, so that the initial weights of the head lose their influence quickly.
     """
 
     def __init__(self, model: torch.nn.Module, decay: float) -> None:
@@ -30,7 +30,7 @@ class AveragedWeights(TrainerCallback):
         self.averages: dict[str, torch.Tensor] = {}
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Move the averages a little towards the weights of this step."""
+        """Update the averages with the weights of this step."""
         if not self.averages:
             self.averages = {name: p.detach().clone() for name, p in self.parameters.items()}
         decay = min(self.decay, (1 + state.global_step) / (10 + state.global_step))
@@ -39,7 +39,7 @@ class AveragedWeights(TrainerCallback):
 
     @contextlib.contextmanager
     def applied(self) -> Iterator[None]:
-        """The model has the averages in this context."""
+        """Context in which the model has the averaged weights."""
         last = {name: p.detach().clone() for name, p in self.parameters.items()}
         self._assign(self.averages)
         try:
@@ -48,11 +48,11 @@ class AveragedWeights(TrainerCallback):
             self._assign(last)
 
     def save_last(self, folder: Path) -> None:
-        """What training goes on from, beside a checkpoint that holds the averages."""
+        """Save the current weights, from which training resumes, beside a checkpoint with the averages."""
         save_file({name: p.detach().contiguous() for name, p in self.parameters.items()}, folder / LAST_WEIGHTS)
 
     def resume(self, folder: Path) -> None:
-        """The state that `save_last` left. The model has the checkpoint's weights, which are the averages."""
+        """Restore the state of `save_last`. The model must hold the checkpoint's weights, which are the averages."""
         self.averages = {name: p.detach().clone() for name, p in self.parameters.items()}
         self._assign(load_file(folder / LAST_WEIGHTS))
 

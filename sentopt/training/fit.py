@@ -10,32 +10,35 @@ import re
 import warnings
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
-from transformers import DataCollatorWithPadding, Trainer, TrainingArguments
+from torch.utils.data import Sampler, SequentialSampler
+from transformers import DataCollatorWithPadding, IntervalStrategy, Trainer, TrainingArguments
 
 from sentopt.data.splits import Example
 from sentopt.errors import RecipeError, TrainingInterrupted
 from sentopt.files import atomic, durable, journal
 from sentopt.measure import hardware, metrics
+from sentopt.progress import SILENT, Progress
 from sentopt.recipe import Recipe, TrainSection
 from sentopt.results import Steps
 from sentopt.runtime.cores import available_cores
-from sentopt.training import distributed, malloc
+from sentopt.training import distributed, malloc, schedule
 from sentopt.training.adversarial import AdversarialEmbeddings
 from sentopt.training.callbacks import (
     DropOldCheckpoints,
-    ProgressBar,
+    MemoryAfterSteps,
     StepClock,
     StopOnSignal,
+    TellProgress,
     checkpoints_in,
     step_of,
 )
-from sentopt.training.ema import AveragedWeights
+from sentopt.training.ema import EmaWeights
 from sentopt.training.sampling import EpochSampler
 
 _RESUME_KEY = "resume-key"
@@ -56,6 +59,23 @@ class Fit:
     steps: Steps
     history: Sequence[dict[str, Any]]
 
+    @classmethod
+    def without_training(cls, model: Any) -> Fit:
+        """A model that was tuned elsewhere and is taken as it is."""
+        nothing = Steps(
+            device="cpu",
+            precision="fp32",
+            processes=1,
+            steps=0,
+            epochs=0.0,
+            seconds=0.0,
+            samples_per_second=0.0,
+            resumed_from_step=0,
+            best_step=0,
+            best_metric=0.0,
+        )
+        return cls(model, nothing, history=())
+
 
 @malloc.reusing_freed_memory()
 def fit(
@@ -67,6 +87,7 @@ def fit(
     validation: Sequence[Example],
     *,
     resume_key: str,
+    progress: Progress = SILENT,
 ) -> Fit:
     """Tune `model`, keeping the Trainer's checkpoints in `folder` until it has finished.
 
@@ -77,12 +98,14 @@ def fit(
         RecipeError: the batch cannot be shared out among the processes.
         TrainingInterrupted: a signal stopped the training; its state is saved.
     """
-    checkpoint = distributed.share(_resumable(folder, resume_key) if distributed.is_first() else None)
+    # Not before the fingerprint is made: the recipe says what was asked for, and with it the texts decide the epochs.
+    recipe = replace(recipe, train=replace(recipe.train, epochs=schedule.epochs_for(recipe.train, len(train))))
+    checkpoint = distributed.broadcast(_resumable(folder, resume_key) if distributed.is_rank_zero() else None)
     trainer = _trainer(recipe, folder, model, tokenizer, encode(tokenizer, train), encode(tokenizer, validation))
-    stop, clock, bar = StopOnSignal(), StepClock(), ProgressBar(recipe.train.metric)
-    for callback in (stop, clock, *([bar] if distributed.is_first() else [])):
+    stop, clock, told = StopOnSignal(), StepClock(), TellProgress(recipe.train.metric, progress)
+    for callback in (stop, clock, *([told] if distributed.is_rank_zero() else [])):
         trainer.add_callback(callback)
-    with stop, closing(bar), warnings.catch_warnings():
+    with stop, closing(told), warnings.catch_warnings():
         # Checkpoints are sorted by number where the file system's times are too coarse, and that is right.
         warnings.filterwarnings("ignore", message="mtime may not be reliable")
         trainer.train(resume_from_checkpoint=checkpoint or None)
@@ -109,6 +132,36 @@ def fit(
     return Fit(model, steps, state.log_history)
 
 
+@dataclass(frozen=True)
+class TimedSteps:
+    """Seconds of each optimizer step, and the most memory that the process had after one, in bytes."""
+
+    seconds: tuple[float, ...]
+    resident_bytes: int
+
+
+@malloc.reusing_freed_memory()
+def time_steps(
+    recipe: Recipe, folder: Path, model: Any, tokenizer: Any, batches: Sequence[Sequence[Encoded]], *, budget: float
+) -> TimedSteps:
+    """Train on `batches`, one step each, as `fit` would do it, until `budget` seconds are used up.
+
+    Nothing is evaluated or saved. The model is changed: it is for nothing else afterwards. All batches but the last
+    must have the size that the recipe names. `folder` is an empty one that the Trainer may write into.
+    """
+    texts = [encoded for batch in batches for encoded in batch]
+    once = replace(recipe.train, max_steps=len(batches), gradient_accumulation=1)
+    trainer = _trainer(replace(recipe, train=once), folder, model, tokenizer, texts, texts[:1])
+    trainer.sampler = SequentialSampler(texts)
+    trainer.args.eval_strategy = trainer.args.save_strategy = IntervalStrategy.NO
+    trainer.args.load_best_model_at_end = False
+    clock, memory = StepClock(budget), MemoryAfterSteps()
+    for callback in (clock, memory):
+        trainer.add_callback(callback)
+    trainer.train()
+    return TimedSteps(tuple(clock.samples), memory.most)
+
+
 def make_deterministic(seed: int) -> None:
     """Fix every random state and the number of threads, and quiet transformers."""
     torch.set_num_threads(max(1, available_cores() // distributed.local_world_size()))
@@ -130,9 +183,9 @@ class _Trainer(Trainer):
     def __init__(
         self,
         *args: Any,
-        sampler: EpochSampler,
+        sampler: Sampler[int],
         class_weights: torch.Tensor | None,
-        averaged: AveragedWeights | None,
+        averaged: EmaWeights | None,
         adversary: AdversarialEmbeddings | None,
         **kwargs: Any,
     ) -> None:
@@ -147,7 +200,7 @@ class _Trainer(Trainer):
         # The loss below is a mean over its batch, whatever a model's forward method would take.
         self.model_accepts_loss_kwargs = False
 
-    def _get_train_sampler(self, train_dataset: Any = None) -> EpochSampler:
+    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
         return self.sampler
 
     def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **kwargs: Any) -> Any:
@@ -217,7 +270,7 @@ def _trainer(
         data_collator=DataCollatorWithPadding(tokenizer),
         compute_metrics=_eval_metrics,
         class_weights=_class_weights(recipe.train, train, model.config.num_labels),
-        averaged=AveragedWeights(model, recipe.train.ema_decay) if recipe.train.ema_decay else None,
+        averaged=EmaWeights(model, recipe.train.ema_decay) if recipe.train.ema_decay else None,
         adversary=_adversary(model, recipe.train.adversarial),
         sampler=EpochSampler(
             [len(e["input_ids"]) for e in train],
@@ -228,15 +281,13 @@ def _trainer(
     )
     for callback in (transformers.ProgressCallback, transformers.PrinterCallback):
         trainer.remove_callback(callback)
-    if distributed.is_first():
+    if distributed.is_rank_zero():
         trainer.add_callback(DropOldCheckpoints(recipe.train.save_total_limit))
     return trainer
 
 
 def _arguments(recipe: Recipe, folder: Path, texts: int) -> TrainingArguments:
     train = recipe.train
-    per_epoch = max(1, math.ceil(math.ceil(texts / train.batch_size) / train.gradient_accumulation))
-    steps = train.max_steps or math.ceil(per_epoch * train.epochs)
     precision = _precision(train.precision)
     on_cuda = torch.cuda.is_available()
     # The Trainer never takes back what an earlier training of this process asked for: FP32 would go on in its BF16.
@@ -250,7 +301,7 @@ def _arguments(recipe: Recipe, folder: Path, texts: int) -> TrainingArguments:
         gradient_accumulation_steps=train.gradient_accumulation,
         learning_rate=train.learning_rate,
         weight_decay=train.weight_decay,
-        warmup_steps=math.ceil(steps * train.warmup_ratio),
+        warmup_steps=math.ceil(schedule.steps_for(train, texts) * train.warmup_ratio),
         lr_scheduler_type=train.scheduler,
         label_smoothing_factor=train.label_smoothing,
         eval_strategy=train.eval_strategy,

@@ -1,7 +1,7 @@
-"""The order in which training texts are visited: a function of seed and epoch alone.
+"""The shuffle of training texts, determined by seed and epoch alone.
 
-transformers' own length-grouped sampler draws from the global random state, so that a training resumed in the middle of
-an epoch would see other batches than one that was never stopped. This one cannot.
+The length-grouped sampler of transformers draws from the global random state. A training that is resumed within an
+epoch would then see different batches than an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ _MEGABATCHES = 50
 
 
 class EpochSampler(Sampler[int]):
-    """Shuffles positions; with `group`, texts of one batch have similar lengths, so that little padding is computed.
+    """Shuffles positions. With `group`, the texts of a batch have similar lengths, which reduces padding.
 
-    Grouping as in transformers' `LengthGroupedSampler`: shuffle, cut into mega-batches of 50 batches, sort each by
-    length. The batches of each mega-batch are then shuffled, and the one with the longest text comes first, so that a
-    machine with too little memory fails at once.
+    Grouping follows transformers' `LengthGroupedSampler`: shuffle, split into mega-batches of 50 batches, sort each by
+    length. All full batches are then shuffled. The batch with the longest text comes first, so that insufficient memory
+    shows at once.
     """
 
     def __init__(self, lengths: Sequence[int], *, batch_size: int, seed: int, group: bool) -> None:
@@ -30,7 +30,7 @@ class EpochSampler(Sampler[int]):
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Called by the training loop before each epoch."""
+        """Set the epoch; the training loop calls this before each epoch."""
         self.epoch = epoch
 
     def __len__(self) -> int:

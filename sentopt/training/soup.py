@@ -1,8 +1,8 @@
-"""One model from several trainings: the mean of their weights.
+"""Uniform model soup: the mean of the weights of several fine-tuned models.
 
-Trainings that start from the same weights and differ in seed or hyperparameters end in one valley of the loss. The mean
-of where they ended lies deeper in it, and answers as fast as any one of them: Wortsman et al., "Model soups", ICML
-2022, the uniform soup.
+Models that are fine-tuned from the same weights with different seeds or hyperparameters end in the same basin of the
+loss. The mean of their weights is often more accurate than each of them, and as fast (Wortsman et al., "Model soups",
+ICML 2022).
 """
 
 from __future__ import annotations
@@ -19,21 +19,24 @@ import torch
 from sentopt import manifest, recipe, records
 from sentopt.backends.torch import TorchEngine
 from sentopt.data import store
-from sentopt.data.splits import Example
 from sentopt.errors import BackboneError, RunDirError
 from sentopt.files import atomic
-from sentopt.measure import confidence, metrics
+from sentopt.measure import metrics
 from sentopt.recipe import Recipe
 from sentopt.run_dir import AVERAGE_FILE, RunDir
 from sentopt.runtime.classifier import Classifier
+from sentopt.runtime.session import FloatArray
 from sentopt.training import checkpoints
 
-_SAME_START = 0.5  # cosine of two weight matrices: over 0.95 where trainings had one start, about 0 where they had not
+_SAME_START = 0.5  # cosine of two weight matrices: over 0.95 with a common start, about 0 without
 
 
 @dataclass(frozen=True)
 class Soup:
-    """Scores by `metric` on the validation split: each run's, and the average's, whose logits `temperature` divides."""
+    """An averaged model: scores by `metric` on the validation split, of each run and of the average.
+
+    The logits of the average were divided by `temperature`.
+    """
 
     metric: str
     runs: tuple[str, ...]
@@ -43,23 +46,23 @@ class Soup:
 
     @property
     def is_best(self) -> bool:
-        """Whether no single run scores higher."""
+        """Whether no single run has a higher score."""
         return self.average >= max(self.scores)
 
 
 def average(runs: Sequence[RunDir], target: RunDir) -> Soup:
-    """Write the mean of the runs' tuned weights to `target.averaged`, a folder that the Auto classes load.
+    """Write the mean of the runs' fine-tuned weights to `target.averaged`, a folder for the Auto classes.
 
-    Scores are calibrated on the validation split, as those of a single training are.
+    The average is calibrated on the validation split, like a single training.
 
     Raises:
-        RunDirError: there is only one run, one was not trained, they had other data, or `target` is there already.
-            A directory that is empty, or in which an average was begun and none finished, will do.
-        BackboneError: the models differ in more than their weights, or their weights had no common start.
+        RunDirError: there are fewer than two runs, a run has no model, their data differ, or `target` exists. An empty
+            `target` is accepted, and so is one with an unfinished average.
+        BackboneError: the models differ in shape, or did not start from the same weights.
     """
     _check_free(target)
     if len({run.root.resolve() for run in runs}) < max(2, len(runs)):
-        raise RunDirError("an average is of two or more runs, each named once")
+        raise RunDirError("an average needs two or more different runs")
     recipes = [_recipe_of(run) for run in runs]
     check_same_data(runs)
     _check_same_tokens(runs, recipes)
@@ -70,22 +73,23 @@ def average(runs: Sequence[RunDir], target: RunDir) -> Soup:
     def classifier_of(model: Any) -> Classifier:
         return Classifier(TorchEngine(model), checkpoints.encoder_of(tokenizer, first.model.max_length), labels)
 
+    texts, truth = [e.text for e in validation], np.array([e.label for e in validation], dtype=np.int64)
+
+    def score_of(logits: FloatArray) -> float:
+        return float(getattr(metrics.score(logits.argmax(axis=1), truth, labels), first.train.metric))
+
     members = [checkpoints.load_tuned(run.checkpoint, labels, tokenizer) for run in runs]
-    scores = tuple(_score(classifier_of(model), validation, first.train.metric) for model in members)
+    scores = tuple(score_of(classifier_of(model).logits(texts)) for model in members)
     model = _mean(members, runs)
-    classifier = classifier_of(model)
-    score = _score(classifier, validation, first.train.metric)
-    temperature = 1.0
-    if first.train.calibrate:
-        truth = np.array([e.label for e in validation])
-        temperature = confidence.temperature(classifier.logits([e.text for e in validation]), truth)
-        checkpoints.divide_logits(model, temperature)
+    logits = classifier_of(model).logits(texts)
     with target.locked():
         manifest.claim(target)
-        checkpoints.save(model, tokenizer, target.averaged)
-    found = Soup(first.train.metric, tuple(str(run.root) for run in runs), scores, score, temperature)
-    atomic.write_text(target.averaged / AVERAGE_FILE, json.dumps(records.to_json(found), indent=1) + "\n")
-    return found
+        temperature = checkpoints.save_calibrated(
+            model, tokenizer, target.averaged, logits=logits, truth=truth, calibrate=first.train.calibrate
+        )
+    soup = Soup(first.train.metric, tuple(str(run.root) for run in runs), scores, score_of(logits), temperature)
+    atomic.write_text(target.averaged / AVERAGE_FILE, json.dumps(records.to_json(soup), indent=1) + "\n")
+    return soup
 
 
 def _check_free(target: RunDir) -> None:
@@ -96,7 +100,7 @@ def _check_free(target: RunDir) -> None:
 
 
 def recipe_of(run: RunDir, target: RunDir, *, name: str) -> Recipe:
-    """The recipe of the run that takes the average in `target` on to a bundle, on the data of `run`."""
+    """The recipe that makes a bundle of the average in `target`, on the data of `run`."""
     first = _recipe_of(run)
     return replace(
         first,
@@ -107,10 +111,12 @@ def recipe_of(run: RunDir, target: RunDir, *, name: str) -> Recipe:
 
 
 def check_same_data(runs: Sequence[RunDir]) -> None:
-    """That no run was trained on texts that another one is scored on.
+    """Check that all runs have the same labels, validation texts and test texts.
+
+    Otherwise one run may be trained on texts that another is scored on.
 
     Raises:
-        RunDirError: labels, validation or test texts differ.
+        RunDirError: labels, validation texts or test texts differ.
     """
     for name, of in (
         ("labels", store.read_labels),
@@ -121,38 +127,31 @@ def check_same_data(runs: Sequence[RunDir]) -> None:
             if of(run) != of(runs[0]):
                 raise RunDirError(
                     f"{runs[0].root} and {run.root} differ in their {name}: an average needs runs on the same data, "
-                    "unchanged since. Splits that are made are drawn by run.seed: give all runs the same one, and vary "
-                    "train.seed"
+                    "unchanged since. run.seed determines the splits: give all runs the same one, and vary train.seed"
                 )
 
 
 def _recipe_of(run: RunDir) -> Recipe:
     if not run.recipe.is_file() or not run.checkpoint.is_dir():
-        raise RunDirError(f"{run.root} holds no tuned model: tune one with `sentopt train --run-dir {run.root}`")
+        raise RunDirError(f"{run.root} holds no fine-tuned model: train one with `sentopt train --run-dir {run.root}`")
     return recipe.load(str(run.recipe))
 
 
 def _check_same_tokens(runs: Sequence[RunDir], recipes: Sequence[Recipe]) -> None:
-    for run, given in zip(runs[1:], recipes[1:], strict=True):
+    for run, other in zip(runs[1:], recipes[1:], strict=True):
         which = f"{runs[0].root} and {run.root} differ in their"
-        if given.model.max_length != recipes[0].model.max_length:
-            raise RunDirError(f"{which} model.max_length: an average reads as many tokens as each of its runs")
+        if other.model.max_length != recipes[0].model.max_length:
+            raise RunDirError(f"{which} model.max_length: all runs of an average must have the same")
         if _tokenizer_of(run) != _tokenizer_of(runs[0]):
-            raise RunDirError(f"{which} tokenizer: an average is of models of one family")
+            raise RunDirError(f"{which} tokenizer: all models of an average must have the same")
 
 
 def _tokenizer_of(run: RunDir) -> bytes:
     return (run.checkpoint / "tokenizer.json").read_bytes()
 
 
-def _score(classifier: Classifier, examples: Sequence[Example], metric: str) -> float:
-    answers = classifier.logits([e.text for e in examples]).argmax(axis=1)
-    found = metrics.score(answers, np.array([e.label for e in examples]), classifier.labels)
-    return float(getattr(found, metric))
-
-
 def _mean(members: Sequence[Any], runs: Sequence[RunDir]) -> Any:
-    """The first model with the mean of all weights."""
+    """The first model, with the mean of all weights."""
     states = [model.state_dict() for model in members]
     for state, run in zip(states[1:], runs[1:], strict=True):
         _check_common_start(states[0], state, f"{runs[0].root} and {run.root}")
@@ -165,7 +164,7 @@ def _mean(members: Sequence[Any], runs: Sequence[RunDir]) -> Any:
 def _check_common_start(first: dict[str, torch.Tensor], other: dict[str, torch.Tensor], which: str) -> None:
     shapes = ({name: tuple(value.shape) for name, value in state.items()} for state in (first, other))
     if next(shapes) != next(shapes):
-        raise BackboneError(f"{which} are models of different shape: start both from the same --model")
+        raise BackboneError(f"{which} have weights of different shapes: start both from the same --model")
     for name, value in first.items():
         if value.ndim < 2:
             continue
@@ -173,6 +172,6 @@ def _check_common_start(first: dict[str, torch.Tensor], other: dict[str, torch.T
         if cosine < _SAME_START:
             raise BackboneError(
                 f"{which} did not start from the same weights (the cosine of their {name} is {cosine:.2f}), so their "
-                "mean would be neither. A fresh head is drawn by run.seed: give all runs the same one and vary "
-                "train.seed, or start all from one tuned classifier"
+                "mean would be useless. run.seed initializes a new head: give all runs the same one and vary "
+                "train.seed, or start all from one fine-tuned classifier"
             )

@@ -279,8 +279,8 @@ def test_refusals(frames: Any, trainer: Any, optimized: Run, tmp_path: Path) -> 
         sentopt.optimize(trainer.model, (["a"], [0]), run_dir=tmp_path / "run", progress=False)
     with pytest.raises(BackboneError, match="list is no transformers model"):
         sentopt.optimize([1], (["a"], [0]), run_dir=tmp_path / "run", progress=False)
+    texts, labels = [f"text number {i}" for i in range(400)], ["awful", "positive"] * 200
     with pytest.raises(DataError, match=r"the data has the label.* awful"):
-        texts, labels = [f"text number {i}" for i in range(400)], ["awful", "positive"] * 200
         sentopt.optimize(trainer, (texts, labels), run_dir=tmp_path / "other", progress=False)
     with pytest.raises(RecipeError, match="decide the checkpoint"):
         optimized.optimize(epochs=7, progress=False)

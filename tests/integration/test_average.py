@@ -176,9 +176,9 @@ def test_what_cannot_be_averaged(
     first = str(runs[0])
     assert cli.main(["average", first, str(runs[1]), "--run-dir", first]) == 1
     assert "is there already" in capsys.readouterr().err
-    assert "two or more runs" in refused([first], capsys, tmp_path)
-    assert "two or more runs" in refused([first, f"{first}/"], capsys, tmp_path)
-    assert "holds no tuned model" in refused([first, str(tmp_path)], capsys, tmp_path)
+    assert "two or more different runs" in refused([first], capsys, tmp_path)
+    assert "two or more different runs" in refused([first, f"{first}/"], capsys, tmp_path)
+    assert "holds no fine-tuned model" in refused([first, str(tmp_path)], capsys, tmp_path)
     longer = train(start, tmp_path / "longer", "model.max_length=40", "train.max_steps=1")
     assert "model.max_length" in refused([first, str(longer)], capsys, tmp_path)
 
@@ -188,4 +188,4 @@ def test_what_cannot_be_averaged(
     fewer = train([*start, "--data", str(tmp_path / "reviews")], tmp_path / "fewer", "train.max_steps=1")
     assert "differ in their validation texts" in refused([first, str(fewer)], capsys, tmp_path)
     albert = train([*start, "--model", str(backbone_without_lean_graph)], tmp_path / "albert", "train.max_steps=1")
-    assert "models of different shape" in refused([first, str(albert)], capsys, tmp_path)
+    assert "weights of different shapes" in refused([first, str(albert)], capsys, tmp_path)

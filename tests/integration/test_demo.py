@@ -258,7 +258,13 @@ def test_the_page_shows_the_run_and_not_where_it_lies_and_sends_nothing_home(
 ) -> None:
     config = ask(server.address + "/config")
     assert config.json["analytics_enabled"] is False
-    for words in (b"Verification", b"lean-int8", b"Intended use and limits", b"POST /predict"):
+    for words in (
+        b"How the verdicts were made",
+        b"Examples from the test split",
+        b"lean-int8",
+        b"Intended use and limits",
+        b"POST /predict",
+    ):
         assert words in config.body
     assert str(finished_run.parent).encode() not in config.body
     assert b"/tmp/" not in config.body
@@ -443,3 +449,5 @@ def test_a_bundle_that_stands_alone_says_so(finished_run: Path, tmp_path: Path) 
         config = ask(server.address + "/config").body
         assert b"How it was verified" in config
         assert b"stay in the directory of the run" in config
+        assert b"Examples:" in config
+        assert b"from the test split" not in config

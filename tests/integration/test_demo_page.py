@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from csv_files import read_csv
 from demo_server import Server, ask, serving
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine (apt-get install chromium)")
 TABS = ("Try it", "Compare", "Many texts", "Benchmarks", "About", "API")
 PATIENCE = 60_000  # milliseconds
+_BACKGROUND = "e => getComputedStyle(e).backgroundColor"
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +107,14 @@ def test_the_answer_follows_the_typing(visit: Visit) -> None:
     visit.wait_for("#label h2, #label [data-testid='label-output-value']", "negative")
 
 
+def test_the_examples_are_texts_of_the_test_split_one_of_each_label(visit: Visit, reviews: Path) -> None:
+    assert visit.text_of("#examples").strip() == "Examples from the test split:"
+    labels = {" ".join(row["text"].split()): row["label"] for row in read_csv(reviews / "test.csv")}
+    shown = [" ".join(text.split()) for text in visit.page.locator("button.example").all_inner_texts()]
+    assert len(shown) == len(set(shown)) == 6
+    assert {labels[text] for text in shown} == {"negative", "neutral", "positive"}
+
+
 def test_an_example_is_one_click_away(visit: Visit) -> None:
     example = visit.page.locator("button.example").nth(1)
     words = str(example.text_content()).strip()
@@ -117,8 +127,14 @@ def test_the_reasons_are_drawn_on_the_words(visit: Visit) -> None:
     visit.page.fill("#text textarea", "The place was great, <b>not</b> cheap")
     visit.wait_for("#note", "answered in")
     visit.page.click("#why")
-    said = visit.wait_for("#reasons", "Cost:")
-    assert "texts in" in said
+    said = visit.wait_for("#reasons", "was left out once")
+    assert "Green words support" in said
+    assert "percentage points" in said
+    supporting = visit.page.locator("#words mark.for").first
+    assert "great" in visit.page.locator("#words mark.for").all_inner_texts()
+    red, green, blue = (float(x) for x in re.findall(r"[\d.]+", supporting.evaluate(_BACKGROUND))[:3])
+    assert green > red, "words that support the answer are green"
+    assert green > blue
     drawn = visit.text_of("#words")
     assert all(word in drawn for word in ("place", "great", "cheap"))
     assert visit.page.locator("#words b").count() == 0, "the text became markup"
@@ -178,7 +194,7 @@ def test_a_thousand_lines_are_scored_and_one_more_is_refused(visit: Visit) -> No
 
 def test_the_evidence_is_shown(visit: Visit) -> None:
     visit.open("Benchmarks")
-    for words in ("Verification", "lean-int8", "p50 ms", "lost / gained", "Measured on"):
+    for words in ("How the verdicts were made", "lean-int8", "p50 ms", "lost / gained", "Measured on"):
         visit.page.get_by_text(words).first.wait_for()
     assert visit.page.locator(".evidence img:visible").count() >= 3
     loaded = "() => [...document.querySelectorAll('.evidence img')].every(i => i.complete && i.naturalWidth > 100)"
@@ -201,7 +217,7 @@ def test_everything_can_be_reached_with_the_keyboard(visit: Visit) -> None:
             break
     assert visit.page.evaluate("() => document.activeElement.id") == "why"
     visit.page.keyboard.press("Enter")
-    visit.wait_for("#reasons", "Cost:")
+    visit.wait_for("#reasons", "was left out once")
     visit.page.get_by_role("tab", name="Try it", exact=True).focus()
     visit.page.keyboard.press("Tab")
     assert visit.page.evaluate("() => document.activeElement.innerText") == "Compare"
@@ -215,6 +231,9 @@ def test_every_tab_fits_and_is_painted(browser: Any, server: Server, shots: Path
     name = f"{'phone' if width < 500 else 'desktop'}-{'dark' if dark else 'light'}"
     for tab in TABS:
         visit.open(tab)
+        if tab == "Try it":
+            visit.page.click("#why")
+            visit.wait_for("#reasons", "was left out once")
         visit.page.wait_for_timeout(300)
         assert visit.page.evaluate("() => document.documentElement.scrollWidth") <= width
         visit.page.screenshot(path=shots / f"{name}-{tab.lower().replace(' ', '-')}.png", full_page=True)

@@ -12,6 +12,7 @@ from sentopt.backends import emulation
 from sentopt.backends.opening import Candidate
 from sentopt.data import store
 from sentopt.errors import EmulationError
+from sentopt.progress import Lines
 from sentopt.run_dir import RunDir
 from sentopt.stages import verify
 from sentopt.variants import VARIANTS
@@ -56,7 +57,7 @@ def test_int8_products_are_the_same_without_vnni(finished_run: Path) -> None:
     assert np.abs(emulation.logits(candidate, texts, cpu=OLDER) - here).max() < 0.02
     section = recipe.VerifySection(cpu=OLD, cpu_texts=len(texts))
     said: list[str] = []
-    found = verify._answer_elsewhere(candidate, section, texts, here, said.append)
+    found = verify.emulated_flips(candidate, section, texts, here, Lines(said.append))
     assert found is not None
     assert not said
     assert (found.model, found.texts, found.changed) == (OLD, 6, 0)
@@ -69,8 +70,8 @@ def test_a_cpu_that_the_emulator_does_not_know_is_told_and_left_out(finished_run
     candidate = Candidate.of(VARIANTS["lean-int8"], run_dir, store.read_labels(run_dir), 48)
     section = recipe.VerifySection(cpu="no-such-cpu", cpu_texts=1)
     logits = candidate.open(threads=1).logits(["a text"])
-    assert verify._answer_elsewhere(candidate, section, ["a text"], logits, said.append) is None
-    assert "lean-int8 was not tried on another CPU" in said[0]
+    assert verify.emulated_flips(candidate, section, ["a text"], logits, Lines(said.append)) is None
+    assert "lean-int8 was not tested on an emulated CPU" in said[0]
 
 
 @pytest.mark.usefixtures("no_emulator")

@@ -391,7 +391,11 @@ def test_predict_does_not_replace_a_file_unless_told_to(in_folder: Path, finishe
     (in_folder / ".tmp-out.csv").write_text("mine, too")
     before = state(in_folder)
     command = ["predict", "--run-dir", finished_run, "--input", "in.csv", "--output"]
-    for output, said in (("out.csv", "out.csv is there already"), (".", "is a folder"), ("in.csv/x.csv", "no folder")):
+    for output, said in (
+        ("out.csv", "out.csv is there already"),
+        (".", "is a folder"),
+        ("in.csv/x.csv", "not a folder"),
+    ):
         code, out, err = sentopt(*command, output)
         assert (code, out) == (1, "")
         assert said in err
@@ -568,13 +572,13 @@ def test_texts_are_only_added_to_a_log_of_texts(tmp_path: Path, content: str, ac
     log.write_text(content)
     before = state(tmp_path)
     if accepted:
-        with server._opened(log) as stream:
+        with server.open_log(log) as stream:
             stream.write("next\n")
         assert log.read_text().removeprefix(content) in ("next\n", "\nnext\n")
         assert log.read_text().endswith("\nnext\n") or not content
         return
     with pytest.raises(ServingError, match="is there and no log of texts and answers"):
-        server._opened(log)
+        server.open_log(log)
     assert state(tmp_path) == before
 
 

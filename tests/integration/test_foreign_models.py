@@ -177,14 +177,14 @@ REFUSED: dict[str, tuple[Change, str]] = {
     ),
     "regression": (
         config(problem_type="regression"),
-        "is a regression model (config.json says problem_type 'regression'): it answers with a number",
+        "is a regression model (config.json says problem_type 'regression'): it returns a number",
     ),
     "one label by name": (config(id2label={"0": "score"}), "has a single output: it is a regression model"),
     "one label by number": (both(UNNAMED, config(num_labels=1)), "has a single output: it is a regression model"),
     "one output by weights": (outputs(0), "has a single output: it is a regression model"),
     "sigmoid": (
         config(function_to_apply="sigmoid"),
-        "does not answer with a softmax (config.json says function_to_apply 'sigmoid')",
+        "does not use softmax (config.json says function_to_apply 'sigmoid')",
     ),
     "unknown problem": (config(problem_type="ranking"), "problem_type 'ranking' is unknown to sentopt"),
     # names
@@ -221,7 +221,7 @@ REFUSED: dict[str, tuple[Change, str]] = {
     ),
     "no tokenizer": (
         without("tokenizer.json", "vocab.txt"),
-        "holds no tokenizer (tokenizer.json, or the vocabulary that one can be made of)",
+        "holds no tokenizer (tokenizer.json or a vocabulary)",
     ),
     "a damaged tokenizer": (having("tokenizer.json", b"{}"), "holds no tokenizer that transformers can load"),
     "a Python tokenizer": (
@@ -275,9 +275,9 @@ REFUSED: dict[str, tuple[Change, str]] = {
         lambda folder: (folder / "model.safetensors").rename(folder / "model.fp16.safetensors") and None,
         "holds no model.safetensors, only model.fp16.safetensors; the file must have that name",
     ),
-    "half of the weights": (cut_off, "model.safetensors is damaged or no safetensors file (it has"),
-    "other bytes": (having("model.safetensors", b"\x80\x02}q\x00." * 40), "is damaged or no safetensors file"),
-    "an empty file": (having("model.safetensors", b""), "is damaged or no safetensors file (its header is cut off)"),
+    "half of the weights": (cut_off, "model.safetensors is damaged or not a safetensors file (it has"),
+    "other bytes": (having("model.safetensors", b"\x80\x02}q\x00." * 40), "is damaged or not a safetensors file"),
+    "an empty file": (having("model.safetensors", b""), "is damaged or not a safetensors file (its header is cut off)"),
     "a pointer of Git LFS": (
         having("model.safetensors", b"version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 90\n"),
         "is a pointer of Git LFS and not the weights themselves: fetch them with `git lfs pull`",
@@ -292,7 +292,7 @@ REFUSED: dict[str, tuple[Change, str]] = {
     ),
     "an index without a map": (
         both(sharded, having("model.safetensors.index.json", b'{"metadata": {}}')),
-        "has no weight_map that says which file holds which weight",
+        "has no weight_map, expected an object from weight names to files",
     ),
     "weights that are not merged": (
         weights(lambda tensors: {f"base_model.model.{name}": tensor for name, tensor in tensors.items()}),
@@ -328,7 +328,7 @@ REFUSED: dict[str, tuple[Change, str]] = {
     ),
     "masked language model": (
         architecture("BertForMaskedLM"),
-        "is a backbone that fills masked words in, not a tuned classifier (BertForMaskedLM)",
+        "is a masked language model, not a fine-tuned classifier (BertForMaskedLM)",
     ),
     "token classifier": (
         architecture("BertForTokenClassification"),
@@ -338,10 +338,10 @@ REFUSED: dict[str, tuple[Change, str]] = {
         architecture("BertForQuestionAnswering"),
         "is a model for question answering (BertForQuestionAnswering)",
     ),
-    "encoder": (architecture("BertModel"), "is a backbone, not a tuned classifier (BertModel)"),
+    "encoder": (architecture("BertModel"), "is a backbone, not a fine-tuned classifier (BertModel)"),
     "sentence-transformers": (
         both(architecture("BertModel"), having("modules.json", b"[]")),
-        "is a sentence-transformers model, which gives embeddings: a backbone, not a tuned classifier (BertModel)",
+        "is a sentence-transformers model, which gives embeddings: a backbone, not a fine-tuned classifier (BertModel)",
     ),
     "image classifier": (
         architecture("ViTForImageClassification"),
@@ -357,7 +357,7 @@ REFUSED: dict[str, tuple[Change, str]] = {
     ),
     "GPTQ": (config(quantization_config={"quant_method": "gptq", "bits": 4}), "is quantized already (gptq,"),
     "a kind nobody knows": (config(model_type="novel"), "that transformers can load"),
-    "no kind": (config(model_type=None), "has no model_type, so nobody can tell what model this is"),
+    "no kind": (config(model_type=None), "has no model_type, which names the architecture"),
     "settings that are not JSON": (having("config.json", b"model: bert"), "cannot be read as JSON"),
     "settings in a list": (having("config.json", b"[]"), "holds list, expected a JSON object of settings"),
     # folders
@@ -396,7 +396,7 @@ REFUSED: dict[str, tuple[Change, str]] = {
     "SetFit": (both(without("config.json"), having("model_head.pkl")), "is a SetFit model, whose head is a pickle"),
     "a bundle": (
         both(without("config.json"), having("sentopt.json", b"{}")),
-        "is a bundle of sentopt already; the model it was made from is needed",
+        "is already a bundle of sentopt; give the model that it was made from",
     ),
     "a run directory": (
         both(below("checkpoint"), having("run.json", b"{}")),

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from sentopt import Classifier
+from sentopt.runtime.options import Options
 from sentopt.runtime.session import FloatArray
 from sentopt.runtime.tokenization import Batch, TextEncoder
 from sentopt.runtime.tuning import Tuning, default
@@ -82,7 +83,7 @@ def test_as_many_workers_as_asked_for_work_at_the_same_time(encoder: TextEncoder
         counts.append(count)
         return shared
 
-    classifier = Classifier(own, encoder, LABELS, open_workers=open_workers, tuning=THREE_WORKERS)
+    classifier = Classifier(own, encoder, LABELS, open_workers=open_workers, options=Options(tuning=THREE_WORKERS))
     for _ in range(2):
         assert classifier.predict_proba(["great"] * 12).shape == (12, 3)
     assert counts == [3]
@@ -95,7 +96,9 @@ def test_as_many_workers_as_asked_for_work_at_the_same_time(encoder: TextEncoder
 def test_few_texts_are_shared_out_among_all_workers(encoder: TextEncoder) -> None:
     shared = Recorder()
     shared.meet = threading.Barrier(3)
-    classifier = Classifier(Recorder(), encoder, LABELS, open_workers=lambda count: shared, tuning=THREE_WORKERS)
+    classifier = Classifier(
+        Recorder(), encoder, LABELS, open_workers=lambda count: shared, options=Options(tuning=THREE_WORKERS)
+    )
     assert classifier.predict_proba(["great"] * 6).shape == (6, 3)
     assert shared.largest == 2
 
@@ -106,7 +109,7 @@ def test_one_text_or_one_worker_starts_none(encoder: TextEncoder) -> None:
 
     for tuning, asked in ((THREE_WORKERS, ["great"]), (Tuning(threads=1, workers=1), ["great"] * 50)):
         own = Recorder()
-        Classifier(own, encoder, LABELS, open_workers=open_workers, tuning=tuning).predict_proba(asked)
+        Classifier(own, encoder, LABELS, open_workers=open_workers, options=Options(tuning=tuning)).predict_proba(asked)
         assert set(own.threads) == {"MainThread"}
 
 
@@ -117,7 +120,9 @@ def test_what_goes_wrong_in_a_worker_reaches_the_caller(encoder: TextEncoder) ->
                 raise RuntimeError("out of luck")
             return super().run(batch)
 
-    classifier = Classifier(Recorder(), encoder, LABELS, open_workers=lambda count: Broken(), tuning=THREE_WORKERS)
+    classifier = Classifier(
+        Recorder(), encoder, LABELS, open_workers=lambda count: Broken(), options=Options(tuning=THREE_WORKERS)
+    )
     with pytest.raises(RuntimeError, match="out of luck"):
         classifier.predict(["great"] * 40)
 

@@ -66,14 +66,14 @@ def test_a_hub_that_cannot_be_reached(bundle: Path, tmp_path: Path) -> None:
         pass
     done = push(gone, tmp_path, "me/tiny", bundle, HF_TOKEN=hub_stand_in.TOKEN)
     assert done.returncode == 1
-    assert "Can it be reached from here?" in done.stderr
+    assert "Check that this machine can reach the hub" in done.stderr
     assert "Traceback" not in done.stderr
 
 
 def test_names_that_no_repository_has(hub: hub_stand_in.Hub, bundle: Path, tmp_path: Path) -> None:
     done = push(hub, tmp_path, "me/tiny/../other", bundle, HF_TOKEN=hub_stand_in.TOKEN)
     assert done.returncode == 1
-    assert "cannot be a repository; it is called OWNER/NAME" in done.stderr
+    assert "is no name of a repository, expected OWNER/NAME" in done.stderr
     assert hub.asked == []
 
 
@@ -110,3 +110,14 @@ def test_labels_that_would_break_the_card_are_quoted(bundle: Path, edit_descript
     edit_description(name=name)
     front = card.front_matter(read_description(bundle))
     assert yaml.safe_load(front.strip().strip("-"))["model-index"][0]["name"] == name
+
+
+@pytest.mark.parametrize("revision", ["", "607a30d783dfa663caf39e06633721c8d4cfcd7e"])
+def test_a_base_model_is_named_where_its_revision_on_the_hub_is_known(
+    bundle: Path, edit_description: Callable[..., None], revision: str
+) -> None:
+    """`gpt2` may be a folder of that name or the model on the hub."""
+    made_from = {"dataset": "files", "backbone": "gpt2", "backbone_revision": revision}
+    edit_description(made_from=made_from)
+    block = yaml.safe_load(card.front_matter(read_description(bundle)).split("---\n")[1])
+    assert block.get("base_model") == ("gpt2" if revision else None)

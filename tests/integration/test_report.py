@@ -1,23 +1,35 @@
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
-from sentopt import manifest
-from sentopt.report import plots, sections, tables
-from sentopt.results import TrainResult
+import pytest
+
+from sentopt import cli, manifest, recipe, records
+from sentopt.files import journal
+from sentopt.manifest import Manifest
+from sentopt.recipe import Recipe
+from sentopt.report import glossary, plots, render, sections, tables
+from sentopt.results import BenchResult, CpuFlips, Criterion, Selection, TrainResult, Verdict, VerifyResult
+from sentopt.run_dir import RunDir
+from sentopt.stages import select
+from sentopt.variants import VARIANTS
 
 
 class Collector(HTMLParser):
-    """Tags, and every address that a browser would fetch."""
+    """Tags, every address that a browser would fetch, and every file that a link leads to."""
 
     def __init__(self) -> None:
         super().__init__()
         self.tags: list[str] = []
         self.fetched: list[str] = []
+        self.linked: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
-        self.fetched += [value or "" for name, value in attrs if name in ("src", "href")]
+        links = self.linked if tag == "a" else self.fetched
+        links += [value or "" for name, value in attrs if name in ("src", "href")]
 
 
 def test_html_is_self_contained_and_complete(finished_run: Path) -> None:
@@ -26,17 +38,22 @@ def test_html_is_self_contained_and_complete(finished_run: Path) -> None:
     assert page.tags.count("img") == 4
     assert page.tags.count("table") >= 8
     assert all(address.startswith("data:image/png;base64,") for address in page.fetched)
+    assert all((finished_run / path).is_file() for path in page.linked)
 
 
 def test_markdown_shows_the_figures_and_existing_plots(finished_run: Path) -> None:
     text = (finished_run / "report.md").read_text(encoding="utf-8")
     for part in (
-        "## Result",
-        "## Verification",
+        "## Verdict",
+        "## This run",
+        "## How the verdicts were made",
         "## Speed",
         "## Training",
-        "## Test split",
+        "## The PyTorch model on the test split",
+        "## What the scores are worth",
         "## Data",
+        "## How it was made",
+        "## Glossary",
         "Tango",
         "onnx-int8",
         "lean-int8",
@@ -78,18 +95,250 @@ def test_a_lead_within_chance_is_not_called_one(finished_run: Path) -> None:
 
 def test_a_training_without_evaluations_says_so(finished_run: Path) -> None:
     trained = manifest.read(finished_run / "run.json").result("train", TrainResult)
-    assert f"Best validation {trained.metric}" in sections.training(trained)
-    assert "Too short to be evaluated" in sections.training(replace(trained, evals=()))
+    assert f"best validation {trained.metric}" in sections.training(trained)
+    assert "Too short for an evaluation" in sections.training(replace(trained, evals=()))
 
 
-def test_labels_with_dollar_signs_are_drawn_as_they_are(tmp_path: Path) -> None:
-    from types import SimpleNamespace
+def test_labels_with_dollar_signs_are_drawn_as_they_are(run_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from matplotlib.figure import Figure
 
     names = ("$", "$$", "$20^$", "A_1")
-    scores = SimpleNamespace(
-        per_class=[SimpleNamespace(label=name) for name in names],
-        confusion=[[i == j for j in range(4)] for i in range(4)],
+    found = manifest.read(run_copy / "run.json")
+    trained = found.result("train", TrainResult)
+    scores = tuple(replace(trained.test.per_class[0], label=name) for name in names)
+    confusion = tuple(tuple(int(i == j) for j in range(4)) for i in range(4))
+    renamed = replace(trained, test=replace(trained.test, per_class=scores, confusion=confusion))
+    drawn: dict[str, list[str]] = {}
+    save = Figure.savefig
+
+    def watched(figure: Figure, path: Path, **settings: Any) -> None:
+        save(figure, path, **settings)
+        drawn[path.stem] = [label.get_text() for label in figure.axes[0].get_xticklabels()]
+
+    monkeypatch.setattr(Figure, "savefig", watched)
+    with_names = SimpleNamespace(stages=["train"], result=lambda stage, kind: renamed)
+    plots.draw(RunDir(run_copy), with_names)  # type: ignore[arg-type]
+    assert drawn["confusion"] == list(names)
+
+
+@pytest.fixture
+def read(run_copy: Path) -> tuple[RunDir, Recipe, Manifest]:
+    """A finished run that a test may write reports for."""
+    run_dir = RunDir(run_copy)
+    return run_dir, recipe.load(str(run_dir.recipe)), manifest.read(run_dir.manifest)
+
+
+def with_result(found: Manifest, stage: str, result: Any) -> Manifest:
+    return found.with_stage(stage, replace(found.stages[stage], result=records.to_json(result)))
+
+
+def refuse(verdict: Verdict, **changes: Any) -> Verdict:
+    """A verdict whose accuracy loses twelve texts of 120 where five points are allowed."""
+    lost: dict[str, Any] = {"outcome": "fail", "texts": 120, "lost": 14, "gained": 2, "loss": 0.10, "limit": 0.15}
+    criterion = Criterion("accuracy", margin=0.05, by="labels", confidence=0.95, **{**lost, **changes})
+    agreement = Criterion("agreement", "pass", 120, 16, 0, 0.13, 0.14, 0.15, "changes", 0.95)
+    return replace(verdict, passed=False, exact=False, reason="because", criteria=(criterion, agreement))
+
+
+def refused_run(found: Manifest, name: str, **changes: Any) -> Manifest:
+    """The run with one variant refused, and the selection that follows."""
+    verified = found.result("verify", VerifyResult)
+    verdicts = tuple(refuse(v, **changes) if v.variant == name else v for v in verified.verdicts)
+    measured = found.result("bench", BenchResult)
+    selection = select.run(recipe.SelectSection(), list(VARIANTS.values()), verdicts, measured.rows)
+    return with_result(with_result(found, "verify", replace(verified, verdicts=verdicts)), "select", selection)
+
+
+def test_the_verdict_comes_first_and_fits_the_table(read: tuple[RunDir, Recipe, Manifest]) -> None:
+    _, loaded, found = read
+    first, *_ = sections.sections(loaded, found, {})
+    chosen = found.result("select", Selection).variant
+    assert first.title == "Verdict"
+    assert first.paragraphs[0].startswith(f"**{chosen} ships: ")
+    (table,) = first.tables
+    passed = [row[0] for row in table.rows if row[3] in ("pass", "pass*") and VARIANTS[row[0]].ships]
+    assert f"fastest of the {len(passed)} variants" in first.paragraphs[0] or "within" in first.paragraphs[0]
+
+
+def test_accuracy_has_its_interval_and_the_table_fits_a_terminal(read: tuple[RunDir, Recipe, Manifest]) -> None:
+    _, _, found = read
+    verified, measured = found.result("verify", VerifyResult), found.result("bench", BenchResult)
+    table = sections.comparison(verified.verdicts, measured, found.result("select", Selection))
+    column = table.headings.index("accuracy (95 %)")
+    n = sum(c.support for c in verified.verdicts[0].scores.per_class)
+    assert n == 120
+    for row, verdict in zip(table.rows, verified.verdicts, strict=True):
+        accuracy, interval = row[column].split(" ")
+        low, high = map(float, interval.strip("()").split("-"))
+        assert low <= float(accuracy) <= high
+        assert float(accuracy) == pytest.approx(verdict.scores.accuracy, abs=5e-4)
+    assert max(map(len, tables.as_text(table).splitlines())) <= 100
+
+
+def test_a_verdict_without_counts_has_no_interval(read: tuple[RunDir, Recipe, Manifest]) -> None:
+    _, _, found = read
+    verdicts = found.result("verify", VerifyResult).verdicts
+    bare = [replace(v, scores=replace(v.scores, per_class=())) for v in verdicts]
+    table = sections.comparison(bare, found.result("bench", BenchResult), None)
+    assert table.rows[0][1] == f"{verdicts[0].scores.accuracy:.3f}"
+    assert table.mark is None
+
+
+def test_the_legend_explains_the_table_and_tells_of_the_emulated_cpu(read: tuple[RunDir, Recipe, Manifest]) -> None:
+    _, _, found = read
+    verified, measured = found.result("verify", VerifyResult), found.result("bench", BenchResult)
+    plain = sections.legend(verified.verdicts, measured)
+    for term in ("accuracy: ", "agreement: ", "p50, p99: ", "speedup: ", "lean: "):
+        assert term in plain
+    assert "untested: " not in plain
+    assert "emulated" not in plain
+    flips = CpuFlips("EPYC-Milan", 16, 1, 0.2)
+    changed = [
+        replace(v, cpu_flips=flips, tested=False) if v.variant.endswith("int8") else v for v in verified.verdicts
+    ]
+    told = sections.legend(changed, measured)
+    assert "emulated EPYC-Milan: 1 of 16 labels change (onnx-int8, lean-int8)" in told
+    assert "untested: " in told
+    without_lean = replace(measured, rows=tuple(row for row in measured.rows if "lean" not in row.variant))
+    assert "lean: " not in sections.legend(verified.verdicts, without_lean)
+
+
+def test_a_refusal_says_why_where_the_texts_are_and_what_to_do(read: tuple[RunDir, Recipe, Manifest]) -> None:
+    run_dir, loaded, found = read
+    render.write(run_dir, loaded, refused_run(found, "onnx-int8"))
+    text = run_dir.report.read_text()
+    part = text.partition("## Refused, what now?")[2].partition("\n## ")[0]
+    assert "**onnx-int8** was refused. Accuracy: 14 of 120 texts lost, 2 gained." in part
+    assert "up to 15.00 points (95% confidence); 5 are allowed." in part
+    assert "[variants/onnx-int8/flips.csv](variants/onnx-int8/flips.csv)" in part
+    assert "more texts do not help" in part
+    assert "texts without labels" not in part
+    assert "onnx-int8 was refused" not in text.partition("## Refused")[0], "told once"
+    page = Collector()
+    page.feed(run_dir.html_report.read_text())
+    assert page.linked == ["variants/onnx-int8/flips.csv"]
+
+
+def test_a_loss_within_the_margin_asks_for_texts(read: tuple[RunDir, Recipe, Manifest]) -> None:
+    _, loaded, found = read
+    close = refused_run(found, "onnx-int8", lost=4, gained=2, loss=0.0167, limit=0.06)
+    (part,) = (s for s in sections.sections(loaded, close, {}) if s.title.startswith("Refused"))
+    assert "within the margin, but there are too few texts to prove it" in part.items[0]
+    assert "What would decide it: " in part.items[0]
+    assert any("texts without labels" in step for step in part.steps)
+    assert not any("more texts do not help" in step for step in part.steps)
+
+
+def test_where_nothing_is_refused_nothing_is_said_of_it(read: tuple[RunDir, Recipe, Manifest]) -> None:
+    _, loaded, found = read
+    failed = [v for v in found.result("verify", VerifyResult).verdicts if not v.passed]
+    titles = [s.title for s in sections.sections(loaded, found, {})]
+    assert ("Refused, what now?" in titles) is bool(failed)
+
+
+def test_a_run_that_is_only_trained_says_what_comes_next(read: tuple[RunDir, Recipe, Manifest]) -> None:
+    _, loaded, found = read
+    trained = replace(found, stages={name: found.stages[name] for name in ("prepare", "train")})
+    first = sections.sections(loaded, trained, {})[0]
+    assert "There is no verdict yet" in first.paragraphs[0]
+    assert "sentopt export" in first.paragraphs[0]
+
+
+def test_only_terms_and_variants_that_the_report_uses_are_explained(read: tuple[RunDir, Recipe, Manifest]) -> None:
+    _, loaded, found = read
+    last = sections.sections(loaded, found, {})[-1]
+    variants, terms = last.tables
+    assert {row[0] for row in variants.rows} == {r.variant for r in found.result("bench", BenchResult).rows}
+    assert {"lean", "agreement", "p50", "exact", "margin"} <= {row[0] for row in terms.rows}
+    assert "FP16" not in {row[0] for row in terms.rows}
+    assert [row[0] for row in glossary.explain("Micro-batches of INT8 graphs; cleaner").rows] == [
+        "INT8",
+        "micro-batches",
+    ]
+
+
+def test_the_description_of_a_shipped_recipe_is_not_kept_for_other_data(finished_run: Path) -> None:
+    """The fixture's run is the quickstart with other data and another model."""
+    loaded, shipped = recipe.load(str(finished_run / "recipe.toml")), recipe.load("quickstart")
+    assert loaded.run.description == shipped.run.description
+    assert render.description(loaded) == ""
+    assert shipped.run.description not in (finished_run / "report.md").read_text()
+    assert render.description(shipped) == shipped.run.description
+    own = replace(loaded, run=replace(loaded.run, description="my reviews"))
+    assert render.description(own) == "my reviews"
+
+
+def test_the_report_states_the_facts_of_the_run(finished_run: Path) -> None:
+    part = (finished_run / "report.md").read_text().partition("## This run")[2].partition("\n## ")[0]
+    for fact in (
+        "240 train, 60 validation, 120 test texts",
+        "negative, neutral, positive (3)",
+        "**Machine:** ",
+        "**Date:** 2",
+    ):
+        assert fact in part
+
+
+def test_words_of_the_data_are_no_markup() -> None:
+    section = sections.Section(
+        "<T>", ("a <b> `x<y` **now** [click](javascript:alert) [x](../../etc/passwd)",), ("[a/b.csv](a/b.csv)",)
     )
-    figure = plots._confusion(SimpleNamespace(test=scores))  # type: ignore[arg-type]
-    figure.savefig(tmp_path / "confusion.png")
-    assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == list(names)
+    page = render.section_html(section, links=True)
+    assert "a &lt;b&gt; <code>x&lt;y</code> <b>now</b>" in page
+    assert page.count("<a href=") == 1
+    assert "<a href='a/b.csv'>" in page
+    assert "<a" not in render.section_html(section)
+
+
+@pytest.mark.parametrize("name", ["report.md", "report.html"])
+def test_a_report_that_somebody_edited_is_kept(run_copy: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    path = run_copy / name
+    before = path.read_text()
+    path.write_text(f"{before}\nmy remark\n")
+    assert cli.main(["report", "--run-dir", str(run_copy)]) == 0
+    assert path.read_text() == before
+    kept = path.with_name(f"{path.stem}-edited-1{path.suffix}")
+    assert kept.read_text() == f"{before}\nmy remark\n"
+    path.write_text("again")
+    assert cli.main(["report", "--run-dir", str(run_copy)]) == 0
+    assert kept.read_text() == f"{before}\nmy remark\n"
+    assert path.with_name(f"{path.stem}-edited-2{path.suffix}").read_text() == "again"
+
+
+def test_reports_that_nobody_edited_are_replaced(read: tuple[RunDir, Recipe, Manifest]) -> None:
+    run_dir, loaded, found = read
+    assert render.write(run_dir, loaded, found) == ()
+    assert render.write(run_dir, replace(loaded, run=replace(loaded.run, name="other")), found) == ()
+    assert run_dir.report.read_text().startswith("# other\n")
+    assert not list(run_dir.root.glob("*-edited-*"))
+    run_dir.report.write_text("mine")
+    (notice,) = render.write(run_dir, loaded, found)
+    assert "report.md had been changed: your version is now" in notice
+    assert "report-edited-1.md" in notice
+
+
+def test_a_run_of_before_the_hashes_were_kept_is_known_by_its_manifest(read: tuple[RunDir, Recipe, Manifest]) -> None:
+    run_dir, loaded, found = read
+    facts = journal.facts(run_dir.root)
+    journal.remember(run_dir.root, **{**dict.fromkeys(facts), "run": True})
+    assert render.write(run_dir, replace(loaded, run=replace(loaded.run, name="other")), found) == ()
+    assert render.write(run_dir, loaded, found) == ()
+    journal.remember(run_dir.root, written_sha256=None)
+    run_dir.report.write_text("mine")
+    assert len(render.write(run_dir, loaded, found)) == 1
+
+
+def test_a_writer_that_was_killed_between_its_steps_does_not_take_the_report_for_edited(
+    read: tuple[RunDir, Recipe, Manifest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_dir, loaded, found = read
+    other = replace(loaded, run=replace(loaded.run, name="other"))
+
+    def killed(path: Path, content: str) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("sentopt.files.atomic.write_text", killed)
+        with pytest.raises(KeyboardInterrupt):
+            render.write(run_dir, other, found)
+    assert render.write(run_dir, other, found) == ()

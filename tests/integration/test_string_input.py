@@ -13,7 +13,7 @@ import pytest
 
 from sentopt import Classifier, backbones, cli
 from sentopt.errors import BackboneError, ExportError
-from sentopt.graph import string_input as graph
+from sentopt.graph import tokenizer as graph
 from sentopt.run_dir import RunDir
 from sentopt.runtime.description import Side, read_description
 from sentopt.runtime.tokenization import TextEncoder
@@ -152,7 +152,7 @@ def test_the_end_of_a_long_text_is_read_where_the_bundle_reads_it(bundle: Path) 
 def test_padding_is_compared_too(bundle: Path) -> None:
     encoder = TextEncoder.load(bundle, max_length=48)
     session = tokenizer_session(bundle, max_length=48, pad_token_id=encoder.pad_token_id + 1)
-    with pytest.raises(ExportError, match="padded wrongly beside other texts"):
+    with pytest.raises(ExportError, match="padded wrongly in a batch"):
         string_input.check_tokens(session, encoder, ["one", "one two three"])
 
 
@@ -176,7 +176,7 @@ def test_other_tokenizers_are_refused_in_words(tmp_path: Path) -> None:
     from tokenizers import Tokenizer, models
 
     Tokenizer(models.BPE()).save(str(tmp_path / "tokenizer.json"))
-    with pytest.raises(ExportError, match="its tokenizer is BPE, and only that of WordPiece"):
+    with pytest.raises(ExportError, match="its tokenizer is BPE, expected WordPiece"):
         graph.read(tmp_path / "tokenizer.json", max_length=16, pad_token_id=0)
 
 

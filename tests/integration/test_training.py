@@ -1,7 +1,9 @@
 """What training does beyond the Trainer: calibration, class weights, little disk, other protocols of evaluation."""
 
 import json
+import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ import torch
 from csv_files import read_csv, write_csv
 from sklearn.utils.class_weight import compute_class_weight
 
-from sentopt import Classifier, cli, manifest, recipe
+from sentopt import Classifier, cli, manifest
 from sentopt.backends.torch import TorchEngine
 from sentopt.data import store
 from sentopt.errors import BackboneError
@@ -94,13 +96,29 @@ def test_a_model_whose_logits_are_no_product_is_refused() -> None:
         checkpoints.divide_logits(model, 2.0)
 
 
-def test_class_weights_are_those_of_scikit_learn() -> None:
-    labels = [0] * 7 + [1] * 2 + [2] * 11
-    section = recipe.TrainSection(class_weights="balanced")
-    weights = fit._class_weights(section, [{"labels": label} for label in labels], 3)
-    assert weights is not None
-    assert weights.tolist() == pytest.approx(compute_class_weight("balanced", classes=np.arange(3), y=labels).tolist())
-    assert fit._class_weights(recipe.TrainSection(), [{"labels": 0}], 3) is None
+def test_class_weights_are_those_of_scikit_learn(
+    tiny_options: list[str], reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = shutil.copytree(reviews, tmp_path / "data")
+    counts = {"negative": 14, "neutral": 4, "positive": 22}
+    rows = [(f"{label} text {i}", label) for label, count in counts.items() for i in range(count)]
+    write_csv(folder / "train.csv", rows)
+    options = [*tiny_options, "--data", str(folder)]
+    used, loss = list[torch.Tensor | None](), torch.nn.functional.cross_entropy
+
+    def watched(*arguments: Any, weight: torch.Tensor | None = None, **settings: Any) -> torch.Tensor:
+        used.append(weight)
+        return loss(*arguments, weight=weight, **settings)
+
+    monkeypatch.setattr(torch.nn.functional, "cross_entropy", watched)
+    train(options, tmp_path / "plain", "train.max_steps=1")
+    assert used[0] is None
+    used.clear()
+    train(options, tmp_path / "balanced", "train.max_steps=1", "train.class_weights=balanced")
+    labels = [i for i, count in enumerate(counts.values()) for _ in range(count)]
+    expected = compute_class_weight("balanced", classes=np.arange(3), y=labels)
+    assert used[0] is not None
+    assert used[0].tolist() == pytest.approx(expected.tolist())
 
 
 def test_balanced_weights_find_more_of_a_rare_label(backbone: Path, tmp_path: Path) -> None:
@@ -166,7 +184,7 @@ def test_evaluating_on_test_while_training_is_possible_and_said(
     run_dir = RunDir(tmp_path / "run")
     assert store.read_split(run_dir, "validation") == store.read_split(run_dir, "test")
     left_aside, notice = manifest.read(run_dir.manifest).result("prepare", PrepareResult).notices
-    assert left_aside == "not read, though beside the files that are: validation.csv"
+    assert left_aside == "other files in the same folder are not read: validation.csv"
     assert "flatters the test figures" in notice
     assert notice in capsys.readouterr().err
 

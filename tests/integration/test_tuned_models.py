@@ -67,7 +67,7 @@ def test_to_a_verified_bundle_with_the_same_probabilities(
     )
     recipe = (tmp_path / "run" / "recipe.toml").read_text()
     assert "max_length = 48" in recipe or "max_length = 64" in recipe  # as the model's files say
-    assert "was tuned already" in (tmp_path / "run" / "report.md").read_text()
+    assert "was fine-tuned elsewhere" in (tmp_path / "run" / "report.md").read_text()
 
 
 def test_labels_are_matched_by_name_whatever_their_order_and_case(

@@ -1,4 +1,5 @@
 import hashlib
+import re
 from pathlib import Path
 
 import pytest
@@ -94,6 +95,87 @@ def test_an_unknown_name_is_explained(known: Backbone, name: str) -> None:
 def test_a_hub_id_must_be_pinned(known: Backbone) -> None:
     with pytest.raises(BackboneError, match=r"model\.revision"):
         backbones.resolve("owner/other")
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[str, str]]:
+    """A hub that has every model; the (id, revision) of each download."""
+    asked: list[tuple[str, str]] = []
+
+    def snapshot_download(hub_id: str, *, revision: str, **options: object) -> str:
+        asked.append((hub_id, revision))
+        return str(place(tmp_path / "hub"))
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
+    return asked
+
+
+@pytest.mark.parametrize("name", ["distilbert-base-uncased", "gpt2", "owner/model", "o.w-n_er/Model-1.5"])
+def test_hub_ids_of_one_and_two_parts_are_fetched_at_their_revision(
+    known: Backbone, hub: list[tuple[str, str]], in_folder: Path, name: str
+) -> None:
+    assert (backbones.resolve(name, "abc123") / "config.json").is_file()
+    assert hub == [(name, "abc123")]
+
+
+def test_a_folder_comes_before_a_hub_id_of_the_same_name(
+    known: Backbone, hub: list[tuple[str, str]], in_folder: Path
+) -> None:
+    place(in_folder / "gpt2")
+    place(in_folder / "models" / "x")
+    assert backbones.resolve("gpt2", "abc123") == Path("gpt2")
+    assert backbones.resolve("models/x", "abc123") == Path("models/x")
+    assert not hub
+
+
+@pytest.mark.parametrize("name", ["./modle", "../modle", "models/x", "nothing/", "a/b/c", "~/no-such-folder", "a\\b"])
+def test_a_misspelt_path_is_told_as_a_path(
+    known: Backbone, hub: list[tuple[str, str]], in_folder: Path, name: str
+) -> None:
+    (in_folder / "models" / "y").mkdir(parents=True)
+    with pytest.raises(BackboneError, match=f"there is no folder {re.escape(name)}"):
+        backbones.resolve(name)
+    assert not hub
+
+
+def test_a_misspelt_path_names_the_folder_beside_it(known: Backbone, in_folder: Path) -> None:
+    place(in_folder / "models" / "sentiment")
+    with pytest.raises(BackboneError, match=r"did you mean 'sentiment'\?"):
+        backbones.resolve("models/sentimnet")
+    with pytest.raises(BackboneError, match="nowhere is no folder either"):
+        backbones.resolve("./nowhere/model")
+
+
+def test_a_revision_says_that_a_hub_id_is_meant(known: Backbone, hub: list[tuple[str, str]], in_folder: Path) -> None:
+    (in_folder / "models").mkdir()
+    backbones.resolve("models/x", "abc123")
+    assert hub == [("models/x", "abc123")]
+
+
+@pytest.mark.parametrize("name", ["my model", "ünicode", "-x/é"])
+def test_what_is_no_hub_id_is_not_asked_for(
+    known: Backbone, hub: list[tuple[str, str]], in_folder: Path, name: str
+) -> None:
+    with pytest.raises(BackboneError, match="nor a hub id"):
+        backbones.resolve(name, "abc123")
+    assert not hub
+
+
+def test_an_unpinned_hub_id_is_told_its_newest_commit(
+    known: Backbone, in_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backbones, "_newest_commit", lambda hub_id: "f00d" * 10)
+    with pytest.raises(BackboneError, match=r"--set model\.revision=f00df00d"):
+        backbones.resolve("gpt2")
+    monkeypatch.undo()
+    with pytest.raises(BackboneError, match=r"--set model\.revision=COMMIT_HASH"):
+        backbones.resolve("gpt2")
+
+
+def test_a_known_backbone_that_cannot_be_had_is_refused_early_on_request(known: Backbone) -> None:
+    assert backbones.check("toy", tuned=False) == known.longest
+    with pytest.raises(BackboneError, match="is in none of the sources"):
+        backbones.check("toy", tuned=False, fetch=True)
 
 
 def test_what_somebody_else_put_into_the_cache_is_put_aside(

@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 
@@ -30,3 +32,21 @@ def test_a_batch_ends_where_padding_costs_more_than_another_call() -> None:
     lengths = [40, 12, 39, 12, 38, 11]
     batches = batching.by_length(lengths, max_batch=6, max_tokens=512)
     assert [[lengths[i] for i in batch] for batch in batches] == [[40, 39, 38], [12, 12, 11]]
+
+
+@pytest.mark.parametrize(("count", "sizes"), [(0, []), (1, [1]), (3, [3]), (7, [3, 3, 1])])
+def test_batched_keeps_every_item_in_order(count: int, sizes: list[int]) -> None:
+    batches = list(batching.batched(range(count), 3))
+    assert [len(batch) for batch in batches] == sizes
+    assert [item for batch in batches for item in batch] == list(range(count))
+
+
+def test_batched_reads_an_endless_iterable_lazily() -> None:
+    numbers = itertools.count()
+    assert next(batching.batched(numbers, 4)) == [0, 1, 2, 3]
+    assert next(numbers) == 4
+
+
+def test_batches_of_no_items_are_refused() -> None:
+    with pytest.raises(ValueError, match="size must be at least 1, found 0"):
+        next(batching.batched([1], 0))

@@ -46,7 +46,7 @@ def test_no_normalizer_drops_nothing() -> None:
 
 @pytest.mark.parametrize(
     ("pre_tokenizer", "message"),
-    [(None, "no pre-tokenizer"), (pre_tokenizers.Metaspace(), "which is not understood")],
+    [(None, "no pre-tokenizer"), (pre_tokenizers.Metaspace(), "expected one word")],
 )
 def test_other_ways_to_find_words_are_refused(pre_tokenizer: object, message: str) -> None:
     with pytest.raises(ExportError, match=message):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tiny_models
 
-from sentopt.backends.torch import TorchEngine, _to_common_shape
+from sentopt.backends.torch import TorchEngine, to_common_shape
 from sentopt.runtime.tokenization import Batch
 
 
@@ -21,7 +21,7 @@ def batch_of(texts: list[list[int]], padding_id: int) -> Batch:
     [(1, 7, 512, (1, 16)), (3, 16, 512, (4, 16)), (5, 17, 512, (8, 32)), (8, 70, 70, (8, 70)), (2, 9, 0, (2, 16))],
 )
 def test_few_shapes(texts: int, width: int, longest: int, expected: tuple[int, int]) -> None:
-    batch = _to_common_shape(batch_of(tiny_models.texts([width] * texts), 0), longest, 0)
+    batch = to_common_shape(batch_of(tiny_models.texts([width] * texts), 0), longest, 0)
     assert batch.input_ids.shape == batch.attention_mask.shape == batch.token_type_ids.shape == expected
     assert batch.attention_mask[:, width:].sum() == 0
 
@@ -40,5 +40,5 @@ def test_few_shapes(texts: int, width: int, longest: int, expected: tuple[int, i
 def test_a_common_shape_changes_no_answer(family: str, lengths: list[int]) -> None:
     engine = TorchEngine(tiny_models.build(family))
     batch = batch_of(tiny_models.texts(lengths), engine.module.config.pad_token_id or 0)
-    padded = engine.run(_to_common_shape(batch, engine.longest, engine.pad_token_id))[: len(lengths)]
+    padded = engine.run(to_common_shape(batch, engine.longest, engine.pad_token_id))[: len(lengths)]
     assert np.abs(padded - engine.run(batch)).max() < 1e-5

@@ -2,7 +2,9 @@
 
 import asyncio
 import base64
+import gc
 import json
+import weakref
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -88,13 +90,22 @@ class Response:
         return str(json.loads(self.body)["detail"])
 
 
-def make(app: App | None = None, access: Access | None = None, **limits: float) -> Admission:
-    service: Any = SimpleNamespace(limits=Limits(**limits), counters=Counters(), full=False)  # type: ignore[arg-type]
-    return Admission(app or App(), service, access or Access())
+class Gate(Admission):
+    """The admission under test, with what it was made of."""
+
+    def __init__(self, app: App, service: Any, access: Access) -> None:
+        super().__init__(app, service, access)
+        self.app = app
+        self.service = service
 
 
-def counted(by: Admission) -> str:
-    return by._service.counters.page().decode()
+def make(app: App | None = None, access: Access | None = None, **limits: float) -> Gate:
+    service = SimpleNamespace(limits=Limits(**limits), counters=Counters(), full=False)  # type: ignore[arg-type]
+    return Gate(app or App(), service, access or Access())
+
+
+def counted(by: Gate) -> str:
+    return str(by.service.counters.page().decode())
 
 
 async def request(
@@ -350,7 +361,7 @@ def test_anything_but_json_is_refused(path: str, content_type: str) -> None:
 def test_a_body_announced_as_far_too_large_is_not_read() -> None:
     client = Client()
     closed = make(app := App(), body_bytes=10)
-    answer = ask(closed, "/predict", "POST", content_length=str(10 * admission._DISCARDED + 1), client=client)
+    answer = ask(closed, "/predict", "POST", content_length=str(10 * admission.DISCARDED + 1), client=client)
     assert (answer.status, answer.headers["connection"], app.paths, client.taken) == (413, "close", [], 0)
     assert 'sentopt_refused_total{reason="size"} 1.0' in counted(closed)
 
@@ -367,10 +378,10 @@ def test_a_body_that_is_too_large_is_read_and_refused(named: dict[str, str]) -> 
 
 @pytest.mark.parametrize("named", [{}, {"content_length": "3"}])
 def test_a_body_that_grows_far_too_large_is_not_read_to_its_end(named: dict[str, str]) -> None:
-    client = Client([b"1234567890"] * 3 * admission._DISCARDED)
+    client = Client([b"1234567890"] * 3 * admission.DISCARDED)
     answer = ask(make(app := App(), body_bytes=10), "/predict", "POST", client=client, **named)
     assert (answer.status, answer.headers["connection"], app.paths) == (413, "close", [])
-    assert client.taken == admission._DISCARDED + 1
+    assert client.taken == admission.DISCARDED + 1
 
 
 def test_a_body_of_the_largest_size_arrives_in_one_piece() -> None:
@@ -456,14 +467,17 @@ def test_addresses_that_one_customer_has_count_together(
 
 
 def test_only_so_many_addresses_are_remembered(monkeypatch: pytest.MonkeyPatch, clock: SimpleNamespace) -> None:
-    monkeypatch.setattr(rates, "_ADDRESSES", 100)
+    monkeypatch.setattr(rates, "ADDRESSES", 100)
     limited = Rates(1.0, 2.0)
     assert [limited.take("busy") for _ in range(3)] == [True, True, False]
     for i in range(1_000):
         assert limited.take(f"10.0.{i // 256}.{i % 256}")
         assert not limited.take("busy")
-    assert [limited.take("10.0.3.231") for _ in range(2)] == [True, False]
-    assert len(limited._buckets) == 100
+    newest = [f"10.0.{i // 256}.{i % 256}" for i in range(1_000)][-99:]  # and the busy one: a hundred
+    assert [limited.take(newest[-1]) for _ in range(2)] == [True, False]
+    assert [limited.take(newest[0]) for _ in range(2)] == [True, False]
+    forgotten = "10.0.3.132"  # the hundredth from the end: its requests of before count no more
+    assert [limited.take(forgotten) for _ in range(3)] == [True, True, False]
 
 
 def test_more_requests_at_once_than_allowed_are_refused() -> None:
@@ -501,27 +515,27 @@ def test_a_server_that_stops_takes_nothing_new() -> None:
 
 
 @pytest.fixture
-def locked() -> Admission:
+def locked() -> Gate:
     return make(access=Access(credentials=Credentials({"ann": "s3cret"})), client_rate=20.0)
 
 
 @pytest.mark.parametrize("path", ["/", "/predict", "/metrics", "/openapi.json", HEARTBEAT])
-def test_a_password_is_asked_for(locked: Admission, path: str) -> None:
+def test_a_password_is_asked_for(locked: Gate, path: str) -> None:
     method = ENDPOINTS.get(path, "GET")
     for named in ({}, {"authorization": ""}, {"authorization": basic("ann", "wrong")}, {"authorization": "Basic \xff"}):
         answer = ask(locked, path, method, **named)
         assert answer.status == 401
         assert answer.headers["www-authenticate"] == 'Basic realm="sentopt demo", charset="UTF-8"'
-    assert locked._app.paths == []  # type: ignore[attr-defined]
+    assert locked.app.paths == []
     assert ask(locked, path, method, authorization=basic("ann", "s3cret"), address="10.0.0.2").status == 200
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz"])
-def test_probes_come_without_a_password(locked: Admission, path: str) -> None:
+def test_probes_come_without_a_password(locked: Gate, path: str) -> None:
     assert ask(locked, path).status == 200
 
 
-def test_wrong_passwords_cannot_be_tried_for_long(locked: Admission, clock: SimpleNamespace) -> None:
+def test_wrong_passwords_cannot_be_tried_for_long(locked: Gate, clock: SimpleNamespace) -> None:
     wrong = {"authorization": basic("ann", "guess")}
     assert statuses(locked, 6, "/", "GET", **wrong) == [401] * 5 + [429]
     assert ask(locked, "/", **wrong).headers["retry-after"] == "1"
@@ -530,14 +544,14 @@ def test_wrong_passwords_cannot_be_tried_for_long(locked: Admission, clock: Simp
     assert 401 in statuses(locked, 1, "/", "GET", **wrong)
 
 
-def test_a_guess_beyond_the_rate_is_not_told_to_be_right(locked: Admission, clock: SimpleNamespace) -> None:
+def test_a_guess_beyond_the_rate_is_not_told_to_be_right(locked: Gate, clock: SimpleNamespace) -> None:
     assert 429 in statuses(locked, 6, "/", "GET", authorization=basic("ann", "guess"))
     assert ask(locked, "/", authorization=basic("ann", "s3cret")).status == 429
     clock.now += 10.0
     assert ask(locked, "/", authorization=basic("ann", "s3cret")).status == 200
 
 
-def test_right_passwords_do_not_use_up_the_rate(locked: Admission, clock: SimpleNamespace) -> None:
+def test_right_passwords_do_not_use_up_the_rate(locked: Gate, clock: SimpleNamespace) -> None:
     right = {"authorization": basic("ann", "s3cret")}
     assert statuses(locked, 60, "/", "GET", **right) == [200] * 60
     assert statuses(locked, 41, **right) == [200] * 40 + [429]
@@ -652,8 +666,10 @@ class Heart:
         self._first = first
         self.beating = asyncio.Event()
         self.stopped = False
+        self.task: Callable[[], object] = lambda: None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.task = weakref.ref(asyncio.current_task() or self)
         for kind in self._first:
             await send({"type": kind, "status": 200, "body": b"beat", "more_body": True})
         self.beating.set()
@@ -708,7 +724,9 @@ def test_a_stream_whose_reader_is_gone_is_let_go() -> None:
         stream.cancel()
         await asyncio.wait([stream], timeout=1)
         assert heart.stopped
-        assert opened._streams == set()
+        del stream
+        gc.collect()
+        assert heart.task() is None  # nobody holds it any more
 
     asyncio.run(scenario())
 
@@ -724,7 +742,7 @@ def test_the_bodies_of_all_requests_together_are_bounded() -> None:
 def test_a_full_service_refuses_before_the_body_is_read() -> None:
     app, client = App(), Client()
     opened = make(app)
-    opened._service.full = True  # type: ignore[misc]
+    opened.service.full = True
     refused = ask(opened, "/predict", "POST", client=client)
     assert (refused.status, refused.headers["retry-after"], client.taken) == (503, "1", 0)
     assert ask(opened, "/gradio_api/queue/join", "POST").status == 200

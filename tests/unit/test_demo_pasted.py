@@ -78,7 +78,7 @@ def test_headings_without_rows_are_not_called_missing() -> None:
     ids=["open quote", "text after a quote", "line ends"],
 )
 def test_a_broken_table_is_an_error_of_its_writer(table: str) -> None:
-    with pytest.raises(InputError, match="no table that can be read"):
+    with pytest.raises(InputError, match="the pasted table cannot be read"):
         column(table, "text")
 
 

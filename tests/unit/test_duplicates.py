@@ -3,7 +3,7 @@
 import pytest
 from test_splits import cleaned, numbered, raw, sizes
 
-from sentopt.data.duplicates import Repeats, in_words, normal_form, without_repeats
+from sentopt.data.duplicates import Repeats, normal_form, notices, without_repeats
 from sentopt.data.examples import Example
 from sentopt.errors import DataError
 
@@ -123,7 +123,7 @@ def test_train_within_the_others() -> None:
 
 
 def test_nothing_is_said_where_nothing_repeats() -> None:
-    assert in_words(without_repeats({"train": [Example("a", 0), Example("b", 1)]})[1], dropped=True) == []
+    assert notices(without_repeats({"train": [Example("a", 0), Example("b", 1)]})[1], dropped=True) == []
 
 
 def test_labels_of_few_texts_are_in_train_and_splits_have_every_label() -> None:
@@ -135,7 +135,7 @@ def test_labels_of_few_texts_are_in_train_and_splits_have_every_label() -> None:
         "test: split off train, 12 texts (20%, stratified, seed 1)",
         "validation: split off train, 12 texts (25%, one for each label at least, stratified, seed 1)",
         "12 label(s) have fewer than 10 training texts ('l0': 3, 'l1': 3, 'l10': 3, 'l11': 3, 'l2': 3 and 7 more): "
-        "add texts, such labels are hardly learnt",
+        "add texts, such labels are hardly learned",
     )
     assert {e.label for e in data.splits["train"]} == set(range(12))
 

@@ -10,6 +10,7 @@ from sentopt import gate
 from sentopt.gate import Answers, Rules
 from sentopt.recipe import DataSection, Recipe, RunSection, TrainSection, VerifySection
 from sentopt.results import Criterion, Outcome
+from sentopt.variants import VARIANTS
 
 RULES = Rules(margin=0.01, recall_margin=0.03, max_changed=0.05, confidence=0.95, macro_f1=False)
 Ints = npt.NDArray[np.int64]
@@ -61,7 +62,7 @@ def test_few_texts_of_a_label_are_undecided_in_words() -> None:
     given = answers(labels_of(1000, 20), lost=[5])
     found = judged(given)["recall of L1"]
     assert (found.outcome, found.texts, found.needed) == ("undecided", 20, 99)
-    assert gate.in_words(found) == "recall of L1 not decided: 20 texts, 99 needed"
+    assert gate.describe(found) == "recall of L1 not decided: 20 texts, 99 needed"
     assert outcome(given) == "undecided"
 
 
@@ -100,7 +101,7 @@ def test_lost_and_gained_cannot_cancel() -> None:
     found = judged(given)
     assert found["accuracy"].loss == 0.0
     assert found["agreement"].outcome == "fail"
-    assert "400 of 800 labels change" in gate.in_words(found["agreement"])
+    assert "400 of 800 labels change" in gate.describe(found["agreement"])
 
 
 def test_macro_f1_is_tested_where_it_is_the_metric() -> None:
@@ -120,7 +121,7 @@ def test_macro_f1_is_undecided_where_a_label_has_too_few_texts_to_show_it() -> N
     given = answers(labels_of(1000, 20))
     found = judged(given, replace(RULES, macro_f1=True))["macro F1"]
     assert (found.outcome, found.needed) == ("undecided", 150)
-    assert gate.in_words(found) == "macro F1 not decided: 1020 texts, 150 needed of each label"
+    assert gate.describe(found) == "macro F1 not decided: 1020 texts, 150 needed of each label"
 
 
 def with_further(given: Answers, texts: int, changed: int) -> Answers:
@@ -139,7 +140,7 @@ def test_texts_without_labels_prove_what_400_labelled_ones_cannot() -> None:
     assert {name: c.outcome for name, c in found.items()} == dict.fromkeys(found, "pass")
     assert (found["accuracy"].by, found["recall of L0"].by, found["macro F1"].by) == ("changes",) * 3
     assert found["accuracy"].limit == pytest.approx(0.0073, abs=2e-4)
-    assert "by the share of changed labels alone" in gate.in_words(found["accuracy"])
+    assert "by the share of changed labels alone" in gate.describe(found["accuracy"])
 
 
 def test_texts_without_labels_whose_labels_change_prove_nothing() -> None:
@@ -160,7 +161,7 @@ def test_only_what_changes_away_from_a_label_counts_against_its_recall() -> None
 
 def test_variants_after_the_first_failure_are_not_tested() -> None:
     outcomes: dict[str, Outcome] = {"a": "pass", "b": "undecided", "c": "fail", "d": "pass", "e": "fail"}
-    assert gate.in_sequence(outcomes) == {"a": True, "b": True, "c": True, "d": False, "e": False}
+    assert gate.fixed_sequence(outcomes) == {"a": True, "b": True, "c": True, "d": False, "e": False}
 
 
 @pytest.mark.parametrize(
@@ -183,14 +184,14 @@ def test_a_reference_that_knows_something_is_proven() -> None:
     given = np.where(np.arange(150) % 4 == 0, (truth + 1) % 3, truth)
     passed, words = checked(truth, given)
     assert passed
-    assert words.startswith("the PyTorch model is proven to know more than the majority answer: balanced accuracy 0.74")
+    assert words.startswith("the PyTorch model is proven better than the majority label: balanced accuracy 0.74")
 
 
 def test_a_reference_at_chance_ships_nothing() -> None:
     truth = np.tile([0, 1], 300)
     passed, words = checked(truth, np.random.default_rng(1).integers(0, 2, 600))
     assert not passed
-    assert "not proven to know more than the majority answer" in words
+    assert "not proven better than the majority label" in words
 
 
 def test_skewed_labels_are_judged_fairly() -> None:
@@ -227,7 +228,7 @@ def test_a_weak_reference_may_be_insisted_on() -> None:
             {"a": 100, "b": 100},
             {},
             False,
-            ["200 test texts: nothing but exact FP32 graphs can pass at margin 1; 299 are"],
+            ["200 test texts: only exact FP32 graphs can pass at margin 1; at least 299"],
         ),
         ({"a": 200, "b": 200}, {"a": 50, "b": 50}, False, ["400 test texts and 100 validation texts: a variant that"]),
         ({"a": 100, "b": 100}, {}, True, []),
@@ -258,7 +259,7 @@ def followed(words: str, before: str, unit: float = 1.0) -> float:
 def test_every_advice_works_when_it_is_followed() -> None:
     given = answers(labels_of(200, 200), wrong=20, lost=[100])
     found = gate.judge(given, ["a", "b"], RULES)
-    (words,) = gate.what_would_decide(found, RULES)
+    (words,) = gate.advise(found, RULES)
     assert words.endswith(" would decide accuracy")
     n = int(followed(words, "about "))
     factor = n / 400
@@ -272,13 +273,13 @@ def test_every_advice_works_when_it_is_followed() -> None:
 
 def test_what_is_outside_the_margin_gets_no_advice() -> None:
     outside = gate.judge(answers(labels_of(200, 200), lost=np.arange(20)), ["a", "b"], RULES)
-    assert not any("accuracy" in words for words in gate.what_would_decide(outside, RULES))
+    assert not any("accuracy" in words for words in gate.advise(outside, RULES))
 
 
 def test_agreement_and_macro_f1_are_advised_a_margin_that_passes() -> None:
     rules = replace(RULES, macro_f1=True, max_changed=0.01)
     given = answers(labels_of(300, 300), lost=[0, 1, 2, 300], gained=[])
-    advice = gate.what_would_decide(gate.judge(given, ["a", "b"], rules), rules)
+    advice = gate.advise(gate.judge(given, ["a", "b"], rules), rules)
     assert len(advice) == 3
     wider = replace(
         rules,
@@ -312,7 +313,7 @@ def test_a_few_texts_without_labels_take_no_power(further: int) -> None:
 def test_texts_that_pytorch_answers_otherwise_are_of_another_kind(shift: float, differ: bool) -> None:
     random = np.random.default_rng(2)
     labelled, free = (random.random(400) < 0.5).astype(int), (random.random(3000) < 0.5 + shift).astype(int)
-    words = gate.differing_answers(labelled, free, ["a", "b"])
+    words = gate.distribution_shift(labelled, free, ["a", "b"])
     assert bool(words) is differ
     assert not differ or "of the texts without labels" in words
 
@@ -321,7 +322,7 @@ def test_a_label_without_a_test_text_is_undecided() -> None:
     truth = labels_of(300, 300)
     found = {c.name: c for c in gate.judge(Answers.labelled(truth, truth, truth), ["a", "b", "c"], RULES)}
     assert found["recall of c"].outcome == "undecided"
-    assert gate.in_words(found["recall of c"]) == "recall of c not decided: 0 texts, 99 needed"
+    assert gate.describe(found["recall of c"]) == "recall of c not decided: 0 texts, 99 needed"
     (words,) = gate.foresee({"a": 400, "b": 500, "c": 0}, {}, RULES, unlabelled=False)
     assert words == "recall of c cannot be decided at 3 points: 0 texts, 99 needed"
 
@@ -350,7 +351,7 @@ def test_a_test_split_of_one_label_shows_nothing() -> None:
     given[:10] = 1
     passed, words = checked(truth, given)
     assert not passed
-    assert words == "the 200 test texts all have one label: they cannot show whether the PyTorch model knows anything"
+    assert words == "the 200 test texts all have the same label: they cannot show whether the PyTorch model is any good"
 
 
 @pytest.mark.parametrize("sizes", [(30, 30), (100, 10), (50, 50, 50)])
@@ -383,3 +384,23 @@ def test_rules_are_fractions_of_the_recipes_points() -> None:
     given = Recipe(RunSection("x"), train=TrainSection(metric="accuracy"))
     assert Rules.of(given) == Rules(0.01, 0.03, 0.05, 0.95, macro_f1=False)
     assert Rules.of(Recipe(RunSection("x"))).macro_f1
+
+
+def test_a_variant_that_cannot_ship_is_not_in_the_sequence() -> None:
+    specs = [VARIANTS[name] for name in ("torch", "torch-bf16", "onnx-fp32", "lean-int8", "openvino-bf16", "onnx-cuda")]
+    assert gate.testing_order(specs, {"torch"}, None) == ["onnx-fp32", "openvino-bf16", "lean-int8"]
+    assert gate.testing_order(specs, {"torch", "onnx-fp32"}, None) == ["openvino-bf16", "lean-int8"]
+
+
+def test_agreement_on_validation_orders_the_sequence_and_risk_breaks_ties() -> None:
+    specs = [VARIANTS[name] for name in ("torch-bf16", "onnx-fp32", "onnx-int8", "lean-int8")]
+    agreement = {"torch-bf16": 1.0, "onnx-fp32": 0.98, "onnx-int8": 0.99, "lean-int8": 0.98}
+    assert gate.testing_order(specs, (), agreement) == ["onnx-int8", "onnx-fp32", "lean-int8"]
+
+
+def test_validation_texts_count_when_texts_without_labels_are_called_too_few() -> None:
+    enough = next(n for n in range(1, 5000) if gate.unlabelled_can_decide(n, RULES))
+    assert gate.too_few_unlabelled(400, enough - 500, RULES) == (
+        f"{enough - 500} texts without labels are too few to prove a margin; they count for the agreement"
+    )
+    assert gate.too_few_unlabelled(500, enough - 500, RULES) == ""

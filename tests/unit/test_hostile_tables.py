@@ -193,14 +193,14 @@ READ: list[tuple[str, bytes, dict[str, str], Any, list[str]]] = [
         'text,label\n"Hello, you",1\nBye,0\n'.encode("utf-16-le"),
         {},
         TWO,
-        ["u16le.csv: read as utf-16-le, which its first bytes say"],
+        ["u16le.csv: read as utf-16-le, according to its first bytes"],
     ),
     (
         "u16be.tsv",
         "text\tlabel\nHello, you\t1\nBye\t0\n".encode("utf-16-be"),
         {},
         TWO,
-        ["u16be.tsv: read as utf-16-be, which its first bytes say"],
+        ["u16be.tsv: read as utf-16-be, according to its first bytes"],
     ),
     (
         "western.csv",
@@ -353,13 +353,13 @@ REFUSED: list[tuple[str, bytes, dict[str, str], str]] = [
         b"text,label\na,1\nthe first line\nof a text,1\n",
         {},
         ", line 3: fewer fields than the header has columns (1, expected 2: text, label); add what is missing, or "
-        "delete the line; a text that spans lines must stand in quotes",
+        "delete the line; a text that spans lines must be in quotes",
     ),
     (
         "twice.csv",
         b"text,label,text\na,b,c\n",
         {},
-        ", line 1: the column 'text' stands 2 times in the header (columns 1 and 3); rename or remove all but one",
+        ", line 1: the column 'text' occurs 2 times in the header (columns 1 and 3); rename or remove all but one",
     ),
     (
         "nameless.csv",
@@ -396,7 +396,7 @@ REFUSED: list[tuple[str, bytes, dict[str, str], str]] = [
         "mixed.csv",
         "text,label\nLe café à Paris été,1\n".encode() * 3 + b"caf\xe9,0\n",
         {},
-        " is UTF-8, but for byte 0xe9 in line 7: correct that line, or name the file's encoding with "
+        " is UTF-8 except for byte 0xe9 in line 7: correct that line, or name the file's encoding with "
         "--set data.encoding=windows-1252",
     ),
     (
@@ -441,7 +441,7 @@ REFUSED: list[tuple[str, bytes, dict[str, str], str]] = [
         "twice.xlsx",
         workbook([["text", "text"], ["a", "b"]]),
         {},
-        ", row 1: the column 'text' stands twice in the header; rename or remove one",
+        ", row 1: the column 'text' occurs twice in the header; rename or remove one",
     ),
     (
         "beside.xlsx",
@@ -490,7 +490,7 @@ LABELS: dict[str, Labels] = {
         ("negative", "positive"),
         [0, 1, 0, 0, 1, 0],
         [
-            "the label(s) 'Negative' (10), 'NEGATIVE' (10) are taken as 'negative' (20): they are the same but for "
+            "the label(s) 'Negative' (10), 'NEGATIVE' (10) are taken as 'negative' (20): they differ only in "
             'case, blanks and Unicode form; to keep them apart: --set \'data.labels=["negative", "positive", '
             '"Negative", "NEGATIVE"]\''
         ],
@@ -501,7 +501,7 @@ LABELS: dict[str, Labels] = {
         ['data.labels=["bad", "good"]'],
         ("bad", "good"),
         [0, 1],
-        ["labels are matched whatever their case, blanks and Unicode form: 'Bad' (30) as 'bad', 'GOOD' (30) as 'good'"],
+        ["labels are matched ignoring case, blanks and Unicode form: 'Bad' (30) as 'bad', 'GOOD' (30) as 'good'"],
     ),
     "booleans": (pairs(60, True, False), [], ("false", "true"), [1, 0], []),
     "named booleans": (
@@ -546,10 +546,7 @@ LABELS: dict[str, Labels] = {
         NAMED,
         ("a", "b", "c", "d", "e"),
         [4, 3, 2, 1, 0],
-        [
-            "labels are numbers that do not count from 0: it is taken that 1 is 'a', 2 is 'b', 3 is 'c', 4 is 'd', "
-            "5 is 'e'"
-        ],
+        ["labels are numbers that do not count from 0; assuming that 1 is 'a', 2 is 'b', 3 is 'c', 4 is 'd', 5 is 'e'"],
     ),
     "named from 0": (pairs(100, "4", "3", "2", "1", "0"), NAMED, ("a", "b", "c", "d", "e"), [4, 3, 2, 1, 0], []),
     "0 and 4": (
@@ -557,14 +554,14 @@ LABELS: dict[str, Labels] = {
         ['data.labels=["bad", "good"]'],
         ("bad", "good"),
         [0, 1],
-        ["labels are numbers that do not count from 0: it is taken that 0 is 'bad', 4 is 'good'"],
+        ["labels are numbers that do not count from 0; assuming that 0 is 'bad', 4 is 'good'"],
     ),
     "-1, 0, 1": (
         pairs(90, -1, 0, 1),
         ['data.labels=["bad", "so", "good"]'],
         ("bad", "so", "good"),
         [0, 1, 2],
-        ["labels are numbers that do not count from 0: it is taken that -1 is 'bad', 0 is 'so', 1 is 'good'"],
+        ["labels are numbers that do not count from 0; assuming that -1 is 'bad', 0 is 'so', 1 is 'good'"],
     ),
     "half stars": (
         pairs(90, "0.5", 1, 1.5),
@@ -598,7 +595,7 @@ LABELS: dict[str, Labels] = {
         ("none", "some"),
         [0, 1],
         [
-            "'none' (30 rows) is a label like the others; if it means that there is none, empty these cells and set "
+            "'none' (30 rows) is used as a label; if it means no label, empty these cells and set "
             "data.missing_labels=drop"
         ],
     ),
@@ -608,7 +605,7 @@ LABELS: dict[str, Labels] = {
         ("0", "1", "bad", "good"),
         [0, 1, 2, 3],
         [
-            "labels are partly numbers (0, 1) and partly names (bad, good), and all are taken as labels of their own; "
+            "labels are partly numbers (0, 1) and partly names (bad, good), and each is used as a label; "
             "if numbers stand for names, list the names in the order of their numbers in data.labels"
         ],
     ),
@@ -626,7 +623,7 @@ LABELS: dict[str, Labels] = {
         ("anger", "joy", "joy,anger"),
         [1, 0, 2],
         [
-            "the label 'joy,anger' looks like several labels in one; it is taken as a label of its own "
+            "the label 'joy,anger' looks like several labels in one; it is used as one label "
             "(several labels a text are not supported)"
         ],
     ),
@@ -654,7 +651,7 @@ LABELS: dict[str, Labels] = {
         ("#N/A", "\\N", "some"),
         [1, 0, 2],
         [
-            f"{name!r} (30 rows) is a label like the others; if it means that there is none, empty these cells and set "
+            f"{name!r} (30 rows) is used as a label; if it means no label, empty these cells and set "
             "data.missing_labels=drop"
             for name in ("\\N", "#N/A")
         ],
@@ -665,7 +662,7 @@ LABELS: dict[str, Labels] = {
         ("Maße", "x"),
         [0, 0, 1],
         [
-            "the label(s) 'Masse' (30) are taken as 'Maße' (30): they are the same but for case, blanks and Unicode "
+            "the label(s) 'Masse' (30) are taken as 'Maße' (30): they differ only in case, blanks and Unicode "
             'form; to keep them apart: --set \'data.labels=["Maße", "Masse", "x"]\''
         ],
     ),
@@ -676,7 +673,7 @@ LABELS: dict[str, Labels] = {
         [0, 1],
         [
             "3 label(s) have fewer than 10 training texts ('thing number 3': 7, 'thing number 4': 7, "
-            "'thing number 5': 7): add texts, such labels are hardly learnt"
+            "'thing number 5': 7): add texts, such labels are hardly learned"
         ],
     ),
     "rare siblings": (
@@ -686,7 +683,7 @@ LABELS: dict[str, Labels] = {
         [1, 5],
         [
             "4 label(s) have fewer than 10 training texts ('card cost': 7, 'card rost': 7, 'card vost': 7, "
-            "'card post': 8): add texts, such labels are hardly learnt"
+            "'card post': 8): add texts, such labels are hardly learned"
         ],
     ),
     "a typical number of texts": (
@@ -696,7 +693,7 @@ LABELS: dict[str, Labels] = {
         [3, 5],
         [
             "4 label(s) have fewer than 10 training texts ('anger': 7, 'fear': 7, 'joy': 7, 'positve': 7): add texts, "
-            "such labels are hardly learnt"
+            "such labels are hardly learned"
         ],
     ),
     "many typos": (
@@ -711,7 +708,7 @@ LABELS: dict[str, Labels] = {
             ),
             "1 more label(s) with few texts are spelled like a frequent one",
             "4 label(s) have fewer than 10 training texts ('arrival dela': 2, 'exchange rat': 2, 'lost lette': 2, "
-            "'refund reques': 2): add texts, such labels are hardly learnt",
+            "'refund reques': 2): add texts, such labels are hardly learned",
         ],
     ),
     "frequent typo": (
@@ -721,7 +718,7 @@ LABELS: dict[str, Labels] = {
         [0, 2],
         [
             "the label 'negatve' has 5 text(s), first a.jsonl line 301; is it 'negative' (150)?",
-            "1 label(s) have fewer than 10 training texts ('negatve': 3): add texts, such labels are hardly learnt",
+            "1 label(s) have fewer than 10 training texts ('negatve': 3): add texts, such labels are hardly learned",
         ],
     ),
 }
@@ -1063,9 +1060,9 @@ def test_files_beside_the_splits_are_named(tmp_path: Path) -> None:
     for file in ("train.csv", "test.csv", "unsupervised.csv"):
         some(tmp_path, file, 40)
     (tmp_path / "README.md").write_text("about")
-    assert "not read, though beside the files that are: unsupervised.csv" in prepare(tmp_path).notices
+    assert "other files in the same folder are not read: unsupervised.csv" in prepare(tmp_path).notices
     alone = prepare(tmp_path / "train.csv")
-    assert "not read, though beside the files that are: test.csv, unsupervised.csv" in alone.notices
+    assert "other files in the same folder are not read: test.csv, unsupervised.csv" in alone.notices
 
 
 @pytest.mark.parametrize("inner", ["data/train-00000-of-00001.csv", "data/train.csv", "train/0000.csv"])
@@ -1075,7 +1072,7 @@ def test_files_above_a_folder_that_is_looked_into_are_named(inner: str, tmp_path
         some(folder, name, count)
     data = prepare(folder)
     assert sizes(data) == (43, 5, 12)
-    assert data.notices[0] == "not read, though beside the files that are: extra.csv, raw.zip"
+    assert data.notices[0] == "other files in the same folder are not read: extra.csv, raw.zip"
 
 
 @pytest.mark.parametrize(
@@ -1271,7 +1268,7 @@ def test_ten_rows(tmp_path: Path) -> None:
     assert data.notices == (
         "test: split off train, 2 texts (20%, stratified, seed 42)",
         "validation: split off train, 2 texts (25%, one for each label at least, stratified, seed 42)",
-        "2 label(s) have fewer than 10 training texts ('no': 3, 'yes': 3): add texts, such labels are hardly learnt",
+        "2 label(s) have fewer than 10 training texts ('no': 3, 'yes': 3): add texts, such labels are hardly learned",
     )
 
 

@@ -178,11 +178,11 @@ def test_every_product_with_a_weight_is_calibrated(
 def test_calibration_stays_within_its_limits_and_takes_one_text_at_least(
     architecture: Callable[[str], Architecture], encoder: TextEncoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(calibration, "_TEXTS", 20)
+    monkeypatch.setattr(calibration, "MAX_TEXTS", 20)
     assert calibrate(architecture("bert"), encoder, TRAINING).texts == 20
-    monkeypatch.setattr(calibration, "_TOKENS", 100)
+    monkeypatch.setattr(calibration, "MAX_TOKENS", 100)
     assert calibrate(architecture("bert"), encoder, TRAINING).tokens <= 100
-    monkeypatch.setattr(calibration, "_TOKENS", 1)
+    monkeypatch.setattr(calibration, "MAX_TOKENS", 1)
     assert calibrate(architecture("bert"), encoder, TRAINING).texts == 1
 
 
@@ -206,20 +206,20 @@ def test_an_outlier_channel_is_smoothed(architecture: Callable[[str], Architectu
     assert smoothing[5] > 20 * np.median(smoothing)
 
 
-def seen(rows: FloatArray) -> calibration._Seen:
-    return calibration._Seen(rows.min(axis=0), rows.max(axis=0), [rows])
+def recorded(rows: FloatArray) -> calibration.Activations:
+    return calibration.Activations(rows.min(axis=0), rows.max(axis=0), [rows])
 
 
 def test_smoothing_helps_where_it_is_chosen_and_is_not_chosen_where_it_cannot() -> None:
     random = np.random.default_rng(0)
     rows = random.normal(size=(400, 32)).astype(np.float32)
     dense = Dense(random.normal(size=(32, 24)).astype(np.float32), np.zeros(24, np.float32))
-    assert calibration._fit(dense, seen(rows), calibration.STRENGTHS)[0].smoothing is None
+    assert calibration.quantize_site(dense, recorded(rows))[0].smoothing is None
     rows[:, 3] *= 100.0
     dense.weight[3] /= 100.0
-    site, relative = calibration._fit(dense, seen(rows), calibration.STRENGTHS)
+    site, relative = calibration.quantize_site(dense, recorded(rows))
     exact = rows @ dense.weight
-    plain = calibration._error(dense.weight, rows, exact, calibration._range(seen(rows), None)) / exact.var()
+    plain = calibration.output_error(dense.weight, rows, calibration.site_for(recorded(rows))) / exact.var()
     assert site.smoothing is not None
     assert relative < plain / 100
     assert relative < 1e-3
@@ -228,7 +228,7 @@ def test_smoothing_helps_where_it_is_chosen_and_is_not_chosen_where_it_cannot() 
 def test_scales_hold_everything_that_was_seen_and_zero() -> None:
     for low, high in ((-3.0, 5.0), (2.0, 9.0), (-8.0, -1.0), (0.0, 0.0)):
         rows = np.array([[low, high], [high, low]], np.float32)
-        site = calibration._range(seen(rows), None)
+        site = calibration.site_for(recorded(rows))
         levels = np.rint(np.array([low, 0.0, high]) / site.scale) + site.zero_point
         assert 0 <= site.zero_point <= 255
         assert levels.min() >= 0

@@ -126,12 +126,12 @@ def test_left_padding_changes_nothing_for_gpt2(pairs: Callable[[str], Pair]) -> 
 def test_gpt2_with_other_scales_of_its_scores_is_refused(tmp_path: Path, changes: dict[str, bool]) -> None:
     """Attention functions of transformers disagree on them: the sdpa of 4.57 takes no notice."""
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "gpt2", **changes}))
-    assert f"{next(iter(changes))} = " in str(families.why_not(tmp_path))
+    assert f"{next(iter(changes))} = " in str(families.unsupported_reason(tmp_path))
 
 
 def test_a_checkpoint_in_several_files_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}))
-    assert "in several files" in str(families.why_not(tmp_path))
+    assert "in several files" in str(families.unsupported_reason(tmp_path))
 
 
 @pytest.mark.parametrize("activation", sorted(families._ACTIVATIONS))
@@ -192,10 +192,10 @@ def test_what_cannot_be_written_is_refused_with_the_reason(
     tmp_path: Path, family: str, changes: dict[str, object], reason: str
 ) -> None:
     tiny_models.save(family, tmp_path)
-    assert families.why_not(tmp_path) is None
+    assert families.unsupported_reason(tmp_path) is None
     path = tmp_path / "config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
-    assert reason in (families.why_not(tmp_path) or "")
+    assert reason in (families.unsupported_reason(tmp_path) or "")
     with pytest.raises(ExportError, match="no lean graph can be written"):
         families.read(tmp_path)
 
@@ -203,12 +203,12 @@ def test_what_cannot_be_written_is_refused_with_the_reason(
 def test_a_checkpoint_without_weights_is_refused(tmp_path: Path) -> None:
     tiny_models.save("bert", tmp_path)
     (tmp_path / "model.safetensors").unlink()
-    assert "model.safetensors" in (families.why_not(tmp_path) or "")
+    assert "model.safetensors" in (families.unsupported_reason(tmp_path) or "")
 
 
 def test_a_checkpoint_without_a_config_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match=r"cannot read .*config\.json"):
-        families.why_not(tmp_path)
+        families.unsupported_reason(tmp_path)
 
 
 @pytest.mark.parametrize(

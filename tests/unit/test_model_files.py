@@ -215,7 +215,7 @@ def test_damaged_weights_are_found_in_their_header(harm: Callable[[bytes], bytes
     write_safetensors(path, {"classifier.weight": [2, 3]})
     assert model_files.tensor_shapes(tmp_path) == {"classifier.weight": (2, 3)}
     path.write_bytes(harm(path.read_bytes()))
-    with pytest.raises(BackboneError, match="is damaged or no safetensors file"):
+    with pytest.raises(BackboneError, match="is damaged or not a safetensors file"):
         model_files.tensor_shapes(tmp_path)
 
 

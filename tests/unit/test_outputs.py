@@ -44,10 +44,10 @@ def test_what_cannot_be_a_file(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for path, overwrite, said in (
         (tmp_path, True, "is a folder"),
-        (tmp_path / "pipe", True, "is no regular file"),
-        (Path("/dev/null"), True, "is no regular file"),
+        (tmp_path / "pipe", True, "is not a regular file"),
+        (Path("/dev/null"), True, "is not a regular file"),
         (tmp_path / "dangling", False, "is there already"),
-        (tmp_path / "file" / "deep" / "out", False, "file is no folder"),
+        (tmp_path / "file" / "deep" / "out", False, "file is not a folder"),
     ):
         with pytest.raises(OutputError, match=said):
             outputs.check(path, overwrite=overwrite)

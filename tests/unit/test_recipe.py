@@ -10,6 +10,7 @@ import pytest
 from sentopt import recipe
 from sentopt.backbones import BACKBONES
 from sentopt.errors import RecipeError
+from sentopt.recipe.fields import REQUIRED
 
 
 def problems_of(document: dict[str, object], *overrides: str) -> str:
@@ -249,6 +250,112 @@ def test_the_basics_recipe_explains_every_training_key() -> None:
     text = (recipe.BUILTIN_FOLDER / "trainer-basics.toml").read_text(encoding="utf-8")
     stated = set(tomllib.loads(text)["train"])
     assert stated == {field.name for field in dataclasses.fields(recipe.TrainSection)}
+    assert text == recipe.annotated("trainer-basics"), "stale: write the text of recipe.annotated into the file"
+
+
+@pytest.mark.parametrize("name", recipe.builtin_names())
+def test_a_shown_recipe_explains_every_key_and_reads_back_equal(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "shown.toml"
+    path.write_text(recipe.shown(name), encoding="utf-8")
+    assert recipe.load(str(path)) == recipe.load(name)
+    assert recipe.shown(str(path)) == recipe.shown(name)
+    lines = recipe.shown(name).splitlines()
+    keys = [i for i, line in enumerate(lines) if re.match(r"\w+ = ", line)]
+    assert len(keys) == len(recipe.KEYS.all)
+    assert [lines[i] for i in keys if not lines[i - 1].startswith("# ")] == []
+    introduction = lines.index("")
+    assert [line for line in lines[introduction:] if line.startswith("#") and len(line) > 100] == []
+
+
+def test_a_shown_recipe_keeps_what_its_file_says_at_the_top() -> None:
+    assert recipe.shown("tweets-minilm").startswith("# The task of tweets-gpt2 on the pinned MiniLM: a fifth of")
+
+
+def test_a_file_without_an_introduction_is_shown_without_one(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('# the run\n[run]\nname = "mine"\n', encoding="utf-8")
+    shown = recipe.shown(str(path))
+    assert shown.startswith("# Name and seed of the run.\n[run]\n")
+    path.write_text(shown, encoding="utf-8")
+    assert recipe.shown(str(path)) == shown
+
+
+def test_comments_give_bounds_choices_and_the_default_where_it_differs() -> None:
+    text = recipe.to_toml(recipe.load("quickstart"), comments=True)
+    assert "# Highest learning rate of AdamW. Allowed: more than 0 and less than 1. Default: 5e-05.\n" in text
+    assert "# What becomes of repeated texts. Allowed: 'drop', 'keep'.\nduplicates = \"drop\"\n" in text
+
+
+def test_an_annotated_recipe_states_the_keys_of_its_file_alone() -> None:
+    document = tomllib.loads((recipe.BUILTIN_FOLDER / "sst2-minilm.toml").read_text(encoding="utf-8"))
+    assert tomllib.loads(recipe.annotated("sst2-minilm")) == document
+
+
+def test_every_key_is_listed_with_default_and_help() -> None:
+    lines = recipe.help_lines()
+    assert len(lines) == len(recipe.KEYS.all)
+    assert re.search(r"^train\.epochs +3\.0 +Passes over the training texts;", "\n".join(lines), re.MULTILINE)
+    assert re.search(r"^run\.name +\(required\) +Name of the run", "\n".join(lines), re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("word", "path"), [("num_train_epochs", "train.epochs"), ("LR", "train.learning_rate"), ("qemu", "verify.cpu")]
+)
+def test_a_word_finds_keys_by_any_of_their_names_and_by_their_help(word: str, path: str) -> None:
+    found = [line.split()[0] for line in recipe.help_lines(word)]
+    assert path in found
+    assert len(found) < 10
+
+
+def test_no_key_is_listed_for_a_word_that_none_mentions() -> None:
+    assert recipe.help_lines("zzz") == []
+
+
+def test_the_reference_has_a_row_for_every_key_and_every_shipped_recipe() -> None:
+    rows = [line.split(" | ") for line in recipe.reference().splitlines() if line.startswith("| `")]
+    assert [row[0].strip("| `") for row in rows] == [*recipe.builtin_names(), *(key.path for key in recipe.KEYS)]
+    assert {len(row) for row in rows} == {4}
+    by_key = {row[0].strip("| `"): row for row in rows}
+    assert by_key["train.epochs"][1:3] == ["number, more than 0", "`3.0`"]
+    assert by_key["train.epochs"][3].endswith("Also accepted: `num_train_epochs`. |")
+    assert by_key["verify.order"][1] == "one of 'auto', 'validation', 'table'"
+
+
+def test_every_default_is_within_its_bounds_and_every_help_is_a_sentence() -> None:
+    for key in recipe.KEYS:
+        assert key.default is REQUIRED or key.problem(key.default) == ""
+        assert re.fullmatch(r"[A-Z0-9'].*\.", key.declaration.help), key.path
+
+
+def test_sections_without_a_stated_value_equal_their_defaults() -> None:
+    made = recipe.resolve({"run": {"name": "x"}, "train": {"epochs": 3.0}}, source="test")
+    assert made == recipe.Recipe(recipe.RunSection("x"))
+
+
+STATED = {"run": {"name": "x"}, "data": {"dataset": "imdb"}, "train": {"epochs": 3}}
+
+
+@pytest.mark.parametrize(
+    ("document", "overrides", "min_steps"),
+    [
+        ({"run": {"name": "x"}}, {}, recipe.ENOUGH_STEPS),
+        (STATED, {}, 0),
+        (STATED, {"data.dataset": "imdb"}, 0),
+        (STATED, {"data.dataset": "sst2"}, recipe.ENOUGH_STEPS),
+        (STATED, {"data.dataset": "sst2", "epochs": 2}, 0),
+        (STATED, {"data.dataset": "sst2", "max_steps": 2}, 0),
+        (STATED, {"data.dataset": "sst2", "min_steps": 50}, 50),
+        (STATED, {"data.train_limit": 10}, 0),
+        ({"run": {"name": "x"}, "train": {"max_steps": 5}}, {}, 0),
+        ({"run": {"name": "x"}, "model": {"tuned": True}}, {}, 0),
+    ],
+)
+def test_the_least_number_of_steps_is_set_where_nobody_says_how_long_to_train(
+    document: dict[str, object], overrides: dict[str, object], min_steps: int
+) -> None:
+    made = recipe.resolve(document, overrides, source="test")
+    assert made.train.min_steps == min_steps
+    assert recipe.with_overrides(made, {"train.batch_size": 8}, source="test").train.min_steps == min_steps
 
 
 @pytest.mark.parametrize("name", recipe.builtin_names())

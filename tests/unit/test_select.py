@@ -39,6 +39,22 @@ def test_fastest_that_may_ship() -> None:
     assert "5.0 times as fast as PyTorch" in chosen.reason
 
 
+def test_the_reason_counts_the_rows_that_a_reader_sees_pass() -> None:
+    """Four rows pass: three that can ship, and torch-bf16, which is explained."""
+    lines = choose(ROWS, ALL).reason.splitlines()
+    assert "fastest of the 3 variants that passed and that a bundle can hold" in lines[0]
+    assert lines[1].startswith("torch-bf16 passed, too, but is measured for comparison only")
+    assert not any("torch " in line for line in lines[1:]), "the reference is no variant that passed"
+    gpu = [*ROWS, row("torch-cuda", 0.2)]
+    assert "torch-bf16 and torch-cuda passed, too, but are" in choose(gpu, [*ALL, verdict("torch-cuda")]).reason
+
+
+def test_the_only_variant_is_not_called_the_fastest() -> None:
+    chosen = choose(ROWS[:1] + ROWS[2:3], [verdict("torch"), verdict("onnx-fp32")])
+    assert "the only variant that passed" in chosen.reason
+    assert "fastest" not in chosen.reason
+
+
 def test_throughput_is_another_objective() -> None:
     assert choose(ROWS, ALL, "throughput").variant == "onnx-fp32"
 
@@ -59,4 +75,5 @@ def test_ties_go_to_the_more_faithful() -> None:
 def test_nothing_passed() -> None:
     chosen = choose(ROWS, [verdict(r.variant, passed=False) for r in ROWS])
     assert chosen.variant is None
-    assert "nothing ships" in chosen.reason
+    assert chosen.reason.startswith("No variant passed verification, so nothing ships.\n")
+    assert "onnx-int8 was refused: because." in chosen.reason.splitlines()

@@ -95,7 +95,7 @@ def test_what_power_is_computed_with_decides_as_the_test_does(n: int) -> None:
     for lost in range(12):
         for gained in range(6):
             found = stats.compare_counts(n, lost, gained, margin=0.02, confidence=0.95)
-            assert stats._is_proven(n, lost, gained, 0.02, 0.95) == found.non_inferior
+            assert stats.is_non_inferior(n, lost, gained, 0.02, 0.95) == found.non_inferior
 
 
 @pytest.mark.parametrize(

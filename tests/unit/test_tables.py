@@ -80,7 +80,7 @@ def test_a_byte_that_is_not_utf8_far_into_the_file_is_found_before_reading(tmp_p
     path = tmp_path / "long.csv"
     path.write_bytes(b"text,label\n" + b"plain,1\n" * 400_000 + "caf\xe9,0\n".encode("latin-1"))
     said: list[str] = []
-    *_, last = tables.read_rows(path, say=said.append)
+    *_, last = tables.read_rows(path, notify=said.append)
     assert last == {"text": "caf\xe9", "label": "0"}
     assert said == [
         "long.csv is not UTF-8 (byte 0xe9 in line 400002): read as windows-1252, which is a guess; a line then says "
@@ -147,7 +147,7 @@ def test_lines_in_another_encoding_and_what_is_no_text(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_bytes("fine\r\ncaf\xe9\n".encode("cp1252"))
     said: list[str] = []
-    assert list(tables.read_lines(path, say=said.append)) == ["fine", "caf\xe9"]
+    assert list(tables.read_lines(path, notify=said.append)) == ["fine", "caf\xe9"]
     assert said == [
         "a.txt is not UTF-8 (byte 0xe9 in line 2): read as windows-1252, which is a guess; a line then says 'caf\xe9'. "
         "Another one can be named with --set data.encoding=NAME"
@@ -197,7 +197,7 @@ def workbook(path: Path, rows: list[list[object]]) -> Path:
 def test_a_column_of_a_workbook_without_a_name_is_kept(tmp_path: Path) -> None:
     said: list[str] = []
     path = workbook(tmp_path / "index.xlsx", [[None, "text"], [0, "a"], [1, "b"]])
-    rows = list(tables.read_rows(path, say=said.append))
+    rows = list(tables.read_rows(path, notify=said.append))
     assert rows == [{"column 1": 0, "text": "a"}, {"column 1": 1, "text": "b"}]
     assert said == ["index.xlsx: columns without a name are called column 1"]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from sentopt.runtime import tuning
-from sentopt.runtime.tuning import Tuning, recall, remember
+from sentopt.runtime.tuning import Tuning, load, save
 
 MODEL, ENGINE = "0123abcd" * 8, "onnxruntime"
 MEASURED = Tuning(threads=3, workers=2, max_batch=16, max_tokens=512)
@@ -19,31 +19,31 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_nothing_is_recalled_where_nothing_was_measured(cache: Path) -> None:
-    assert recall(MODEL, ENGINE) is None
+    assert load(MODEL, ENGINE) is None
     assert not cache.exists()
 
 
 def test_what_was_measured_is_recalled(cache: Path) -> None:
-    kept_in = remember(MODEL, ENGINE, MEASURED)
-    assert recall(MODEL, ENGINE) == MEASURED
+    kept_in = save(MODEL, ENGINE, MEASURED)
+    assert load(MODEL, ENGINE) == MEASURED
     assert [path for path in cache.rglob("*") if path.is_file()] == [kept_in]
 
 
 def test_a_later_measurement_replaces_an_earlier_one() -> None:
-    remember(MODEL, ENGINE, Tuning(1, 1))
-    remember(MODEL, ENGINE, MEASURED)
-    assert recall(MODEL, ENGINE) == MEASURED
+    save(MODEL, ENGINE, Tuning(1, 1))
+    save(MODEL, ENGINE, MEASURED)
+    assert load(MODEL, ENGINE) == MEASURED
 
 
 def test_measurements_hold_for_one_model_one_engine_and_one_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    remember(MODEL, ENGINE, MEASURED)
-    assert recall(MODEL[::-1], ENGINE) is None
-    assert recall(MODEL, "openvino") is None
+    save(MODEL, ENGINE, MEASURED)
+    assert load(MODEL[::-1], ENGINE) is None
+    assert load(MODEL, "openvino") is None
     for name, other in (("available_cores", lambda: 77), ("cpu_model", lambda: "another CPU")):
         with monkeypatch.context() as patch:
             patch.setattr(tuning, name, other)
-            assert recall(MODEL, ENGINE) is None
-    assert recall(MODEL, ENGINE) == MEASURED
+            assert load(MODEL, ENGINE) is None
+    assert load(MODEL, ENGINE) == MEASURED
 
 
 @pytest.mark.parametrize(
@@ -68,31 +68,31 @@ def test_measurements_hold_for_one_model_one_engine_and_one_machine(monkeypatch:
     ],
 )
 def test_a_record_that_makes_no_sense_counts_as_none(content: bytes) -> None:
-    remember(MODEL, ENGINE, MEASURED).write_bytes(content)
-    assert recall(MODEL, ENGINE) is None
+    save(MODEL, ENGINE, MEASURED).write_bytes(content)
+    assert load(MODEL, ENGINE) is None
 
 
 def test_a_folder_in_the_way_counts_as_none() -> None:
-    path = remember(MODEL, ENGINE, MEASURED)
+    path = save(MODEL, ENGINE, MEASURED)
     path.unlink()
     path.mkdir()
-    assert recall(MODEL, ENGINE) is None
+    assert load(MODEL, ENGINE) is None
 
 
 def test_nothing_is_left_behind_when_writing_fails(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(handle: int) -> None:
         raise OSError(28, "No space left on device")
 
-    remember(MODEL, ENGINE, MEASURED)
+    save(MODEL, ENGINE, MEASURED)
     monkeypatch.setattr("os.fsync", full)
     with pytest.raises(OSError, match="No space left"):
-        remember(MODEL, ENGINE, Tuning(1, 1))
-    assert recall(MODEL, ENGINE) == MEASURED
+        save(MODEL, ENGINE, Tuning(1, 1))
+    assert load(MODEL, ENGINE) == MEASURED
     assert len([path for path in cache.rglob("*") if path.is_file()]) == 1
 
 
 def test_the_record_is_plain_json() -> None:
-    kept_in = remember(MODEL, ENGINE, MEASURED)
+    kept_in = save(MODEL, ENGINE, MEASURED)
     assert json.loads(kept_in.read_text()) == {"threads": 3, "workers": 2, "max_batch": 16, "max_tokens": 512}
 
 

@@ -23,8 +23,8 @@ def test_a_script_that_the_tokenizer_does_not_know(encoder: TextEncoder) -> None
     found = counted(encoder, THAI)
     assert found == unknown_tokens.UnknownTokens(share=1.0, texts=2, example="สวัสดี ครับ")
     assert unknown_tokens.notice(found, "minilm") == (
-        "minilm does not know 100% of the tokens of the texts (2 looked at), such as those of 'สวัสดี ครับ': "
-        "name a backbone that was trained on this language with --model"
+        "minilm does not know 100% of the tokens of the texts (2 sampled), such as those of 'สวัสดี ครับ': "
+        "choose a backbone trained on this language with --model"
     )
 
 

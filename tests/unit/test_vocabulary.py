@@ -160,7 +160,7 @@ def test_byte_level_bpe_is_refused_with_words(tmp_path: Path) -> None:
 
     tiny_models.save("bert", tmp_path)
     ByteLevelBPETokenizer().save(str(tmp_path / "tokenizer.json"))
-    assert "its tokenizer is BPE" in str(vocabulary.why_not(tmp_path))
+    assert "its tokenizer is BPE" in str(vocabulary.unsupported_reason(tmp_path))
     have = capabilities(tmp_path)
     assert "lean" in have
     assert [spec.name for spec in runnable(have, ("lean-int8-trimmed",))] == ["torch", "lean-fp32"]
@@ -183,10 +183,10 @@ def test_the_export_says_why_a_variant_that_was_asked_for_is_not_made(backbone: 
 
 
 def test_what_cannot_be_read_is_refused_with_words(backbone: Path, tmp_path: Path) -> None:
-    assert "no tokenizer.json" in str(vocabulary.why_not(tmp_path))
+    assert "no readable tokenizer.json" in str(vocabulary.unsupported_reason(tmp_path))
     (tmp_path / "tokenizer.json").write_text("[]")
-    assert "no tokenizer.json" in str(vocabulary.why_not(tmp_path))
+    assert "no readable tokenizer.json" in str(vocabulary.unsupported_reason(tmp_path))
     document = json.loads((backbone / "tokenizer.json").read_text(encoding="utf-8"))
     (tmp_path / "tokenizer.json").write_text(json.dumps({**document, "post_processor": {"type": "Sequence"}}))
-    assert "ends in Sequence" in str(vocabulary.why_not(tmp_path))
-    assert vocabulary.why_not(backbone) is None
+    assert "post-processor Sequence" in str(vocabulary.unsupported_reason(tmp_path))
+    assert vocabulary.unsupported_reason(backbone) is None

@@ -6,7 +6,7 @@ import weakref
 
 import pytest
 
-from sentopt.runtime.workers import PerProcess, each, thread_pool
+from sentopt.runtime.workers import PerProcess, for_each, thread_pool
 
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded")  # Python 3.12 on fork, rightly
 
@@ -77,5 +77,5 @@ def test_a_child_does_not_wait_for_a_thread_that_was_making_it() -> None:
 
 def test_errors_of_threads_are_raised() -> None:
     done: list[int] = []
-    each(thread_pool(2).get(), done.append, range(5))
+    for_each(thread_pool(2).get(), done.append, range(5))
     assert sorted(done) == list(range(5))

@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator, Sequence
 import gradio as gr
 
 from sentopt.demo.comparison import Comparison, VariantAnswer, disagreement
+from sentopt.demo.page.examples import Examples
 from sentopt.demo.page.refusals import shown_steps
-from sentopt.demo.page.try_it import examples
 from sentopt.demo.run_facts import RunFacts
 from sentopt.demo.service import Service
 from sentopt.report.tables import Table, as_html
@@ -17,15 +17,15 @@ from sentopt.report.tables import Table, as_html
 _HEADINGS = ("variant", "label", "score", "ms", "what it is")
 
 
-def build(service: Service, facts: RunFacts | None) -> None:
+def build(service: Service, facts: RunFacts | None, examples: Examples) -> None:
     """The components of the tab, and what happens when they are used."""
     comparison = Comparison(service.classifier, facts)
     gr.Markdown(
-        "PyTorch is what the others must equal. Each variant answers the text six times on the processor that serves "
-        "this page; the median of five is shown. The first comparison opens them all and takes some seconds."
+        "Every variant of the run answers the same text on the server of this page. PyTorch is the reference. "
+        "The time is the median of five answers. The first comparison loads all variants and takes some seconds."
     )
     text = gr.Textbox(
-        examples(service)[0], label="Text", lines=2, max_length=service.limits.characters, elem_id="compare-text"
+        examples.texts[0], label="Text", lines=2, max_length=service.limits.characters, elem_id="compare-text"
     )
     button = gr.Button("Compare", variant="primary", elem_id="compare")
     table = gr.HTML(elem_id="variants", elem_classes="evidence")

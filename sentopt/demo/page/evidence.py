@@ -1,4 +1,4 @@
-"""The tabs that show rather than answer: benchmarks and verdicts, the model card, the endpoints."""
+"""The tabs without input: benchmarks and verdicts, the model card, the endpoints."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from sentopt.demo.run_facts import RunFacts
 from sentopt.report import render
 from sentopt.runtime.description import BundleDescription
 
-_BENCHMARKS = ("Result", "Verification", "Speed")
+_BENCHMARKS = ("Verdict", "Refused, what now?", "How the verdicts were made", "Speed")
 
 
 def benchmarks(description: BundleDescription, facts: RunFacts | None) -> None:
-    """The run's tables, plots and verdicts; what the bundle records where it stands alone."""
+    """Tables, plots and verdicts of the run; without a run, what the bundle records."""
     if facts is None:
         gr.Markdown(_alone(description))
         return
@@ -33,14 +33,14 @@ def endpoints(address: str, limits: Limits) -> None:
     """How to call the server from other software."""
     gr.Markdown(
         f"""
-Three endpoints take and give JSON. `/openapi.json` describes them exactly.
+Three endpoints take and return JSON. `/openapi.json` describes them in full.
 
-| endpoint | takes | gives |
+| endpoint | request | response |
 |---|---|---|
 | `POST /predict` | `{{"text": "..."}}` | label, score, probabilities, truncated, milliseconds |
 | `POST /predict_batch` | `{{"texts": ["...", "..."]}}` | the same for each text |
 | `POST /explain` | `{{"text": "..."}}` | the same, and the weight of each word |
-| `GET /healthz`, `GET /readyz` | | whether the server lives, and whether it takes requests |
+| `GET /healthz`, `GET /readyz` | | whether the server runs, and whether it accepts requests |
 | `GET /metrics` | | counters for Prometheus: requests, errors, latency, batch sizes, waiting texts |
 
 ```sh
@@ -54,8 +54,8 @@ Client("{address}").predict("Lovely people!", api_name="/predict")
 ```
 
 At most {limits.texts:,} texts a request, {limits.characters:,} characters a text and {limits.body_bytes:,} bytes a
-request (413 or 422 beyond), {limits.client_rate:,.0f} requests a second from one address (429). If more waits than can
-be answered in about {limits.wait_seconds:g} s, the answer is 503 at once, with a `Retry-After` header. Requests that
+request (413 or 422 beyond), {limits.client_rate:,.0f} requests a second from one address (429). A request that would
+wait longer than about {limits.wait_seconds:g} s is refused at once with 503 and a `Retry-After` header. Requests that
 arrive together are answered in one batch.
 """,
         elem_classes="evidence",
@@ -73,5 +73,5 @@ def _alone(description: BundleDescription) -> str:
         f"## How it was verified\n\n{verified['reason']}.\n\n## How fast it is\n\n"
         f"Measured on {measured['hardware']['cpu']}, {measured['threads']} threads: {row['latency']['p50']:.2f} ms "
         f"a text (median; 99 of 100 within {row['latency']['p99']:.2f} ms), {row['texts_per_second']:.0f} texts/s.\n\n"
-        "The tables and plots stay in the directory of the run that made this bundle."
+        "This bundle was loaded without its run; the tables and plots stay in the directory of the run."
     )

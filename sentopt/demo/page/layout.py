@@ -10,7 +10,7 @@ import gradio as gr
 from fastapi import FastAPI
 
 from sentopt.demo.api import explanation_json, label_json
-from sentopt.demo.page import compare, evidence, many, try_it
+from sentopt.demo.page import compare, evidence, examples, many, try_it
 from sentopt.demo.page.refusals import shown
 from sentopt.demo.run_facts import RunFacts
 from sentopt.demo.service import Service
@@ -56,14 +56,15 @@ def build(service: Service, bundle: Path, address: str) -> gr.Blocks:
     if description is None:
         raise BundleError("the page needs a classifier that was loaded from a bundle")
     facts = RunFacts.of(bundle, description.variant)
+    chosen = examples.choose(service, facts)
     with gr.Blocks(title=f"{description.name} · sentopt", analytics_enabled=False) as page:
         gr.HTML(_heading(description))
         with gr.Tab("Try it"):
-            try_it.build(service)
+            try_it.build(service, chosen)
         with gr.Tab("Compare"):
-            compare.build(service, facts)
+            compare.build(service, facts, chosen)
         with gr.Tab("Many texts"):
-            many.build(service)
+            many.build(service, chosen)
         with gr.Tab("Benchmarks"):
             evidence.benchmarks(description, facts)
         with gr.Tab("About"):
@@ -99,7 +100,7 @@ def _heading(description: BundleDescription) -> str:
     labels = ", ".join(description.labels)
     return (
         f"<header><h1>{html.escape(description.name)}</h1>"
-        f"<p>Tells texts apart: <b>{html.escape(labels)}</b>. Right on {verified['accuracy']:.1%} of "
-        f"{verified['test_texts']:,} test texts, and the same answer as the PyTorch model it was made from on "
-        f"{verified['agreement_with_pytorch']:.1%}. Variant {html.escape(description.variant)}.</p></header>"
+        f"<p>Gives each text one of the labels <b>{html.escape(labels)}</b>. {verified['accuracy']:.1%} of "
+        f"{verified['test_texts']:,} test texts get the right one, {verified['agreement_with_pytorch']:.1%} the one "
+        f"that the PyTorch model gives. Variant: {html.escape(description.variant)}.</p></header>"
     )

@@ -11,13 +11,14 @@ import pandas as pd
 
 from sentopt.bundles.score import answer_columns
 from sentopt.demo import pasted
+from sentopt.demo.page.examples import Examples
 from sentopt.demo.page.refusals import shown
 from sentopt.demo.service import Service
 from sentopt.runtime.classifier import Prediction
 
 _AT_ONCE = 100  # texts between two steps of the progress bar
-_LINES, _TABLE = "each line is a text", "a table, its first line names the columns"
-_SAMPLE = "The soup was cold and nobody cared.\nLovely people, great coffee!\nIt opens at nine."
+_PASTED = 3
+_LINES, _TABLE = "one text per line", "a table whose first line names the columns"
 # The file is made in the browser from what the page holds, so that the server writes and serves none.
 _DOWNLOAD = """(csv) => {
   if (!csv) return;
@@ -29,27 +30,29 @@ _DOWNLOAD = """(csv) => {
 }"""
 
 
-def build(service: Service) -> None:
+def build(service: Service, examples: Examples) -> None:
     """The components of the tab, and what happens when they are used."""
     limits = service.limits
     gr.Markdown(
         f"At most {limits.texts:,} texts of {limits.characters:,} characters, {limits.body_bytes // 2**20} MiB in all. "
-        "For more, use `sentopt predict --input FILE`."
+        "For larger files, use `sentopt predict --input FILE` on your machine."
     )
     with gr.Row():
         with gr.Column():
-            source = gr.Textbox(_SAMPLE, label="Texts", lines=10, max_lines=20, elem_id="many-texts")
+            source = gr.Textbox(_pasted(examples), label="Texts", lines=10, max_lines=20, elem_id="many-texts")
         with gr.Column():
             kind = gr.Radio([_LINES, _TABLE], value=_LINES, label="What was pasted", elem_id="kind")
-            column = gr.Textbox("text", label="Column of the texts", visible=False, max_length=200, elem_id="column")
+            column = gr.Textbox(
+                "text", label="Column that holds the texts", visible=False, max_length=200, elem_id="column"
+            )
             button = gr.Button("Score them", variant="primary", elem_id="score")
             summary = gr.Markdown(elem_id="summary")
     plot = gr.BarPlot(
         x="score",
         y="texts",
         color="label",
-        title="How sure the model was",
-        x_title="probability of the label",
+        title="Texts by label and score",
+        x_title="score",
         height=240,
         visible=False,
         elem_id="plot",
@@ -97,6 +100,11 @@ def build(service: Service) -> None:
     download.click(None, csv, None, js=_DOWNLOAD)
 
 
+def _pasted(examples: Examples) -> str:
+    """A few of the examples, one in a line."""
+    return "\n".join(" ".join(text.split()) for text in examples.texts[:_PASTED])
+
+
 def distribution(predictions: Sequence[Prediction]) -> pd.DataFrame:
     """Texts by label and by tenth of the score: columns `score` (from), `texts` and `label`."""
     counts = Counter((p.label, min(9, int(p.score * 10))) for p in predictions)
@@ -112,5 +120,5 @@ def _in_words(predictions: Sequence[Prediction], milliseconds: float) -> str:
         f"- {label}: {count:,} ({count / len(predictions):.0%})" for label, count in counts.most_common()
     )
     cut = sum(p.truncated for p in predictions)
-    ended = f"\n\n{cut:,} of them were cut at the model's maximum." if cut else ""
+    ended = f"\n\n{cut:,} of them were too long for the model and were cut." if cut else ""
     return f"{len(predictions):,} texts in {milliseconds:,.0f} ms:\n\n{shares}{ended}"

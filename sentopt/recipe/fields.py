@@ -280,7 +280,7 @@ def _number(value: float | None) -> str:
 
 
 def kind_in_words(kind: Any) -> str:
-    """A type as the reference calls it: "whole number", "list of texts"."""
+    """A type as the reference calls it: "whole number", "list of strings"."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin is Literal:
         return "one of " + ", ".join(repr(choice) for choice in arguments)
@@ -293,9 +293,9 @@ def kind_in_words(kind: Any) -> str:
     return _WORDS[kind]
 
 
-_WORDS: dict[Any, str] = {str: "text", int: "whole number", float: "number", bool: "true or false"}
+_WORDS: dict[Any, str] = {str: "string", int: "whole number", float: "number", bool: "true or false"}
 _PLURALS: dict[Any, str] = {
-    str: "texts",
+    str: "strings",
     int: "whole numbers",
     float: "numbers",
     tuple[int, int]: "[whole number, whole number]",

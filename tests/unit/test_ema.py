@@ -4,10 +4,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from sentopt.training.ema import AveragedWeights
+from sentopt.training.ema import EmaWeights
 
 
-def stepped(model: torch.nn.Module, averaged: AveragedWeights, steps: int, start: int = 0) -> list[float]:
+def stepped(model: torch.nn.Module, averaged: EmaWeights, steps: int, start: int = 0) -> list[float]:
     """The weight after each step of a straight walk."""
     seen = []
     for step in range(start + 1, start + steps + 1):
@@ -23,7 +23,7 @@ def model() -> torch.nn.Module:
 
 
 def test_the_average_is_exponential_with_a_rising_decay(model: torch.nn.Module) -> None:
-    averaged = AveragedWeights(model, 0.5)
+    averaged = EmaWeights(model, 0.5)
     seen = stepped(model, averaged, 20)
     expected = seen[0]
     for step, weight in enumerate(seen, 1):
@@ -34,7 +34,7 @@ def test_the_average_is_exponential_with_a_rising_decay(model: torch.nn.Module) 
 
 
 def test_it_is_applied_for_a_while_only(model: torch.nn.Module) -> None:
-    averaged = AveragedWeights(model, 0.9)
+    averaged = EmaWeights(model, 0.9)
     last = stepped(model, averaged, 5)[-1]
     with averaged.applied():
         assert model.weight.item() == float(averaged.averages["weight"]) != last  # type: ignore[arg-type]
@@ -44,17 +44,17 @@ def test_it_is_applied_for_a_while_only(model: torch.nn.Module) -> None:
 def test_what_is_frozen_is_left_alone() -> None:
     model = torch.nn.Sequential(torch.nn.Linear(1, 1), torch.nn.Linear(1, 1))
     model[0].requires_grad_(False)
-    assert set(AveragedWeights(model, 0.9).parameters) == {"1.weight", "1.bias"}
+    assert set(EmaWeights(model, 0.9).parameters) == {"1.weight", "1.bias"}
 
 
 def test_a_resumed_walk_ends_where_a_whole_one_does(model: torch.nn.Module, tmp_path: Path) -> None:
-    whole = AveragedWeights(model, 0.9)
+    whole = EmaWeights(model, 0.9)
     stepped(model, whole, 6)
     whole.save_last(tmp_path)
     other = torch.nn.Linear(1, 1, bias=False)
     with whole.applied():
         other.load_state_dict(model.state_dict())  # what the Trainer loads of a checkpoint: the averages
-    resumed = AveragedWeights(other, 0.9)
+    resumed = EmaWeights(other, 0.9)
     resumed.resume(tmp_path)
     assert stepped(other, resumed, 4, start=6) == stepped(model, whole, 4, start=6)
     assert torch.equal(resumed.averages["weight"], whole.averages["weight"])
