@@ -94,13 +94,14 @@ def _verbs(command: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParse
 
 
 def _verb(name: str, verb: argparse.ArgumentParser) -> Iterator[str]:
-    yield from (f"## sentopt {name}", "", inspect.cleandoc(verb.description or ""), "")
+    description, _, examples = inspect.cleandoc(verb.description or "").partition("\n\nexamples:\n")
+    yield from (f"## sentopt {name}", "", description, "")
     rows = [row for action in verb._actions if (row := _row(action))]
     if rows:
         yield from ("| argument | meaning |", "|---|---|", *rows, "")
-    examples = (verb.epilog or "").removeprefix("examples:\n").splitlines()
     if examples:
-        yield from ("<!-- not run: listed by --help -->", "```sh", *(line.strip() for line in examples), "```", "")
+        lines = (line.strip() for line in examples.splitlines())
+        yield from ("<!-- not run: listed by --help -->", "```sh", *lines, "```", "")
 
 
 def _row(action: argparse.Action) -> str:

@@ -46,8 +46,8 @@ def train(
     Under torchrun every process calls it; rank 0 writes the run.
 
     Args:
-        data: a table file or a pattern of them, a folder with train.* (validation.*, test.*), the name of a known
-            dataset, a `datasets.DatasetDict` or `Dataset`, a pandas or polars DataFrame, a pyarrow Table,
+        data: a table file or a pattern of them, a folder with `train.*` (`validation.*`, `test.*`), the name of a
+            known dataset, a `datasets.DatasetDict` or `Dataset`, a pandas or polars DataFrame, a pyarrow Table,
             `(texts, labels)`, a list of rows, or a dict of these by split. None takes the data of the recipe. Splits
             that are missing are drawn from `train`.
         recipe: name of a shipped recipe, path of a TOML file, or a `Recipe`.

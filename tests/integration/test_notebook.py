@@ -26,10 +26,8 @@ def test_it_runs(backbone: Path, reviews: Path, tmp_path: Path, monkeypatch: pyt
     monkeypatch.setenv("SENTOPT_MODEL_DIR", str(backbone))
     monkeypatch.setenv("SENTOPT_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
-    client = nbclient.NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}})
-    client.km = client.create_kernel_manager()
-    client.km.transport = "ipc"  # others on this machine cannot read it
-    client.execute()
+    there = {"metadata": {"path": str(tmp_path)}}
+    nbclient.NotebookClient(notebook, timeout=300, startup_timeout=180, resources=there).execute()
     assert (tmp_path / "exports").is_dir()
 
 

@@ -16,7 +16,8 @@ import pytest
 from csv_files import read_csv, write_csv
 from pages import PAGES, arguments, blocks
 
-from sentopt import backbones, cli, recipe
+from sentopt import backbones, cli
+from sentopt.recipe import reading
 
 _STARS = {"negative": "1", "neutral": "3", "positive": "5"}
 _RECIPE = """
@@ -65,7 +66,7 @@ def small_quickstart(
     backbone: Path, reviews: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[pytest.MonkeyPatch]:
     """The recipe `quickstart` and the backbone `minilm` are small ones."""
-    recipes = shutil.copytree(recipe.BUILTIN_FOLDER, tmp_path_factory.mktemp("shipped") / "recipes")
+    recipes = shutil.copytree(reading.BUILTIN_FOLDER, tmp_path_factory.mktemp("shipped") / "recipes")
     (recipes / "quickstart.toml").write_text(_RECIPE.format(data=reviews), encoding="utf-8")
     files = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in backbone.iterdir()}
     small = backbones.Backbone("minilm", "owner/small", "0" * 40, "Apache-2.0", files, longest=64)
@@ -73,7 +74,7 @@ def small_quickstart(
         patch.setitem(backbones.BACKBONES, "minilm", small)
         patch.setenv(backbones.MODEL_VARIABLE, str(backbone))
         patch.setenv("SENTOPT_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
-        patch.setattr(recipe, "BUILTIN_FOLDER", recipes)
+        patch.setattr(reading, "BUILTIN_FOLDER", recipes)
         yield patch
 
 
