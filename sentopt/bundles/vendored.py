@@ -10,7 +10,7 @@ import sentopt
 from sentopt.errors import OutputError
 
 PACKAGE = "_sentopt"
-_ROOT = Path(sentopt.__file__).parent
+ROOT = Path(sentopt.__file__).parent
 _IMPORT = re.compile(r"^(\s*(?:from|import) )sentopt\b", re.MULTILINE)
 
 _MODULE = '''\
@@ -34,8 +34,8 @@ __all__ = ["Classifier", "Prediction", "__version__"]
 
 def files(module: str) -> dict[str, bytes]:
     """The modules of the runtime below the package `module`, by path, with their imports renamed to that place."""
-    sources = {"errors.py": _ROOT / "errors.py"}
-    sources |= {path.relative_to(_ROOT).as_posix(): path for path in sorted((_ROOT / "runtime").rglob("*.py"))}
+    sources = {"errors.py": ROOT / "errors.py"}
+    sources |= {path.relative_to(ROOT).as_posix(): path for path in sorted((ROOT / "runtime").rglob("*.py"))}
     renamed = {path: _renamed(source.read_text(encoding="utf-8"), module) for path, source in sources.items()}
     init = _MODULE.format(version=sentopt.__version__, module=module, package=PACKAGE)
     return {
@@ -66,7 +66,7 @@ def license_text() -> bytes:
     installed = importlib.metadata.distribution("sentopt").read_text("licenses/LICENSE")
     if installed is not None:
         return installed.encode()
-    in_sources = _ROOT.parent / "LICENSE"
+    in_sources = ROOT.parent / "LICENSE"
     if in_sources.is_file():
         return in_sources.read_bytes()
     raise OutputError(

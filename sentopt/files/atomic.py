@@ -66,7 +66,7 @@ def replace_folder(path: Path, *, put_aside: bool = False) -> Iterator[Path]:
         durable.blame_full_disk(error, path)
         raise
     finally:
-        _remove(fresh, retired)
+        remove_now(fresh, retired)
 
 
 def _swap(fresh: Path, path: Path, old: Path) -> None:
@@ -94,15 +94,16 @@ def remove_folder(path: Path) -> None:
     retired = durable.temporary(path)
     journal.record_unfinished(retired)
     os.replace(path, retired)
-    _remove(retired, path)
+    remove_now(retired, path)
 
 
 def _remove_leftovers(path: Path) -> None:
     if leftovers := journal.unfinished(path):
-        _remove(*leftovers)
+        remove_now(*leftovers)
 
 
-def _remove(*folders: Path) -> None:
+def remove_now(*folders: Path) -> None:
+    """Remove folders that nobody reads any more, and forget those that are gone."""
     for folder in folders:
         shutil.rmtree(folder, ignore_errors=True)
     with contextlib.suppress(OSError):  # if the disk is full, the next write removes them

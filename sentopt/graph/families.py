@@ -19,7 +19,7 @@ from sentopt.graph.architecture import Activation, Architecture, Block, Dense, E
 Config = Mapping[str, Any]
 _WEIGHTS = "model.safetensors"
 _LARGEST_FILE = 1_900_000_000
-_ACTIVATIONS: dict[str, Activation] = {
+ACTIVATIONS: dict[str, Activation] = {
     "gelu": "gelu",
     "gelu_python": "gelu",
     "gelu_new": "gelu_tanh",
@@ -37,8 +37,8 @@ def unsupported_reason(checkpoint: Path) -> str | None:
     if model_type not in _FAMILIES:
         return f"architecture {model_type!r} is not one of {', '.join(_FAMILIES)}"
     activation = config.get(_FAMILIES[model_type].activation_key, "gelu")
-    if activation not in _ACTIVATIONS:
-        return f"activation {activation!r} is not one of {', '.join(_ACTIVATIONS)}"
+    if activation not in ACTIVATIONS:
+        return f"activation {activation!r} is not one of {', '.join(ACTIVATIONS)}"
     for key, (supported, default) in _SUPPORTED_SETTINGS.items():
         if config.get(key, default) not in supported:
             return f"{key} = {config[key]!r} is not supported"
@@ -114,7 +114,7 @@ def _bert_like(w: _Weights, config: Config, *, root: str, head: tuple[HeadStep, 
         embeddings=_bert_embeddings(w, config, root, epsilon),
         blocks=blocks,
         heads=heads,
-        activation=_ACTIVATIONS[config["hidden_act"]],
+        activation=ACTIVATIONS[config["hidden_act"]],
         head=head,
     )
 
@@ -216,7 +216,7 @@ def _distilbert(w: _Weights, config: Config) -> Architecture:
         ),
         blocks=blocks,
         heads=heads,
-        activation=_ACTIVATIONS[config["activation"]],
+        activation=ACTIVATIONS[config["activation"]],
         head=(HeadStep(w.linear("pre_classifier"), "relu"), HeadStep(w.linear("classifier"), None)),
     )
 
@@ -247,7 +247,7 @@ def _gpt2(w: _Weights, config: Config) -> Architecture:
         ),
         blocks=tuple(blocks),
         heads=heads,
-        activation=_ACTIVATIONS[config["activation_function"]],
+        activation=ACTIVATIONS[config["activation_function"]],
         head=(HeadStep(w.linear("score"), None),),
         reads="last",
         norm_first=True,

@@ -84,18 +84,17 @@ def bench(recipe: Recipe, cache: StageCache, specs: Sequence[VariantSpec]) -> li
     ]
 
 
-def bundle(
-    recipe: Recipe, cache: StageCache, selection: Selection, verified: VerifyResult, shipment: Shipment
-) -> list[object]:
+def bundle(recipe: Recipe, cache: StageCache, selection: Selection, shipment: Shipment) -> list[object]:
     """The graphs, all that is said of the selected variant, and the operators of a graph that takes texts.
 
     A bundle without such a graph stays current where that package is upgraded.
     """
+    verdicts = cache.result("verify", VerifyResult).verdicts
     packages = ("onnx", "onnxruntime", "onnxruntime-extensions")
     return [
         *_graphs(cache),
         selection,
-        {verdict.variant: verdict for verdict in verified.verdicts},
+        {verdict.variant: verdict for verdict in verdicts},
         shipment.bench,
         shipment.spec,
         shipment.fallback[0].name if shipment.fallback else None,

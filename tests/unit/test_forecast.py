@@ -9,7 +9,7 @@ from sentopt.measure import stats
 from sentopt.pipeline import forecast
 from sentopt.pipeline.forecast import Forecast
 from sentopt.training.lengths import TokenLengths
-from sentopt.training.rehearsal import Rehearsal, TrainingSteps, _per_batch
+from sentopt.training.rehearsal import Rehearsal, TrainingSteps, per_batch
 from sentopt.variants import VARIANTS, VariantSpec
 
 RECIPE = recipe.load("quickstart", {"verify.cpu_texts": 0, "train.min_steps": 0})
@@ -115,9 +115,9 @@ def test_a_benchmark_needs_the_memory_of_all_its_processes() -> None:
 
 def test_the_first_step_does_not_count_where_there_is_another() -> None:
     tokens = [100.0, 50.0, 150.0, 100.0, 50.0, 150.0]
-    assert _per_batch([9.0], tokens, 100.0) == (9.0, 9.0)
-    assert _per_batch([9.0, 1.0], tokens, 100.0) == (2.0, 2.0)
-    assert _per_batch([9.0, 1.0, 3.0, 1.0, 0.5, 1.5], tokens, 100.0) == (2.0, 1.0)
+    assert per_batch([9.0], tokens, 100.0) == (9.0, 9.0)
+    assert per_batch([9.0, 1.0], tokens, 100.0) == (2.0, 2.0)
+    assert per_batch([9.0, 1.0, 3.0, 1.0, 0.5, 1.5], tokens, 100.0) == (2.0, 1.0)
 
 
 @pytest.mark.parametrize("texts", [299, 600, 1_200, 5_000])

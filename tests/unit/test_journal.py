@@ -127,7 +127,7 @@ def test_a_kill_at_any_rename_leaves_nothing_that_is_not_known(
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "replace", killed)
-        patch.setattr(atomic, "_remove", lambda *folders: None)  # nobody cleans up after a kill
+        patch.setattr(atomic, "remove_now", lambda *folders: None)  # nobody cleans up after a kill
         with pytest.raises(SystemExit):
             written(out, "new.txt")
     assert [path.name for path in written(out, "newest.txt").iterdir()] == ["newest.txt"]

@@ -134,7 +134,7 @@ def test_a_checkpoint_in_several_files_is_refused(tmp_path: Path) -> None:
     assert "in several files" in str(families.unsupported_reason(tmp_path))
 
 
-@pytest.mark.parametrize("activation", sorted(families._ACTIVATIONS))
+@pytest.mark.parametrize("activation", sorted(families.ACTIVATIONS))
 def test_every_activation_is_computed_as_in_transformers(tmp_path: Path, activation: str) -> None:
     bert = pair_of("bert", tmp_path, hidden_act=activation)
     assert bert.difference(bert.pad(tiny_models.texts([13, 6]))) < 1e-5

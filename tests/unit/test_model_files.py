@@ -130,7 +130,7 @@ def matched(labels: list[str], names: list[str]) -> tuple[tuple[str, ...], list[
     """The labels, the numbers of one text of each of the data's labels, and the notices."""
     examples = [Example(label, i) for i, label in enumerate(labels)]
     data = CleanData({"train": examples, "validation": examples, "test": examples}, tuple(labels), ("before",))
-    found = prepare._in_order_of_model(data, names)
+    found = prepare.in_order_of_model(data, names)
     assert found.notices[0] == "before"
     assert found.splits["train"] == found.splits["validation"] == found.splits["test"]
     assert [e.text for e in found.splits["train"]] == labels
