@@ -78,7 +78,7 @@ def test_a_contender_that_ended_between_two_tasks_says_so() -> None:
             child._process.wait()
             child.single(["a"])
 
-    with pytest.raises(WorkerError, match=r"ended \(-9\)"):
+    with pytest.raises(WorkerError, match=r"exit code -9"):
         kill_and_ask()
 
 
