@@ -311,7 +311,7 @@ def _check_head(folder: Path, config: Mapping[str, Any], outputs: int | None) ->
     names = config.get("id2label")
     if 1 in (outputs, config.get("num_labels"), len(names) if isinstance(names, dict) else None):
         raise BackboneError(
-            f"{folder} has a single output: it is a regression or scoring model, not a classifier. "
+            f"{folder} has a single output: it is a regression model or scores texts, not a classifier. "
             "sentopt supports classifiers with at least two labels"
         )
 

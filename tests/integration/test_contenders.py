@@ -63,7 +63,7 @@ def test_what_libraries_print_does_not_come_between() -> None:
 
 
 def test_a_contender_that_does_not_open_says_why() -> None:
-    last = r"ended \(1\):\n(?s:.*)line 39\n(?s:.*)RuntimeError: no such engine"
+    last = r"\(exit code 1\):\n(?s:.*)line 39\n(?s:.*)RuntimeError: no such engine"
     with pytest.raises(WorkerError, match=last) as caught, worker.start("-c", CHILD, "fail"):
         pass
     assert "line 0\n" not in str(caught.value)
@@ -79,7 +79,7 @@ def test_a_contender_that_ended_between_two_tasks_says_so() -> None:
     with worker.start("-c", CHILD) as child:
         [[number]] = child.probabilities(["who"])
         os.kill(int(number), signal.SIGKILL)
-        with pytest.raises(WorkerError, match=r"ended \(-9\)"):
+        with pytest.raises(WorkerError, match=r"exit code -9"):
             child.single(["a"])
 
 
