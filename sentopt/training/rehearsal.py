@@ -36,6 +36,7 @@ from sentopt.training.sampling import EpochSampler
 
 _SAMPLE = 2_000  # training texts whose batches are looked at
 _STEPS_BUDGET, _ANSWERS_BUDGET = 4.0, 1.5  # seconds, after which no further step or call is begun
+_HOLES = 1.25  # the quickstart: 2.5 GB after the step on its widest batch, 3.0 GB when its training ends
 _TEXTS = 64  # test texts that are answered, if the budget allows
 _MANY, _ALONE = 16, 8  # in micro-batches of a call of so many; and so many of them one at a time
 
@@ -178,7 +179,9 @@ def _time_training(recipe: Recipe, model: Any, tokenizer: Any, train: Sequence[E
     # a process that took more before, in a notebook perhaps, has no new peak to read
     taken = (peak if peak > peak_before else timed.resident_bytes) - resident
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    widest = max(map(_tokens, batches)) / max(map(_tokens, chosen[: len(timed.seconds)]))
+    head = _head_size(model.config)
+    kept = max(_kept(batch, head) for batch in chosen[: len(timed.seconds)])
+    widest = max(_kept(batch, head) for batch in batches) / kept
     first, again = per_batch(timed.seconds, [_tokens(batch) for batch in chosen], _mean_tokens(batches))
     return TrainingSteps(
         seconds=again,
@@ -191,13 +194,27 @@ def _time_training(recipe: Recipe, model: Any, tokenizer: Any, train: Sequence[E
 
 
 def _on_widest(taken: int, trainable: int, widest: float) -> int:
-    """Bytes that a step takes on the widest batch, where it took `taken` on one with `widest` times fewer tokens.
+    """Bytes that training takes whose widest batch keeps `widest` times as much as one on which a step took `taken`.
 
     Gradients and both moments of Adam have a fixed size, four bytes each for every trainable parameter; the rest is
-    what the backward pass keeps of each token.
+    what the backward pass keeps, and holes that batches of other shapes leave in it.
     """
     fixed = min(taken, 12 * trainable)
-    return round(fixed + (taken - fixed) * widest)
+    return round(fixed + (taken - fixed) * widest * _HOLES)
+
+
+def _kept(batch: Sequence[Encoded], head: float) -> float:
+    """In proportion, what the backward pass keeps of a batch.
+
+    A layer keeps about 20 numbers of each token and dimension, and 4 of each pair of tokens in every attention head.
+    """
+    return _tokens(batch) * (1.0 + 4.0 * _width(batch) / (20.0 * head))
+
+
+def _head_size(config: Any) -> float:
+    """Dimensions of an attention head; 64, as in most models, where the configuration does not tell."""
+    width, heads = getattr(config, "hidden_size", 0), getattr(config, "num_attention_heads", 0)
+    return float(width / heads) if width and heads else 64.0
 
 
 def _gpu_bytes() -> int:

@@ -11,6 +11,7 @@ import transformers
 
 from sentopt import cli, progress, recipe
 from sentopt.pipeline import Pipeline, forecast
+from sentopt.progress import Lines
 from sentopt.run_dir import RunDir
 from sentopt.training.rehearsal import rehearse
 
@@ -90,7 +91,7 @@ def test_a_rehearsal_leaves_everything_as_it_was(tmp_path: Path, tiny_options: l
 def test_hints_are_in_the_forecast_and_in_the_result(tmp_path: Path, tiny_options: list[str]) -> None:
     settings = {"model.max_length": 12, "train.epochs": 1.0, "train.min_steps": 40}
     said: list[str] = []
-    run = Pipeline(tiny_recipe(tiny_options, **settings), RunDir(tmp_path / "run"), say=said.append)
+    run = Pipeline(tiny_recipe(tiny_options, **settings), RunDir(tmp_path / "run"), progress=Lines(said.append))
     foreseen = run.forecast(None)
     assert foreseen is not None
     assert list(foreseen.seconds) == ["train"]
@@ -111,7 +112,7 @@ def test_a_tuned_model_is_taken_over_and_not_trained(
 ) -> None:
     said: list[str] = []
     settings = {"model.backbone": str(finished_run / "checkpoint"), "model.tuned": True}
-    run = Pipeline(tiny_recipe(tiny_options, **settings), RunDir(tmp_path / "run"), say=said.append)
+    run = Pipeline(tiny_recipe(tiny_options, **settings), RunDir(tmp_path / "run"), progress=Lines(said.append))
     foreseen = run.forecast("quick")
     assert foreseen is not None
     assert foreseen.steps == 0
