@@ -23,6 +23,7 @@ FAST = (
     "verify.margin=5",
     "verify.recall_margin=15",
     "verify.max_changed=15",
+    "verify.cpu_texts=0",
 )
 SETTINGS = [argument for key in FAST for argument in ("--set", key)]
 
