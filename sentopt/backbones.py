@@ -80,7 +80,7 @@ def resolve(name: str, revision: str = "") -> Path:
         revision: commit hash of a hub id that is not in the table.
 
     Raises:
-        BackboneError: no source has it, or what was found is not what was pinned; every source tried is named.
+        BackboneError: no source has it, or its files are not the pinned ones; the message names every source tried.
     """
     folder = Path(name).expanduser()
     if (folder / "config.json").is_file():
@@ -205,9 +205,9 @@ def _problem(folder: Path, backbone: Backbone) -> str:
         path = folder / name
         if not path.is_file():
             return f"{name} is missing"
-        found = sha256_file(path)
-        if found != expected:
-            return f"{name} has SHA-256 {found[:16]}..., expected {expected[:16]}..."
+        digest = sha256_file(path)
+        if digest != expected:
+            return f"{name} has SHA-256 {digest[:16]}..., expected {expected[:16]}..."
     return ""
 
 
@@ -219,12 +219,12 @@ def _fetch_from_hub(backbone: Backbone, folder: Path) -> None:
     _check_hub_reachable()
     for name in backbone.files:
         try:
-            found = hf_hub_download(
+            downloaded = hf_hub_download(
                 backbone.hub_id, name, revision=backbone.revision, etag_timeout=_HUB_TIMEOUT_SECONDS
             )
         except Exception as error:  # the hub client raises dozens of unrelated classes
             raise BackboneError(f"{backbone.hub_id} at {backbone.revision[:12]}: {_first_line(error)}") from error
-        shutil.copyfile(found, folder / name)
+        shutil.copyfile(downloaded, folder / name)
 
 
 def _check_hub_reachable() -> None:

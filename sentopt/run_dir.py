@@ -146,9 +146,9 @@ class RunDir:
         """
         if os.path.lexists(self.root) and not self.root.is_dir():
             raise RunDirError(f"{self.root} is no folder; choose another --run-dir")
-        found = self._foreign()
-        if found and not self.is_claimed:
-            listed = ", ".join(found[:5]) + (", ..." if len(found) > 5 else "")
+        foreign = self._foreign()
+        if foreign and not self.is_claimed:
+            listed = ", ".join(foreign[:5]) + (", ..." if len(foreign) > 5 else "")
             raise RunDirError(
                 f"{self.root.absolute() if self.root == Path() else self.root} is not a run directory of sentopt and "
                 f"not empty: it holds {listed}. Nothing was changed. Name a new folder with --run-dir NEW_FOLDER"
@@ -201,11 +201,11 @@ def _is_leftover(path: Path) -> bool:
 
 def _is_manifest(path: Path) -> bool:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        document = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
     kinds = {"schema_version": int, "name": str, "versions": dict, "hardware": dict, "stages": dict}
-    return isinstance(found, dict) and all(isinstance(found.get(key), kind) for key, kind in kinds.items())
+    return isinstance(document, dict) and all(isinstance(document.get(key), kind) for key, kind in kinds.items())
 
 
 def _is_empty(manifest: Path) -> bool:
@@ -225,22 +225,22 @@ def latest(exports: Path = EXPORTS, *, with_bundle: bool = False) -> RunDir:
     Raises:
         RunDirError: there is none.
     """
-    found = runs(exports)
-    if not found:
+    finished = runs(exports)
+    if not finished:
         raise RunDirError(f"no run found in {exports}/: start one with `sentopt train`, or name one with --run-dir")
     if not with_bundle:
-        return found[0]
-    bundled = next((run for run in found if run.has_bundle), None)
+        return finished[0]
+    bundled = next((run for run in finished if run.has_bundle), None)
     if bundled is None:
-        listed = ", ".join(str(run.root) for run in found[:_LISTED]) + (", ..." if len(found) > _LISTED else "")
+        listed = ", ".join(str(run.root) for run in finished[:_LISTED]) + (", ..." if len(finished) > _LISTED else "")
         raise RunDirError(
             f"no run in {exports}/ has a bundle. Found, the newest first: {listed}. Where nothing passed verification, "
-            f"the report says why; otherwise make a bundle with `sentopt export --run-dir {found[0].root}`"
+            f"the report says why; otherwise make a bundle with `sentopt export --run-dir {finished[0].root}`"
         )
     return bundled
 
 
 def newer_than(run: RunDir) -> list[RunDir]:
     """The runs beside `run` that are newer: those that `latest(with_bundle=True)` has passed over."""
-    found = runs(run.root.parent)
-    return found[: found.index(run)] if run in found else []
+    finished = runs(run.root.parent)
+    return finished[: finished.index(run)] if run in finished else []

@@ -136,6 +136,14 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory, tiny_options: list[st
 
 
 @pytest.fixture
+def contenders_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Benchmarks of this test start no processes; for tests that are about something else."""
+    import contenders
+
+    monkeypatch.setattr("sentopt.backends.worker.start", contenders.start)
+
+
+@pytest.fixture
 def run_copy(finished_run: Path, tmp_path: Path) -> Path:
     """A copy of the finished run that a test may damage."""
     return shutil.copytree(finished_run, tmp_path / "tiny")

@@ -9,14 +9,17 @@ as it was.
 """
 
 from sentopt.api.bundles import check, pack, push, score, serve, tune
+from sentopt.api.machine import Environment, environment
 from sentopt.api.run import Report, Run
 from sentopt.api.runs import average, find, open, optimize, train
 
 __all__ = [
+    "Environment",
     "Report",
     "Run",
     "average",
     "check",
+    "environment",
     "find",
     "open",
     "optimize",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from sentopt._optional import needs_extra
 from sentopt.api.arguments import StrPath
 from sentopt.bundles import pack as packing
-from sentopt.bundles.check import BundleCheck
+from sentopt.bundles.check import BundleCheck, check_elsewhere
 from sentopt.bundles.check import check as check_bundle
 from sentopt.bundles.score import TableSummary, score_table
 from sentopt.data.options import TableOptions
@@ -36,7 +36,7 @@ def find(bundle: StrPath | None = None, run_dir: StrPath | None = None) -> Path:
     if bundle is not None:
         return Path(bundle)
     if run_dir is None:
-        return latest().bundle
+        return latest(with_bundle=True).bundle
     found = RunDir(Path(run_dir))
     if (found.root / DESCRIPTION_FILE).is_file():
         return found.root
@@ -45,14 +45,19 @@ def find(bundle: StrPath | None = None, run_dir: StrPath | None = None) -> Path:
     return found.bundle
 
 
-def check(bundle: StrPath) -> BundleCheck:
+def check(bundle: StrPath, *, cpu: str = "") -> BundleCheck:
     """Whether a bundle is intact and answers its golden texts here as where it was verified.
+
+    Args:
+        bundle: the folder that holds `sentopt.json`.
+        cpu: answer on this CPU model, emulated by qemu-user.
 
     Raises:
         BundleIntegrityError: a file is missing, or is not the one that was verified.
         BundleError: it answers otherwise, or cannot be loaded.
+        EmulationError: the CPU cannot be emulated here.
     """
-    return check_bundle(Path(bundle))
+    return check_elsewhere(Path(bundle), cpu) if cpu else check_bundle(Path(bundle))
 
 
 def tune(bundle: StrPath, texts: Sequence[str] = ()) -> Tuned:
@@ -73,6 +78,7 @@ def pack(
     output: StrPath | None = None,
     *,
     wheel: bool = False,
+    self_contained: bool = False,
     name: str = "",
     version: str = "1.0",
     overwrite: bool = False,
@@ -83,6 +89,7 @@ def pack(
         bundle: the folder that holds `sentopt.json`.
         output: the `.tar.gz` file, or the folder of the wheel; by default the current folder.
         wheel: write a wheel whose module has a `classifier`, not an archive.
+        self_contained: the wheel holds the runtime, and needs numpy, onnxruntime and tokenizers alone.
         name: name of the package or archive; by default that of the run.
         version: version of the package.
         overwrite: replace a file that is there already.
@@ -97,8 +104,15 @@ def pack(
     """
     folder = Path(bundle)
     name = name or packing.plain_name(read_description(folder))
-    if wheel:
-        return packing.wheel(folder, Path(output or "."), name=name, version=version, overwrite=overwrite)
+    if wheel or self_contained:
+        return packing.wheel(
+            folder,
+            Path(output or "."),
+            name=name,
+            version=version,
+            overwrite=overwrite,
+            self_contained=self_contained,
+        )
     return packing.archive(folder, Path(output or f"{name}.tar.gz"), overwrite=overwrite)
 
 

@@ -37,10 +37,10 @@ def choose(
     kept: list[dict[str, Any]] = []
     largest = 0.0
     for i in _candidates(examples, expected, verdict):
-        found, stored = classifier.predict_proba([examples[i].text])[0], np.round(expected[i].astype(float), 6)
-        if found.argmax() == stored.argmax():
+        answered, stored = classifier.predict_proba([examples[i].text])[0], np.round(expected[i].astype(float), 6)
+        if answered.argmax() == stored.argmax():
             kept.append({"text": examples[i].text, "probabilities": stored.tolist()})
-            largest = max(largest, float(np.abs(found - expected[i]).max()))
+            largest = max(largest, float(np.abs(answered - expected[i]).max()))
         if len(kept) == _TEXTS:
             break
     return kept, tolerance(largest, verdict.max_probability_difference)

@@ -76,7 +76,7 @@ def archive(bundle: Path, output: Path, *, overwrite: bool = False) -> Path:
     """
     if not output.name.endswith(".tar.gz"):
         raise InputError(f"an archive is a .tar.gz file, found {output.name}")
-    _check_place(bundle, output)
+    _check_output(bundle, output)
     description, files = read_files(bundle)
     packed = io.BytesIO()
     with (
@@ -114,7 +114,7 @@ def wheel(
     if not _VERSION.fullmatch(version):
         raise InputError(f"{version!r} is not a version that Python packages can have, such as 1.0 or 2.1.3rc1")
     output = folder / f"{module}-{version}-py3-none-any.whl"
-    _check_place(bundle, output)
+    _check_output(bundle, output)
     description, files = read_files(bundle)
     about = f"{module}-{version}.dist-info"
     package = f"{module}.{vendored.PACKAGE}" if self_contained else "sentopt"
@@ -164,8 +164,9 @@ def install_hint(packed: Path) -> str:
         return f"pip install {_quoted(packed)}\n{use}"
     return (
         f"pip install {_sentopt_argument(requirement.partition('>')[0])} {_quoted(packed)}\n{use}\n"
-        f"The wheel needs {requirement}, which pip finds on no index by this name alone. Where {source} cannot be "
-        "reached, pack a self-contained wheel: it holds the runtime and needs numpy, onnxruntime and tokenizers only."
+        f"The wheel needs {requirement}, which was installed here from {source}, not from an index. Where that "
+        "cannot be reached, pack a self-contained wheel: it holds the runtime and needs numpy, onnxruntime and "
+        "tokenizers only."
     )
 
 
@@ -204,7 +205,7 @@ def _quoted(path: Path) -> str:
     return f'"{path}"' if " " in str(path) else str(path)
 
 
-def _check_place(bundle: Path, output: Path) -> None:
+def _check_output(bundle: Path, output: Path) -> None:
     outputs.check(output, overwrite=True)  # what is there may be the same
     if output.resolve().is_relative_to(bundle.resolve()):
         raise OutputError(f"{output} is inside the bundle that is packed; choose another folder with --output")

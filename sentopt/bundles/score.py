@@ -110,8 +110,10 @@ def answer_columns(labels: Sequence[str], *, taken: Collection[str] = ()) -> lis
     if not set(plain) & set(taken):
         return plain
     renamed = [f"predicted_{name}" for name in plain]
-    if found := [name for name in renamed if name in taken]:
-        raise DataError(f"the columns {', '.join(map(repr, found))} exist already, and the answers need these names")
+    if duplicates := [name for name in renamed if name in taken]:
+        raise DataError(
+            f"the columns {', '.join(map(repr, duplicates))} exist already, and the answers need these names"
+        )
     return renamed
 
 

@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _failed(error: Exception, arguments: argparse.Namespace) -> int:
     """Say what went wrong in words, and return the exit code."""
     if isinstance(error, RecipeError):
-        return fail(str(error), EXIT_USAGE)
+        return fail(str(failures.as_typed(error)), EXIT_USAGE)
     if isinstance(error, TrainingInterrupted):
         return fail(str(error), EXIT_INTERRUPTED)
     if full := failures.full_disk(error, arguments):

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import sentopt
 from sentopt.cli.printing import EXIT_USAGE, as_json, fail, note, print_json
 
 if TYPE_CHECKING:
@@ -19,10 +20,9 @@ if TYPE_CHECKING:
 def predict(arguments: argparse.Namespace) -> int:
     """Classify texts from the command line, from stdin, or from a table file.
 
-    examples:
-      sentopt predict 'The soup was cold.' 'Lovely people!'
-      sentopt predict --json < comments.txt
-      sentopt predict --input reviews.csv --text-column review --output scored.csv
+    e.g. sentopt predict 'The soup was cold.' 'Lovely people!'
+         sentopt predict --json < comments.txt
+         sentopt predict --input reviews.csv --text-column review --output scored.csv
     """
     from sentopt.files import outputs
     from sentopt.runtime.classifier import Classifier
@@ -64,11 +64,10 @@ def _answered(classifier: Classifier, texts: Iterable[str]) -> Iterator[tuple[st
 
 
 def _predict_table(classifier: Classifier, arguments: argparse.Namespace) -> int:
-    from sentopt import api
     from sentopt.bundles import words
     from sentopt.data.options import TableOptions
 
-    summary = api.score(
+    summary = sentopt.score(
         classifier,
         arguments.input,
         arguments.output,
@@ -88,14 +87,10 @@ def _predict_table(classifier: Classifier, arguments: argparse.Namespace) -> int
 def demo(arguments: argparse.Namespace) -> int:
     """Serve the selected bundle as a web page.
 
-    examples:
-      sentopt demo
-      sentopt demo --bundle exports/quickstart/bundle --port 8000
-      sentopt demo --host 0.0.0.0 --auth people.txt
+    e.g. sentopt demo --bundle exports/quickstart/bundle --port 8000
+         sentopt demo --host 0.0.0.0 --auth people.txt
     """
-    from sentopt import api
-
-    api.serve(
+    sentopt.serve(
         _bundle(arguments),
         host=arguments.host,
         port=arguments.port,
@@ -108,54 +103,31 @@ def demo(arguments: argparse.Namespace) -> int:
 def check(arguments: argparse.Namespace) -> int:
     """Whether a bundle is what was verified, and answers here as it did there.
 
-    examples:
-      sentopt check
-      sentopt check exports/quickstart/bundle --json
-      sentopt check --cpu EPYC-Milan
+    e.g. sentopt check exports/quickstart/bundle --json
+         sentopt check --cpu EPYC-Milan
     """
-    from sentopt import api
     from sentopt.bundles import words
 
     folder = _bundle(arguments)
     if arguments.cpu:
-        return _check_elsewhere(folder, arguments.cpu, as_json=arguments.json)
-    checked = api.check(folder)
+        print(f"on an emulated {arguments.cpu}; a golden text takes a fraction of a second", file=sys.stderr)
+    checked = sentopt.check(folder, cpu=arguments.cpu or "")
     if arguments.json:
         return print_json({"bundle": str(folder), **as_json(checked)})
     print(*words.of_check(folder, checked), sep="\n")
     return 0
 
 
-def _check_elsewhere(folder: Path, cpu: str, *, as_json: bool) -> int:
-    """The same command in a process on an emulated CPU."""
-    from sentopt.backends import emulation
-
-    arguments = ["-m", "sentopt", "check", str(folder), *(["--json"] if as_json else [])]
-    print(f"on an emulated {cpu}; this takes a fraction of a second per golden text", file=sys.stderr)
-    printed = emulation.python(cpu, *arguments)
-    if as_json:
-        found = {**json.loads(printed), "emulated_cpu": cpu}
-        for of_host in ("here", "same_instruction_set"):  # the emulated process reads the host's description
-            found.pop(of_host)
-        return print_json(found)
-    print("".join(line for line in printed.splitlines(keepends=True) if not line.startswith("machine:")), end="")
-    print(f"machine: an emulated {cpu}")
-    return 0
-
-
 def tune(arguments: argparse.Namespace) -> int:
     """Measure which threads, workers and micro-batches run a bundle fastest here, and keep that for this machine.
 
-    examples:
-      sentopt tune
-      sentopt tune exports/quickstart/bundle
+    e.g. sentopt tune exports/quickstart/bundle
     """
-    from sentopt import api
     from sentopt.bundles import words
 
     folder = _bundle(arguments)
     print("trying threads, workers and micro-batches; leave the machine alone meanwhile", file=sys.stderr)
-    tuned = api.tune(folder)
+    tuned = sentopt.tune(folder)
     if arguments.json:
         return print_json({"tuning": asdict(tuned.tuning), "trials": [asdict(trial) for trial in tuned.trials]})
     print(*words.of_tuning(tuned), sep="\n")
@@ -165,17 +137,16 @@ def tune(arguments: argparse.Namespace) -> int:
 def pack(arguments: argparse.Namespace) -> int:
     """Write a bundle as one file: a .tar.gz archive, or with --wheel a Python package.
 
-    examples:
-      sentopt pack
-      sentopt pack exports/quickstart/bundle --wheel --name my-sentiment --version 1.0
+    e.g. sentopt pack exports/quickstart/bundle --wheel --name my-sentiment --version 1.0
     """
-    from sentopt import api
+    from sentopt.bundles.pack import install_hint
     from sentopt.runtime.description import sha256_file
 
-    written = api.pack(
+    written = sentopt.pack(
         _bundle(arguments),
         arguments.output,
         wheel=arguments.wheel,
+        self_contained=arguments.self_contained,
         name=arguments.name,
         version=arguments.version,
         overwrite=arguments.overwrite,
@@ -183,18 +154,16 @@ def pack(arguments: argparse.Namespace) -> int:
     size, digest = written.stat().st_size, sha256_file(written)
     if arguments.json:
         return print_json({"file": str(written), "bytes": size, "sha256": digest})
-    print(f"{written}: {size / 1e6:.1f} MB, SHA-256 {digest}")
+    print(f"{written}: {size / 1e6:.1f} MB, SHA-256 {digest}\n{install_hint(written)}")
     return 0
 
 
 def push(arguments: argparse.Namespace) -> int:
     """Upload a bundle with a model card to a repository of the Hugging Face Hub.
 
-    examples:
-      sentopt push me/my-sentiment --private --license apache-2.0
-      sentopt push me/my-sentiment --card-only
+    e.g. sentopt push me/my-sentiment --private --license apache-2.0
+         sentopt push me/my-sentiment --card-only
     """
-    from sentopt import api
     from sentopt.bundles import card
     from sentopt.runtime.description import read_description
 
@@ -202,7 +171,7 @@ def push(arguments: argparse.Namespace) -> int:
     if arguments.card_only:
         print(card.write(read_description(bundle), license_id=arguments.license), end="")
         return 0
-    address = api.push(
+    address = sentopt.push(
         bundle,
         arguments.repository,
         private=arguments.private,
@@ -217,6 +186,11 @@ def push(arguments: argparse.Namespace) -> int:
 
 
 def _bundle(arguments: argparse.Namespace) -> Path:
+    """The bundle that is named, else that of the newest run that has one."""
     from sentopt.api.bundles import find
+    from sentopt.run_dir import RunDir, newer_than
 
-    return find(arguments.bundle, arguments.run_dir)
+    folder = find(arguments.bundle, arguments.run_dir)
+    if not arguments.bundle and not arguments.run_dir:
+        note(*(f"{run.root} is newer and has no bundle: {folder} is used" for run in newer_than(RunDir(folder.parent))))
+    return folder

@@ -14,22 +14,28 @@ from pathlib import Path
 from typing import Any
 
 from sentopt import __version__
-from sentopt.errors import SentoptError
+from sentopt.errors import RecipeError, SentoptError
 from sentopt.files import durable
 
 DEBUG_VARIABLE = "SENTOPT_DEBUG"
+NAMED = "overrides"  # as `sentopt.api` calls them
 
 
 def full_disk(error: BaseException, arguments: argparse.Namespace) -> str:
     """One line about a full disk, where that is why `error` was raised; else nothing."""
-    named = [cause.filename for cause in durable.causes(error) if isinstance(cause, OSError) and cause.filename]
-    full = [path for path in _written_folders(arguments) if durable.has_no_space(path)]
-    if durable.is_disk_full(error) or (
-        full and not isinstance(error, SentoptError) and not durable.is_explained(error)
-    ):
-        where = next(iter([*named, *full]), "unknown file")
-        return f"no space left on the disk ({where}); free some and run the same command again"
-    return ""
+    from sentopt.run_dir import EXPORTS
+    from sentopt.runtime.tuning import cache_folder
+
+    named = [Path(path) for name in ("output", "log_texts", "run_dir") if (path := getattr(arguments, name, None))]
+    folders = [*named, EXPORTS, cache_folder(), Path(tempfile.gettempdir())]
+    where = durable.full_disk(error, folders, explained=isinstance(error, SentoptError))
+    return f"no space left on the disk ({where}); free some and run the same command again" if where else ""
+
+
+def as_typed(error: RecipeError) -> RecipeError:
+    """The same error in the words of the command line, whose overrides are `--set`."""
+    source = "--set" if error.source == NAMED else error.source
+    return RecipeError(source, [problem.replace(f"(from {NAMED})", "(from --set)") for problem in error.problems])
 
 
 def system(error: OSError) -> str:
@@ -83,12 +89,3 @@ def _kept(error: BaseException) -> str:
     except OSError:
         return f"{DEBUG_VARIABLE}=1 shows the traceback"
     return f"the full traceback is in {name}"
-
-
-def _written_folders(arguments: argparse.Namespace) -> list[Path]:
-    """Where a command may have written, the most probable first."""
-    from sentopt.run_dir import EXPORTS
-    from sentopt.runtime.tuning import cache_folder
-
-    named = [getattr(arguments, name, None) for name in ("output", "log_texts", "run_dir")]
-    return [*(Path(name) for name in named if name), EXPORTS, cache_folder(), Path(tempfile.gettempdir())]

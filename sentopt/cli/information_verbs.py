@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 
+import sentopt
 from sentopt.cli.printing import EXIT_USAGE, as_json, fail, print_json
 
 
 def recipes(arguments: argparse.Namespace) -> int:
-    """List the shipped recipes, or print or write one with every value.
+    """List the shipped recipes or all keys, or print or write a recipe with every value explained.
 
-    examples:
-      sentopt recipes
-      sentopt recipes quickstart --output my-recipe.toml
+    e.g. sentopt recipes quickstart --output my-recipe.toml
+         sentopt recipes --keys learning
     """
     from sentopt import recipe
     from sentopt.files import outputs
 
     if arguments.output and not arguments.name:
         return fail("--output goes with the name of a recipe", EXIT_USAGE)
+    if arguments.keys is not None:
+        print(*recipe.help_lines(arguments.keys), sep="\n")
+        return 0
     if arguments.name:
-        text = recipe.to_toml(recipe.load(arguments.name))
+        text = recipe.shown(arguments.name)
         if not arguments.output:
             print(text, end="")
             return 0
@@ -42,27 +44,10 @@ def recipes(arguments: argparse.Namespace) -> int:
 def env(arguments: argparse.Namespace) -> int:
     """What sentopt sees of this machine; paste it into a bug report.
 
-    examples:
-      sentopt env
-      sentopt env --json
+    e.g. sentopt env --json
     """
-    from sentopt.measure import hardware
-    from sentopt.runtime.tuning import cache_folder
-
-    here = hardware.describe()
-    variables = {
-        name: os.environ.get(name, "") for name in ("SENTOPT_MODEL_DIR", "SENTOPT_DATA_DIR", "SENTOPT_CACHE_DIR")
-    }
-    cache = cache_folder()
+    found = sentopt.environment()
     if arguments.json:
-        return print_json(
-            {"hardware": as_json(here), "versions": hardware.versions(), "environment": variables, "cache": str(cache)}
-        )
-    print(f"cpu      {here.cpu} ({', '.join(here.isa) or 'no known extensions'})")
-    print(f"cores    {here.cores}" + (f" (cgroup quota {here.cpu_quota:g})" if here.cpu_quota else ""))
-    print(f"memory   {here.memory_bytes / 2**30:.1f} GiB\nsystem   {here.system}\ncache    {cache}")
-    for name, value in variables.items():
-        print(f"{name}={value}")
-    for package, version in hardware.versions().items():
-        print(f"{package}=={version}")
+        return print_json(as_json(found))
+    print(found)
     return 0

@@ -58,30 +58,21 @@ def _flag(name: str, help: str) -> Option:
     return name, {"action": "store_true", "help": help}
 
 
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"expected 1 or more, found {value}")
-    return value
+def _number(kind: type[int] | type[float], least: int, most: int) -> Callable[[str], float]:
+    """What reads a number from `least` to `most`."""
 
+    def read(text: str) -> float:
+        value = kind(text)
+        if not least <= value <= most:
+            raise argparse.ArgumentTypeError(f"expected {least} to {most}, found {text}")
+        return value
 
-def _probability(text: str) -> float:
-    value = float(text)
-    if not 0.0 <= value <= 1.0:
-        raise argparse.ArgumentTypeError(f"expected 0 to 1, found {text}")
-    return value
-
-
-def _port(text: str) -> int:
-    value = int(text)
-    if not 0 <= value <= 65535:
-        raise argparse.ArgumentTypeError(f"expected 0 to 65535, found {value}")
-    return value
+    read.__name__ = kind.__name__  # argparse names it where the text is no number
+    return read
 
 
 _JSON = _flag("--json", "print the result as JSON")
 _OVERWRITE = _flag("--overwrite", "replace a file that is there already")
-_NEWEST_RUN = _value("--run-dir", "DIR", "run directory (default: the newest below exports/)")
 _NEWEST_BUNDLE = "(default: that of the newest run that has one)"
 _COMMON = (
     _value("--run-dir", "DIR", "run directory (default: exports/<name of the recipe or the data>)"),
@@ -136,7 +127,10 @@ VERBS: dict[Callable[[argparse.Namespace], int], tuple[Option, ...]] = {
     ),
     run_verbs.bench: _OF_RUN,
     run_verbs.run: _OF_RECIPE,
-    run_verbs.report: (_NEWEST_RUN, _value("--recipe", "RECIPE", "the run of this recipe", dest="recipe_option")),
+    run_verbs.report: (
+        _value("--run-dir", "DIR", "run directory (default: the newest below exports/)"),
+        _value("--recipe", "RECIPE", "the run of this recipe", dest="recipe_option"),
+    ),
     bundle_verbs.predict: (
         _value("texts", "TEXT", "texts to classify (default: lines of stdin)", nargs="*"),
         _value("--input", "FILE", "a table file whose rows to score: .csv, .jsonl, .parquet, .xlsx, ..."),
@@ -146,12 +140,12 @@ VERBS: dict[Callable[[argparse.Namespace], int], tuple[Option, ...]] = {
         _value("--text-column", "NAME", "column of --input that holds the text (default: text)", default="text"),
         _value("--output", "FILE", "where the rows go, with columns label, score and one per label added"),
         _OVERWRITE,
-        _value("--threads", "N", "threads of one prediction (default: all cores granted)", type=_positive),
+        _value("--threads", "N", "threads of one prediction (default: all cores granted)", type=_number(int, 1, 1024)),
         _value(
             "--abstain-below",
             "SCORE",
             "no label (shown as ?) where the best scores less, from 0 to 1",
-            type=_probability,
+            type=_number(float, 0, 1),
             default=0.0,
         ),
         _flag("--no-progress", "no progress bar"),
@@ -161,7 +155,7 @@ VERBS: dict[Callable[[argparse.Namespace], int], tuple[Option, ...]] = {
     bundle_verbs.demo: (
         *_WITH_BUNDLE,
         _value("--host", "ADDRESS", "default: 127.0.0.1, this machine only", default="127.0.0.1"),
-        _value("--port", "PORT", "port (default: 7860)", type=_port, default=7860),
+        _value("--port", "PORT", "port (default: 7860)", type=_number(int, 0, 65535), default=7860),
         _value(
             "--auth",
             "FILE",
@@ -179,6 +173,7 @@ VERBS: dict[Callable[[argparse.Namespace], int], tuple[Option, ...]] = {
     bundle_verbs.pack: (
         *_OF_BUNDLE,
         _flag("--wheel", "a wheel: pip install it, then `from NAME import classifier`"),
+        _flag("--self-contained", "a wheel that holds sentopt's runtime: for machines that cannot install sentopt"),
         _value("--name", "NAME", "name of the package or archive (default: that of the run)", default=""),
         _value("--version", "VERSION", "version of the package (default: 1.0)", default="1.0"),
         _value("--output", "PATH", "the .tar.gz file, or the folder of the wheel (default: here)"),
@@ -195,6 +190,7 @@ VERBS: dict[Callable[[argparse.Namespace], int], tuple[Option, ...]] = {
     ),
     information_verbs.recipes: (
         _value("name", "RECIPE", "print this recipe with every value explicit", nargs="?"),
+        _value("--keys", "WORD", "list the keys with defaults and help, or those with this word", nargs="?", const=""),
         _value("--output", "FILE", "write it there instead of printing it"),
         _OVERWRITE,
         _JSON,

@@ -6,53 +6,51 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any
 
+import sentopt
 from sentopt.cli.printing import EXIT_NONE_PASSED, as_json, fail, print_json
 from sentopt.errors import RecipeError
 
 if TYPE_CHECKING:
     from sentopt.api import Run
     from sentopt.pipeline import Depth
-    from sentopt.training.soup import Soup
+
+_REPORTED = ("verify", "bench", "select", "bundle")
 
 
 def train(arguments: argparse.Namespace) -> int:
     """Tune the recipe's backbone on its data.
 
-    examples:
-      sentopt train
-      sentopt train --data reviews.csv --set data.text_column=review
-      sentopt train --data reviews.csv --dry-run
-      sentopt train quickstart --set train.epochs=2 --run-dir exports/short
+    e.g. sentopt train --data reviews.csv --set data.text_column=review
+         sentopt train --data reviews.csv --dry-run
+         sentopt train quickstart --set train.epochs=2 --run-dir exports/short
     """
+    from sentopt.report import sections
+
     run = _train(arguments, until=None)
     if run is None:
         return 0
     if arguments.json:
         return print_json({"run_dir": str(run.path), "train": as_json(run.training)})
-    _print_training(run)
+    print(sections.trained_in_words(run.training))
     if not run.reference.passed:
         print(f"\n{run.reference.words}.\nNothing that is compared with it would ship.")
-    _print_checkpoint(arguments, run)
-    return 0
+    return _print_checkpoint(run, arguments)
 
 
 def average(arguments: argparse.Namespace) -> int:
     """A run made from the mean of the weights of several runs that started from the same ones.
 
-    examples:
-      sentopt train --run-dir exports/a
-      sentopt train --run-dir exports/b --set train.seed=7
-      sentopt average exports/a exports/b && sentopt export
+    e.g. sentopt train --run-dir exports/a
+         sentopt train --run-dir exports/b --set train.seed=7
+         sentopt average exports/a exports/b && sentopt export
     """
-    from sentopt import api
+    from sentopt.report import sections
 
-    run, soup = api.average(arguments.runs, run_dir=arguments.run_dir, progress=True)
+    run, soup = sentopt.average(arguments.runs, run_dir=arguments.run_dir)
     if arguments.json:
         return print_json({"run_dir": str(run.path), "average": as_json(soup), "train": as_json(run.training)})
-    _print_average(soup)
-    _print_training(run)
-    _print_checkpoint(arguments, run)
-    return 0
+    print(f"{sections.average_in_words(soup)}\n\n{sections.trained_in_words(run.training)}")
+    return _print_checkpoint(run, arguments)
 
 
 def export(arguments: argparse.Namespace) -> int:
@@ -60,12 +58,9 @@ def export(arguments: argparse.Namespace) -> int:
 
     Without --model, the checkpoint is what `sentopt train` left in the run directory.
 
-    examples:
-      sentopt export
-      sentopt export --run-dir exports/short --set verify.margin=0.5
-      sentopt export --model my-tuned-model/ --data reviews.csv
-      sentopt export --string-input
-      sentopt export --json | jq .select
+    e.g. sentopt export --run-dir exports/short --set verify.margin=0.5
+         sentopt export --model my-tuned-model/ --data reviews.csv
+         sentopt export --json | jq .select
     """
     if arguments.string_input:
         arguments.set = [*arguments.set, "export.string_input=true"]
@@ -77,9 +72,7 @@ def export(arguments: argparse.Namespace) -> int:
         raise RecipeError("--model", ["a tuned model is verified on data: name labelled texts with --data"])
     if arguments.recipe_option:
         raise RecipeError("--recipe", ["a recipe says how to train; --model names a model that is tuned already"])
-    from sentopt import api
-
-    run = api.optimize(
+    run = sentopt.optimize(
         arguments.model,
         test=arguments.data,
         run_dir=arguments.run_dir,
@@ -92,9 +85,7 @@ def export(arguments: argparse.Namespace) -> int:
 def bench(arguments: argparse.Namespace) -> int:
     """The full benchmark of a run, then select and bundle again.
 
-    examples:
-      sentopt bench
-      sentopt bench --set select.objective=throughput
+    e.g. sentopt bench --set select.objective=throughput
     """
     return _optimize(_existing(arguments), arguments, depth="full")
 
@@ -102,9 +93,8 @@ def bench(arguments: argparse.Namespace) -> int:
 def run(arguments: argparse.Namespace) -> int:
     """Everything: train, export, verify, benchmark, select, bundle, report.
 
-    examples:
-      sentopt run quickstart
-      sentopt run my-recipe.toml --set train.epochs=1
+    e.g. sentopt run quickstart
+         sentopt run my-recipe.toml --set train.epochs=1
     """
     run = _train(arguments, until="full")
     if run is None:
@@ -113,28 +103,22 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def report(arguments: argparse.Namespace) -> int:
-    """Write the reports of a run again and print its table.
-
-    examples:
-      sentopt report
-      sentopt report --run-dir exports/quickstart
-    """
+    """Write the reports of a run again and print its table."""
     run = _existing(arguments)
     written = run.write_report()
     if {"bench", "select"} <= run.manifest.stages.keys():
-        print(f"{run.table}\n\n{run.selection.reason}")
+        print(f"{run.table}\n{run.table.legend}\n\n{run.selection.reason}")
     print(f"report: {written.markdown}\n        {written.html}")
     return 0
 
 
 def _train(arguments: argparse.Namespace, *, until: Depth | None) -> Run | None:
     """The trained run; None after --dry-run, and in all processes of a distributed training but rank 0."""
-    from sentopt import api
     from sentopt.training import distributed
 
     if arguments.recipe and arguments.recipe_option and arguments.recipe != arguments.recipe_option:
         raise RecipeError("command line", [f"two recipes are named: {arguments.recipe} and {arguments.recipe_option}"])
-    run = api.train(
+    run = sentopt.train(
         arguments.data or None,
         recipe=arguments.recipe or arguments.recipe_option or "quickstart",
         model=arguments.model or None,
@@ -149,14 +133,10 @@ def _train(arguments: argparse.Namespace, *, until: Depth | None) -> Run | None:
 
 def _existing(arguments: argparse.Namespace) -> Run:
     """The run that `train` left: --run-dir, else the recipe's, else the newest below exports/."""
-    from sentopt import api
-
-    if arguments.run_dir:
-        return api.open(arguments.run_dir)
-    found = api.find(arguments.recipe_option or "")
-    if not arguments.recipe_option:
-        print(f"run: {found.path}", file=sys.stderr)
-    return found
+    run = sentopt.open(arguments.run_dir) if arguments.run_dir else sentopt.find(arguments.recipe_option or "")
+    if not (arguments.run_dir or arguments.recipe_option):
+        print(f"run: {run.path}", file=sys.stderr)
+    return run
 
 
 def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -173,26 +153,21 @@ def _finish(run: Run, arguments: argparse.Namespace) -> int:
     """The table, and what to type next."""
     stages = run.manifest.stages
     if arguments.json:
-        found = {
-            name: entry.result for name, entry in stages.items() if name in ("verify", "bench", "select", "bundle")
-        }
-        print_json({"run_dir": str(run.path), "bundle_dir": str(run.run_dir.bundle), **found})
+        results = {name: stages[name].result for name in _REPORTED if name in stages}
+        print_json({"run_dir": str(run.path), "bundle_dir": str(run.run_dir.bundle), **results})
     if "bench" not in stages:
         return fail(run.selection.reason, EXIT_NONE_PASSED)
     if not arguments.json:
-        print(f"{run.table}\n\n{run.selection.reason}")
+        print(f"{run.table}\n{run.table.legend}\n\n{run.selection.reason}")
     if run.bundle is None:
-        return fail(
-            "no variant passed verification; nothing was bundled. The reasons are above and in the report.",
-            EXIT_NONE_PASSED,
-        )
+        return fail("no variant passed; nothing was bundled. Why is said above and in the report.", EXIT_NONE_PASSED)
     if not arguments.json:
         print(_next_steps(run, arguments))
     return 0
 
 
 def _next_steps(run: Run, arguments: argparse.Namespace) -> str:
-    hint = _run_dir_hint(run, arguments)
+    hint = f" --run-dir {run.path}" if arguments.run_dir else ""
     return (
         f"\nbundle: {run.bundle}\nreport: {run.report.html}\n\n"
         f"in Python:  from sentopt import Classifier; clf = Classifier.load({str(run.bundle)!r}); "
@@ -202,27 +177,7 @@ def _next_steps(run: Run, arguments: argparse.Namespace) -> str:
     )
 
 
-def _run_dir_hint(run: Run, arguments: argparse.Namespace) -> str:
-    return f" --run-dir {run.path}" if arguments.run_dir else ""
-
-
-def _print_training(run: Run) -> None:
-    from sentopt.report import sections, tables
-
-    found = run.training
-    shown = sections.per_class(found.test), sections.confusion(found.test), sections.samples(found)
-    print(sections.training(found), sections.against_majority(found), *map(tables.as_text, shown), sep="\n\n")
-
-
-def _print_checkpoint(arguments: argparse.Namespace, run: Run) -> None:
-    print(f"\ncheckpoint: {run.run_dir.checkpoint}")
-    print(f"next:       sentopt export{_run_dir_hint(run, arguments)}")
-
-
-def _print_average(soup: Soup) -> None:
-    from sentopt.report.tables import Table, as_text
-
-    rows = [*zip(soup.runs, soup.scores, strict=True), ("their average", soup.average)]
-    headings = ("run", f"validation {soup.metric}")
-    print(as_text(Table(headings, tuple((name, f"{score:.4f}") for name, score in rows), mark=len(soup.runs))))
-    print("" if soup.is_best else "\nThe best single run scores higher: export that one.\n")
+def _print_checkpoint(run: Run, arguments: argparse.Namespace) -> int:
+    hint = f" --run-dir {run.path}" if arguments.run_dir else ""
+    print(f"\ncheckpoint: {run.run_dir.checkpoint}\nnext:       sentopt export{hint}")
+    return 0

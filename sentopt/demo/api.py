@@ -198,10 +198,15 @@ def label_json(answers: Answers, *, many: bool = False) -> dict[str, Any]:
     return {**said, "milliseconds": answers.milliseconds}
 
 
-def explanation_json(found: Explanation) -> dict[str, Any]:
+def explanation_json(explanation: Explanation) -> dict[str, Any]:
     """An explanation as JSON."""
-    words = [asdict(word) for word in found.words]
-    return {**_label(found.prediction), "words": words, "texts": found.texts, "milliseconds": found.milliseconds}
+    words = [asdict(word) for word in explanation.words]
+    return {
+        **_label(explanation.prediction),
+        "words": words,
+        "texts": explanation.texts,
+        "milliseconds": explanation.milliseconds,
+    }
 
 
 def problem(status: int, detail: str, **headers: str) -> Response:
@@ -224,5 +229,5 @@ def _label(prediction: Prediction) -> dict[str, Any]:
 
 def _what_is_wrong(error: ValidationError) -> str:
     """Location and reason of a validation error, without the value that was sent."""
-    found = error.errors(include_input=False, include_url=False, include_context=False)
-    return "; ".join(f"{'.'.join(map(str, e['loc'])) or 'body'}: {e['msg']}" for e in found[:5])
+    problems = error.errors(include_input=False, include_url=False, include_context=False)
+    return "; ".join(f"{'.'.join(map(str, e['loc'])) or 'body'}: {e['msg']}" for e in problems[:5])

@@ -69,8 +69,8 @@ class Comparison:
         from sentopt.backends.opening import capabilities
 
         made = {REFERENCE, *(v.variant for v in self._facts.manifest.result("verify", VerifyResult).verdicts)}
-        found = runnable(capabilities(self._facts.run_dir.checkpoint), made)
-        others = [s for s in found if s.name in made and s.name != self._own and self._candidate(s).model.is_file()]
+        possible = runnable(capabilities(self._facts.run_dir.checkpoint), made)
+        others = [s for s in possible if s.name in made and s.name != self._own and self._candidate(s).model.is_file()]
         return own + others
 
     def _candidate(self, spec: VariantSpec) -> Candidate:

@@ -27,7 +27,7 @@ class Credentials:
         """`name:password` lines of a file; of the environment variable `SENTOPT_DEMO_AUTH` where `file` is empty.
 
         Raises:
-            ServingError: there are none, or a line is none. What was found is not repeated in the message.
+            ServingError: there are none, or a line is malformed. The message does not repeat its content.
         """
         where = file or f"the environment variable {VARIABLE}"
         try:

@@ -51,11 +51,11 @@ class Explanation:
 
 def parts(text: str, most: int) -> list[tuple[int, int]]:
     """Start and end of each word; of more than `most` words, of `most` groups of neighbours of nearly equal size."""
-    found = [match.span() for match in _UNIT.finditer(text)]
-    if len(found) <= most:
-        return found
-    edges = [round(i * len(found) / most) for i in range(most + 1)]
-    return [(found[a][0], found[b - 1][1]) for a, b in itertools.pairwise(edges)]
+    words = [match.span() for match in _UNIT.finditer(text)]
+    if len(words) <= most:
+        return words
+    edges = [round(i * len(words) / most) for i in range(most + 1)]
+    return [(words[a][0], words[b - 1][1]) for a, b in itertools.pairwise(edges)]
 
 
 def without_each(text: str, spans: Sequence[tuple[int, int]]) -> list[str]:

@@ -35,10 +35,10 @@ class RunFacts:
         """The run in whose directory a bundle of `variant` lies, if that is the one which the run made."""
         run_dir = RunDir(bundle.resolve().parent)
         try:
-            found = manifest.read(run_dir.manifest)
-            if found.result("bundle", BundleResult).variant != variant:
+            run = manifest.read(run_dir.manifest)
+            if run.result("bundle", BundleResult).variant != variant:
                 return None
-            return cls(run_dir, found, recipe.load(str(run_dir.recipe)))
+            return cls(run_dir, run, recipe.load(str(run_dir.recipe)))
         except SentoptError:
             return None
 
@@ -53,12 +53,12 @@ class RunFacts:
     @cached_property
     def sections(self) -> dict[str, Section]:
         """The parts of the run's report, by title."""
-        found = replace(
+        public = replace(
             self.manifest,
             stages={name: replace(s, result=without_folders(s.result)) for name, s in self.manifest.stages.items()},
         )
         images = {path.stem: path for path in self.run_dir.plots.glob("*.png")}
-        return {section.title: section for section in sections(self.recipe, found, images)}
+        return {section.title: section for section in sections(self.recipe, public, images)}
 
 
 def without_folders(value: Any) -> Any:

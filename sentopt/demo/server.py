@@ -145,10 +145,10 @@ def _first_and_last_line(log: Path) -> tuple[bytes, bytes]:
 def _is_answer(line: bytes) -> bool:
     """Whether a line has the format that `Service` writes."""
     try:
-        found = json.loads(line)
+        entry = json.loads(line)
     except ValueError:
         return False
-    return isinstance(found, dict) and set(found) == {"text", "label", "score"}
+    return isinstance(entry, dict) and set(entry) == {"text", "label", "score"}
 
 
 class _Server(uvicorn.Server):

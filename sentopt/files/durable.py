@@ -7,7 +7,7 @@ import errno
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from sentopt.errors import SentoptError
@@ -92,6 +92,18 @@ def is_explained(error: BaseException) -> bool:
     return (isinstance(error, SentoptError) and error.__cause__ is None) or (
         isinstance(error, OSError) and error.errno is not None
     )
+
+
+def full_disk(error: BaseException, folders: Sequence[Path], *, explained: bool) -> str:
+    """Where a full disk is why `error` was raised: the file that it names, else the first full one of `folders`.
+
+    Empty where that is not why; `explained` says that the error has another reason, which it tells.
+    """
+    named = [cause.filename for cause in causes(error) if isinstance(cause, OSError) and cause.filename]
+    full = [path for path in folders if has_no_space(path)]
+    if is_disk_full(error) or (full and not explained and not is_explained(error)):
+        return str(next(iter([*named, *full]), "unknown file"))
+    return ""
 
 
 def blame_full_disk(error: BaseException, path: Path) -> None:

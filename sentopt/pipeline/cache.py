@@ -42,6 +42,7 @@ class StageCache:
     manifest: Manifest = field(init=False)
     _claimed: bool = field(default=False, init=False)
     _intact: set[str] = field(default_factory=set, init=False)
+    _noted: list[str] = field(default_factory=list, init=False)
 
     def __post_init__(self) -> None:
         self.manifest = manifest.read(self.run_dir.manifest)
@@ -90,6 +91,13 @@ class StageCache:
         self._intact.add(name)
         self.progress.say(f"{name}: {entry.seconds:.1f} s")
         return result
+
+    def note(self, *notices: str) -> None:
+        """Say what was not said before."""
+        for notice in notices:
+            if notice not in self._noted:
+                self._noted.append(notice)
+                self.progress.say(f"note: {notice}")
 
     def claim(self) -> None:
         """Make the directory a run directory, before anything is written into it.

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from sentopt import gate
 from sentopt.data import store
 from sentopt.measure import stats
+from sentopt.progress import Progress
 from sentopt.progress import in_words as duration
 from sentopt.recipe import TEST_AS_VALIDATION, Recipe
 from sentopt.results import PrepareResult
@@ -144,8 +145,19 @@ def measure(recipe: Recipe, run_dir: RunDir, prepared: PrepareResult, *, depth: 
     )
 
 
+def announce(
+    recipe: Recipe, run_dir: RunDir, prepared: PrepareResult, progress: Progress, *, depth: Depth | None
+) -> Forecast:
+    """Measure, say it in words, and let the progress know how long the stages will take."""
+    forecast = measure(recipe, run_dir, prepared, depth=depth)
+    for line in in_words(forecast):
+        progress.say(line)
+    progress.expect(forecast.seconds)
+    return forecast
+
+
 def in_words(forecast: Forecast) -> tuple[str, ...]:
-    """The forecast for a person, a line for each thing: the data, what it can decide, and what the run takes."""
+    """The forecast, a line for each thing: the data, what it can decide, and what the run takes; not its hints."""
     texts = forecast.texts
     data = f"{texts['train']:,} training, {texts['validation']:,} validation and {texts['test']:,} test texts"
     dropped = f". {'; '.join(forecast.dropped)}" if forecast.dropped else ""
@@ -159,7 +171,6 @@ def in_words(forecast: Forecast) -> tuple[str, ...]:
         for line in (
             f"data: {data}{dropped}",
             cut,
-            *forecast.hints,
             _decision(forecast),
             f"forecast: {took}, with {_memory(forecast)}",
             f"measured on this machine in {duration(forecast.took_seconds)}, {_basis(forecast)}",

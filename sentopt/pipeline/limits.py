@@ -1,10 +1,14 @@
-"""A recipe within the limits of its model."""
+"""A recipe within the limits of its model, and of what this machine can make and run."""
 
 from __future__ import annotations
 
 from sentopt import backbones
 from sentopt import recipe as recipes
+from sentopt.backends.opening import capabilities
+from sentopt.errors import RecipeError
 from sentopt.recipe import Recipe
+from sentopt.run_dir import RunDir
+from sentopt.variants import VariantSpec, runnable
 
 
 def within_model(recipe: Recipe) -> tuple[Recipe, tuple[str, ...]]:
@@ -19,3 +23,16 @@ def within_model(recipe: Recipe) -> tuple[Recipe, tuple[str, ...]]:
         return recipe, ()
     shorter = recipes.with_overrides(recipe, {"model.max_length": longest}, source=model.backbone)
     return shorter, (f"texts are cut at {longest} tokens, not at {model.max_length}: {model.backbone} reads no more",)
+
+
+def variants(recipe: Recipe, run_dir: RunDir, *, made_by: str = "") -> list[VariantSpec]:
+    """The variants of a run that this machine can make and run; with `made_by`, those that one stage makes.
+
+    Raises:
+        RecipeError: the recipe asks for others.
+    """
+    try:
+        specs = runnable(capabilities(run_dir.checkpoint), recipe.export.variants)
+    except ValueError as error:
+        raise RecipeError(str(run_dir.recipe), [f"export.variants: {error}"]) from error
+    return [spec for spec in specs if made_by in ("", spec.made_by)]

@@ -8,12 +8,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from sentopt import backbones, manifest
+from sentopt import manifest
 from sentopt._optional import is_installed, needs_extra, require
 from sentopt.data.examples import RawData
-from sentopt.errors import RecipeError
 from sentopt.manifest import Manifest
-from sentopt.pipeline import continuation, dependencies, evidence, limits
+from sentopt.pipeline import continuation, dependencies, evidence, limits, ranks
 from sentopt.pipeline.cache import StageCache
 from sentopt.progress import SILENT, Progress
 from sentopt.recipe import Recipe
@@ -31,7 +30,6 @@ from sentopt.results import (
 )
 from sentopt.run_dir import RunDir
 from sentopt.training import distributed
-from sentopt.variants import VariantSpec, runnable
 
 if TYPE_CHECKING:
     from sentopt.pipeline.forecast import Forecast
@@ -54,7 +52,6 @@ class Pipeline:
     inputs: Sequence[Path] = ()
     given: RawData | None = None
     cache: StageCache = field(init=False)
-    _noted: list[str] = field(default_factory=list, init=False)
 
     def __post_init__(self) -> None:
         self.cache = StageCache(self.run_dir, self.recipe, self.progress, self.force)
@@ -80,7 +77,7 @@ class Pipeline:
         work = partial(prepare.run, self.recipe, self.run_dir, given=self.given)
         depends = dependencies.prepare(self.recipe)
         result = self.cache.run("prepare", PrepareResult, depends, [self.run_dir.data], work)
-        self._note(*result.notices, *evidence.foresee(self.recipe, self.run_dir, result))
+        self.cache.note(*result.notices, *evidence.foresee(self.recipe, self.run_dir, result))
         return result
 
     def forecast(self, depth: Depth | None = "full") -> Forecast | None:
@@ -95,11 +92,9 @@ class Pipeline:
             return None
         with needs_extra("train"):
             from sentopt.pipeline import forecast
-        found = forecast.measure(self.recipe, self.run_dir, prepared, depth=depth)
-        for line in forecast.in_words(found):
-            self.progress.say(line)
-        self.progress.expect(found.seconds)
-        return found
+        expected = forecast.announce(self.recipe, self.run_dir, prepared, self.progress, depth=depth)
+        self.cache.note(*expected.hints)
+        return expected
 
     def train(self) -> TrainResult:
         """The tuned checkpoint and its logits on the test and validation splits."""
@@ -108,23 +103,24 @@ class Pipeline:
         with needs_extra("train"):
             from sentopt.stages import train
         depends = dependencies.train(self.recipe, self.cache)
-        self._announce_training(depends)
+        key = manifest.fingerprint(depends)
+        needed = not self.recipe.model.tuned and (self.force or not self.cache.is_current("train", key))
+        ranks.announce(key if needed else "", self.recipe.model)
 
         def work() -> TrainResult:
-            key = manifest.fingerprint(depends)
-            result = train.run(self.recipe, self.run_dir, resume_key=key, note=self._note, progress=self.progress)
+            result = train.run(self.recipe, self.run_dir, resume_key=key, note=self.cache.note, progress=self.progress)
             continuation.remember(self.run_dir, self.recipe)
             return result
 
         outputs = [self.run_dir.checkpoint, self.run_dir.reference, self.run_dir.validation_reference]
         title = "taking over the tuned model" if self.recipe.model.tuned else ""
         result = self.cache.run("train", TrainResult, depends, outputs, work, title=title)
-        self._note(*result.notices)
+        self.cache.note(*result.notices)
         return result
 
     def join_training(self) -> None:
         """In every process of a distributed training but rank 0: take part in what rank 0 trains."""
-        if key := distributed.broadcast(None):
+        if key := ranks.announced():
             self._fit_to_model()
             with needs_extra("train"):
                 from sentopt.stages import train
@@ -137,12 +133,12 @@ class Pipeline:
             require("onnxruntime_extensions", extra="string")  # now, and not when the benchmark is done
         with needs_extra("export"):
             from sentopt.stages import export
-        specs = self._specs("export")
+        specs = limits.variants(self.recipe, self.run_dir, made_by="export")
         work = partial(export.run, self.recipe, self.run_dir, specs=specs, progress=self.progress)
         depends = dependencies.export(self.recipe, self.cache, specs)
         outputs = [self.run_dir.model(spec.name) for spec in specs]
         result = self.cache.run("export", ExportResult, depends, outputs, work)
-        self._note(*result.notices)
+        self.cache.note(*result.notices)
         return result
 
     def quantize(self) -> QuantizeResult:
@@ -150,7 +146,7 @@ class Pipeline:
         self.export()
         with needs_extra("export"):
             from sentopt.stages import quantize
-        specs = self._specs("quantize")
+        specs = limits.variants(self.recipe, self.run_dir, made_by="quantize")
         work = partial(quantize.run, self.recipe, self.run_dir, specs=specs, progress=self.progress)
         depends = dependencies.quantize(self.recipe, self.cache, specs)
         trimmed = [self.run_dir.variant(spec.name) / "tokenizer.json" for spec in specs if spec.trimmed]
@@ -163,7 +159,7 @@ class Pipeline:
         with needs_extra("train"):
             from sentopt.backends import emulation
             from sentopt.stages import verify
-        specs = self._specs()
+        specs = limits.variants(self.recipe, self.run_dir)
         work = partial(verify.run, self.recipe, self.run_dir, specs=specs, progress=self.progress)
         depends = dependencies.verify(self.recipe, self.cache, specs, emulated=emulation.is_available())
         outputs = [self.run_dir.flips(spec.name) for spec in specs if spec.ships]
@@ -181,7 +177,7 @@ class Pipeline:
         self.verify()
         with needs_extra("bench"):
             from sentopt.stages import bench
-        specs = self._specs()
+        specs = limits.variants(self.recipe, self.run_dir)
         depends = dependencies.bench(self.recipe, self.cache, specs)
         if depth == "quick" and self.cache.is_current("bench", manifest.fingerprint([*depends, "full"])):
             depth = "full"
@@ -199,7 +195,7 @@ class Pipeline:
             return self.cache.run("select", Selection, [check, rules.objective], [], refuse)
         measured = self.bench()
         verified = self.cache.result("verify", VerifyResult)
-        work = partial(select.run, rules, self._specs(), verified.verdicts, measured.rows)
+        work = partial(select.run, rules, limits.variants(self.recipe, self.run_dir), verified.verdicts, measured.rows)
         return self.cache.run("select", Selection, [verified, measured, rules], [], work)
 
     def bundle(self) -> BundleResult | None:
@@ -223,7 +219,7 @@ class Pipeline:
         """`report.md`, `report.html` and `plots/` of what has finished so far."""
 
         def work() -> dict[str, object]:
-            self._note(*render.write(self.run_dir, self.recipe, self.manifest))
+            self.cache.note(*render.write(self.run_dir, self.recipe, self.manifest))
             return {}
 
         outputs = [*self.run_dir.reports, self.run_dir.plots]
@@ -241,31 +237,4 @@ class Pipeline:
         self.recipe, notices = limits.within_model(self.recipe)
         self.cache.recipe = self.recipe
         if distributed.is_rank_zero():
-            self._note(*notices)
-
-    def _announce_training(self, depends: object) -> None:
-        """Tell the other processes, where there are any, whether there is something to train."""
-        if distributed.world_size() == 1:
-            return
-        key = manifest.fingerprint(depends)
-        needed = not self.recipe.model.tuned and (self.force or not self.cache.is_current("train", key))
-        if needed:
-            backbones.resolve(self.recipe.model.backbone, self.recipe.model.revision)  # fetched once, for all of them
-        distributed.broadcast(key if needed else "")
-
-    def _specs(self, made_by: str = "") -> list[VariantSpec]:
-        """The variants of this run, or those that one stage makes."""
-        from sentopt.backends.opening import capabilities
-
-        try:
-            specs = runnable(capabilities(self.run_dir.checkpoint), self.recipe.export.variants)
-        except ValueError as error:
-            raise RecipeError(str(self.run_dir.recipe), [f"export.variants: {error}"]) from error
-        return [spec for spec in specs if made_by in ("", spec.made_by)]
-
-    def _note(self, *notices: str) -> None:
-        """Say what was not said before."""
-        for notice in notices:
-            if notice not in self._noted:
-                self._noted.append(notice)
-                self.progress.say(f"note: {notice}")
+            self.cache.note(*notices)

@@ -42,10 +42,11 @@ class ComparedVariant:
 
 @dataclass(frozen=True)
 class Comparison:
-    """One row per variant, in the order of the table of variants."""
+    """One row per variant, in the order of the table of variants. `legend` says what columns and words mean."""
 
     rows: tuple[ComparedVariant, ...]
     as_table: Table
+    legend: str
 
     def __iter__(self) -> Iterator[ComparedVariant]:
         return iter(self.rows)
@@ -77,7 +78,8 @@ def compare(verdicts: Sequence[Verdict], bench: BenchResult, selection: Selectio
     reference = next((row.latency.p50 for row in bench.rows if row.variant == REFERENCE), None)
     chosen = selection.variant if selection else None
     rows = tuple(_compared(row, judged.get(row.variant), reference, chosen) for row in bench.rows)
-    return Comparison(rows, sections.comparison(verdicts, bench, selection))
+    table = sections.comparison(verdicts, bench, selection)
+    return Comparison(rows, table, sections.legend(verdicts, bench))
 
 
 def _compared(row: BenchRow, verdict: Verdict | None, reference: float | None, chosen: str | None) -> ComparedVariant:

@@ -8,7 +8,7 @@ from collections.abc import Collection
 from sentopt.report.tables import Table
 from sentopt.variants import VARIANTS
 
-LEAN = "an ONNX graph that sentopt writes from the weights: it computes the same function with fewer operations"
+LEAN = "an ONNX graph that sentopt writes from the weights; same function, fewer operations"
 
 TERMS: dict[str, str] = {
     "accuracy": "share of the test texts that get their true label",
@@ -23,9 +23,9 @@ TERMS: dict[str, str] = {
     "lost / gained": "texts that PyTorch answers correctly and the variant does not, and the reverse",
     "margin": "how many percentage points a variant may lose; verify.margin and verify.recall_margin set it",
     "exact": "an FP32 graph with PyTorch's labels and probabilities: there is no loss that would have to be tested",
-    "untested": "not tested, because a variant before it in the order of testing failed",
+    "untested": "not tested, because a variant earlier in the order of testing failed",
     "unverified": "no verdict: its answers were not compared with PyTorch's",
-    "pass*": "passed, but some criterion has too few texts to be decided; what was seen is within the margin",
+    "pass*": "passed, but some criterion has too few texts to decide; the loss seen is within the margin",
     "bundle": "the folder that an application loads: model, tokenizer, labels, and figures, with a hash for each file",
     "golden texts": "test texts in the bundle with PyTorch's probabilities: sentopt check compares the answers here",
     "lean": LEAN,

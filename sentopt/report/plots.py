@@ -19,9 +19,6 @@ def draw(run_dir: RunDir, manifest: Manifest) -> dict[str, Path]:
     """Draw the plots whose stages have finished; return the path of each by its name."""
     if not is_installed("matplotlib"):
         return {}
-    import matplotlib
-
-    matplotlib.use("Agg")
     drawn: list[str] = []
     with atomic.replace_folder(run_dir.plots) as folder:
         if "train" in manifest.stages:
@@ -37,18 +34,16 @@ def draw(run_dir: RunDir, manifest: Manifest) -> dict[str, Path]:
 
 
 def _save(folder: Path, name: str, figure: Any) -> str:
-    import matplotlib.pyplot as plt
-
     # Without metadata the same figures give the same bytes.
     figure.savefig(folder / f"{name}.png", dpi=110, bbox_inches="tight", metadata={"Software": None})
-    plt.close(figure)
     return name
 
 
 def _axes(title: str, x: str, y: str) -> tuple[Any, Any]:
-    import matplotlib.pyplot as plt
+    from matplotlib.figure import Figure  # not pyplot, whose backend and open figures are the caller's
 
-    figure, axes = plt.subplots(figsize=(7, 4.2))
+    figure = Figure(figsize=(7, 4.2))
+    axes = figure.subplots()
     axes.set(title=title, xlabel=x, ylabel=y)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25)

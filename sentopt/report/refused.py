@@ -86,6 +86,6 @@ def _what_now(failed: Sequence[Verdict], shipped: str | None) -> tuple[str, ...]
             "so with a wider margin: `sentopt export --set verify.margin=N` for accuracy and macro F1, "
             "`verify.recall_margin` for the recall of each label, `verify.max_changed` for the agreement."
         )
-    if not shipped:
-        steps.append("Let the FP32 graphs be made, too, which lose nothing: leave `export.variants` empty.")
+    if not shipped and all(VARIANTS[v.variant].dtype == "int8" for v in failed):
+        steps.append("Let FP32 graphs be exported, too, which lose nothing: leave `export.variants` empty.")
     return tuple(steps)

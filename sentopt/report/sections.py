@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sentopt import records
 from sentopt.manifest import Manifest, StageEntry
@@ -13,7 +14,7 @@ from sentopt.measure.stats import wilson_interval
 from sentopt.recipe import Recipe
 from sentopt.report import glossary, refused
 from sentopt.report.section import Section
-from sentopt.report.tables import Table
+from sentopt.report.tables import Table, as_text
 from sentopt.results import (
     BenchResult,
     BenchRow,
@@ -29,6 +30,9 @@ from sentopt.results import (
     VerifyResult,
 )
 from sentopt.variants import REFERENCE
+
+if TYPE_CHECKING:
+    from sentopt.training.soup import Soup
 
 _HEADINGS = ("variant", "accuracy (95 %)", "agreement", "verdict", "p50 ms", "p99 ms", "texts/s", "MB", "speedup")
 _CONFIDENCE = 0.95
@@ -60,7 +64,7 @@ def legend(verdicts: Sequence[Verdict], bench: BenchResult) -> str:
     words = {verdict_word(name, v) for name in shown for v in verdicts if v.variant == name}
     lines = [
         "accuracy: right labels on the test split, with its 95 % interval; agreement: same label as PyTorch",
-        "p50, p99: milliseconds for one text, median and 99th percentile; speedup: p50 of PyTorch over this p50",
+        "p50, p99: ms for one text, median and 99th percentile; speedup: PyTorch's p50 divided by this one",
     ]
     if any("lean" in (name, *name.split("-")) for name in shown):
         lines.append(f"lean: {glossary.LEAN}")
@@ -73,9 +77,9 @@ def _on_other_cpus(verdicts: Sequence[Verdict]) -> list[str]:
     variants: dict[str, list[str]] = {}
     for v in verdicts:
         if v.cpu_flips:
-            found = f"emulated {v.cpu_flips.model}: {v.cpu_flips.changed} of {v.cpu_flips.texts} labels change"
-            variants.setdefault(found, []).append(v.variant)
-    return [f"{found} ({', '.join(names)})" for found, names in variants.items()]
+            outcome = f"emulated {v.cpu_flips.model}: {v.cpu_flips.changed} of {v.cpu_flips.texts} labels change"
+            variants.setdefault(outcome, []).append(v.variant)
+    return [f"{outcome} ({', '.join(names)})" for outcome, names in variants.items()]
 
 
 def _comparison_row(row: BenchRow, verdict: Verdict | None, reference: BenchRow | None) -> tuple[str, ...]:
@@ -361,6 +365,20 @@ def _training_section(trained: TrainResult, images: dict[str, Path]) -> Section:
     tables = (evals, samples(trained)) if trained.evals else (samples(trained),)
     paragraphs = (training(trained), against_majority(trained))
     return Section("Training", paragraphs, tables=tables, images=_pick(images, "loss"))
+
+
+def trained_in_words(trained: TrainResult) -> str:
+    """A finished training for a terminal: figures, labels, confusion, sample texts."""
+    shown = per_class(trained.test), confusion(trained.test), samples(trained)
+    return "\n\n".join([training(trained), against_majority(trained), *map(as_text, shown)])
+
+
+def average_in_words(soup: Soup) -> str:
+    """The scores of runs and of their average, for a terminal."""
+    rows = [*zip(soup.runs, soup.scores, strict=True), ("their average", soup.average)]
+    cells = tuple((name, f"{score:.4f}") for name, score in rows)
+    table = as_text(Table(("run", f"validation {soup.metric}"), cells, mark=len(soup.runs)))
+    return table if soup.is_best else f"{table}\n\nThe best single run scores higher: export that one."
 
 
 def training(trained: TrainResult) -> str:

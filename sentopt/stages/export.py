@@ -60,11 +60,11 @@ def run(recipe: Recipe, run_dir: RunDir, *, specs: Sequence[VariantSpec], progre
                 checks.append(_check(spec.name, reference, OnnxSession(model), batches, recipe.export.tolerance))
                 variants.append(MadeVariant(spec.name, model.stat().st_size))
             advance(1)
-    notices = _notices(recipe, run_dir.checkpoint, exporter)
+    notices = unsupported_notices(recipe, run_dir.checkpoint, exporter)
     return ExportResult(exporter, tuple(checks), len(texts), tuple(variants), notices)
 
 
-def _notices(recipe: Recipe, checkpoint: Path, exporter: str) -> tuple[str, ...]:
+def unsupported_notices(recipe: Recipe, checkpoint: Path, exporter: str) -> tuple[str, ...]:
     """Notices about variants that this model does not support."""
     if reason := families.unsupported_reason(checkpoint):
         return (f"no lean graph for this model ({reason}): the graph traced by {exporter} is used",)

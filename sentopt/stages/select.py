@@ -25,15 +25,16 @@ def run(
     for_comparison = [row.variant for row in passed if row.variant not in shipping and row.variant != REFERENCE]
     refused = [name for name in judged if name in shipping and not judged[name].passed]
     if not candidates:
-        lines = ["No variant passed verification, so nothing ships.", *_why_refused(refused, judged)]
-        return Selection(None, select.objective, "\n".join(lines))
+        none = "No variant that a bundle can hold passed verification, so nothing ships."
+        lines = [none, _only_for_comparison(for_comparison), *_why_refused(refused, judged)]
+        return Selection(None, select.objective, "\n".join(filter(None, lines)))
     fastest = min(candidates, key=lambda row: cost(row, select.objective))
     limit = cost(fastest, select.objective) * (1.0 + select.tie)
     tied = [row for row in candidates if cost(row, select.objective) <= limit]
     chosen = max(tied, key=lambda row: (judged[row.variant].agreement, -cost(row, select.objective)))
     lines = [
         _why_chosen(chosen, fastest, candidates, rows, select),
-        _also_passed(for_comparison),
+        _only_for_comparison(for_comparison),
         _undecided(judged[chosen.variant]),
         _no_int8(chosen.variant, refused),
         *_why_refused(refused, judged),
@@ -107,13 +108,13 @@ def _figures(chosen: BenchRow, rows: Sequence[BenchRow], objective: str) -> str:
     return f"{speed}, {cost(reference, objective) / cost(chosen, objective):.1f} times as fast as PyTorch"
 
 
-def _also_passed(names: Sequence[str]) -> str:
+def _only_for_comparison(names: Sequence[str]) -> str:
     """The rows of the table that passed and are no candidates: so that the count can be reconciled with the table."""
     if not names:
         return ""
     are = "are" if len(names) > 1 else "is"
     return (
-        f"{_listed(names)} passed, too, but {are} measured for comparison only: "
+        f"{_listed(names)} passed, but {are} measured for comparison only: "
         "a bundle runs without PyTorch and without a GPU."
     )
 

@@ -139,7 +139,7 @@ def test_env(sentopt: Run) -> None:
     [
         ([], 2, "Try: sentopt --help"),
         (["trian"], 2, "invalid choice: 'trian'"),
-        (["predict", "--threads", "0", "x"], 2, "expected 1 or more"),
+        (["predict", "--threads", "0", "x"], 2, "expected 1 to 1024"),
         (["demo", "--port", "99999"], 2, "expected 0 to 65535"),
         (["train", "nosuch"], 2, "shipped recipes: "),
         (["train", "a", "--recipe", "b"], 2, "two recipes are named"),

@@ -2,9 +2,7 @@
 
 import json
 import os
-import subprocess
-import sys
-import tempfile
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -78,14 +76,9 @@ def test_a_contender_that_ends_in_the_middle_says_why() -> None:
 
 
 def test_a_contender_that_ended_between_two_tasks_says_so() -> None:
-    command, pipe = [sys.executable, "-c", CHILD], subprocess.PIPE
-    with (
-        tempfile.TemporaryFile("w+") as errors,
-        subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=errors, text=True) as process,
-    ):
-        child = worker.Worker(process, errors)
-        process.kill()
-        process.wait()
+    with worker.start("-c", CHILD) as child:
+        [[number]] = child.probabilities(["who"])
+        os.kill(int(number), signal.SIGKILL)
         with pytest.raises(WorkerError, match=r"ended \(-9\)"):
             child.single(["a"])
 

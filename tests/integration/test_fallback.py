@@ -12,6 +12,8 @@ from sentopt import Classifier, cli
 from sentopt.errors import BundleError, BundleIntegrityError
 from sentopt.stages import select
 
+pytestmark = pytest.mark.usefixtures("contenders_here")
+
 Edit = Callable[..., None]
 TEXTS = ["great great day", "terrible food", "the shop opens at nine"]
 

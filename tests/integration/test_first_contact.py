@@ -87,11 +87,10 @@ def test_a_rehearsal_leaves_everything_as_it_was(tmp_path: Path, tiny_options: l
     assert found.parameters > found.embeddings > 0
 
 
-def test_hints_are_in_the_forecast_and_in_the_result(
-    tmp_path: Path, tiny_options: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_hints_are_in_the_forecast_and_in_the_result(tmp_path: Path, tiny_options: list[str]) -> None:
     settings = {"model.max_length": 12, "train.epochs": 1.0, "train.min_steps": 40}
-    run = Pipeline(tiny_recipe(tiny_options, **settings), RunDir(tmp_path / "run"))
+    said: list[str] = []
+    run = Pipeline(tiny_recipe(tiny_options, **settings), RunDir(tmp_path / "run"), say=said.append)
     foreseen = run.forecast(None)
     assert foreseen is not None
     assert list(foreseen.seconds) == ["train"]
@@ -103,6 +102,7 @@ def test_hints_are_in_the_forecast_and_in_the_result(
     result = run.train()
     assert result.steps == 60
     assert set(foreseen.hints) <= set(result.notices)
+    assert all(said.count(f"note: {hint}") == 1 for hint in foreseen.hints)
     assert run.forecast(None) is None
 
 

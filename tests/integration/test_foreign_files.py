@@ -18,6 +18,8 @@ from sentopt.errors import ServingError
 from sentopt.files import journal
 from sentopt.run_dir import RunDir
 
+pytestmark = pytest.mark.usefixtures("contenders_here")
+
 Run = Callable[..., tuple[int, str, str]]
 
 

@@ -15,6 +15,8 @@ from sentopt.data import tables
 from sentopt.files import atomic, durable
 from sentopt.runtime.classifier import Classifier
 
+pytestmark = pytest.mark.usefixtures("contenders_here")
+
 LINE = re.compile(r"sentopt: no space left on the disk \(.+\); free some and run the same command again")
 Mount = Callable[[str], Path]
 

@@ -20,7 +20,7 @@ def test_a_script_that_the_backbone_does_not_know_is_said_before_training(
         assert cli.main([*arguments, *settings]) == 0
         err = capsys.readouterr().err
         assert err.count(f"note: {backbone} does not know 100% of the tokens of the texts (28 sampled), such as") == 1
-    assert "name a backbone that was trained on this language" in (tmp_path / "run" / "report.md").read_text()
+    assert "choose a backbone trained on this language" in (tmp_path / "run" / "report.md").read_text()
 
 
 @pytest.mark.parametrize(

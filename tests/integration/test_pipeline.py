@@ -29,6 +29,8 @@ from sentopt.run_dir import RunDir
 from sentopt.stages import export, quantize
 from sentopt.variants import VariantSpec
 
+pytestmark = pytest.mark.usefixtures("contenders_here")
+
 
 def stages_run(captured: str) -> list[str]:
     return [

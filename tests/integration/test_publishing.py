@@ -49,13 +49,13 @@ def test_all_files_and_a_card_arrive_in_one_commit(hub: hub_stand_in.Hub, bundle
 
 
 @pytest.mark.parametrize("variables", [{}, {"HF_TOKEN": "hf_" + "wrong" * 6}])
-def test_without_a_token_that_may_write_it_says_so(
+def test_without_a_token_with_write_access_the_message_says_so(
     hub: hub_stand_in.Hub, bundle: Path, tmp_path: Path, variables: dict[str, str]
 ) -> None:
     done = push(hub, tmp_path, "me/tiny", bundle, **variables)
     assert done.returncode == 1
     assert done.stderr.startswith("sentopt: cannot push to me/tiny at http://127.0.0.1:")
-    assert "a token that may write" in done.stderr
+    assert "a token with write access" in done.stderr
     assert "Traceback" not in done.stderr
     assert "wrongwrong" not in done.stderr
     assert hub.commits == []

@@ -199,6 +199,7 @@ def test_the_legend_explains_the_table_and_tells_of_the_emulated_cpu(read: tuple
     told = sections.legend(changed, measured)
     assert "emulated EPYC-Milan: 1 of 16 labels change (onnx-int8, lean-int8)" in told
     assert "untested: " in told
+    assert max(map(len, told.splitlines())) <= 100
     without_lean = replace(measured, rows=tuple(row for row in measured.rows if "lean" not in row.variant))
     assert "lean: " not in sections.legend(verified.verdicts, without_lean)
 

@@ -11,6 +11,8 @@ from csv_files import read_csv
 
 from sentopt import Classifier, backbones, cli
 
+pytestmark = pytest.mark.usefixtures("contenders_here")
+
 FAST = (
     "verify.margin=5",
     "bench.rounds=1",
@@ -121,7 +123,7 @@ def test_a_backbone_is_not_taken_for_a_classifier(
     config = {"id2label": {"0": "negative", "1": "neutral", "2": "positive"}}
     edit(tuned / "config.json", **config)
     assert export(tuned, reviews, tmp_path / "run") == 1
-    assert "is a backbone, not a tuned classifier" in capsys.readouterr().err
+    assert "is a backbone, not a fine-tuned classifier" in capsys.readouterr().err
 
 
 def test_model_and_data_go_together(tuned: Path, reviews: Path, capsys: pytest.CaptureFixture[str]) -> None:

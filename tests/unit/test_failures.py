@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sentopt import __version__, cli
-from sentopt.cli import information_verbs
+from sentopt.cli import parser
 from sentopt.errors import ExportError
 from sentopt.files import durable
 
@@ -28,7 +28,7 @@ def fail_with(monkeypatch: pytest.MonkeyPatch, error: BaseException, capsys: pyt
     def verb(arguments: argparse.Namespace) -> int:
         raise error
 
-    monkeypatch.setattr(information_verbs, "env", verb)
+    monkeypatch.setattr(parser, "VERBS", {verb: ()})
     verb.__name__ = "env"
     verb.__doc__ = "Fails."
     assert cli.main(["env"]) == 1

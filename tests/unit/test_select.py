@@ -43,10 +43,10 @@ def test_the_reason_counts_the_rows_that_a_reader_sees_pass() -> None:
     """Four rows pass: three that can ship, and torch-bf16, which is explained."""
     lines = choose(ROWS, ALL).reason.splitlines()
     assert "fastest of the 3 variants that passed and that a bundle can hold" in lines[0]
-    assert lines[1].startswith("torch-bf16 passed, too, but is measured for comparison only")
+    assert lines[1].startswith("torch-bf16 passed, but is measured for comparison only")
     assert not any("torch " in line for line in lines[1:]), "the reference is no variant that passed"
     gpu = [*ROWS, row("torch-cuda", 0.2)]
-    assert "torch-bf16 and torch-cuda passed, too, but are" in choose(gpu, [*ALL, verdict("torch-cuda")]).reason
+    assert "torch-bf16 and torch-cuda passed, but are" in choose(gpu, [*ALL, verdict("torch-cuda")]).reason
 
 
 def test_the_only_variant_is_not_called_the_fastest() -> None:
@@ -75,5 +75,13 @@ def test_ties_go_to_the_more_faithful() -> None:
 def test_nothing_passed() -> None:
     chosen = choose(ROWS, [verdict(r.variant, passed=False) for r in ROWS])
     assert chosen.variant is None
-    assert chosen.reason.startswith("No variant passed verification, so nothing ships.\n")
+    assert chosen.reason.startswith("No variant that a bundle can hold passed verification, so nothing ships.\n")
     assert "onnx-int8 was refused: because." in chosen.reason.splitlines()
+
+
+def test_where_only_pytorch_passes_the_reason_says_why_it_does_not_ship() -> None:
+    """The table shows torch-bf16 as passed."""
+    verdicts = [verdict("torch"), verdict("torch-bf16"), verdict("onnx-fp32", passed=False)]
+    lines = choose(ROWS, verdicts).reason.splitlines()
+    assert lines[0].startswith("No variant that a bundle can hold passed")
+    assert lines[1].startswith("torch-bf16 passed, but is measured for comparison only")

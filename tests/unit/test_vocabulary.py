@@ -176,10 +176,10 @@ def test_the_export_says_why_a_variant_that_was_asked_for_is_not_made(backbone: 
     tiny_models.save("bert", tmp_path)
     ByteLevelBPETokenizer().save(str(tmp_path / "tokenizer.json"))
     asked = recipe.load("quickstart", {"export.variants": ["lean-int8-trimmed"]})
-    (notice,) = export._notices(asked, tmp_path, "torch")
+    (notice,) = export.unsupported_notices(asked, tmp_path, "torch")
     assert notice.startswith("no lean-int8-trimmed for this model: its tokenizer is BPE")
-    assert export._notices(asked, backbone, "torch") == ()
-    assert export._notices(recipe.load("quickstart"), tmp_path, "torch") == ()
+    assert export.unsupported_notices(asked, backbone, "torch") == ()
+    assert export.unsupported_notices(recipe.load("quickstart"), tmp_path, "torch") == ()
 
 
 def test_what_cannot_be_read_is_refused_with_words(backbone: Path, tmp_path: Path) -> None:

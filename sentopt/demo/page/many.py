@@ -71,9 +71,9 @@ def build(service: Service, examples: Examples) -> None:
         milliseconds = 0.0
         for start in range(0, len(texts), _AT_ONCE):
             progress((start, len(texts)), desc="scoring", unit="texts")
-            found = await service.answer(texts[start : start + _AT_ONCE])
-            predictions += found.predictions
-            milliseconds += found.milliseconds
+            answers = await service.answer(texts[start : start + _AT_ONCE])
+            predictions += answers.predictions
+            milliseconds += answers.milliseconds
         headings = ["text", *answer_columns(service.classifier.labels, taken=["text"])]
         rows = [
             [text, p.label, f"{p.score:.4f}", *(f"{x:.4f}" for x in p.probabilities.values())]

@@ -51,16 +51,16 @@ def build(service: Service, examples: Examples) -> None:
 
     @shown
     async def show_answer(text: str) -> tuple[Any, ...]:
-        found = await service.answer([text])
-        prediction = found.predictions[0]
-        note = _note(service, text, prediction, found.milliseconds)
+        answers = await service.answer([text])
+        prediction = answers.predictions[0]
+        note = _note(service, text, prediction, answers.milliseconds)
         return prediction.probabilities, note, "", ""
 
     @shown
     async def show_reasons(text: str) -> tuple[str, str]:
-        found = await service.explain(text)
-        label = as_code(found.prediction.label)
-        return weighed.as_html(text, found), weighed.in_words(found, label)
+        explanation = await service.explain(text)
+        label = as_code(explanation.prediction.label)
+        return weighed.as_html(text, explanation), weighed.in_words(explanation, label)
 
     text.change(
         show_answer,

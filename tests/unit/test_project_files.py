@@ -1,0 +1,111 @@
+"""The files that keep the project: workflows, templates, hooks, the changelog, the Makefile."""
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+yaml = pytest.importorskip("yaml")
+
+ROOT = Path(__file__).parents[2]
+GITHUB = ROOT / ".github"
+WORKFLOWS = sorted((GITHUB / "workflows").glob("*.yml"))
+
+
+def read(path: Path) -> Any:
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
+def steps(workflow: Any) -> list[dict[str, Any]]:
+    return [step for job in workflow["jobs"].values() for step in job.get("steps", ())]
+
+
+def constraints() -> dict[str, str]:
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    return dict(line.lower().split("==") for line in lines if not line.startswith("#"))
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_actions_are_pinned_and_those_of_others_by_hash(path: Path) -> None:
+    used = [step["uses"] for step in steps(read(path)) if "uses" in step]
+    assert used
+    for action in used:
+        name, _, version = action.partition("@")
+        assert re.fullmatch(r"v\d+" if name.startswith("actions/") else r"[0-9a-f]{40}", version), action
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_a_workflow_may_read_and_nothing_else(path: Path) -> None:
+    workflow = read(path)
+    assert workflow["permissions"] == {"contents": "read"}
+    more = {name: job["permissions"] for name, job in workflow["jobs"].items() if "permissions" in job}
+    assert more == ({"publish": {"id-token": "write"}} if path.stem == "release" else {})
+    for step in steps(workflow):
+        if step.get("uses", "").startswith("actions/checkout@"):
+            assert step["with"]["persist-credentials"] is False
+        assert "${{ github" not in step.get("run", "")  # a name of a branch or tag could hold shell code
+
+
+def test_nothing_is_published_that_was_not_tested_and_built() -> None:
+    jobs = read(GITHUB / "workflows" / "release.yml")["jobs"]
+    assert set(jobs["publish"]["needs"]) == {"tests", "build"}
+    assert jobs["tests"]["uses"] == "./.github/workflows/tests.yml"
+    assert jobs["publish"]["environment"]["name"] == "pypi"
+
+
+def test_every_supported_python_is_tested_on_every_system() -> None:
+    classifiers = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["classifiers"]
+    versions = re.findall(r"Python :: (3\.\d+)", "\n".join(classifiers))
+    jobs = read(GITHUB / "workflows" / "tests.yml")["jobs"]
+    assert set(jobs) == {"linux", "macos", "windows"}
+    assert all(job["strategy"]["matrix"]["python"] == versions for job in jobs.values())
+
+
+def test_files_that_workflows_name_are_there() -> None:
+    named = [path for workflow in WORKFLOWS for step in steps(read(workflow)) for path in paths(step.get("run", ""))]
+    assert "tests/unit/test_batching.py" in named
+    assert [path for path in named if not (ROOT / path).exists()] == []
+
+
+def paths(command: str) -> list[str]:
+    return re.findall(r"(?:\.ci|tests)/[\w/.]+", command)
+
+
+def test_the_hook_formats_as_the_linter_does() -> None:
+    hooks = {repo["repo"]: repo for repo in read(ROOT / ".pre-commit-config.yaml")["repos"]}
+    assert hooks["https://github.com/astral-sh/ruff-pre-commit"]["rev"] == f"v{constraints()['ruff']}"
+    local = {hook["entry"] for hook in hooks["local"]["hooks"]}
+    assert {entry.replace(".venv/bin", "$(BIN)") for entry in local} < set(recipe("lint"))
+
+
+def recipe(target: str) -> list[str]:
+    """The commands of a target of the Makefile."""
+    (found,) = re.findall(rf"^{target}:.*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    return [line.strip() for line in found.splitlines()]
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "RELEASING.md", ".github/PULL_REQUEST_TEMPLATE.md"])
+def test_targets_that_are_documented_exist(page: str) -> None:
+    targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    said = re.findall(r"(?:^|`|&& )make ([a-z][\w-]*)", (ROOT / page).read_text(encoding="utf-8"), re.MULTILINE)
+    assert set(said) <= targets
+
+
+def test_the_changelog_has_the_sections_of_keep_a_changelog() -> None:
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    versions = re.findall(r"^## (.+)$", text, re.MULTILINE)
+    assert versions[0] == "[Unreleased]"
+    assert all(re.fullmatch(r"\[\d+\.\d+\.\d+\] - \d{4}-\d\d-\d\d", version) for version in versions[1:])
+    kinds = {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
+    assert set(re.findall(r"^### (.+)$", text, re.MULTILINE)) <= kinds
+    for version in versions:
+        assert re.search(rf"^{re.escape(version.partition(' - ')[0])}: https://", text, re.MULTILINE), version
+
+
+def test_a_report_of_a_bug_has_what_is_needed() -> None:
+    form = read(GITHUB / "ISSUE_TEMPLATE" / "bug.yml")
+    needed = {field["id"]: field for field in form["body"] if field["validations"]["required"]}
+    assert set(needed) == {"command", "output", "expected", "environment"}
+    assert "`sentopt env`" in needed["environment"]["attributes"]["label"]
