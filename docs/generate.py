@@ -94,14 +94,21 @@ def _verbs(command: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParse
 
 
 def _verb(name: str, verb: argparse.ArgumentParser) -> Iterator[str]:
-    description, _, examples = inspect.cleandoc(verb.description or "").partition("\n\ne.g. ")
+    description, examples = _description_and_examples(verb)
     yield from (f"## sentopt {name}", "", description, "")
     rows = [row for action in verb._actions if (row := _row(action))]
     if rows:
         yield from ("| argument | meaning |", "|---|---|", *rows, "")
     if examples:
-        lines = (line.strip() for line in examples.splitlines())
-        yield from ("<!-- not run: listed by --help -->", "```sh", *lines, "```", "")
+        yield from ("<!-- not run: listed by --help -->", "```sh", *examples, "```", "")
+
+
+def _description_and_examples(verb: argparse.ArgumentParser) -> tuple[str, list[str]]:
+    """What a verb does, and the commands of its examples: lines that begin with the program's name."""
+    text = inspect.cleandoc(f"{verb.description or ''}\n\n{verb.epilog or ''}")
+    lines = [line.removeprefix("e.g.").removeprefix("examples:") for line in text.splitlines()]
+    examples = [line.strip() for line in lines if line.strip().startswith("sentopt ")]
+    return "\n".join(line for line in lines if not line.strip().startswith("sentopt ")).strip(), examples
 
 
 def _row(action: argparse.Action) -> str:
