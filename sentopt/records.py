@@ -16,6 +16,9 @@ from typing import Any, Literal, TypeVar, Union
 
 R = TypeVar("R")
 
+FORMERLY = "formerly"
+"""In the metadata of a field: the name that it had in records of earlier versions, which are still read."""
+
 
 def to_json(record: object) -> Any:
     """Dicts, lists and scalars that hold the same values as a dataclass instance, nested ones included."""
@@ -76,6 +79,8 @@ def _decode_dataclass(kind: type, value: object, where: str, problems: list[str]
         return None
     hints = typing.get_type_hints(kind)
     fields = {field.name: field for field in dataclasses.fields(kind)}
+    former: dict[str, str] = {field.metadata[FORMERLY]: name for name, field in fields.items() if FORMERLY in field.metadata}
+    value = {former.get(str(key), str(key)): item for key, item in value.items()}
     found = len(problems)
     for key in value:
         if key not in fields:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from sentopt.measure.confidence import CoveragePoint
@@ -10,6 +10,7 @@ from sentopt.measure.hardware import Hardware
 from sentopt.measure.scores import Scores
 from sentopt.measure.stats import PairedComparison
 from sentopt.measure.timing import LatencySummary
+from sentopt.records import FORMERLY
 
 
 @dataclass(frozen=True)
@@ -277,7 +278,7 @@ class Verdict:
 
     variant: str
     passed: bool
-    serving_mode: str
+    serving_mode: str = field(metadata={FORMERLY: "way"})
     reason: str
     comparison: PairedComparison
     scores: Scores

@@ -231,4 +231,4 @@ class Run:
         return head + "\n".join(render.section_html(section) for section in shown)
 
 
-_IN_NOTEBOOKS = ("Result", "Verification", "Training")
+_IN_NOTEBOOKS = ("Verdict", "Refused, what now?", "Speed", "Training")

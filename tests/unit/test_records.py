@@ -43,3 +43,13 @@ def test_every_problem_has_its_path() -> None:
 def test_missing_keys_are_named() -> None:
     with pytest.raises(ValueError, match="inner: missing"):
         records.from_json(Outer, {})
+
+
+@dataclass(frozen=True)
+class Renamed:
+    mode: str = field(metadata={records.FORMERLY: "way"})
+
+
+def test_records_of_earlier_versions_are_read() -> None:
+    assert records.from_json(Renamed, {"way": "x"}) == records.from_json(Renamed, {"mode": "x"}) == Renamed("x")
+    assert records.to_json(Renamed("x")) == {"mode": "x"}
