@@ -79,7 +79,7 @@ def _decode_dataclass(kind: type, value: object, where: str, problems: list[str]
         return None
     hints = typing.get_type_hints(kind)
     fields = {field.name: field for field in dataclasses.fields(kind)}
-    former: dict[str, str] = {field.metadata[FORMERLY]: name for name, field in fields.items() if FORMERLY in field.metadata}
+    former = {field.metadata.get(FORMERLY, name): name for name, field in fields.items()}
     value = {former.get(str(key), str(key)): item for key, item in value.items()}
     found = len(problems)
     for key in value:

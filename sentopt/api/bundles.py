@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import queue
+import socket
 import sys
+import threading
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from sentopt._optional import needs_extra
 from sentopt.api.arguments import StrPath
@@ -24,6 +31,46 @@ from sentopt.runtime.trials import tune as measure
 
 if TYPE_CHECKING:
     from sentopt.demo.limits import Limits
+
+
+@dataclass(frozen=True)
+class Demo:
+    """A bundle that is served by a thread of this process."""
+
+    address: str
+    thread: threading.Thread
+    end: Callable[[], None]
+
+    @classmethod
+    def start(cls, work: Callable[..., None]) -> Demo:
+        """Run `work` in a thread, and wait until it serves.
+
+        Raises:
+            SentoptError: what kept it from serving.
+        """
+        started: queue.Queue[tuple[str, Callable[[], None]] | BaseException] = queue.Queue()
+
+        def serve_and_tell() -> None:
+            try:
+                work(on_start=lambda address, end: started.put((address, end)))
+            except BaseException as error:
+                started.put(error)
+
+        thread = threading.Thread(target=serve_and_tell, name="sentopt demo", daemon=True)
+        thread.start()
+        told = started.get()
+        while not isinstance(told, BaseException) and not _answers(told[0]):
+            thread.join(0.05)
+            if not thread.is_alive():
+                told = started.get()
+        if isinstance(told, BaseException):
+            raise told
+        return cls(told[0], thread, told[1])
+
+    def stop(self) -> None:
+        """Answer what was accepted, and end."""
+        self.end()
+        self.thread.join()
 
 
 def find(bundle: StrPath | None = None, run_dir: StrPath | None = None) -> Path:
@@ -159,8 +206,9 @@ def serve(
     log_texts: StrPath | None = None,
     limits: Limits | None = None,
     say: Callable[[str], None] | None = None,
-) -> None:
-    """Serve a bundle as a web page and as HTTP endpoints until interrupted.
+    block: bool | None = None,
+) -> Demo | None:
+    """Serve a bundle as a web page and as HTTP endpoints.
 
     Args:
         bundle: the folder that holds `sentopt.json`.
@@ -170,6 +218,11 @@ def serve(
         log_texts: file that gets every text with its answer; None keeps no text.
         limits: other bounds than those for the host.
         say: receives the address, and warnings; by default they go to stderr.
+        block: serve until interrupted; otherwise in a thread. By default it blocks, but not in notebooks, where an
+            event loop is running already.
+
+    Returns:
+        The demo in its thread, with `stop()`; None after it has blocked.
 
     Raises:
         BundleError: the bundle cannot be loaded.
@@ -178,7 +231,8 @@ def serve(
     """
     with needs_extra("demo"):
         from sentopt.demo import server
-    server.serve(
+    work = partial(
+        server.serve,
         Path(bundle),
         say=say or _to_stderr,
         host=host,
@@ -187,6 +241,10 @@ def serve(
         log_texts=None if log_texts is None else Path(log_texts),
         limits=limits,
     )
+    if block if block is not None else not _has_event_loop():
+        work()
+        return None
+    return Demo.start(work)
 
 
 def score(
@@ -228,3 +286,21 @@ def score(
 
 def _to_stderr(line: str) -> Any:
     sys.stderr.write(f"{line}\n")
+
+
+def _answers(address: str) -> bool:
+    """Whether connections to `http://host:port` are taken."""
+    where = urlsplit(address)
+    try:
+        socket.create_connection((where.hostname or "", where.port or 80), timeout=1.0).close()
+    except OSError:
+        return False
+    return True
+
+
+def _has_event_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True

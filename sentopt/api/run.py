@@ -17,6 +17,7 @@ from sentopt.api.caller import left_alone
 from sentopt.errors import BundleError, RunDirError
 from sentopt.manifest import Manifest
 from sentopt.pipeline import Depth, Pipeline
+from sentopt.pipeline.evidence import check_reference
 from sentopt.progress import Choice
 from sentopt.recipe import Recipe
 from sentopt.report import render, sections
@@ -129,7 +130,8 @@ class Run:
     @property
     def reference(self) -> ReferenceCheck:
         """Whether the PyTorch model is proven to know more than the majority answer."""
-        return Pipeline(self.recipe, self.run_dir).check_reference()
+        self.manifest.result("train", TrainResult)
+        return check_reference(self.recipe, self.run_dir)
 
     @property
     def verdicts(self) -> tuple[Verdict, ...]:
@@ -194,9 +196,9 @@ class Run:
         """Upload the bundle to the Hugging Face Hub; see `sentopt.push`."""
         return bundles.push(self._bundle(), repository, **options)
 
-    def demo(self, **options: Any) -> None:
-        """Serve the bundle as a web page until interrupted; see `sentopt.serve`."""
-        bundles.serve(self._bundle(), **options)
+    def demo(self, **options: Any) -> bundles.Demo | None:
+        """Serve the bundle as a web page; see `sentopt.serve`."""
+        return bundles.serve(self._bundle(), **options)
 
     def _bundle(self) -> Path:
         if self.bundle is None:

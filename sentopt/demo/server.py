@@ -62,6 +62,7 @@ def serve(
     framed_by: str = "",
     limits: Limits | None = None,
     log_texts: Path | None = None,
+    on_start: Callable[[str, Callable[[], None]], None] = lambda address, stop: None,
 ) -> None:
     """Serve until interrupted, then finish the accepted requests.
 
@@ -74,6 +75,7 @@ def serve(
         framed_by: the origins whose pages may show the demo in a frame.
         limits: other bounds than those for the host.
         log_texts: a file to which every text is added with its answer; None keeps no text.
+        on_start: is told the address, and given a function that ends the serving from another thread.
 
     Raises:
         BundleError: the bundle cannot be loaded.
@@ -94,6 +96,7 @@ def serve(
         log = stack.enter_context(open_log(log_texts)) if log_texts else None
         server = _Server(create_app(bundle, access, limits, address=address, log=log), limits)
         say(f"serving {bundle} on {address} (Ctrl-C stops)")
+        on_start(address, server.stop)
         stack.enter_context(contextlib.suppress(KeyboardInterrupt))
         server.run(sockets=[listening])
 
@@ -172,6 +175,10 @@ class _Server(uvicorn.Server):
                 timeout_graceful_shutdown=1,
             )
         )
+
+    def stop(self) -> None:
+        """End as after Ctrl-C; may be called from any thread."""
+        self.should_exit = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._gate.draining = True

@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -137,9 +137,9 @@ class StageCache:
         """Path, size and SHA-256 of the files that a stage wrote."""
         return self.manifest.stages[name].outputs
 
-    def keep_only(self, names: Iterable[str]) -> None:
+    def keep_only(self, names: Collection[str]) -> None:
         """Forget the other stages."""
-        kept = {name: entry for name, entry in self.manifest.stages.items() if name in set(names)}
+        kept = {name: entry for name, entry in self.manifest.stages.items() if name in names}
         if len(kept) < len(self.manifest.stages):
             self._save(Manifest(stages=kept))
 
@@ -147,7 +147,7 @@ class StageCache:
         """Remove the bundle of this run, if it has one."""
         if self.run_dir.bundle.exists():
             atomic.remove_folder(self.run_dir.bundle)
-        self.keep_only(name for name in self.manifest.stages if name != "bundle")
+        self.keep_only(self.manifest.stages.keys() - {"bundle"})
 
     def _is_intact(self, name: str) -> bool:
         """Files are hashed once in the life of this object."""

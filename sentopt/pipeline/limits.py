@@ -18,7 +18,7 @@ def within_model(recipe: Recipe) -> tuple[Recipe, tuple[str, ...]]:
         BackboneError: the model cannot be used.
     """
     model = recipe.model
-    longest = backbones.check(model.backbone, model.revision, tuned=model.tuned)
+    longest = backbones.check(model.backbone, model.revision, tuned=model.tuned, fetch=True)
     if longest is None or model.max_length <= longest:
         return recipe, ()
     shorter = recipes.with_overrides(recipe, {"model.max_length": longest}, source=model.backbone)

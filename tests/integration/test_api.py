@@ -1,5 +1,6 @@
 """The whole of sentopt from Python: a live Trainer, data in memory, and a caller to whom nothing happens."""
 
+import asyncio
 import copy
 import json
 import logging
@@ -8,6 +9,7 @@ import random
 import re
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ from csv_files import read_csv
 
 import sentopt
 from sentopt import Run
-from sentopt.errors import BackboneError, BundleError, DataError, RecipeError, RunDirError
+from sentopt.errors import BackboneError, BundleError, DataError, RecipeError, RunDirError, ServingError
 
 FAST = {
     "train.epochs": 3,
@@ -310,3 +312,26 @@ def test_public_names_are_there_and_importing_is_light() -> None:
         for _ in range(3)
     ]
     assert min(timings) < 0.05
+
+
+@pytest.mark.parametrize("where", ["a notebook", "a script that goes on"])
+def test_a_demo_in_the_background(where: str, fp32_bundle: Path) -> None:
+    pytest.importorskip("sentopt.demo.server")
+
+    async def in_a_notebook() -> Any:
+        return sentopt.serve(fp32_bundle, port=0, say=lambda line: None)
+
+    if where == "a notebook":
+        demo = asyncio.run(in_a_notebook())
+    else:
+        demo = sentopt.serve(fp32_bundle, port=0, say=lambda line: None, block=False)
+    assert demo is not None
+    request = urllib.request.Request(
+        f"{demo.address}/predict", json.dumps({"text": "great"}).encode(), {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=30) as response:
+        assert json.load(response)["label"] in ("negative", "neutral", "positive")
+    with pytest.raises(ServingError, match="cannot serve on"):
+        sentopt.serve(fp32_bundle, port=int(demo.address.rpartition(":")[2]), say=lambda line: None, block=False)
+    demo.stop()
+    assert not demo.thread.is_alive()
