@@ -150,9 +150,9 @@ def test_bootstrap_of_macro_f1_is_that_of_texts_drawn_one_by_one() -> None:
 
 def test_bootstrap_of_ten_thousand_texts_takes_less_than_a_second() -> None:
     truth, reference, candidate = answered(np.random.default_rng(5), 10_000, 77, 0.02)
-    start = time.perf_counter()
+    start = time.process_time()
     stats.macro_f1_loss_upper(truth, reference, candidate, 77, confidence=0.95, draws=2000, seed=1)
-    assert time.perf_counter() - start < 1.0
+    assert time.process_time() - start < 1.0
 
 
 def test_balanced_accuracy_does_not_reward_the_majority_answer() -> None:
