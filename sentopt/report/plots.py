@@ -23,7 +23,9 @@ def draw(run_dir: RunDir, manifest: Manifest) -> dict[str, Path]:
     with atomic.replace_folder(run_dir.plots) as folder:
         if "train" in manifest.stages:
             trained = manifest.result("train", TrainResult)
-            drawn += [_save(folder, "loss", _loss(trained)), _save(folder, "confusion", _confusion(trained))]
+            if trained.steps:  # a model that was fine-tuned elsewhere has no loss to show
+                drawn.append(_save(folder, "loss", _loss(trained)))
+            drawn.append(_save(folder, "confusion", _confusion(trained)))
         if "bench" in manifest.stages and "verify" in manifest.stages:
             bench, verified = manifest.result("bench", BenchResult), manifest.result("verify", VerifyResult)
             drawn += [

@@ -28,7 +28,9 @@ def test_it_runs(backbone: Path, reviews: Path, tmp_path: Path, monkeypatch: pyt
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
     there = {"metadata": {"path": str(tmp_path)}}
     nbclient.NotebookClient(notebook, timeout=300, startup_timeout=180, resources=there).execute()
-    assert (tmp_path / "exports").is_dir()
+    (run,) = (tmp_path / "exports").iterdir()
+    assert (run / "bundle/sentopt.json").is_file()
+    assert not (run / "plots/loss.png").exists(), "it was trained elsewhere: there is no loss to show"
 
 
 def test_it_is_committed_with_its_outputs() -> None:
