@@ -11,14 +11,16 @@ from sentopt.run_dir import RunDir
 from sentopt.variants import VariantSpec, runnable
 
 
-def within_model(recipe: Recipe) -> tuple[Recipe, tuple[str, ...]]:
+def within_model(recipe: Recipe, *, fetch: bool) -> tuple[Recipe, tuple[str, ...]]:
     """The recipe with texts cut where its model ends, and what to say if that changed anything.
+
+    With `fetch`, a model that no source has is refused now.
 
     Raises:
         BackboneError: the model cannot be used.
     """
     model = recipe.model
-    longest = backbones.check(model.backbone, model.revision, tuned=model.tuned, fetch=True)
+    longest = backbones.check(model.backbone, model.revision, tuned=model.tuned, fetch=fetch)
     if longest is None or model.max_length <= longest:
         return recipe, ()
     shorter = recipes.with_overrides(recipe, {"model.max_length": longest}, source=model.backbone)

@@ -233,7 +233,7 @@ class Pipeline:
 
     def _fit_to_model(self) -> None:
         """Everything later reads a recipe that the model can follow."""
-        self.recipe, notices = limits.within_model(self.recipe)
+        self.recipe, notices = limits.within_model(self.recipe, fetch=not self.cache.has("train"))
         self.cache.recipe = self.recipe
         if distributed.is_rank_zero():
             self.cache.note(*notices)
