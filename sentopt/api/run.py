@@ -13,7 +13,6 @@ from sentopt import progress as progress_module
 from sentopt import recipe as recipes
 from sentopt.api import arguments, bundles
 from sentopt.api.arguments import NAMED, StrPath
-from sentopt.api.caller import left_alone
 from sentopt.errors import BundleError, RunDirError
 from sentopt.manifest import Manifest
 from sentopt.pipeline import Depth, Pipeline
@@ -25,6 +24,7 @@ from sentopt.report.comparison import Comparison, compare
 from sentopt.results import BenchResult, PrepareResult, ReferenceCheck, Selection, TrainResult, Verdict, VerifyResult
 from sentopt.run_dir import RunDir
 from sentopt.training import distributed
+from sentopt.training.caller import left_alone
 
 if TYPE_CHECKING:
     from sentopt.runtime.classifier import Classifier

@@ -13,7 +13,6 @@ from sentopt import recipe as recipes
 from sentopt._optional import needs_extra
 from sentopt.api import arguments
 from sentopt.api.arguments import NAMED, Data, StrPath
-from sentopt.api.caller import left_alone
 from sentopt.api.run import Run
 from sentopt.data import memory, names
 from sentopt.errors import DataError, RunDirError
@@ -23,6 +22,7 @@ from sentopt.recipe import Recipe
 from sentopt.run_dir import EXPORTS, RunDir, latest
 from sentopt.runtime.description import DESCRIPTION_FILE
 from sentopt.training import distributed
+from sentopt.training.caller import left_alone
 
 if TYPE_CHECKING:
     from sentopt.training.soup import Soup
@@ -57,7 +57,8 @@ def train(
         force: redo stages that are unchanged, and replace a checkpoint that was trained otherwise.
         progress: True for bars or lines on stderr, False for none, or a function that receives lines.
         dry_run: stop when the data is prepared, and say what it can decide and what the run will take.
-        until: the benchmark that will follow, for the forecast of time and memory; None for a training alone.
+        until: the benchmark that will follow, for the forecast of time and memory. A training alone, None, writes a
+            report.
         settings: recipe keys without their section, or as `transformers.TrainingArguments` spells them: `epochs=2`,
             `max_length=256`, `text_column="review"`.
 
@@ -218,6 +219,7 @@ def _train(pipeline: Pipeline, until: Depth | None, *, dry_run: bool = False) ->
                 pipeline.forecast(until)
                 if not dry_run:
                     pipeline.train()
+                if not (dry_run or until):  # else what follows writes the report
                     pipeline.report()
         elif not dry_run:
             pipeline.join_training()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +47,7 @@ class TorchEngine:
     ) -> TorchEngine:
         """Load a checkpoint with the Auto classes; `threads` sets PyTorch's intra-op threads for the whole process."""
         if threads:
-            torch.set_num_threads(threads)
+            limit_threads(threads)
         module = AutoModelForSequenceClassification.from_pretrained(checkpoint)
         return cls(module, device=device, dtype=dtype, compiled=compiled)
 
@@ -80,3 +81,13 @@ def to_common_shape(batch: Batch, longest: int, pad_token_id: int) -> Batch:
         np.pad(batch.attention_mask, padding)[rows],
         np.pad(batch.token_type_ids, padding)[rows],
     )
+
+
+def limit_threads(threads: int) -> None:
+    """Set PyTorch's intra-op threads for the whole process, to at most what OpenMP allows.
+
+    With OMP_THREAD_LIMIT below PyTorch's number, oneDNN shares out work to threads that never come: products in BF16
+    are then wrong, silently.
+    """
+    limit = os.environ.get("OMP_THREAD_LIMIT", "")
+    torch.set_num_threads(max(1, min(threads, int(limit)) if limit.isdigit() else threads))

@@ -85,13 +85,14 @@ class Pipeline:
 
         `depth` is that of the benchmark; None for a training alone. Under torchrun nothing is measured.
         """
+        require("torch", extra="train")
         self._fit_to_model()
         prepared = self.prepare()
         key = manifest.fingerprint(dependencies.train(self.recipe, self.cache))
         if (self.cache.is_current("train", key) and not self.force) or distributed.world_size() > 1:
             return None
-        with needs_extra("train"):
-            from sentopt.pipeline import forecast
+        from sentopt.pipeline import forecast
+
         expected = forecast.announce(self.recipe, self.run_dir, prepared, self.progress, depth=depth)
         self.cache.note(*expected.hints)
         return expected

@@ -19,6 +19,7 @@ import transformers
 from torch.utils.data import Sampler, SequentialSampler
 from transformers import DataCollatorWithPadding, IntervalStrategy, Trainer, TrainingArguments
 
+from sentopt.backends.torch import limit_threads
 from sentopt.data.splits import Example
 from sentopt.errors import RecipeError, TrainingInterrupted
 from sentopt.files import atomic, durable, journal
@@ -164,7 +165,7 @@ def time_steps(
 
 def make_deterministic(seed: int) -> None:
     """Fix every random state and the number of threads, and quiet transformers."""
-    torch.set_num_threads(max(1, available_cores() // distributed.local_world_size()))
+    limit_threads(available_cores() // distributed.local_world_size())
     transformers.set_seed(seed)
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()

@@ -6,19 +6,15 @@ weights that it would have given without a rehearsal.
 
 from __future__ import annotations
 
-import contextlib
-import os
-import random
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import transformers
 
 from sentopt import backbones, model_files
 from sentopt.backends import worker
@@ -28,7 +24,7 @@ from sentopt.data.splits import Example
 from sentopt.recipe import Recipe
 from sentopt.run_dir import RunDir
 from sentopt.runtime.classifier import Classifier
-from sentopt.training import checkpoints, lengths
+from sentopt.training import caller, checkpoints, lengths
 from sentopt.training.fit import Encoded, encode, make_deterministic, time_steps
 from sentopt.training.lengths import TokenLengths
 from sentopt.training.malloc import resident_bytes, reusing_freed_memory
@@ -102,7 +98,7 @@ def rehearse(recipe: Recipe, run_dir: RunDir) -> Rehearsal:
         BackboneError: the model cannot be had, or cannot be used.
     """
     begin = time.perf_counter()
-    with _state_put_back():
+    with caller.left_alone():
         make_deterministic(recipe.run.seed)
         folder = backbones.resolve(recipe.model.backbone, recipe.model.revision)
         labels, train = store.read_labels(run_dir), store.read_split(run_dir, "train")
@@ -273,25 +269,3 @@ def _width(batch: Sequence[Encoded]) -> int:
 def _spread(items: list[Any], count: int) -> list[Any]:
     """At most `count` items, at even distances."""
     return items[:: max(1, -(-len(items) // count))]
-
-
-@contextlib.contextmanager
-def _state_put_back() -> Iterator[None]:
-    """Random states, threads, log levels and what the Trainer writes into the environment are as before afterwards."""
-    python, numpy_state, threads = random.getstate(), np.random.get_state(), torch.get_num_threads()
-    level, bars = transformers.logging.get_verbosity(), transformers.utils.logging.is_progress_bar_enabled()
-    name = "ACCELERATE_MIXED_PRECISION"
-    precision = os.environ.get(name)
-    try:
-        with torch.random.fork_rng():
-            yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(numpy_state)
-        torch.set_num_threads(threads)
-        transformers.logging.set_verbosity(level)
-        if bars:
-            transformers.logging.enable_progress_bar()
-        os.environ.pop(name, None)
-        if precision is not None:
-            os.environ[name] = precision

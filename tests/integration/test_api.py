@@ -314,6 +314,7 @@ def test_public_names_are_there_and_importing_is_light() -> None:
     assert min(timings) < 0.05
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Gradio leaves event loops in threads
 @pytest.mark.parametrize("where", ["a notebook", "a script that goes on"])
 def test_a_demo_in_the_background(where: str, fp32_bundle: Path) -> None:
     pytest.importorskip("sentopt.demo.server")

@@ -1,4 +1,4 @@
-"""Every family of models, small and random, from training to verdicts; the README's table is what happens here."""
+"""Every family of models, small and random, from training to verdicts; the table of the documentation is what happens here."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from sentopt.runtime.tokenization import Batch, TextEncoder
 
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script")  # of DeBERTa, and of what ModernBERT imports
 
-README = Path(__file__).parents[2] / "README.md"
+FAMILIES = Path(__file__).parents[2] / "docs" / "tuned-models.md"
 NAMES = {
     "bert": "BERT, MiniLM",
     "distilbert": "DistilBERT",
@@ -99,15 +99,17 @@ def test_it_is_trained_exported_quantized_and_judged(run: Pipeline) -> None:
     assert verdicts[int8].agreement > 0.7
 
 
-def test_the_readme_says_what_graph_it_gets(run: Pipeline) -> None:
+def test_the_documentation_says_what_graph_it_gets(run: Pipeline) -> None:
     family = run.recipe.run.name
-    (row,) = re.findall(rf"^\| {re.escape(NAMES[family])} \| (\w+) \|", README.read_text(), re.MULTILINE)
+    (row,) = re.findall(
+        rf"^\| {re.escape(NAMES[family])} \| (\w+) \|", FAMILIES.read_text(encoding="utf-8"), re.MULTILINE
+    )
     checked = {check.variant for check in run.manifest.result("export", ExportResult).checks}
     assert row == ("lean" if checked == {"lean-fp32"} else "traced")
 
 
-def test_the_readme_names_no_other() -> None:
-    (table,) = re.findall(r"^\| family \|.*\n((?:\|.*\n)+)", README.read_text(), re.MULTILINE)
+def test_the_documentation_names_no_other() -> None:
+    (table,) = re.findall(r"^\| family \|.*\n((?:\|.*\n)+)", FAMILIES.read_text(encoding="utf-8"), re.MULTILINE)
     assert re.findall(r"^\| ([^|]+) \|", table, re.MULTILINE) == list(NAMES.values())
 
 

@@ -105,7 +105,6 @@ def test_outputs_on_a_full_disk(
         assert cli.main(arguments) == 1
         assert LINE.fullmatch(last_line(capsys.readouterr().err))
         assert [path.name for path in root.rglob("*") if path.is_file()] == ["mine.txt"]
-    assert cli.main(["recipes", "quickstart", "--output", str(root / "mine.toml")]) == 0
     (root / "mine.toml").write_text("x" * 4096)
     assert cli.main(["recipes", "quickstart", "--output", str(root / "other.toml")]) == 1
     assert LINE.fullmatch(last_line(capsys.readouterr().err))

@@ -23,6 +23,7 @@ from sentopt import cli, manifest
 from sentopt._optional import is_installed
 from sentopt.errors import RunDirError
 from sentopt.files import journal
+from sentopt.progress import Progress
 from sentopt.recipe import Recipe
 from sentopt.results import BenchResult, ExportResult, QuantizeResult, TrainResult, VerifyResult
 from sentopt.run_dir import RunDir
@@ -134,8 +135,10 @@ def test_a_worse_variant_is_refused_and_another_is_chosen(
     """A quantizer that scrambles the classes: verification, not hope, must keep its graphs out."""
     honest = quantize.run
 
-    def scrambling(recipe: Recipe, run_dir: RunDir, *, specs: Sequence[VariantSpec]) -> QuantizeResult:
-        result = honest(recipe, run_dir, specs=specs)
+    def scrambling(
+        recipe: Recipe, run_dir: RunDir, *, specs: Sequence[VariantSpec], progress: Progress
+    ) -> QuantizeResult:
+        result = honest(recipe, run_dir, specs=specs, progress=progress)
         for spec in specs:
             scramble(run_dir.model(spec.name))
         return result
@@ -178,7 +181,7 @@ def test_only_exact_graphs_ship_where_the_test_split_can_prove_nothing(
     assert "120 test texts and 60 validation texts: only exact FP32 graphs can pass at margin 0.5; at least 598" in (
         captured.err
     )
-    assert re.search(r"^> (onnx|lean)-fp32 +[\d.]+ +1\.0000 +pass ", captured.out, re.MULTILINE)
+    assert re.search(r"^> (onnx|lean)-fp32 +[\d.]+ \([\d.-]+\) +1\.0000 +pass ", captured.out, re.MULTILINE)
     assert "No INT8 variant ships." in captured.out
     assert re.search(r"about \d+ labelled texts at these rates, or .*--set verify.margin=", captured.out)
 

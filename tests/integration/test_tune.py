@@ -81,7 +81,7 @@ def test_texts_of_ones_own_can_be_tuned_with(bundle: Path, monkeypatch: pytest.M
 
 def test_without_golden_texts_some_must_be_given(bundle: Path, edit_description) -> None:  # type: ignore[no-untyped-def]
     edit_description(golden=[])
-    with pytest.raises(BundleError, match="no golden texts: pass `texts` to measure with"):
+    with pytest.raises(BundleError, match="carries no golden texts; pass `texts` to measure with"):
         trials.tune(bundle)
 
 
