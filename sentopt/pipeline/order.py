@@ -6,14 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from sentopt import manifest
 from sentopt._optional import is_installed, needs_extra, require
 from sentopt.data.examples import RawData
 from sentopt.manifest import Manifest
-from sentopt.pipeline import continuation, dependencies, evidence, limits, ranks
+from sentopt.pipeline import continuation, dependencies, evidence, forecast, limits, ranks
 from sentopt.pipeline.cache import StageCache
+from sentopt.pipeline.forecast import Forecast
 from sentopt.progress import SILENT, Progress
 from sentopt.recipe import Recipe
 from sentopt.report import render
@@ -30,9 +31,6 @@ from sentopt.results import (
 )
 from sentopt.run_dir import RunDir
 from sentopt.training import distributed
-
-if TYPE_CHECKING:
-    from sentopt.pipeline.forecast import Forecast
 
 Depth = Literal["quick", "full"]
 
@@ -91,8 +89,6 @@ class Pipeline:
         key = manifest.fingerprint(dependencies.train(self.recipe, self.cache))
         if (self.cache.is_current("train", key) and not self.force) or distributed.world_size() > 1:
             return None
-        from sentopt.pipeline import forecast
-
         expected = forecast.announce(self.recipe, self.run_dir, prepared, self.progress, depth=depth)
         self.cache.note(*expected.hints)
         return expected
@@ -192,8 +188,8 @@ class Pipeline:
         check, rules = self.check_reference(), self.recipe.select
         if not check.passed:
             self.cache.keep_only(("prepare", "train", "select"))
-            refuse = partial(select.refuse, check, rules)
-            return self.cache.run("select", Selection, [check, rules.objective], [], refuse)
+            work = partial(select.refuse, check, rules)
+            return self.cache.run("select", Selection, [check, rules.objective], [], work)
         measured = self.bench()
         verified = self.cache.result("verify", VerifyResult)
         work = partial(select.run, rules, limits.variants(self.recipe, self.run_dir), verified.verdicts, measured.rows)

@@ -59,7 +59,7 @@ def test_export_after_train_without_arguments(in_folder: Path, tiny_options: lis
     code, out, _ = sentopt("train", *tiny_options)
     assert code == 0
     assert "beats the majority baseline of 0.3333" in out
-    assert re.search(r"sample text +untuned +tuned", out)
+    assert re.search(r"sample text +before training +after training", out)
     code, out, err = sentopt("export")
     assert code == 0
     assert re.search(r"^> (onnx|lean)-(fp32|int8) ", out, re.MULTILINE)

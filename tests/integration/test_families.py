@@ -1,4 +1,4 @@
-"""Every family of models, small and random, from training to verdicts; the table of the documentation is what happens here."""
+"""Every family of models, small and random, from training to verdicts; the documentation's table is what happens here."""
 
 from __future__ import annotations
 
