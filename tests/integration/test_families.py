@@ -1,4 +1,4 @@
-"""Every family of models, small and random, from training to verdicts; the documentation's table is what happens here."""
+"""Every family of models, small and random, from training to verdicts; docs/tuned-models.md says what happens."""
 
 from __future__ import annotations
 
