@@ -10,6 +10,7 @@ from pathlib import Path
 
 from sentopt import recipe
 from sentopt.cli import parser as cli_parser
+from sentopt.variants import VARIANTS
 
 DOCS = Path(__file__).parent
 _MADE = "<!-- Made by docs/generate.py: change the code that it describes, not this page. -->"
@@ -59,8 +60,21 @@ def recipes() -> str:
             "",
             recipe.reference().strip(),
             "",
+            "## Variants",
+            "",
+            "`export.variants` limits what is made. Without it, all variants are made that this machine can run, except "
+            "those that are made on request only.",
+            "",
+            *_variants(),
+            "",
         ]
     )
+
+
+def _variants() -> Iterator[str]:
+    yield from ("| variant | what it is | ships |", "|---|---|---|")
+    for name, spec in VARIANTS.items():
+        yield f"| `{name}` | {_cell(spec.summary)} | {'yes' if spec.ships else 'for comparison only'} |"
 
 
 PAGES: dict[str, Callable[[], str]] = {"cli.md": cli, "recipes.md": recipes}
@@ -83,9 +97,9 @@ def main() -> int:
         for name, page in PAGES.items():
             (DOCS / name).write_text(page(), encoding="utf-8")
         return 0
-    for name in (found := stale()):
+    for name in (stale_pages := stale()):
         print(f"docs/{name} is stale: run `python docs/generate.py`")
-    return 1 if found else 0
+    return 1 if stale_pages else 0
 
 
 def _verbs(command: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
@@ -116,6 +130,8 @@ def _row(action: argparse.Action) -> str:
         return ""
     shown = action.metavar or action.dest.upper()
     value = shown if isinstance(shown, str) else " ".join(shown)
+    if action.nargs == "?" and action.option_strings:
+        value = f"[{value}]"
     if not action.option_strings:
         left = f"`{value}`" if action.nargs not in ("*", "+") else f"`{value} ...`"
     elif action.nargs == 0:

@@ -61,9 +61,11 @@ def on_files(files: Files, *, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Turn the links of an included page into links of the site."""
-    source = INCLUDED.get(page.file.src_uri)
-    return site_links(markdown, source, page.file.src_uri) if source else markdown
+    """Turn links between files of the repository into links of the site."""
+    uri = page.file.src_uri
+    if uri == str(Path(NOTEBOOK).with_suffix(".md")):  # it would link to itself
+        return markdown
+    return site_links(markdown, INCLUDED.get(uri, f"docs/{uri}"), uri)
 
 
 def site_links(markdown: str, source: str, page: str) -> str:

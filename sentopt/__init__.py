@@ -1,4 +1,4 @@
-"""sentopt: from a labelled text dataset to the fastest classifier that is provably still as accurate.
+"""sentopt: from a labelled text dataset to the fastest classifier that is verified to be still as accurate.
 
     run = sentopt.train(data, epochs=2).optimize()
     classifier = run.classifier()

@@ -112,7 +112,7 @@ class RequestRefused(SentoptError):
 
 
 class InputError(SentoptError, TypeError):
-    """A classifier received a value that is not a text, an invalid option, or an attempt to copy it."""
+    """A value cannot be used: a text that is no string, an invalid option, name or path; or a classifier is copied."""
 
 
 class WorkerError(SentoptError):

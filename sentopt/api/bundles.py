@@ -84,12 +84,12 @@ def find(bundle: StrPath | None = None, run_dir: StrPath | None = None) -> Path:
         return Path(bundle)
     if run_dir is None:
         return latest(with_bundle=True).bundle
-    found = RunDir(Path(run_dir))
-    if (found.root / DESCRIPTION_FILE).is_file():
-        return found.root
-    if not found.bundle.is_dir():
-        raise BundleError(f"{found.root} has no bundle yet: run `sentopt export`")
-    return found.bundle
+    run = RunDir(Path(run_dir))
+    if (run.root / DESCRIPTION_FILE).is_file():
+        return run.root
+    if not run.bundle.is_dir():
+        raise BundleError(f"{run.root} has no bundle yet: run `sentopt export`")
+    return run.bundle
 
 
 def check(bundle: StrPath, *, cpu: str = "") -> BundleCheck:
@@ -177,7 +177,7 @@ def push(
     Args:
         bundle: the folder that holds `sentopt.json`.
         repository: `owner/name`; made if there is none.
-        private: a repository that is made is private.
+        private: create the repository as private.
         revision: the branch.
         license: the licence of the model, as the hub calls it.
         message: the commit message; by default run and variant.

@@ -129,7 +129,7 @@ class Run:
 
     @property
     def reference(self) -> ReferenceCheck:
-        """Whether the PyTorch model is proven to know more than the majority answer."""
+        """Whether the PyTorch model is proven better than always giving the same label."""
         self.manifest.result("train", TrainResult)
         return check_reference(self.recipe, self.run_dir)
 
@@ -155,11 +155,11 @@ class Run:
         Raises:
             RunDirError: they have not been measured: `optimize()` does.
         """
-        found = self.manifest
-        if "bench" not in found.stages or "verify" not in found.stages:
+        written = self.manifest
+        if "bench" not in written.stages or "verify" not in written.stages:
             raise RunDirError(f"the variants of {self.path} have not been measured: call optimize()")
-        selection = found.result("select", Selection) if "select" in found.stages else None
-        return compare(found.result("verify", VerifyResult).verdicts, found.result("bench", BenchResult), selection)
+        selection = written.result("select", Selection) if "select" in written.stages else None
+        return compare(written.result("verify", VerifyResult).verdicts, written.result("bench", BenchResult), selection)
 
     @property
     def report(self) -> Report:
@@ -223,12 +223,12 @@ class Run:
 
     def _repr_html_(self) -> str:
         """Table, verdict in words, and plots, for notebooks."""
-        found = self.manifest
+        written = self.manifest
         head = f"<h3>{html.escape(self.recipe.run.name)}</h3>"
-        if "train" not in found.stages:
+        if "train" not in written.stages:
             return head + "<p>nothing has finished yet</p>"
         shown = [
-            s for s in sections.sections(self.recipe, found, render.drawn(self.run_dir)) if s.title in _IN_NOTEBOOKS
+            s for s in sections.sections(self.recipe, written, render.drawn(self.run_dir)) if s.title in _IN_NOTEBOOKS
         ]
         return head + "\n".join(render.section_html(section) for section in shown)
 

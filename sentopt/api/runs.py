@@ -162,16 +162,16 @@ def open(run_dir: StrPath) -> Run:
     Raises:
         RunDirError: there is none in `run_dir`.
     """
-    found = RunDir(Path(run_dir).expanduser())
-    if (found.root / DESCRIPTION_FILE).is_file():
+    folder = RunDir(Path(run_dir).expanduser())
+    if (folder.root / DESCRIPTION_FILE).is_file():
         raise RunDirError(
-            f"{found.root} is a bundle, not a run: load it with sentopt.Classifier.load({str(found.root)!r})"
+            f"{folder.root} is a bundle, not a run: load it with sentopt.Classifier.load({str(folder.root)!r})"
         )
-    if not found.recipe.is_file() or not found.manifest.is_file():
+    if not folder.recipe.is_file() or not folder.manifest.is_file():
         raise RunDirError(
-            f"{found.root} holds no run of sentopt's: start one with `sentopt train --run-dir NEW_FOLDER`"
+            f"{folder.root} holds no run of sentopt's: start one with `sentopt train --run-dir NEW_FOLDER`"
         )
-    return Run(found, recipes.load(str(found.recipe)))
+    return Run(folder, recipes.load(str(folder.recipe)))
 
 
 def find(recipe: str = "", *, exports: StrPath = EXPORTS) -> Run:
@@ -202,13 +202,13 @@ def average(
     with left_alone(), needs_extra("train"):
         from sentopt.training import soup
 
-        found = soup.average(members, target)
+        scores = soup.average(members, target)
         recipe = soup.recipe_of(members[0], target, name=names.run_name(target.root.name))
     pipeline = Pipeline(recipe, target, progress_module.of(progress))
     with left_alone(), target.locked():
         pipeline.prepare()
         soup.check_same_data([members[0], target])
-    return _train(pipeline, None), found
+    return _train(pipeline, None), scores
 
 
 def _train(pipeline: Pipeline, until: Depth | None, *, dry_run: bool = False) -> Run:

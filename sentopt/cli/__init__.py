@@ -1,4 +1,4 @@
-"""The `sentopt` command: one verb, one function, thin over `pipeline` and `runtime`.
+"""The `sentopt` command: one verb, one function, thin over `sentopt.api`.
 
 Only this package prints and decides exit codes: 0 done, 1 could not be done, 2 wrong usage, 3 no variant passed
 verification, 130 interrupted. Progress goes to stderr, results to stdout.

@@ -101,7 +101,7 @@ def demo(arguments: argparse.Namespace) -> int:
 
 
 def check(arguments: argparse.Namespace) -> int:
-    """Whether a bundle is what was verified, and answers here as it did there.
+    """Compare a bundle's files with their SHA-256, and its answers here with the verified ones.
 
     e.g. sentopt check exports/quickstart/bundle --json
          sentopt check --cpu EPYC-Milan

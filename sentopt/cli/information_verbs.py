@@ -46,8 +46,8 @@ def env(arguments: argparse.Namespace) -> int:
 
     e.g. sentopt env --json
     """
-    found = sentopt.environment()
+    machine = sentopt.environment()
     if arguments.json:
-        return print_json(as_json(found))
-    print(found)
+        return print_json(as_json(machine))
+    print(machine)
     return 0

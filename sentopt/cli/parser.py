@@ -20,7 +20,7 @@ def build() -> argparse.ArgumentParser:
     """The parser of the whole command; the function of the verb that was given is the attribute `verb`."""
     parser = _Parser(
         prog="sentopt",
-        description="From a labelled text dataset to the fastest classifier that is provably still as accurate.",
+        description="From a labelled text dataset to the fastest classifier that is verified to be still as accurate.",
         epilog="start with:\n"
         "  sentopt train && sentopt export\n"
         "  sentopt run quickstart\n"
@@ -83,7 +83,7 @@ _COMMON = (
         action="append",
         default=[],
     ),
-    _flag("--force", "redo unchanged stages, and replace a checkpoint that was trained on other data or otherwise"),
+    _flag("--force", "redo unchanged stages, and replace a checkpoint of other data or other settings"),
     _JSON,
 )
 _OF_RECIPE = (
@@ -120,7 +120,7 @@ VERBS: dict[Callable[[argparse.Namespace], int], tuple[Option, ...]] = {
         _JSON,
     ),
     run_verbs.export: (
-        _value("--model", "FOLDER_OR_ID", "a tuned classifier: a folder, or a hub id with --set model.revision=HASH"),
+        _value("--model", "FOLDER_OR_ID", "fine-tuned classifier: a folder, or a hub id with model.revision=HASH"),
         _value("--data", "PATH_OR_NAME", "with --model: labelled texts to verify it on"),
         _flag("--string-input", "add a graph that takes texts, tokenizer inside (needs onnxruntime-extensions)"),
         *_OF_RUN,
@@ -154,7 +154,7 @@ VERBS: dict[Callable[[argparse.Namespace], int], tuple[Option, ...]] = {
     ),
     bundle_verbs.demo: (
         *_WITH_BUNDLE,
-        _value("--host", "ADDRESS", "default: 127.0.0.1, this machine only", default="127.0.0.1"),
+        _value("--host", "ADDRESS", "address (default: 127.0.0.1, this machine only)", default="127.0.0.1"),
         _value("--port", "PORT", "port (default: 7860)", type=_number(int, 0, 65535), default=7860),
         _value(
             "--auth",
@@ -182,7 +182,7 @@ VERBS: dict[Callable[[argparse.Namespace], int], tuple[Option, ...]] = {
     bundle_verbs.push: (
         _value("repository", "OWNER/NAME", "the repository; it is made if there is none"),
         *_OF_BUNDLE,
-        _flag("--private", "a repository that is made is private"),
+        _flag("--private", "create the repository as private"),
         _value("--revision", "BRANCH", "branch to commit to (default: main)", default="main"),
         _value("--license", "ID", "licence of the model, as the hub calls it", default=""),
         _value("--message", "TEXT", "commit message (default: run and variant)", default=""),

@@ -18,7 +18,7 @@ _REPORTED = ("verify", "bench", "select", "bundle")
 
 
 def train(arguments: argparse.Namespace) -> int:
-    """Tune the recipe's backbone on its data.
+    """Fine-tune the recipe's backbone on its data.
 
     e.g. sentopt train --data reviews.csv --set data.text_column=review
          sentopt train --data reviews.csv --dry-run
@@ -33,12 +33,12 @@ def train(arguments: argparse.Namespace) -> int:
         return print_json({"run_dir": str(run.path), "train": as_json(run.training)})
     print(sections.trained_in_words(run.training))
     if not run.reference.passed:
-        print(f"\n{run.reference.words}.\nNothing that is compared with it would ship.")
+        print(f"\n{run.reference.words}.\n`sentopt export` would ship nothing.")
     return _print_checkpoint(run, arguments)
 
 
 def average(arguments: argparse.Namespace) -> int:
-    """A run made from the mean of the weights of several runs that started from the same ones.
+    """A run with the mean of the weights of several runs that had the same starting weights.
 
     e.g. sentopt train --run-dir exports/a
          sentopt train --run-dir exports/b --set train.seed=7
@@ -54,7 +54,7 @@ def average(arguments: argparse.Namespace) -> int:
 
 
 def export(arguments: argparse.Namespace) -> int:
-    """From a tuned checkpoint to a verified, benchmarked, selected bundle.
+    """From a fine-tuned checkpoint to a verified, benchmarked, selected bundle.
 
     Without --model, the checkpoint is what `sentopt train` left in the run directory.
 
@@ -160,7 +160,7 @@ def _finish(run: Run, arguments: argparse.Namespace) -> int:
     if not arguments.json:
         print(f"{run.table}\n{run.table.legend}\n\n{run.selection.reason}")
     if run.bundle is None:
-        return fail("no variant passed; nothing was bundled. Why is said above and in the report.", EXIT_NONE_PASSED)
+        return fail("no variant passed, nothing was bundled: the reasons are above and in the report", EXIT_NONE_PASSED)
     if not arguments.json:
         print(_next_steps(run, arguments))
     return 0

@@ -45,9 +45,9 @@ def check(run_dir: RunDir, manifest: Manifest, recipe: Recipe) -> None:
         RunDirError: it would; what differs is listed.
     """
     trained = _trained(run_dir, manifest)
-    if trained and (found := _differences(trained, _identity(recipe))):
+    if trained and (differences := _differences(trained, _identity(recipe))):
         raise RunDirError(
-            f"{run_dir.root} holds a checkpoint that was trained otherwise:\n{_listed(found)}\n"
+            f"{run_dir.root} holds a checkpoint that was trained otherwise:\n{_listed(differences)}\n"
             "Keep it and name another folder with --run-dir NAME, or replace it with --force"
         )
 
@@ -60,10 +60,10 @@ def check_trained(run_dir: RunDir, manifest: Manifest, recipe: Recipe) -> None:
     """
     trained = journal.facts(run_dir.root).get("trained")
     now = {"keys": _keys(recipe), "files": _prepared(manifest), "model": ""}
-    if trained and (found := _differences(trained, now)):
+    if trained and (differences := _differences(trained, now)):
         raise RunDirError(
             f"the checkpoint in {run_dir.root} is older than its recipe.toml and data/, for training was started anew "
-            f"and has not finished:\n{_listed(found)}\nFinish it with `sentopt train --force`"
+            f"and has not finished:\n{_listed(differences)}\nFinish it with `sentopt train --force`"
         )
 
 
@@ -90,9 +90,9 @@ def _keys(recipe: Recipe) -> dict[str, Any]:
 
 def _trained(run_dir: RunDir, manifest: Manifest) -> dict[str, Any]:
     """The identity of the finished checkpoint; empty where there is none."""
-    found = journal.facts(run_dir.root).get("trained")
-    if isinstance(found, dict):
-        return found if run_dir.checkpoint.exists() else {}
+    trained = journal.facts(run_dir.root).get("trained")
+    if isinstance(trained, dict):
+        return trained if run_dir.checkpoint.exists() else {}
     if "train" not in manifest.stages or not run_dir.recipe.is_file():
         return {}
     try:  # of a sentopt that did not remember it
@@ -121,14 +121,14 @@ def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
         digests = _digests(old["files"], split), _digests(new["files"], split)
         if all(digests) or (are_files and any(digests)):
             contents[f"data.{split}"] = digests
-    found = []
+    differences = []
     for key in before:
         if before[key] != after.get(key) and not (key in contents and contents[key][0] == contents[key][1]):
-            found.append(f"{key}: {_shown(before[key])} -> {_shown(after.get(key))}")
+            differences.append(f"{key}: {_shown(before[key])} -> {_shown(after.get(key))}")
         elif key in contents and contents[key][0] != contents[key][1]:
             name = before[key] or before["data.dataset"]
-            found.append(f"{key}: {name} has changed since this run was trained, or is another of that name")
-    return found
+            differences.append(f"{key}: {name} has changed since this run was trained, or is another of that name")
+    return differences
 
 
 def _digests(files: Mapping[str, str], split: str) -> list[str]:
@@ -140,9 +140,9 @@ def _shown(value: Any) -> str:
     return "(none)" if value in ("", [], None) else str(value)
 
 
-def _listed(found: Sequence[str]) -> str:
-    more = [f"and {len(found) - _SHOWN} more"] if len(found) > _SHOWN else []
-    return "\n".join(f"  - {line}" for line in [*found[:_SHOWN], *more])
+def _listed(differences: Sequence[str]) -> str:
+    more = [f"and {len(differences) - _SHOWN} more"] if len(differences) > _SHOWN else []
+    return "\n".join(f"  - {line}" for line in [*differences[:_SHOWN], *more])
 
 
 def _local_inputs(recipe: Recipe) -> list[Path]:

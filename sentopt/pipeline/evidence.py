@@ -27,7 +27,7 @@ def foresee(recipe: Recipe, run_dir: RunDir, prepared: PrepareResult) -> tuple[s
 
 
 def check_reference(recipe: Recipe, run_dir: RunDir) -> ReferenceCheck:
-    """Whether the PyTorch model is proven to know more than the majority answer: else nothing may ship."""
+    """Whether the PyTorch model is proven better than always giving the same label: else nothing may ship."""
     examples = store.read_split(run_dir, "test")
     distinct, _ = store.read_distinct(run_dir)
     truth = np.array([e.label for e in examples])[distinct]

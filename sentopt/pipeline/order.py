@@ -165,7 +165,7 @@ class Pipeline:
         )
 
     def check_reference(self) -> ReferenceCheck:
-        """Whether the PyTorch model is proven to know more than the majority answer: else nothing may ship."""
+        """Whether the PyTorch model is proven better than always giving the same label: else nothing may ship."""
         self._ensure_trained()
         return evidence.check_reference(self.recipe, self.run_dir)
 

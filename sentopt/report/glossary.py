@@ -23,6 +23,7 @@ TERMS: dict[str, str] = {
     "lost / gained": "texts that PyTorch answers correctly and the variant does not, and the reverse",
     "margin": "how many percentage points a variant may lose; verify.margin and verify.recall_margin set it",
     "exact": "an FP32 graph with PyTorch's labels and probabilities: there is no loss that would have to be tested",
+    "refused": "some criterion was not proven; a refused variant does not ship",
     "untested": "not tested, because a variant earlier in the order of testing failed",
     "unverified": "no verdict: its answers were not compared with PyTorch's",
     "pass*": "passed, but some criterion has too few texts to decide; the loss seen is within the margin",

@@ -31,8 +31,8 @@ def sections(recipe: Recipe, verified: VerifyResult, *, shipped: str | None) -> 
 def _lead(failed: Sequence[Verdict], shipped: str | None) -> str:
     count = f"{len(failed)} variants were" if len(failed) > 1 else "One variant was"
     if shipped:
-        return f"{count} not admitted. That says nothing against {shipped}, which passed and ships."
-    return f"{count} not admitted, and no other can ship. The checkpoint is there and works in PyTorch: `checkpoint/`."
+        return f"{count} not accepted. {shipped} passed and ships."
+    return f"{count} not accepted, and nothing ships. The checkpoint works in PyTorch: `checkpoint/`."
 
 
 def _in_words(verdict: Verdict, recipe: Recipe) -> str:

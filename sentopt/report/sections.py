@@ -110,7 +110,7 @@ def verdict_word(variant: str, verdict: Verdict | None) -> str:
     if not verdict.tested:
         return "untested"
     if not verdict.passed:
-        return "FAIL"
+        return "refused"
     return "pass*" if verdict.undecided else "pass"
 
 

@@ -6,7 +6,7 @@ import html
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-_VERDICTS = {"pass": "good", "pass*": "good", "fail": "bad", "untested": "bad"}
+_VERDICTS = {"pass": "good", "pass*": "good", "refused": "bad", "untested": "bad"}
 _VERDICT_COLUMNS = ("verdict", "outcome")
 _SHORT = 24  # characters that stay in one line of a page
 

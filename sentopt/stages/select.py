@@ -47,8 +47,8 @@ def refuse(check: ReferenceCheck, select: SelectSection) -> Selection:
     return Selection(
         None,
         select.objective,
-        f"nothing ships: {check.words}. A comparison with it would say nothing; "
-        "--set verify.allow_weak_reference=true insists",
+        f"nothing ships: {check.words}. A comparison with it would be meaningless; "
+        "--set verify.allow_weak_reference=true compares and ships all the same",
     )
 
 

@@ -60,7 +60,7 @@ def _scale(strongest: float) -> str:
     if strongest < _FAINT:
         return "<p class=scale>No single word changes the answer by half a percentage point.</p>"
     return (
-        f"<p class=scale><span>against {_points(-strongest)}</span><i aria-hidden=true></i>"
+        f"<p class=scale><span>against {_points(-strongest)} points</span><i aria-hidden=true></i>"
         f"<span>for {_points(strongest)} points</span></p>"
     )
 
