@@ -62,8 +62,8 @@ def recipes() -> str:
             "",
             "## Variants",
             "",
-            "`export.variants` limits what is made. Without it, all variants are made that this machine can run, except "
-            "those that are made on request only.",
+            "`export.variants` limits what is made. Without it, all variants are made that this machine can run, "
+            "except those that are made on request only.",
             "",
             *_variants(),
             "",
