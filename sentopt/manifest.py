@@ -60,7 +60,9 @@ class Manifest:
             RunDirError: the stage has not finished, or its record does not fit `kind`.
         """
         if stage not in self.stages:
-            raise RunDirError(f"this run has not finished its {stage!r} stage")
+            raise RunDirError(
+                f"this run has not finished its {stage!r} stage: call train() or optimize(), or run `sentopt run` again"
+            )
         try:
             return records.from_json(kind, self.stages[stage].result)
         except ValueError as error:

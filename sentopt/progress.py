@@ -125,11 +125,15 @@ class Lines:
     """Progress as lines that go to `write`: what is said, and at most every ten seconds how far a count has come."""
 
     def __init__(
-        self, write: Callable[[str], None] = lambda line: None, *, now: Callable[[], float] = time.monotonic
+        self,
+        write: Callable[[str], None] = lambda line: None,
+        *,
+        now: Callable[[], float] = time.monotonic,
+        outlook: Outlook | None = None,
     ) -> None:
         self.write = write
         self._now = now
-        self._outlook = Outlook(now)
+        self._outlook = outlook or Outlook(now)
         self._last = now()
         self._lock = threading.Lock()
 
@@ -159,9 +163,9 @@ class Lines:
 class Bars:
     """Progress as bars of tqdm, drawn on `stream` or as widgets in a notebook; lines are written above them."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, outlook: Outlook | None = None) -> None:
         self._stream = stream
-        self._outlook = Outlook()
+        self._outlook = outlook or Outlook()
         self._lock = threading.Lock()
 
     def say(self, line: str) -> None:
@@ -198,7 +202,8 @@ class Bars:
 
 
 SILENT: Progress = Lines()
-Choice: TypeAlias = "bool | Callable[[str], None] | Progress"
+_OF_THIS_PROCESS = Outlook()  # a training and what follows it are two calls: the forecast is for both
+Choice: TypeAlias = "bool | Callable[[str], None] | Progress | None"
 
 
 def console(stream: TextIO | None = None) -> Progress:
@@ -206,8 +211,8 @@ def console(stream: TextIO | None = None) -> Progress:
     stream = stream or sys.stderr
     is_seen = stream.isatty() or _in_notebook()
     if is_seen and importlib.util.find_spec("tqdm") is not None:
-        return Bars(stream)
-    return Lines(lambda line: print(line, file=stream, flush=True))
+        return Bars(stream, _OF_THIS_PROCESS)
+    return Lines(lambda line: print(line, file=stream, flush=True), outlook=_OF_THIS_PROCESS)
 
 
 def of(choice: Choice) -> Progress:
@@ -216,10 +221,8 @@ def of(choice: Choice) -> Progress:
     Args:
         choice: True for bars or lines on stderr, False for nothing, or a function that receives each line.
     """
-    if choice is True:
-        return console()
-    if choice is False:
-        return SILENT
+    if choice is None or isinstance(choice, int):
+        return console() if choice else SILENT
     if callable(choice):
         return Lines(choice)
     return choice

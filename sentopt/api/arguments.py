@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from sentopt import recipe as recipes
-from sentopt.data import memory, names
-from sentopt.data.examples import RawData
+from sentopt.data import memory, names, store
+from sentopt.data.examples import RawData, RawRow
 from sentopt.errors import RecipeError
 from sentopt.recipe import Recipe
-from sentopt.run_dir import EXPORTS, RunDir
+from sentopt.run_dir import EXPORTS, SPLITS, RunDir
 
 StrPath: TypeAlias = "str | os.PathLike[str]"
 NAMED = "overrides"
@@ -27,8 +27,8 @@ class Data:
     rows: RawData | None = None
 
 
-def settings_of(overrides: Mapping[str, Any] | None, keywords: Mapping[str, Any]) -> dict[str, Any]:
-    """`overrides` and bare keywords as recipe keys with values of plain types.
+def settings_of(overrides: Mapping[str, Any] | None, keywords: Mapping[str, Any], revision: str = "") -> dict[str, Any]:
+    """`overrides`, bare keywords and the model's `revision` as recipe keys with values of plain types.
 
     Raises:
         RecipeError: a key is not known, or is given twice.
@@ -36,7 +36,8 @@ def settings_of(overrides: Mapping[str, Any] | None, keywords: Mapping[str, Any]
     twice = sorted(set(overrides or {}) & set(keywords))
     if twice:
         raise RecipeError(NAMED, [f"{key}: given twice, in overrides and as a keyword; give it once" for key in twice])
-    return recipes.normalize({**(overrides or {}), **keywords}, named=NAMED)
+    pinned = {"model.revision": revision} if revision else {}
+    return recipes.normalize({**(overrides or {}), **keywords, **pinned}, named=NAMED)
 
 
 def data_of(data: object, settings: Mapping[str, Any], *, labels: Sequence[str] = (), tuned: bool = False) -> Data:
@@ -81,6 +82,32 @@ def recipe_of(recipe: StrPath | Recipe, overrides: Mapping[str, Any]) -> Recipe:
 def run_dir_of(run_dir: StrPath | None, name: str) -> RunDir:
     """The run directory that is given, else the one of that name below `exports/`."""
     return RunDir(Path(run_dir).expanduser() if run_dir is not None else EXPORTS / name)
+
+
+def check_trains_nothing(settings: Mapping[str, Any]) -> None:
+    """That nothing is set which a model that is fine-tuned already would not obey.
+
+    Raises:
+        RecipeError: something is.
+    """
+    obeyed = ("train.metric", "train.sample_texts", "train.eval_batch_size")
+    ignored = [key for key in settings if key.startswith("train.") and key not in obeyed]
+    ignored += [key for key in settings if key in ("model.tuned", "model.backbone")]
+    if ignored:
+        raise RecipeError(NAMED, [f"{key}: a model that is fine-tuned already is not trained again" for key in ignored])
+
+
+def stored_rows(run_dir: RunDir, recipe: Recipe) -> RawData | None:
+    """The rows of a run whose data was in memory, as they are stored; None where the recipe names its data."""
+    if recipe.data.dataset != memory.MEMORY:
+        return None
+    labels = store.read_labels(run_dir)
+    splits = {
+        split: [RawRow(e.text, labels[e.label], f"{split} row {i}") for i, e in enumerate(examples, 1)]
+        for split in SPLITS
+        if (examples := store.read_split(run_dir, split))
+    }
+    return RawData(dict(splits), labels, "the stored rows of another run")
 
 
 def check_changes_nothing_trained(before: Recipe, after: Recipe) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from sentopt._optional import needs_extra
@@ -22,7 +22,7 @@ from sentopt.bundles.check import check as check_bundle
 from sentopt.bundles.score import TableSummary, score_table
 from sentopt.data.options import TableOptions
 from sentopt.data.tables import DETECTED
-from sentopt.errors import BundleError
+from sentopt.errors import BundleError, ServingError
 from sentopt.run_dir import RunDir, latest
 from sentopt.runtime.classifier import Classifier
 from sentopt.runtime.description import DESCRIPTION_FILE, read_description
@@ -53,6 +53,7 @@ class Demo:
         def serve_and_tell() -> None:
             try:
                 work(on_start=lambda address, end: started.put((address, end)))
+                started.put(ServingError("the demo ended before it served"))
             except BaseException as error:
                 started.put(error)
 
@@ -81,10 +82,10 @@ def find(bundle: StrPath | None = None, run_dir: StrPath | None = None) -> Path:
         RunDirError: there is no run.
     """
     if bundle is not None:
-        return Path(bundle)
+        return Path(bundle).expanduser()
     if run_dir is None:
         return latest(with_bundle=True).bundle
-    run = RunDir(Path(run_dir))
+    run = RunDir(Path(run_dir).expanduser())
     if (run.root / DESCRIPTION_FILE).is_file():
         return run.root
     if not run.bundle.is_dir():
@@ -284,7 +285,7 @@ def score(
     )
 
 
-def _to_stderr(line: str) -> Any:
+def _to_stderr(line: str) -> None:
     sys.stderr.write(f"{line}\n")
 
 

@@ -87,6 +87,8 @@ class Run:
         """
         if not distributed.is_rank_zero():
             return self
+        if distributed.world_size() > 1 and "train" not in self.manifest.stages:
+            raise RunDirError(f"{self.path} is not trained yet: call sentopt.train in every rank first")
         given = arguments.settings_of(overrides, settings)
         recipe = recipes.with_overrides(self.recipe, given, source=NAMED)
         arguments.check_changes_nothing_trained(self.recipe, recipe)
@@ -96,6 +98,7 @@ class Run:
                 pipeline.bench(depth)
             pipeline.bundle()
             pipeline.report()
+            pipeline.progress.expect({})  # what was forecast is done
         return Run(self.run_dir, pipeline.recipe)
 
     def benchmark(self, *, force: bool = False, progress: Choice = True, **settings: Any) -> Run:
@@ -176,7 +179,7 @@ class Run:
     @property
     def bundle(self) -> Path | None:
         """The folder of what ships; None where nothing does, or optimize() was not called yet."""
-        return self.run_dir.bundle if self.run_dir.bundle.is_dir() else None
+        return self.run_dir.bundle if self.run_dir.has_bundle else None
 
     def classifier(self, **options: Any) -> Classifier:
         """The verified bundle, loaded; `options` are those of `Classifier.load`.

@@ -16,7 +16,7 @@ from sentopt.api.arguments import NAMED, Data, StrPath
 from sentopt.api.run import Run
 from sentopt.data import memory, names
 from sentopt.errors import DataError, RunDirError
-from sentopt.pipeline import Depth, Pipeline
+from sentopt.pipeline import Depth, Pipeline, ranks
 from sentopt.progress import Choice
 from sentopt.recipe import Recipe
 from sentopt.run_dir import EXPORTS, RunDir, latest
@@ -33,6 +33,7 @@ def train(
     *,
     recipe: StrPath | Recipe = recipes.DEFAULT_RECIPE,
     model: StrPath | None = None,
+    revision: str = "",
     run_dir: StrPath | None = None,
     overrides: Mapping[str, Any] | None = None,
     force: bool = False,
@@ -43,7 +44,7 @@ def train(
 ) -> Run:
     """Fine-tune a pretrained model on labelled texts. Stages that are unchanged since an earlier call are skipped.
 
-    Under torchrun every process calls it; rank 0 writes the run.
+    Under torchrun every process calls it; rank 0 writes the run, and the others return when it is written.
 
     Args:
         data: a table file or a pattern of them, a folder with `train.*` (`validation.*`, `test.*`), the name of a
@@ -51,7 +52,8 @@ def train(
             `(texts, labels)`, a list of rows, or a dict of these by split. None takes the data of the recipe. Splits
             that are missing are drawn from `train`.
         recipe: name of a shipped recipe, path of a TOML file, or a `Recipe`.
-        model: the pretrained model: a local folder, `minilm`, or a hub id with `revision=`.
+        model: the pretrained model: a local folder, `minilm`, or a hub id with `revision`.
+        revision: commit hash of a hub id.
         run_dir: where the run is kept; by default a folder below `exports/`, named after the data or the recipe.
         overrides: recipe keys with their values, such as `{"train.epochs": 2}`.
         force: redo stages that are unchanged, and replace a checkpoint that was trained otherwise.
@@ -73,13 +75,13 @@ def train(
         MissingExtraError: the packages of `sentopt[train]` are not installed.
         TrainingInterrupted: a signal stopped the training; the same call continues it.
     """
-    given = arguments.settings_of(overrides, settings)
+    given = arguments.settings_of(overrides, settings, revision)
     of_data = arguments.data_of(data, given)
     of_model = {"model.backbone": os.fspath(model)} if model is not None else {}
     made = arguments.recipe_of(recipe, {**of_data.overrides, **of_model, **given})
     inputs = [Path(recipe)] if not isinstance(recipe, Recipe) and Path(recipe).is_file() else []
     target = arguments.run_dir_of(run_dir, made.run.name)
-    pipeline = Pipeline(made, target, progress_module.of(progress), force, inputs, of_data.rows)
+    pipeline = Pipeline(made, target, progress_module.of(progress), force and not dry_run, inputs, of_data.rows)
     return _train(pipeline, until, dry_run=dry_run)
 
 
@@ -88,6 +90,7 @@ def optimize(
     test: object = None,
     *,
     tokenizer: object = None,
+    revision: str = "",
     run_dir: StrPath | None = None,
     overrides: Mapping[str, Any] | None = None,
     force: bool = False,
@@ -97,12 +100,15 @@ def optimize(
 ) -> Run:
     """The fastest verified classifier of a model that is tuned already. The model is neither trained nor changed.
 
+    Under torchrun rank 0 alone does it; the other ranks return before it is done.
+
     Args:
         model: a `transformers.Trainer`, `(model, tokenizer)`, a model with `tokenizer=`, the folder of a tuned model,
-            or a hub id with `revision=`.
+            or a hub id with `revision`.
         test: labelled texts to verify it on, as `train` takes them, of which the model has seen none; a small part of
             them calibrates INT8. Whole numbers among the labels are positions of the model's outputs.
         tokenizer: the tokenizer of a model in memory.
+        revision: commit hash of a hub id.
         run_dir: where the run is kept; by default a folder below `exports/`, named after the model.
         overrides: recipe keys with their values, such as `{"verify.margin": 0.5}`.
         force: redo stages that are unchanged.
@@ -120,17 +126,19 @@ def optimize(
         RunDirError: the run directory is in use, is not sentopt's, or holds another run.
         MissingExtraError: the packages of `sentopt[export]` are not installed.
     """
+    reports = progress_module.of(progress)
     run = take_over(
         model,
         test,
         tokenizer=tokenizer,
+        revision=revision,
         run_dir=run_dir,
         overrides=overrides,
         force=force,
-        progress=progress,
+        progress=reports,
         **settings,
     )
-    return run.optimize(depth=depth, force=force, progress=progress)
+    return run.optimize(depth=depth, force=force, progress=reports)
 
 
 def take_over(
@@ -138,6 +146,7 @@ def take_over(
     test: object,
     *,
     tokenizer: object = None,
+    revision: str = "",
     run_dir: StrPath | None = None,
     overrides: Mapping[str, Any] | None = None,
     force: bool = False,
@@ -147,7 +156,8 @@ def take_over(
     """The run of a model that is tuned already, up to its answers on the test split; see `optimize`."""
     if test is None:
         raise DataError("a tuned model is verified on data: give labelled texts that it was not tuned on with test=")
-    given = arguments.settings_of(overrides, settings)
+    given = arguments.settings_of(overrides, settings, revision)
+    arguments.check_trains_nothing(given)
     if not isinstance(model, str | os.PathLike):
         return _take_over_live(model, tokenizer, test, given, run_dir, force, progress)
     stored = os.fspath(model)
@@ -199,12 +209,12 @@ def average(
     """
     members = [run.run_dir if isinstance(run, Run) else RunDir(Path(run)) for run in runs]
     target = arguments.run_dir_of(run_dir, "average")
-    with left_alone(), needs_extra("train"):
-        from sentopt.training import soup
-
+    with left_alone():
+        with needs_extra("train"):
+            from sentopt.training import soup
         scores = soup.average(members, target)
         recipe = soup.recipe_of(members[0], target, name=names.run_name(target.root.name))
-    pipeline = Pipeline(recipe, target, progress_module.of(progress))
+    pipeline = Pipeline(recipe, target, progress_module.of(progress), given=arguments.stored_rows(members[0], recipe))
     with left_alone(), target.locked():
         pipeline.prepare()
         soup.check_same_data([members[0], target])
@@ -212,16 +222,16 @@ def average(
 
 
 def _train(pipeline: Pipeline, until: Depth | None, *, dry_run: bool = False) -> Run:
-    """Train in rank 0, take part in the other ranks."""
+    """Train in rank 0, take part in the other ranks, which return when the run is written."""
     with left_alone():
         if distributed.is_rank_zero():
-            with pipeline.run_dir.locked():
+            with ranks.leading(), pipeline.run_dir.locked():
                 pipeline.forecast(until)
                 if not dry_run:
                     pipeline.train()
                 if not (dry_run or until):  # else what follows writes the report
                     pipeline.report()
-        elif not dry_run:
+        else:
             pipeline.join_training()
     return Run(pipeline.run_dir, pipeline.recipe)
 
@@ -238,7 +248,7 @@ def _take_over(
     """The run of a tuned model, its texts cut at as many tokens as the model was made for."""
     fixed = {"run.name": name, "model.backbone": model, "model.tuned": True, "train.calibrate": False}
     recipe = recipes.resolve({}, {**data.overrides, **fixed, **settings}, source=NAMED, named=NAMED)
-    if "model.max_length" not in settings:
+    if "model.max_length" not in settings and distributed.is_rank_zero():
         folder = backbones.resolve(recipe.model.backbone, recipe.model.revision)
         longest = {"model.max_length": backbones.longest_input(folder)}
         recipe = recipes.with_overrides(recipe, longest, source=NAMED)
@@ -254,17 +264,20 @@ def _take_over_live(
     force: bool,
     progress: Choice,
 ) -> Run:
-    with left_alone(), needs_extra("train"):
-        from sentopt.training import live
-
+    with left_alone():
+        with needs_extra("train"):
+            from sentopt.training import live
         held = live.of(model, tokenizer)
         data = arguments.data_of(test, settings, labels=live.label_names(held), tuned=True)
         target = arguments.run_dir_of(run_dir, f"model-{held.digest[:8]}")
-        with target.locked():
-            folder = live.save(held, target)
+        folder = target.live(held.digest[:12])
+        if distributed.is_rank_zero():
+            with target.locked():
+                live.save(held, target)
     run = _take_over(str(folder), names.run_name(target.root.name), data, settings, target, force, progress)
-    with left_alone(), target.locked():
-        live.record(held, target)
+    if distributed.is_rank_zero():
+        with left_alone(), target.locked():
+            live.record(held, target)
     return run
 
 

@@ -32,7 +32,7 @@ _log = logging.getLogger(__name__)
 class StageCache:
     """The finished stages of one run directory.
 
-    `force` redoes stages that are current. `recipe` is stored beside the manifest before a stage runs.
+    `force` redoes stages that are current, each once. `recipe` is stored beside the manifest before a stage runs.
     """
 
     run_dir: RunDir
@@ -42,6 +42,7 @@ class StageCache:
     manifest: Manifest = field(init=False)
     _claimed: bool = field(default=False, init=False)
     _intact: set[str] = field(default_factory=set, init=False)
+    _redone: set[str] = field(default_factory=set, init=False)
     _noted: list[str] = field(default_factory=list, init=False)
 
     def __post_init__(self) -> None:
@@ -69,7 +70,7 @@ class StageCache:
             RunDirError: an output is a file that sentopt did not write.
         """
         key = manifest.fingerprint(depends)
-        if not self.force and self.is_current(name, key):
+        if (not self.force or name in self._redone) and self.is_current(name, key):
             _log.info("%s: unchanged", name)
             return self.manifest.result(name, kind)
         self.claim()
@@ -89,6 +90,7 @@ class StageCache:
         )
         self._save(self.manifest.with_stage(name, entry))
         self._intact.add(name)
+        self._redone.add(name)
         self.progress.say(f"{name}: {entry.seconds:.1f} s")
         return result
 

@@ -6,7 +6,8 @@ import numpy as np
 
 from sentopt import backbones, gate, model_files
 from sentopt.data import store
-from sentopt.recipe import Recipe
+from sentopt.errors import BackboneError
+from sentopt.recipe import ModelSection, Recipe
 from sentopt.results import PrepareResult, ReferenceCheck
 from sentopt.run_dir import RunDir
 
@@ -37,6 +38,13 @@ def check_reference(recipe: Recipe, run_dir: RunDir) -> ReferenceCheck:
         answers,
         confidence=recipe.verify.confidence,
         allowed=recipe.verify.allow_weak_reference,
-        unnamed=recipe.model.tuned
-        and model_files.has_unnamed_labels(backbones.resolve(recipe.model.backbone, recipe.model.revision)),
+        unnamed=recipe.model.tuned and _has_unnamed_labels(recipe.model),
     )
+
+
+def _has_unnamed_labels(model: ModelSection) -> bool:
+    """Whether a fine-tuned model names its outputs LABEL_0 and so on; no where it is no longer where it was."""
+    try:
+        return model_files.has_unnamed_labels(backbones.resolve(model.backbone, model.revision))
+    except BackboneError:
+        return False

@@ -116,12 +116,12 @@ def measure(recipe: Recipe, run_dir: RunDir, prepared: PrepareResult, *, depth: 
     """
     from sentopt import backbones
     from sentopt.backends.opening import capabilities
+    from sentopt.pipeline import limits
     from sentopt.training import hints, rehearsal
-    from sentopt.variants import runnable
 
-    measured = rehearsal.rehearse(recipe, run_dir)
     folder = backbones.resolve(recipe.model.backbone, recipe.model.revision)
-    specs = runnable(capabilities(folder), recipe.export.variants)
+    specs = limits.among(capabilities(folder), recipe, source=recipe.run.name)
+    measured = rehearsal.rehearse(recipe, run_dir)
     texts = {split: sum(counts.values()) for split, counts in prepared.counts.items()}
     evidence, most_lost = _what_may_be_lost(recipe, run_dir)
     lengths, max_length = measured.train_lengths, recipe.model.max_length

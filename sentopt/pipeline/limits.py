@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from sentopt import backbones
 from sentopt import recipe as recipes
 from sentopt.backends.opening import capabilities
 from sentopt.errors import RecipeError
 from sentopt.recipe import Recipe
 from sentopt.run_dir import RunDir
-from sentopt.variants import VariantSpec, runnable
+from sentopt.variants import Need, VariantSpec, runnable
 
 
 def within_model(recipe: Recipe, *, fetch: bool) -> tuple[Recipe, tuple[str, ...]]:
@@ -33,8 +35,17 @@ def variants(recipe: Recipe, run_dir: RunDir, *, made_by: str = "") -> list[Vari
     Raises:
         RecipeError: the recipe asks for others.
     """
-    try:
-        specs = runnable(capabilities(run_dir.checkpoint), recipe.export.variants)
-    except ValueError as error:
-        raise RecipeError(str(run_dir.recipe), [f"export.variants: {error}"]) from error
+    specs = among(capabilities(run_dir.checkpoint), recipe, source=str(run_dir.recipe))
     return [spec for spec in specs if made_by in ("", spec.made_by)]
+
+
+def among(capable: Collection[Need], recipe: Recipe, *, source: str) -> list[VariantSpec]:
+    """The variants of a recipe that need nothing but `capable`.
+
+    Raises:
+        RecipeError: the recipe asks for variants that do not exist, or for none that can be made.
+    """
+    try:
+        return runnable(capable, recipe.export.variants)
+    except ValueError as error:
+        raise RecipeError(source, [f"export.variants: {error}"]) from error

@@ -117,7 +117,7 @@ class Pipeline:
 
     def join_training(self) -> None:
         """In every process of a distributed training but rank 0: take part in what rank 0 trains."""
-        if key := ranks.announced():
+        while key := ranks.announced():
             self._fit_to_model()
             with needs_extra("train"):
                 from sentopt.stages import train

@@ -1,24 +1,55 @@
-"""What rank 0 of a distributed training tells the other ranks before it trains."""
+"""What rank 0 of a distributed training tells the other ranks: what to train, and when there is nothing more to do."""
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 from sentopt import backbones
+from sentopt.errors import RunDirError
 from sentopt.recipe import ModelSection
 from sentopt.training import distributed
 
+_TRAIN, _FAILED, _DONE = "train:", "failed:", "done"
+
+
+@contextlib.contextmanager
+def leading() -> Iterator[None]:
+    """Around all that rank 0 does: however it ends, the other ranks hear of it and do not wait.
+
+    Where training itself fails, they fail with it.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if not distributed.failed_together():
+            _tell(f"{_FAILED}{type(error).__name__}: {error}")
+        raise
+    _tell(_DONE)
+
 
 def announce(key: str, model: ModelSection) -> None:
-    """Tell the other ranks the fingerprint of the training to come; empty where there is nothing to train.
+    """Tell the other ranks the fingerprint of a training to come; nothing where there is nothing to train.
 
     The pretrained model is fetched before, once for all of them.
     """
-    if distributed.world_size() == 1:
-        return
-    if key:
+    if key and distributed.world_size() > 1:
         backbones.resolve(model.backbone, model.revision)
-    distributed.broadcast(key)
+        _tell(f"{_TRAIN}{key}")
 
 
 def announced() -> str:
-    """What rank 0 announces, in the other ranks."""
-    return distributed.broadcast(None) or ""
+    """In the other ranks: the fingerprint of the training that rank 0 announces; empty when it is done.
+
+    Raises:
+        RunDirError: rank 0 has failed.
+    """
+    message = distributed.broadcast(None) or _DONE
+    if message.startswith(_FAILED):
+        raise RunDirError(f"rank 0 could not go on: {message.removeprefix(_FAILED)}")
+    return message.removeprefix(_TRAIN) if message.startswith(_TRAIN) else ""
+
+
+def _tell(message: str) -> None:
+    if distributed.world_size() > 1:
+        distributed.broadcast(message)

@@ -6,11 +6,13 @@ import contextlib
 import logging
 import os
 import random
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
 Restore = Callable[[], None]
+_ONE_AT_A_TIME = threading.RLock()  # what is put back belongs to the whole process
 
 
 @contextlib.contextmanager
@@ -20,13 +22,11 @@ def left_alone() -> Iterator[None]:
     Training sets all of them for the whole process. PyTorch and transformers are imported here where they are
     installed: what they start with is what comes back.
     """
-    restore = [_environment(), _logging(), _random(), *_torch(), *_transformers(), *_accelerate()]
-    try:
+    with _ONE_AT_A_TIME, contextlib.ExitStack() as restore:
+        for put_back in (_environment(), _logging(), _random(), *_torch(), *_transformers(), *_accelerate()):
+            restore.callback(put_back)
         with warnings.catch_warnings():
             yield
-    finally:
-        for put_back in restore:
-            put_back()
 
 
 def _environment() -> Restore:
@@ -84,7 +84,28 @@ def _transformers() -> Iterator[Restore]:
         return
     verbosity, has_bars = said.get_verbosity(), said.is_progress_bar_enabled()
     yield lambda: said.set_verbosity(verbosity)
-    yield said.enable_progress_bar if has_bars else said.disable_progress_bar
+    yield from _bars_of_the_hub()
+
+    def put_back() -> None:
+        if said.is_progress_bar_enabled() != has_bars:
+            (said.enable_progress_bar if has_bars else said.disable_progress_bar)()
+
+    yield put_back
+
+
+def _bars_of_the_hub() -> Iterator[Restore]:
+    """The switches of transformers turn those of the hub's client, too."""
+    from huggingface_hub.utils import tqdm as bars
+
+    states = getattr(bars, "progress_bar_states", None)
+    if isinstance(states, dict):
+        before = dict(states)
+
+        def put_back() -> None:
+            states.clear()
+            states.update(before)
+
+        yield put_back
 
 
 def _accelerate() -> Iterator[Restore]:

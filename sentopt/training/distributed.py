@@ -7,11 +7,15 @@ there is a training, and with which fingerprint.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import datetime
 import os
+from collections.abc import Iterator
 from typing import Any
 
 _TIMEOUT = datetime.timedelta(hours=2)  # ranks wait while rank 0 prepares the data and fetches the backbone
+
+_FAILED: list[bool] = []
 
 
 def world_size() -> int:
@@ -34,6 +38,21 @@ def backend() -> str:
     import torch
 
     return "nccl" if torch.cuda.is_available() else "gloo"
+
+
+@contextlib.contextmanager
+def together() -> Iterator[None]:
+    """Around what all ranks do in step: where one fails, the others cannot be spoken to any more."""
+    try:
+        yield
+    except BaseException:
+        _FAILED.append(True)
+        raise
+
+
+def failed_together() -> bool:
+    """Whether something that the ranks did in step has failed in this process."""
+    return bool(_FAILED)
 
 
 def broadcast(message: str | None) -> str | None:

@@ -79,6 +79,7 @@ class Fit:
 
 
 @malloc.reusing_freed_memory()
+@distributed.together()
 def fit(
     recipe: Recipe,
     folder: Path,

@@ -7,6 +7,7 @@ import logging
 import os
 import random
 import re
+import shutil
 import subprocess
 import sys
 import urllib.request
@@ -251,9 +252,6 @@ def test_a_trained_run_goes_on(frames: Any, backbone: Path, tmp_path: Path) -> N
     assert torch.equal(before[1], after[1])
     assert before[2:] == after[2:]
     assert sentopt.open(tmp_path / "run").classifier()("great great stuff").label == "positive"
-    refused = run.optimize(overrides={"verify.max_changed": 0.1, "export.variants": ["lean-int8"]}, progress=False)
-    if refused.selection.variant is None:
-        assert refused.bundle is None
 
 
 def test_settings_have_names_of_the_field(frames: Any, backbone: Path, tmp_path: Path) -> None:
@@ -336,3 +334,75 @@ def test_a_demo_in_the_background(where: str, fp32_bundle: Path) -> None:
         sentopt.serve(fp32_bundle, port=int(demo.address.rpartition(":")[2]), say=lambda line: None, block=False)
     demo.stop()
     assert not demo.thread.is_alive()
+
+
+def test_force_redoes_every_stage_once(frames: Any, backbone: Path, tmp_path: Path) -> None:
+    sentopt.train(frames, model=backbone, run_dir=tmp_path / "run", overrides=FAST, progress=False)
+    told: list[str] = []
+    run = sentopt.train(
+        frames, model=backbone, run_dir=tmp_path / "run", overrides=FAST, force=True, progress=told.append
+    )
+    run.optimize(overrides=VERIFIED, force=True, progress=told.append)
+    begun = [line.removesuffix(" ...") for line in told if line.endswith(" ...")]
+    stages = ["prepare", "train", "report", "export", "quantize", "verify", "bench", "select", "bundle", "report"]
+    assert begun == stages
+
+
+def test_a_run_that_was_moved_goes_on(optimized: Run, tmp_path: Path) -> None:
+    moved = sentopt.open(shutil.copytree(optimized.path, tmp_path / "elsewhere"))
+    shutil.rmtree(tmp_path / "elsewhere" / "live")
+    assert moved.reference == optimized.reference
+    again = moved.optimize(overrides={**VERIFIED, "select.objective": "throughput"}, progress=False)
+    assert again.selection.objective == "throughput"
+    assert again.classifier().labels == ("negative", "neutral", "positive")
+
+
+def test_runs_of_data_in_memory_can_be_averaged(frames: Any, backbone: Path, tmp_path: Path) -> None:
+    runs = [
+        sentopt.train(
+            frames, model=backbone, run_dir=tmp_path / name, overrides={**FAST, "train.seed": seed}, progress=False
+        )
+        for name, seed in (("a", 1), ("b", 2))
+    ]
+    average, soup = sentopt.average(runs, run_dir=tmp_path / "average", progress=False)
+    assert len(soup.scores) == 2
+    assert average.data.labels == runs[0].data.labels
+    assert average.training.test.accuracy > 0.5
+
+
+def test_what_a_tuned_model_would_ignore_is_refused(optimized: Run, dataset: Any, tmp_path: Path) -> None:
+    for settings in ({"epochs": 5}, {"tuned": False}):
+        with pytest.raises(RecipeError, match="is not trained again"):
+            sentopt.optimize(
+                optimized.path / "checkpoint", dataset["test"], run_dir=tmp_path / "run", progress=False, **settings
+            )
+
+
+def test_a_revision_goes_with_the_model(tmp_path: Path) -> None:
+    with pytest.raises(BackboneError, match="at 0123456789ab"):
+        sentopt.train(model="owner/name", revision="0123456789abcdef", run_dir=tmp_path / "run", progress=False)
+
+
+def test_unknown_variants_are_refused_before_the_training(frames: Any, backbone: Path, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="lean-int9"):
+        sentopt.train(
+            frames,
+            model=backbone,
+            run_dir=tmp_path / "run",
+            overrides={"export.variants": ["lean-int9"]},
+            progress=False,
+        )
+
+
+def test_a_dry_run_replaces_nothing(optimized: Run, frames: Any, backbone: Path, tmp_path: Path) -> None:
+    run = sentopt.train(frames, model=backbone, run_dir=tmp_path / "run", overrides=FAST, progress=False)
+    with pytest.raises(RunDirError, match="was trained otherwise"):
+        sentopt.train(
+            (["a b", "c d"] * 50, ["x", "y"] * 50),
+            model=backbone,
+            run_dir=tmp_path / "run",
+            force=True,
+            dry_run=True,
+            progress=False,
+        )
+    assert sentopt.open(run.path).manifest == run.manifest
