@@ -8,7 +8,7 @@ JS := demo/embed/javascript
 
 # Test processes side by side. Tests of one file stay together, because they share the runs that its fixtures make.
 WORKERS ?= 2
-PARALLEL := -n $(WORKERS) --dist loadfile
+PARALLEL := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 .PHONY: run test test-fast coverage test-transformers5 javascript lint clean
 

@@ -21,6 +21,7 @@ __all__ = [
     "MissingExtraError",
     "OutputError",
     "PublishError",
+    "RankError",
     "RecipeError",
     "RequestRefused",
     "RunDirError",
@@ -57,6 +58,10 @@ class BackboneError(SentoptError):
 
 class MissingExtraError(SentoptError, ImportError):
     """An operation needs a package that the base install does not include."""
+
+
+class RankError(SentoptError):
+    """In a rank of a distributed training: rank 0 has failed, and says why itself."""
 
 
 class RunDirError(SentoptError):

@@ -23,6 +23,11 @@ os.environ["CUDA_VISIBLE_DEVICES"] = ""
 os.environ.setdefault("OMP_THREAD_LIMIT", "1")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The files that take minutes come first: at the end, one process would wait for the other."""
+    items.sort(key=lambda item: item.get_closest_marker("realdata") is None)
+
+
 def _vocabulary(size: int = 600) -> dict[str, int]:
     """Letters and the commonest words; tokenizers' own trainer breaks ties differently in every process."""
     words = Counter(re.findall(r"[a-z]+", " ".join(row["text"].lower() for row in read_csv(SAMPLE / "validation.csv"))))

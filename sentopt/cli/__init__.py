@@ -10,20 +10,19 @@ import argparse
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from sentopt.cli import failures, parser
 from sentopt.cli.printing import EXIT_ERROR, EXIT_INTERRUPTED, EXIT_USAGE, fail
-from sentopt.errors import RecipeError, SentoptError, TrainingInterrupted
+from sentopt.errors import RankError, RecipeError, SentoptError, TrainingInterrupted
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb and return the exit code."""
     arguments = parser.build().parse_args(argv)
-    verb: Callable[[argparse.Namespace], int] = arguments.verb
     try:
         with failures.warnings_in_one_line():
-            code = verb(arguments)
+            code: int = arguments.verb(arguments)
             sys.stdout.flush()  # here, and not at exit, where nobody could tell what went wrong
         return code
     except KeyboardInterrupt:
@@ -31,6 +30,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         _leave_stdout()  # nobody reads
         return 0
+    except RankError:
+        return EXIT_ERROR  # rank 0 says why
     except Exception as error:
         return _failed(error, arguments)
 

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator
 
 from sentopt import backbones
-from sentopt.errors import RunDirError
+from sentopt.errors import RankError
 from sentopt.recipe import ModelSection
 from sentopt.training import distributed
 
@@ -42,11 +42,11 @@ def announced() -> str:
     """In the other ranks: the fingerprint of the training that rank 0 announces; empty when it is done.
 
     Raises:
-        RunDirError: rank 0 has failed.
+        RankError: rank 0 has failed.
     """
     message = distributed.broadcast(None) or _DONE
     if message.startswith(_FAILED):
-        raise RunDirError(f"rank 0 could not go on: {message.removeprefix(_FAILED)}")
+        raise RankError(f"rank 0 could not go on: {message.removeprefix(_FAILED)}")
     return message.removeprefix(_TRAIN) if message.startswith(_TRAIN) else ""
 
 
