@@ -162,7 +162,9 @@ def in_words(forecast: Forecast) -> tuple[str, ...]:
     texts = forecast.texts
     data = f"{texts['train']:,} training, {texts['validation']:,} validation and {texts['test']:,} test texts"
     dropped = f". {'; '.join(forecast.dropped)}" if forecast.dropped else ""
-    cut = f"about {forecast.truncated:.0%} of the training texts are cut at {forecast.max_length} tokens"
+    share = f"about {forecast.truncated:.0%}" if forecast.truncated >= 0.005 else "fewer than 1 %"
+    share = share if forecast.truncated else "none"
+    cut = f"{share} of the training texts are cut at {forecast.max_length} tokens"
     stages = ", ".join(f"{stage} {duration(seconds)}" for stage, seconds in forecast.seconds.items())
     took = f"about {duration(forecast.total_seconds)}"
     if len(forecast.seconds) > 1:
@@ -198,7 +200,7 @@ def _basis(forecast: Forecast) -> str:
     answers = f"{forecast.measured_texts} answers"
     if not forecast.steps:
         return f"from {answers}"
-    return f"from {forecast.measured_steps} of {forecast.steps:,} training steps and {answers}"
+    return f"from {min(forecast.measured_steps, forecast.steps)} of {forecast.steps:,} training steps and {answers}"
 
 
 def _gigabytes(count: float) -> str:
