@@ -11,8 +11,8 @@ from typing import Any, TypeAlias
 from sentopt import recipe as recipes
 from sentopt.data import memory, names, store
 from sentopt.data.examples import RawData, RawRow
-from sentopt.errors import RecipeError
-from sentopt.recipe import Recipe
+from sentopt.errors import DataError, RecipeError
+from sentopt.recipe import DataSection, Recipe
 from sentopt.run_dir import EXPORTS, SPLITS, RunDir
 
 StrPath: TypeAlias = "str | os.PathLike[str]"
@@ -40,12 +40,20 @@ def settings_of(overrides: Mapping[str, Any] | None, keywords: Mapping[str, Any]
     return recipes.normalize({**(overrides or {}), **keywords, **pinned}, named=NAMED)
 
 
-def data_of(data: object, settings: Mapping[str, Any], *, labels: Sequence[str] = (), tuned: bool = False) -> Data:
+def data_of(
+    data: object,
+    settings: Mapping[str, Any],
+    *,
+    section: DataSection | None = None,
+    labels: Sequence[str] = (),
+    tuned: bool = False,
+) -> Data:
     """What `data` is: the name of something, or rows.
 
     Args:
         data: see `sentopt.train`; None leaves the data to the recipe.
-        settings: recipe keys; those of the text and label columns count.
+        settings: recipe keys; those of the text and label columns count, before those of `section`.
+        section: the data section of the recipe.
         labels: names that whole numbers among the labels stand for, where the rows have no names of their own.
         tuned: a lone test split is all the data there is.
 
@@ -54,18 +62,23 @@ def data_of(data: object, settings: Mapping[str, Any], *, labels: Sequence[str] 
     """
     if data is None:
         return Data({})
+    if isinstance(data, str) and not data:
+        raise DataError("the data is an empty string; expected a file, a folder, the name of a dataset, or rows")
     if not memory.is_data(data):
         return Data(names.overrides(os.fspath(data), tuned=tuned))  # type: ignore[call-overload]
-    columns = {
-        name: str(settings[f"data.{name}"]) for name in ("text_column", "label_column") if f"data.{name}" in settings
-    }
-    rows = memory.read(data, **columns)
+    section = section or DataSection()
+    rows = memory.read(
+        data,
+        text_column=str(settings.get("data.text_column", section.text_column)),
+        label_column=str(settings.get("data.label_column", section.label_column)),
+        all_labelled=tuned,
+    )
     if tuned:
         rows = memory.as_one_table(rows)
-    if labels and not rows.labels and memory.has_numbers(rows):
+    if labels and not rows.labels and "data.labels" not in settings and memory.has_numbers(rows):
         rows = memory.with_labels(rows, labels)
     digest = next(iter(memory.digests(rows).values()), "sha256:").partition(":")[2]
-    return Data({"run.name": f"data-{digest[:8]}", **memory.overrides(rows)}, rows)
+    return Data({"run.name": f"data-{digest[:8]}", **memory.overrides(rows), "data.labels": list(section.labels)}, rows)
 
 
 def recipe_of(recipe: StrPath | Recipe, overrides: Mapping[str, Any]) -> Recipe:

@@ -76,7 +76,7 @@ def train(
         TrainingInterrupted: a signal stopped the training; the same call continues it.
     """
     given = arguments.settings_of(overrides, settings, revision)
-    of_data = arguments.data_of(data, given)
+    of_data = arguments.data_of(data, given, section=arguments.recipe_of(recipe, {}).data)
     of_model = {"model.backbone": os.fspath(model)} if model is not None else {}
     made = arguments.recipe_of(recipe, {**of_data.overrides, **of_model, **given})
     inputs = [Path(recipe)] if not isinstance(recipe, Recipe) and Path(recipe).is_file() else []
@@ -282,9 +282,10 @@ def _take_over_live(
 
 
 def _label_names(model: str, settings: Mapping[str, Any], test: object) -> list[str]:
-    """The names of a stored model's outputs, for numbers in rows of memory; empty where they have none."""
+    """The names of a stored model's outputs, for numbers in rows of memory; their numbers where they have none."""
     if not memory.is_data(test):
         return []
     folder = backbones.resolve(model, str(settings.get("model.revision", "")))
     model_files.check(folder, tuned=True)
-    return [] if model_files.has_unnamed_labels(folder) else model_files.label_names(folder)
+    label_names = model_files.label_names(folder)
+    return [str(i) for i in range(len(label_names))] if model_files.has_unnamed_labels(folder) else label_names

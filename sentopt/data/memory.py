@@ -30,13 +30,16 @@ def is_data(data: object) -> bool:
     return not isinstance(data, str | bytes) and not hasattr(data, "__fspath__")
 
 
-def read(data: object, *, text_column: str = "text", label_column: str = "label") -> RawData:
+def read(
+    data: object, *, text_column: str = "text", label_column: str = "label", all_labelled: bool = False
+) -> RawData:
     """The rows of `data` by split, texts and labels as they are.
 
     Args:
         data: see `sentopt.train`. What is not divided into splits is the train split.
         text_column: name of the column of texts, where there are columns.
         label_column: name of the column of labels.
+        all_labelled: whether a test split must have labels, too.
 
     Raises:
         DataError: it is none of the kinds that are understood, or lacks a column.
@@ -45,13 +48,14 @@ def read(data: object, *, text_column: str = "text", label_column: str = "label"
     tables = _by_split(data, columns)
     splits: dict[Split, list[RawRow]] = {}
     stored: dict[stored_names.Names, str] = {}
+    notices: list[str] = []
     for split, table in tables.items():
-        rows = _rows(table, columns, split)
+        may_lack = split == "test" and not all_labelled
+        rows = _rows(table, columns, split, notices if may_lack else None)
         names = _class_names(table, label_column)
         splits[split] = stored_names.named(rows, names)
         if names:
             stored.setdefault(names, "the features of the dataset")
-    notices: list[str] = []
     labels, splits = stored_names.apply(splits, (), stored, notices)
     described = ", ".join(f"{split}: {len(rows)} rows" for split, rows in splits.items())
     return RawData(splits, labels, f"given from Python ({described})", tuple(notices), by_position=True)
@@ -59,13 +63,14 @@ def read(data: object, *, text_column: str = "text", label_column: str = "label"
 
 def with_labels(data: RawData, labels: Sequence[str]) -> RawData:
     """The same rows; `labels` are the names that numbers among the labels stand for, counted from 0."""
-    return replace(data, labels=tuple(labels), by_position=True)
+    splits = {split: [replace(row, label=_whole(row.label)) for row in rows] for split, rows in data.splits.items()}
+    return replace(data, splits=splits, labels=tuple(labels), by_position=True)
 
 
 def has_numbers(data: RawData) -> bool:
     """Whether every label is a whole number."""
-    labels = {row.label for rows in data.splits.values() for row in rows} - {None}
-    return bool(labels) and all(isinstance(label, int) and not isinstance(label, bool) for label in labels)
+    labels = [row.label for rows in data.splits.values() for row in rows if row.label is not None]
+    return bool(labels) and all(isinstance(_whole(label), int) and not isinstance(label, bool) for label in labels)
 
 
 def as_one_table(data: RawData) -> RawData:
@@ -119,8 +124,14 @@ def _named_splits(data: Mapping[Any, object]) -> dict[Split, object]:
     return tables
 
 
-def _rows(table: object, columns: tuple[str, str], split: Split) -> list[RawRow]:
-    texts, labels = _texts_and_labels(table, columns, may_lack_labels=split == "test")
+def _whole(label: object) -> object:
+    """An integer for a float without a fraction: pandas makes them where a label is missing."""
+    return int(label) if isinstance(label, float) and label.is_integer() else label
+
+
+def _rows(table: object, columns: tuple[str, str], split: Split, unlabelled: list[str] | None) -> list[RawRow]:
+    """The rows of a table. It may lack labels where there is a list `unlabelled`, which then gets a notice."""
+    texts, labels = _texts_and_labels(table, columns, unlabelled)
     if len(texts) != len(labels):
         raise DataError(f"{split}: {len(texts)} texts, but {len(labels)} labels; expected as many of both")
     return [
@@ -130,7 +141,7 @@ def _rows(table: object, columns: tuple[str, str], split: Split) -> list[RawRow]
 
 
 def _texts_and_labels(
-    table: object, columns: tuple[str, str], *, may_lack_labels: bool
+    table: object, columns: tuple[str, str], unlabelled: list[str] | None
 ) -> tuple[Sequence[object], Sequence[object]]:
     if isinstance(table, tuple) and len(table) == 2:
         return _column(table[0]), _column(table[1])
@@ -138,7 +149,8 @@ def _texts_and_labels(
         return _of_rows(table, columns)
     names, take = _columns_of(table)
     missing = [column for column in columns if column not in names]
-    if missing == [columns[1]] and may_lack_labels:
+    if missing == [columns[1]] and unlabelled is not None and not records.nearest(columns[1], names):
+        unlabelled.append(f"the test split has no column {columns[1]!r}")
         texts = _column(take(columns[0]))
         return texts, [None] * len(texts)
     if missing:
@@ -147,6 +159,9 @@ def _texts_and_labels(
             f"the data has no column {missing[0]!r}{records.nearest(missing[0], names)}; it has "
             f"{', '.join(map(repr, names[:20]))}. Name the right one with {keyword}="
         )
+    for column in columns:
+        if names.count(column) > 1:
+            raise DataError(f"the data has {names.count(column)} columns named {column!r}; keep one of them")
     return _column(take(columns[0])), _column(take(columns[1]))
 
 
@@ -176,7 +191,8 @@ def _columns_of(table: object) -> tuple[list[str], Callable[[str], object]]:
         what = f"{type(table).__module__.partition('.')[0]}.{type(table).__name__}"
         streamed = " A streamed dataset must be read first: Dataset.from_list(list(ds))." if _is_streamed(table) else ""
         raise DataError(f"data of the type {what} is not understood; expected {_EXPECTED}.{streamed}")
-    return [str(name) for name in names], lambda name: table[name]
+    by_text = {str(name): name for name in names}
+    return [str(name) for name in names], lambda name: table[by_text[name]]
 
 
 def _is_streamed(table: object) -> bool:
@@ -194,16 +210,16 @@ def _column(values: object) -> Sequence[object]:
     return list(values)
 
 
-def _plain(value: object) -> object:
+def _plain(value: Any) -> object:
     """The Python value of a scalar of numpy and the like; missing values are None."""
     if hasattr(value, "item") and not isinstance(value, str | bytes):
-        value = value.item()
+        value = value.item() if getattr(value, "size", 1) == 1 and not getattr(value, "ndim", 0) else value.tolist()
     missing = type(value).__name__ in ("NAType", "NaTType") or (isinstance(value, float) and value != value)
     return None if missing else value
 
 
 def _class_names(table: object, label_column: str) -> tuple[str, ...]:
-    """The names that `datasets` keeps beside the numbers of a column, or the categories' own."""
+    """The names that `datasets` keeps beside the numbers of a column."""
     features = getattr(table, "features", None)
     feature = features.get(label_column) if isinstance(features, Mapping) else None
     return tuple(getattr(feature, "names", None) or ())

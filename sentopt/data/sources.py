@@ -7,7 +7,7 @@ import os
 import re
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -43,9 +43,19 @@ def load(data: DataSection, given: RawData | None = None) -> RawData:
                 "the data of this run was given from Python and is not stored as it was: call sentopt.train(data, ...) "
                 "again with the same data, or name files with --data"
             )
-        return given
+        return _with_declared_labels(given, data.labels)
     files = _files(data)
     return _load_hub(data, DATASETS.get(data.dataset)) if files is None else _load_files(data, files)
+
+
+def _with_declared_labels(given: RawData, declared: tuple[str, ...]) -> RawData:
+    """The rows with the label names that the recipe declares, as if they came from files."""
+    if not declared:
+        return given
+    notices = list(given.notices)
+    stored = {given.labels: "the dataset"} if given.labels else {}
+    labels, splits = stored_names.apply(given.splits, declared, stored, notices)
+    return replace(given, splits=splits, labels=labels, notices=tuple(dict.fromkeys(notices)), by_position=False)
 
 
 def identify(data: DataSection) -> dict[str, str]:

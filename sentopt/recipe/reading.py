@@ -160,6 +160,8 @@ def _schedule(document: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict
     """
     other_data = overrides.get("data.dataset", document.get("data.dataset")) != document.get("data.dataset")
     stated = {**({} if other_data else document), **overrides}
+    if "train.min_steps" in document:
+        return {}
     is_tuned = {**document, **overrides}.get("model.tuned") is True
     if is_tuned or stated.keys() & {"train.epochs", "train.max_steps", "train.min_steps"}:
         return {}

@@ -60,17 +60,21 @@ def _label_names(model: Path) -> list[str]:
 def in_order_of_model(data: CleanData, names: Sequence[str]) -> CleanData:
     """Labels are matched by name, whatever the case; nameless ones (`LABEL_0`) by position, with a notice.
 
+    Numbers, where there are fewer of them than nameless outputs, are positions of the outputs.
+
     Spellings that mean one label of the model are merged. The data may lack labels that the model has.
 
     Raises:
         DataError: labels that the model does not have, or as many names as outputs are missing.
     """
-    found = [_match(label, names) for label in data.labels]
-    numbers = [number for number in found if number is not None]
-    if len(numbers) < len(found):
-        if all(model_files.UNNAMED.fullmatch(name) for name in names):
+    matches = [_match(label, names) for label in data.labels]
+    if None in matches and all(model_files.UNNAMED.fullmatch(name) for name in names):
+        if not _are_positions(data.labels, names):
             return _by_position(data, names)
-        raise DataError(_unknown_labels(data.labels, found, names))
+        matches = [int(label) for label in data.labels]
+    numbers = [number for number in matches if number is not None]
+    if len(numbers) < len(matches):
+        raise DataError(_unknown_labels(data.labels, matches, names))
     spellings: dict[int, list[str]] = {}
     for label, number in zip(data.labels, numbers, strict=True):
         spellings.setdefault(number, []).append(label)
@@ -85,6 +89,11 @@ def in_order_of_model(data: CleanData, names: Sequence[str]) -> CleanData:
         for split, examples in data.splits.items()
     }
     return replace(data, splits=splits, labels=tuple(shown), notices=(*data.notices, *merged))
+
+
+def _are_positions(labels: Sequence[str], names: Sequence[str]) -> bool:
+    """Whether labels are numbers of outputs, of which some have no text."""
+    return len(labels) < len(names) and all(label.isdecimal() and int(label) < len(names) for label in labels)
 
 
 def _match(label: str, names: Sequence[str]) -> int | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,6 +15,8 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors.torch import save_file
+from torch.nn import DataParallel
+from torch.nn.parallel import DistributedDataParallel
 
 from sentopt import manifest, model_files
 from sentopt.data import store
@@ -21,6 +24,7 @@ from sentopt.errors import BackboneError
 from sentopt.files import atomic
 from sentopt.run_dir import RunDir
 
+_SINGLE_LABEL = "single_label_classification"
 _SECRET = ("token", "key", "password", "secret")
 
 
@@ -75,10 +79,20 @@ def of(given: object, tokenizer: object = None) -> LiveModel:
         model, tokenizer = given
     else:
         model = given
+    model = _unwrapped(model)
     if not hasattr(model, "state_dict") or not hasattr(model, "config"):
         raise BackboneError(
             f"{type(model).__name__} is no transformers model; expected a Trainer, (model, tokenizer), the folder of a "
             "tuned model, or a hub id"
+        )
+    if hasattr(model, "peft_config"):
+        raise BackboneError(
+            "the model has adapters beside its weights; merge them first: (model.merge_and_unload(), tokenizer)"
+        )
+    if model.config.num_labels < 2 or getattr(model.config, "problem_type", None) not in (None, _SINGLE_LABEL):
+        raise BackboneError(
+            f"the model has {model.config.num_labels} output(s) and the problem type {model.config.problem_type!r}; "
+            "expected a classifier that gives each text one of two or more labels"
         )
     if not hasattr(tokenizer, "save_pretrained"):
         raise BackboneError("the model comes without a tokenizer: give it with tokenizer=, or as (model, tokenizer)")
@@ -104,10 +118,17 @@ def save(live: LiveModel, run_dir: RunDir) -> Path:
     return folder
 
 
+def _unwrapped(model: Any) -> Any:
+    """The module inside those of torch.compile and of PyTorch's data parallelism."""
+    model = getattr(model, "_orig_mod", model)
+    return model.module if isinstance(model, (DataParallel, DistributedDataParallel)) else model
+
+
 def label_names(live: LiveModel) -> tuple[str, ...]:
-    """Names of the model's outputs, in their order; empty where they have none (`LABEL_0`)."""
+    """Names of the model's outputs, in their order; their numbers where they have none (`LABEL_0`)."""
     names = tuple(str(name) for _, name in sorted((int(i), name) for i, name in live.model.config.id2label.items()))
-    return () if any(model_files.UNNAMED.fullmatch(name) for name in names) else names
+    unnamed = all(model_files.UNNAMED.fullmatch(name) for name in names)
+    return tuple(str(i) for i in range(len(names))) if unnamed else names
 
 
 def arguments(live: LiveModel) -> dict[str, Any]:
@@ -125,7 +146,10 @@ def history(live: LiveModel) -> list[dict[str, Any]]:
 
 
 def own_metrics(live: LiveModel, run_dir: RunDir) -> dict[str, float]:
-    """What the Trainer's `compute_metrics` says of PyTorch's answers on the test split; empty where it has none."""
+    """What the Trainer's `compute_metrics` says of PyTorch's answers on the test split; empty where it has none.
+
+    Its `preprocess_logits_for_metrics` is applied before. Values that are not one number are left out.
+    """
     compute = getattr(live.trainer, "compute_metrics", None)
     if compute is None:
         return {}
@@ -133,15 +157,26 @@ def own_metrics(live: LiveModel, run_dir: RunDir) -> dict[str, float]:
 
     logits = np.load(run_dir.reference, allow_pickle=False)
     truth = np.array([example.label for example in store.read_split(run_dir, "test")], dtype=np.int64)
-    found = compute(EvalPrediction(predictions=logits, label_ids=truth))
-    return {str(key): float(value) for key, value in found.items() if isinstance(_plain(value), int | float)}
+    preprocess = getattr(live.trainer, "preprocess_logits_for_metrics", None)
+    if preprocess is not None:
+        logits = preprocess(torch.from_numpy(logits), torch.from_numpy(truth)).numpy()
+    whole = {"compute_result": True} if getattr(live.trainer.args, "batch_eval_metrics", False) else {}
+    computed = compute(EvalPrediction(predictions=logits, label_ids=truth), **whole) or {}
+    return {str(key): value for key, item in computed.items() if isinstance(value := _plain(item), int | float)}
 
 
 def record(live: LiveModel, run_dir: RunDir) -> None:
-    """Keep arguments, log and own metrics of the Trainer, where there is one, in the run directory."""
+    """Keep arguments, log and own metrics of the Trainer, where there is one, in the run directory.
+
+    What the caller's `compute_metrics` raises is recorded, too: it says nothing about the model.
+    """
     if live.trainer is None:
         return
-    document = {"arguments": arguments(live), "metrics": own_metrics(live, run_dir), "log": history(live)}
+    document: dict[str, Any] = {"arguments": arguments(live), "metrics": {}, "log": history(live)}
+    try:
+        document["metrics"] = own_metrics(live, run_dir)
+    except Exception as error:
+        document["problem"] = f"compute_metrics could not be applied: {type(error).__name__}: {error}"
     atomic.write_text(run_dir.trainer_record, json.dumps(document, indent=1, default=str) + "\n")
 
 
@@ -156,9 +191,11 @@ def _digest(state: Mapping[str, torch.Tensor], config: Mapping[str, Any], tokeni
     return digest.hexdigest()
 
 
-def _plain(value: object) -> Any:
+def _plain(value: Any) -> Any:
     if hasattr(value, "item") and not isinstance(value, str):
-        return value.item()
+        value = value.item() if getattr(value, "size", 1) == 1 else value.tolist()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None  # JSON has no such numbers
     if isinstance(value, str | int | float | bool) or value is None:
         return value
     if isinstance(value, list | tuple):

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import urllib.request
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import datasets
@@ -410,3 +411,82 @@ def test_a_dry_run_replaces_nothing(optimized: Run, frames: Any, backbone: Path,
             progress=False,
         )
     assert sentopt.open(run.path).manifest == run.manifest
+
+
+class _Arguments:
+    batch_eval_metrics = False
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"learning_rate": float("nan"), "hub_token": "secret"}
+
+
+@pytest.mark.parametrize(
+    ("compute", "preprocess", "recorded"),
+    [
+        (lambda p: {"right": (p.predictions == p.label_ids).mean()}, lambda x, y: x.argmax(-1), {"right": 1.0}),
+        (lambda p: {"each": np.array([0.1, 0.2]), "n": np.int64(2), "nan": float("nan")}, None, {"n": 2}),
+        (lambda p: None, None, {}),
+        (lambda p: 1 / 0, None, {}),
+    ],
+)
+def test_what_a_trainer_computes_ends_nothing(
+    compute: Any, preprocess: Any, recorded: dict[str, float], optimized: Run, trainer: Any, tmp_path: Path
+) -> None:
+    from sentopt.run_dir import RunDir
+    from sentopt.training import live
+
+    run_dir = RunDir(shutil.copytree(optimized.path, tmp_path / "run"))
+    fake = SimpleNamespace(
+        args=_Arguments(),
+        state=SimpleNamespace(log_history=[{"grad_norm": float("nan")}]),
+        compute_metrics=compute,
+        preprocess_logits_for_metrics=preprocess,
+    )
+    live.record(live.LiveModel(trainer.model, trainer.processing_class, fake), run_dir)
+    document = json.loads(run_dir.trainer_record.read_text(), parse_constant=lambda name: pytest.fail(name))
+    assert document["metrics"].keys() == recorded.keys()
+    assert document["arguments"] == {"learning_rate": None}
+    if recorded == {"right": 1.0}:
+        assert document["metrics"]["right"] == pytest.approx(optimized.training.test.accuracy)
+
+
+def test_models_that_are_wrapped_adapted_or_no_classifiers(trainer: Any) -> None:
+    from sentopt.training import live
+
+    pair = (SimpleNamespace(_orig_mod=trainer.model), trainer.processing_class)
+    assert live.of(pair).digest == live.of((trainer.model, trainer.processing_class)).digest
+    adapted = SimpleNamespace(state_dict=dict, config=trainer.model.config, peft_config={})
+    with pytest.raises(BackboneError, match="merge_and_unload"):
+        live.of((adapted, trainer.processing_class))
+    config = copy.deepcopy(trainer.model.config)
+    config.problem_type = "multi_label_classification"
+    with pytest.raises(BackboneError, match="expected a classifier that gives each text one of two or more labels"):
+        live.of((SimpleNamespace(state_dict=dict, config=config), trainer.processing_class))
+
+
+def test_a_model_without_names_and_data_that_lacks_a_label(trainer: Any, dataset: Any, tmp_path: Path) -> None:
+    model = copy.deepcopy(trainer.model)
+    model.config.id2label = {i: f"LABEL_{i}" for i in range(3)}
+    model.config.label2id = {name: i for i, name in model.config.id2label.items()}
+    rows = [row for split in dataset.values() for row in split if row["label"] != 1]
+    data = ([row["text"] for row in rows], [float(row["label"]) for row in rows])
+    run = sentopt.api.runs.take_over(
+        (model, trainer.processing_class), data, run_dir=tmp_path / "run", overrides=VERIFIED, progress=False
+    )
+    assert run.data.labels == ("0", "LABEL_1", "2")
+    assert run.training.test.accuracy > 0.8
+
+
+def test_the_columns_of_the_recipe_count_for_data_in_memory(frames: Any, backbone: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text('[run]\nname = "mine"\n[data]\ntext_column = "review"\n')
+    data = {split: frame.rename(columns={"text": "review"}).assign(text="x") for split, frame in frames.items()}
+    run = sentopt.train(
+        data, recipe=tmp_path / "mine.toml", model=backbone, run_dir=tmp_path / "run", overrides=FAST, progress=False
+    )
+    assert run.training.test.accuracy > 0.8
+
+
+def test_an_empty_name_is_no_data(optimized: Run) -> None:
+    for call in (lambda: sentopt.train(""), lambda: sentopt.optimize(optimized.path / "checkpoint", test="")):
+        with pytest.raises(DataError, match="the data is an empty string"):
+            call()

@@ -9,7 +9,8 @@ import polars
 import pyarrow
 import pytest
 
-from sentopt.data import memory
+from sentopt import recipe
+from sentopt.data import memory, sources, splits
 from sentopt.data.examples import RawData
 from sentopt.errors import DataError
 
@@ -91,6 +92,44 @@ def test_missing_values_are_none() -> None:
 def test_a_test_split_may_lack_labels() -> None:
     data = memory.read({"train": (TEXTS, LABELS), "test": pandas.DataFrame({"text": ["x"]})})
     assert rows(data, "test") == [("x", None)]
+    assert data.notices == ("the test split has no column 'label'",)
+
+
+@pytest.mark.parametrize(("column", "all_labelled"), [("labels", False), ("stars", True)])
+def test_a_label_column_of_another_name_is_no_lack_of_labels(column: str, all_labelled: bool) -> None:
+    data = {"train": (TEXTS, LABELS), "test": pandas.DataFrame({"text": ["x"], column: ["good"]})}
+    with pytest.raises(DataError, match="no column 'label'"):
+        memory.read(data, all_labelled=all_labelled)
+
+
+def test_declared_labels_name_the_numbers_of_data_in_memory() -> None:
+    given = memory.read((["a", "b", "c"], [1, 0, 1]))
+    section = recipe.DataSection(dataset=memory.MEMORY, labels=("bad", "good"))
+    data = splits.clean(
+        sources.load(section, memory.read(([f"text {i}" for i in range(60)], [0, 1, 0] * 20))), section, seed=1
+    )
+    assert data.labels == ("bad", "good")
+    assert sources.load(section, given).labels == ("bad", "good")
+    assert sources.load(recipe.DataSection(dataset=memory.MEMORY), given) == given
+
+
+def test_floats_without_a_fraction_are_numbers_of_outputs() -> None:
+    data = memory.read(pandas.DataFrame({"text": ["a", "b", "c"], "label": [1, 0, None]}))
+    assert memory.has_numbers(data)
+    assert rows(memory.with_labels(data, ["bad", "good"])) == [("a", 1), ("b", 0), ("c", None)]
+
+
+def test_columns_may_have_numbers_as_names() -> None:
+    frame = pandas.DataFrame([list(row) for row in ROWS])
+    assert rows(memory.read(frame, text_column="0", label_column="1")) == ROWS
+
+
+@pytest.mark.parametrize("labels", [[np.array([1, 0])] * 3, [[0], [1], [0]]])
+def test_lists_of_labels_are_told_as_such(labels: Any) -> None:
+    data = memory.read((TEXTS, labels))
+    assert not memory.has_numbers(data)
+    with pytest.raises(DataError, match="list"):
+        splits.clean(data, recipe.DataSection(dataset=memory.MEMORY), seed=1)
 
 
 def test_a_lone_test_split_is_all_the_data_of_a_tuned_model() -> None:
@@ -114,6 +153,7 @@ def test_a_lone_test_split_is_all_the_data_of_a_tuned_model() -> None:
         (("one text", [1]), "expected a sequence of texts or labels, found str"),
         ({"train": (TEXTS, LABELS), "holdout": (TEXTS, LABELS)}, "a part named 'holdout'; expected splits named"),
         ({"validation": (TEXTS, LABELS), "dev": (TEXTS, LABELS)}, "two parts for the validation split"),
+        (pandas.DataFrame([["a", "b", 1]], columns=["text", "text", "label"]), "2 columns named 'text'"),
         ({}, "the data is empty"),
         ([{"text": "a", "label": 1}, {"text": "b"}], "row 2 of the data has no 'label'"),
         (["a", "b"], "a list of str is no labelled data"),
