@@ -28,6 +28,7 @@ from sentopt.runtime.classifier import Classifier
 from sentopt.runtime.description import DESCRIPTION_FILE, read_description
 from sentopt.runtime.trials import Tuned
 from sentopt.runtime.trials import tune as measure
+from sentopt.wording import for_python
 
 if TYPE_CHECKING:
     from sentopt.demo.limits import Limits
@@ -74,6 +75,7 @@ class Demo:
         self.thread.join()
 
 
+@for_python
 def find(bundle: StrPath | None = None, run_dir: StrPath | None = None) -> Path:
     """The folder of a bundle: the one named, that of a run, or that of the newest run below `exports/` that has one.
 
@@ -93,6 +95,7 @@ def find(bundle: StrPath | None = None, run_dir: StrPath | None = None) -> Path:
     return run.bundle
 
 
+@for_python
 def check(bundle: StrPath, *, cpu: str = "") -> BundleCheck:
     """Whether a bundle is intact and answers its golden texts here as where it was verified.
 
@@ -108,6 +111,7 @@ def check(bundle: StrPath, *, cpu: str = "") -> BundleCheck:
     return check_elsewhere(Path(bundle), cpu) if cpu else check_bundle(Path(bundle))
 
 
+@for_python
 def tune(bundle: StrPath, texts: Sequence[str] = ()) -> Tuned:
     """Measure which threads, workers and micro-batches run a bundle fastest here, and remember that for this machine.
 
@@ -121,6 +125,7 @@ def tune(bundle: StrPath, texts: Sequence[str] = ()) -> Tuned:
     return measure(Path(bundle), texts)
 
 
+@for_python
 def pack(
     bundle: StrPath,
     output: StrPath | None = None,
@@ -164,6 +169,7 @@ def pack(
     return packing.archive(folder, Path(output or f"{name}.tar.gz"), overwrite=overwrite)
 
 
+@for_python
 def push(
     bundle: StrPath,
     repository: str,
@@ -198,6 +204,7 @@ def push(
     )
 
 
+@for_python
 def serve(
     bundle: StrPath,
     *,
@@ -248,6 +255,7 @@ def serve(
     return Demo.start(work)
 
 
+@for_python
 def score(
     classifier: Classifier | StrPath,
     source: StrPath,

@@ -25,6 +25,7 @@ from sentopt.results import BenchResult, PrepareResult, ReferenceCheck, Selectio
 from sentopt.run_dir import RunDir
 from sentopt.training import distributed
 from sentopt.training.caller import left_alone
+from sentopt.wording import for_python
 
 if TYPE_CHECKING:
     from sentopt.runtime.classifier import Classifier
@@ -56,6 +57,7 @@ class Run:
         """The run directory."""
         return self.run_dir.root
 
+    @for_python
     def optimize(
         self,
         *,

@@ -23,11 +23,13 @@ from sentopt.run_dir import EXPORTS, RunDir, latest
 from sentopt.runtime.description import DESCRIPTION_FILE
 from sentopt.training import distributed
 from sentopt.training.caller import left_alone
+from sentopt.wording import for_python
 
 if TYPE_CHECKING:
     from sentopt.training.soup import Soup
 
 
+@for_python
 def train(
     data: object = None,
     *,
@@ -85,6 +87,7 @@ def train(
     return _train(pipeline, until, dry_run=dry_run)
 
 
+@for_python
 def optimize(
     model: object,
     test: object = None,
@@ -141,6 +144,7 @@ def optimize(
     return run.optimize(depth=depth, force=force, progress=reports)
 
 
+@for_python
 def take_over(
     model: object,
     test: object,
@@ -166,6 +170,7 @@ def take_over(
     return _take_over(stored, name, of_data, given, arguments.run_dir_of(run_dir, name), force, progress)
 
 
+@for_python
 def open(run_dir: StrPath) -> Run:
     """A run that was made earlier, here or on another machine.
 
@@ -184,6 +189,7 @@ def open(run_dir: StrPath) -> Run:
     return Run(folder, recipes.load(str(folder.recipe)))
 
 
+@for_python
 def find(recipe: str = "", *, exports: StrPath = EXPORTS) -> Run:
     """The run of a recipe below `exports/`, or the newest run there.
 
@@ -195,6 +201,7 @@ def find(recipe: str = "", *, exports: StrPath = EXPORTS) -> Run:
     return open(latest(Path(exports)).root)
 
 
+@for_python
 def average(
     runs: Sequence[StrPath | Run], *, run_dir: StrPath | None = None, progress: Choice = True
 ) -> tuple[Run, Soup]:

@@ -15,13 +15,14 @@ from collections.abc import Sequence
 from sentopt.cli import failures, parser
 from sentopt.cli.printing import EXIT_ERROR, EXIT_INTERRUPTED, EXIT_USAGE, fail
 from sentopt.errors import RankError, RecipeError, SentoptError, TrainingInterrupted
+from sentopt.wording import for_command_line
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb and return the exit code."""
     arguments = parser.build().parse_args(argv)
     try:
-        with failures.warnings_in_one_line():
+        with for_command_line(), failures.warnings_in_one_line():
             code: int = arguments.verb(arguments)
             sys.stdout.flush()  # here, and not at exit, where nobody could tell what went wrong
         return code
@@ -56,6 +57,6 @@ def _failed(error: Exception, arguments: argparse.Namespace) -> int:
 
 
 def _leave_stdout() -> None:
-    """What is left to be printed goes nowhere, so that the end of the process has nothing to complain about."""
+    """Send the rest of the output nowhere, so that the end of the process raises nothing."""
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -13,7 +13,6 @@ from sentopt.cli import bundle_verbs, information_verbs, run_verbs
 from sentopt.cli.printing import EXIT_USAGE
 
 Option = tuple[str, dict[str, Any]]
-"""A name, and the settings of `argparse.ArgumentParser.add_argument`."""
 
 
 def build() -> argparse.ArgumentParser:
