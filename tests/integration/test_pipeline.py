@@ -198,7 +198,7 @@ def test_nothing_ships_where_pytorch_itself_knows_nothing(
     assert rerun(root, weak_options(tiny_options)) == 3
     error = capsys.readouterr().err
     assert "nothing ships: the PyTorch model is not proven better than the majority label: balanced" in error
-    assert "--set verify.allow_weak_reference=true insists" in error
+    assert "--set verify.allow_weak_reference=true compares and ships all the same" in error
     assert not (root / "bundle").exists()
     assert not (root / "variants").exists()
     assert "**Nothing ships" in (root / "report.md").read_text()
