@@ -17,6 +17,7 @@ from sentopt.run_dir import EXPORTS, SPLITS, RunDir
 
 StrPath: TypeAlias = "str | os.PathLike[str]"
 NAMED = "overrides"
+_COLUMNS = ("data.text_column", "data.label_column")  # pandas numbers the columns of a table without a header
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,8 @@ def settings_of(overrides: Mapping[str, Any] | None, keywords: Mapping[str, Any]
     if twice:
         raise RecipeError(NAMED, [f"{key}: given twice, in overrides and as a keyword; give it once" for key in twice])
     pinned = {"model.revision": revision} if revision else {}
-    return recipes.normalize({**(overrides or {}), **keywords, **pinned}, named=NAMED)
+    given = recipes.normalize({**(overrides or {}), **keywords, **pinned}, named=NAMED)
+    return {key: str(value) if key in _COLUMNS and isinstance(value, int) else value for key, value in given.items()}
 
 
 def data_of(
@@ -54,7 +56,8 @@ def data_of(
         data: see `sentopt.train`; None leaves the data to the recipe.
         settings: recipe keys; those of the text and label columns count, before those of `section`.
         section: the data section of the recipe.
-        labels: names that whole numbers among the labels stand for, where the rows have no names of their own.
+        labels: names that whole numbers among the labels stand for, where the rows have no names of their own; for a
+            model without names the numbers of its outputs, and as many names of a dataset are their names.
         tuned: a lone test split is all the data there is.
 
     Raises:
@@ -75,10 +78,17 @@ def data_of(
     )
     if tuned:
         rows = memory.as_one_table(rows)
-    if labels and not rows.labels and "data.labels" not in settings and memory.has_numbers(rows):
+    declared = list(section.labels)
+    if _are_numbers_of_outputs(labels) and len(rows.labels) == len(labels):
+        declared = list(rows.labels)
+    if labels and not rows.labels and not settings.get("data.labels") and memory.has_numbers(rows):
         rows = memory.with_labels(rows, labels)
     digest = next(iter(memory.digests(rows).values()), "sha256:").partition(":")[2]
-    return Data({"run.name": f"data-{digest[:8]}", **memory.overrides(rows), "data.labels": list(section.labels)}, rows)
+    return Data({"run.name": f"data-{digest[:8]}", **memory.overrides(rows), "data.labels": declared}, rows)
+
+
+def _are_numbers_of_outputs(labels: Sequence[str]) -> bool:
+    return bool(labels) and list(labels) == [str(i) for i in range(len(labels))]
 
 
 def recipe_of(recipe: StrPath | Recipe, overrides: Mapping[str, Any]) -> Recipe:

@@ -39,7 +39,8 @@ def read(
         data: see `sentopt.train`. What is not divided into splits is the train split.
         text_column: name of the column of texts, where there are columns.
         label_column: name of the column of labels.
-        all_labelled: whether a test split must have labels, too.
+        all_labelled: whether a test split must have labels, too, and names of labels are kept that no row has: the
+            data are for a tuned model, whose outputs they may name.
 
     Raises:
         DataError: it is none of the kinds that are understood, or lacks a column.
@@ -56,7 +57,8 @@ def read(
         splits[split] = stored_names.named(rows, names)
         if names:
             stored.setdefault(names, "the features of the dataset")
-    labels, splits = stored_names.apply(splits, (), stored, notices)
+    declared = next(iter(stored)) if all_labelled and len(stored) == 1 else ()
+    labels, splits = stored_names.apply(splits, declared, stored, notices)
     described = ", ".join(f"{split}: {len(rows)} rows" for split, rows in splits.items())
     return RawData(splits, labels, f"given from Python ({described})", tuple(notices), by_position=True)
 

@@ -17,6 +17,7 @@ from sentopt.recipe.sections import ENOUGH_STEPS, KEYS, Recipe, TrainSection
 
 BUILTIN_FOLDER = Path(__file__).parent.parent / "recipes"
 DEFAULT_RECIPE = "quickstart"
+_MEMORY = "memory"  # what data.dataset says of rows in memory
 
 
 def key_of(name: str) -> str:
@@ -155,10 +156,11 @@ def _as_given(problem: str, names: Mapping[str, str]) -> str:
 def _schedule(document: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
     """`train.min_steps` where nobody has stated how long to train on these data.
 
-    A recipe's schedule is for its own data. What is stated is obeyed, and a recipe that a sentopt without min_steps
-    resolved states its epochs.
+    A recipe's schedule is for its own data; where it names none, rows in memory are its own. What is stated is obeyed,
+    and a recipe that a sentopt without min_steps resolved states its epochs.
     """
-    other_data = overrides.get("data.dataset", document.get("data.dataset")) != document.get("data.dataset")
+    own = document.get("data.dataset", _MEMORY)
+    other_data = overrides.get("data.dataset", own) != own
     stated = {**({} if other_data else document), **overrides}
     if "train.min_steps" in document:
         return {}

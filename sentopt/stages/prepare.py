@@ -31,7 +31,7 @@ def run(recipe: Recipe, run_dir: RunDir, *, given: RawData | None = None) -> Pre
     data = clean(raw, recipe.data, seed=recipe.run.seed, tuned=recipe.model.tuned and not _is_average(recipe))
     if recipe.model.tuned:
         names = _label_names(backbones.resolve(recipe.model.backbone, recipe.model.revision))
-        data = in_order_of_model(data, _named_by_user(names, recipe.data.labels))
+        data = in_order_of_model(data, named_by_user(names, recipe.data.labels), counted=given is not None)
     store.write(run_dir, data)
     counts: dict[str, dict[str, int]] = {
         split: {
@@ -47,7 +47,7 @@ def _is_average(recipe: Recipe) -> bool:
     return (Path(recipe.model.backbone).expanduser() / AVERAGE_FILE).is_file()
 
 
-def _named_by_user(names: list[str], given: Sequence[str]) -> list[str]:
+def named_by_user(names: list[str], given: Sequence[str]) -> list[str]:
     """The names of the model's outputs; where it has none, `data.labels` gives them, in the order of the outputs."""
     unnamed = all(model_files.UNNAMED.fullmatch(name) for name in names)
     return list(given) if unnamed and len(given) == len(names) else names
@@ -57,10 +57,11 @@ def _label_names(model: Path) -> list[str]:
     return model_files.label_names(model)
 
 
-def in_order_of_model(data: CleanData, names: Sequence[str]) -> CleanData:
+def in_order_of_model(data: CleanData, names: Sequence[str], *, counted: bool = False) -> CleanData:
     """Labels are matched by name, whatever the case; nameless ones (`LABEL_0`) by position, with a notice.
 
-    Numbers, where there are fewer of them than nameless outputs, are positions of the outputs.
+    Numbers, where there are fewer of them than nameless outputs, are positions of the outputs if one of them is 0 or
+    the caller `counted` from 0.
 
     Spellings that mean one label of the model are merged. The data may lack labels that the model has.
 
@@ -69,7 +70,7 @@ def in_order_of_model(data: CleanData, names: Sequence[str]) -> CleanData:
     """
     matches = [_match(label, names) for label in data.labels]
     if None in matches and all(model_files.UNNAMED.fullmatch(name) for name in names):
-        if not _are_positions(data.labels, names):
+        if not (_are_positions(data.labels, names) and (counted or "0" in data.labels)):
             return _by_position(data, names)
         matches = [int(label) for label in data.labels]
     numbers = [number for number in matches if number is not None]

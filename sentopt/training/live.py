@@ -85,7 +85,7 @@ def of(given: object, tokenizer: object = None) -> LiveModel:
             f"{type(model).__name__} is no transformers model; expected a Trainer, (model, tokenizer), the folder of a "
             "tuned model, or a hub id"
         )
-    if hasattr(model, "peft_config"):
+    if _has_adapters(model):
         raise BackboneError(
             "the model has adapters beside its weights; merge them first: (model.merge_and_unload(), tokenizer)"
         )
@@ -119,9 +119,18 @@ def save(live: LiveModel, run_dir: RunDir) -> Path:
 
 
 def _unwrapped(model: Any) -> Any:
-    """The module inside those of torch.compile and of PyTorch's data parallelism."""
-    model = getattr(model, "_orig_mod", model)
-    return model.module if isinstance(model, (DataParallel, DistributedDataParallel)) else model
+    """The module inside those of torch.compile and of PyTorch's data parallelism, whichever is around the other."""
+    while True:
+        inner = getattr(model, "_orig_mod", model)
+        inner = inner.module if isinstance(inner, (DataParallel, DistributedDataParallel)) else inner
+        if inner is model:
+            return model
+        model = inner
+
+
+def _has_adapters(model: Any) -> bool:
+    """Whether modules of PEFT are left. The attribute `peft_config` is no sign: PEFT may leave it behind on merging."""
+    return any(type(module).__module__.partition(".")[0] == "peft" for module in model.modules())
 
 
 def label_names(live: LiveModel) -> tuple[str, ...]:

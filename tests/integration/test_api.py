@@ -450,18 +450,31 @@ def test_what_a_trainer_computes_ends_nothing(
         assert document["metrics"]["right"] == pytest.approx(optimized.training.test.accuracy)
 
 
+class Compiled(torch.nn.Module):
+    """As torch.compile wraps a model."""
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        super().__init__()
+        self._orig_mod = model
+
+
 def test_models_that_are_wrapped_adapted_or_no_classifiers(trainer: Any) -> None:
     from sentopt.training import live
 
     pair = (SimpleNamespace(_orig_mod=trainer.model), trainer.processing_class)
     assert live.of(pair).digest == live.of((trainer.model, trainer.processing_class)).digest
-    adapted = SimpleNamespace(state_dict=dict, config=trainer.model.config, peft_config={})
+    both = (torch.nn.DataParallel(Compiled(trainer.model)), trainer.processing_class)
+    assert live.of(both).model is trainer.model
+    adapted = copy.deepcopy(trainer.model)
+    adapted.peft_config = {}  # what a merge leaves behind
+    assert live.of((adapted, trainer.processing_class)).model is adapted
+    adapted.classifier = type("Linear", (torch.nn.Identity,), {"__module__": "peft.tuners.lora.layer"})()
     with pytest.raises(BackboneError, match="merge_and_unload"):
         live.of((adapted, trainer.processing_class))
     config = copy.deepcopy(trainer.model.config)
     config.problem_type = "multi_label_classification"
     with pytest.raises(BackboneError, match="expected a classifier that gives each text one of two or more labels"):
-        live.of((SimpleNamespace(state_dict=dict, config=config), trainer.processing_class))
+        live.of((SimpleNamespace(state_dict=dict, modules=list, config=config), trainer.processing_class))
 
 
 def test_a_model_without_names_and_data_that_lacks_a_label(trainer: Any, dataset: Any, tmp_path: Path) -> None:

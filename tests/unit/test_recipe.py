@@ -347,6 +347,9 @@ STATED = {"run": {"name": "x"}, "data": {"dataset": "imdb"}, "train": {"epochs":
         (STATED, {"data.dataset": "sst2", "min_steps": 50}, 50),
         (STATED, {"data.train_limit": 10}, 0),
         ({"run": {"name": "x"}, "train": {"max_steps": 5}}, {}, 0),
+        ({"run": {"name": "x"}, "train": {"epochs": 1}}, {"data.dataset": "memory"}, 0),
+        ({"run": {"name": "x"}, "train": {"epochs": 1}}, {"data.dataset": "sst2"}, recipe.ENOUGH_STEPS),
+        (STATED, {"data.dataset": "memory"}, recipe.ENOUGH_STEPS),
         ({"run": {"name": "x"}, "model": {"tuned": True}}, {}, 0),
     ],
 )
