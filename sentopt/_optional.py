@@ -25,10 +25,7 @@ def needs_extra(extra: str) -> Iterator[None]:
     except ImportError as error:
         if (error.name or "").startswith("sentopt"):
             raise  # a mistake of this package, not a missing one
-        raise MissingExtraError(
-            f"this needs the package {error.name!r}, which the base install leaves out.\n"
-            f'Install it with: pip install -c constraints.txt "sentopt[{extra}]"'
-        ) from error
+        raise _missing(str(error.name), extra) from error
 
 
 def require(module: str, *, extra: str) -> ModuleType:
@@ -41,9 +38,26 @@ def require(module: str, *, extra: str) -> ModuleType:
         return importlib.import_module(module)
 
 
+def check_installed(module: str, *, extra: str) -> None:
+    """That another project's `module` is there, without the time that importing it takes.
+
+    Raises:
+        MissingExtraError: the module is not installed.
+    """
+    if not is_installed(module):
+        raise _missing(module, extra)
+
+
 def is_installed(module: str) -> bool:
     """Whether `module` could be imported, without importing it (its parent packages are)."""
     try:
         return importlib.util.find_spec(module) is not None
     except ModuleNotFoundError:
         return False
+
+
+def _missing(module: str, extra: str) -> MissingExtraError:
+    return MissingExtraError(
+        f"this needs the package {module!r}, which the base install leaves out.\n"
+        f'Install it with: pip install -c constraints.txt "sentopt[{extra}]"'
+    )

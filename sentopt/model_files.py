@@ -17,7 +17,7 @@ from sentopt.errors import BackboneError
 
 CONFIG, TOKENIZER_CONFIG = "config.json", "tokenizer_config.json"
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
-UNNAMED = re.compile(r"LABEL_\d+")
+_UNNAMED = re.compile(r"LABEL_\d+")
 _ADAPTER = "adapter_config.json"
 _CLASSIFIER = "ForSequenceClassification"
 _TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model", "*.tiktoken")
@@ -165,7 +165,17 @@ def label_names(folder: Path) -> list[str]:
 
 def has_unnamed_labels(folder: Path) -> bool:
     """Whether the outputs of a classifier have no names, or the names LABEL_0, LABEL_1, ..."""
-    return all(UNNAMED.fullmatch(name) for name in label_names(folder))
+    return are_unnamed(label_names(folder))
+
+
+def are_unnamed(names: Iterable[str]) -> bool:
+    """Whether these are the names LABEL_0, LABEL_1, ... that transformers gives where nobody named the outputs."""
+    return all(_UNNAMED.fullmatch(name) for name in names)
+
+
+def names_or_numbers(names: Sequence[str]) -> list[str]:
+    """The names of outputs; their numbers where they have none."""
+    return [str(i) for i in range(len(names))] if are_unnamed(names) else list(names)
 
 
 def keeps_head(folder: Path, labels: Sequence[str]) -> bool:
@@ -184,8 +194,7 @@ def keeps_head(folder: Path, labels: Sequence[str]) -> bool:
         return False
     if len(names) != len(labels):
         return False
-    unnamed = all(UNNAMED.fullmatch(name) for name in names)
-    return unnamed or [name.casefold() for name in names] == [label.casefold() for label in labels]
+    return are_unnamed(names) or [name.casefold() for name in names] == [label.casefold() for label in labels]
 
 
 def length_limit(folder: Path) -> int | None:

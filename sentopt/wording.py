@@ -41,6 +41,11 @@ def for_command_line() -> Iterator[None]:
         _on_command_line.reset(token)
 
 
+def is_for_command_line() -> bool:
+    """Whether a command is what runs, and no program that goes on after it."""
+    return _on_command_line.get()
+
+
 def for_python(function: Callable[P, R]) -> Callable[P, R]:
     """The same function; outside of the command line its errors name arguments, not options."""
 
@@ -49,7 +54,7 @@ def for_python(function: Callable[P, R]) -> Callable[P, R]:
         try:
             return function(*args, **kwargs)
         except SentoptError as error:
-            if not _on_command_line.get() and error.args and isinstance(error.args[0], str):
+            if not is_for_command_line() and error.args and isinstance(error.args[0], str):
                 error.args = (in_python(error.args[0]), *error.args[1:])
             raise
 

@@ -24,7 +24,7 @@ from sentopt.report.comparison import Comparison, compare
 from sentopt.results import BenchResult, PrepareResult, ReferenceCheck, Selection, TrainResult, Verdict, VerifyResult
 from sentopt.run_dir import RunDir
 from sentopt.training import distributed
-from sentopt.training.caller import left_alone
+from sentopt.training.caller import kept_for_programs
 from sentopt.wording import for_python
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class Run:
         recipe = recipes.with_overrides(self.recipe, given, source=NAMED)
         arguments.check_changes_nothing_trained(self.recipe, recipe)
         pipeline = Pipeline(recipe, self.run_dir, progress_module.of(progress), force)
-        with left_alone(), self.run_dir.locked():
+        with kept_for_programs(), self.run_dir.locked():
             if pipeline.check_reference().passed:
                 pipeline.bench(depth)
             pipeline.bundle()

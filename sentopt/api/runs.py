@@ -22,7 +22,7 @@ from sentopt.recipe import Recipe
 from sentopt.run_dir import EXPORTS, RunDir, latest
 from sentopt.runtime.description import DESCRIPTION_FILE
 from sentopt.training import distributed
-from sentopt.training.caller import left_alone
+from sentopt.training.caller import kept_for_programs
 from sentopt.wording import for_python
 
 if TYPE_CHECKING:
@@ -216,13 +216,13 @@ def average(
     """
     members = [run.run_dir if isinstance(run, Run) else RunDir(Path(run)) for run in runs]
     target = arguments.run_dir_of(run_dir, "average")
-    with left_alone():
+    with kept_for_programs():
         with needs_extra("train"):
             from sentopt.training import soup
         scores = soup.average(members, target)
         recipe = soup.recipe_of(members[0], target, name=names.run_name(target.root.name))
     pipeline = Pipeline(recipe, target, progress_module.of(progress), given=arguments.stored_rows(members[0], recipe))
-    with left_alone(), target.locked():
+    with kept_for_programs(), target.locked():
         pipeline.prepare()
         soup.check_same_data([members[0], target])
     return _train(pipeline, None), scores
@@ -230,7 +230,7 @@ def average(
 
 def _train(pipeline: Pipeline, until: Depth | None, *, dry_run: bool = False) -> Run:
     """Train in rank 0, take part in the other ranks, which return when the run is written."""
-    with left_alone():
+    with kept_for_programs():
         if distributed.is_rank_zero():
             with ranks.leading(), pipeline.run_dir.locked():
                 pipeline.forecast(until)
@@ -271,7 +271,7 @@ def _take_over_live(
     force: bool,
     progress: Choice,
 ) -> Run:
-    with left_alone():
+    with kept_for_programs():
         with needs_extra("train"):
             from sentopt.training import live
         held = live.of(model, tokenizer)
@@ -283,7 +283,7 @@ def _take_over_live(
                 live.save(held, target)
     run = _take_over(str(folder), names.run_name(target.root.name), data, settings, target, force, progress)
     if distributed.is_rank_zero():
-        with left_alone(), target.locked():
+        with kept_for_programs(), target.locked():
             live.record(held, target)
     return run
 
@@ -294,5 +294,4 @@ def _label_names(model: str, settings: Mapping[str, Any], test: object) -> list[
         return []
     folder = backbones.resolve(model, str(settings.get("model.revision", "")))
     model_files.check(folder, tuned=True)
-    label_names = model_files.label_names(folder)
-    return [str(i) for i in range(len(label_names))] if model_files.has_unnamed_labels(folder) else label_names
+    return model_files.names_or_numbers(model_files.label_names(folder))

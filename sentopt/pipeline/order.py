@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Literal
 
 from sentopt import manifest
-from sentopt._optional import is_installed, needs_extra, require
+from sentopt._optional import check_installed
+from sentopt.backends import emulation
 from sentopt.data.examples import RawData
 from sentopt.manifest import Manifest
-from sentopt.pipeline import continuation, dependencies, evidence, forecast, limits, ranks
+from sentopt.pipeline import continuation, dependencies, evidence, forecast, limits, ranks, steps
 from sentopt.pipeline.cache import StageCache
 from sentopt.pipeline.forecast import Forecast
 from sentopt.progress import SILENT, Progress
@@ -50,6 +51,8 @@ class Pipeline:
     inputs: Sequence[Path] = ()
     given: RawData | None = None
     cache: StageCache = field(init=False)
+    _prepared: PrepareResult | None = field(default=None, init=False)
+    _fits_model: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
         self.cache = StageCache(self.run_dir, self.recipe, self.progress, self.force)
@@ -66,16 +69,17 @@ class Pipeline:
             RunDirError: the directory is not sentopt's, holds what the run is to read, or a checkpoint that was trained
                 otherwise and that `force` does not replace.
         """
+        if self._prepared:
+            return self._prepared
         continuation.check_inputs(self.run_dir, self.recipe, self.inputs)
         self.cache.claim()
         if not self.force:
             continuation.check(self.run_dir, self.manifest, self.recipe)
-        with needs_extra("train"):
-            from sentopt.stages import prepare
-        work = partial(prepare.run, self.recipe, self.run_dir, given=self.given)
+        work = partial(steps.prepare, self.recipe, self.run_dir, self.given)
         depends = dependencies.prepare(self.recipe)
         result = self.cache.run("prepare", PrepareResult, depends, [self.run_dir.data], work)
         self.cache.note(*result.notices, *evidence.foresee(self.recipe, self.run_dir, result))
+        self._prepared = result
         return result
 
     def forecast(self, depth: Depth | None = "full") -> Forecast | None:
@@ -83,7 +87,7 @@ class Pipeline:
 
         `depth` is that of the benchmark; None for a training alone. Under torchrun nothing is measured.
         """
-        require("torch", extra="train")
+        check_installed("torch", extra="train")
         self._fit_to_model()
         prepared = self.prepare()
         key = manifest.fingerprint(dependencies.train(self.recipe, self.cache))
@@ -97,15 +101,15 @@ class Pipeline:
         """The tuned checkpoint and its logits on the test and validation splits."""
         self._fit_to_model()
         self.prepare()
-        with needs_extra("train"):
-            from sentopt.stages import train
         depends = dependencies.train(self.recipe, self.cache)
         key = manifest.fingerprint(depends)
         needed = not self.recipe.model.tuned and (self.force or not self.cache.is_current("train", key))
         ranks.announce(key if needed else "", self.recipe.model)
 
         def work() -> TrainResult:
-            result = train.run(self.recipe, self.run_dir, resume_key=key, note=self.cache.note, progress=self.progress)
+            result = steps.train(
+                self.recipe, self.run_dir, resume_key=key, note=self.cache.note, progress=self.progress
+            )
             continuation.remember(self.run_dir, self.recipe)
             return result
 
@@ -119,19 +123,15 @@ class Pipeline:
         """In every process of a distributed training but rank 0: take part in what rank 0 trains."""
         while key := ranks.announced():
             self._fit_to_model()
-            with needs_extra("train"):
-                from sentopt.stages import train
-            train.join_training(self.recipe, self.run_dir, resume_key=key)
+            steps.join_training(self.recipe, self.run_dir, resume_key=key)
 
     def export(self) -> ExportResult:
         """The FP32 ONNX graphs, checked against PyTorch."""
         self._ensure_trained()
-        if self.recipe.export.string_input and not is_installed("onnxruntime_extensions"):
-            require("onnxruntime_extensions", extra="string")  # now, and not when the benchmark is done
-        with needs_extra("export"):
-            from sentopt.stages import export
+        if self.recipe.export.string_input:
+            check_installed("onnxruntime_extensions", extra="string")  # now, and not when the benchmark is done
         specs = limits.variants(self.recipe, self.run_dir, made_by="export")
-        work = partial(export.run, self.recipe, self.run_dir, specs=specs, progress=self.progress)
+        work = partial(steps.export, self.recipe, self.run_dir, specs, self.progress)
         depends = dependencies.export(self.recipe, self.cache, specs)
         outputs = [self.run_dir.model(spec.name) for spec in specs]
         result = self.cache.run("export", ExportResult, depends, outputs, work)
@@ -141,10 +141,8 @@ class Pipeline:
     def quantize(self) -> QuantizeResult:
         """The INT8 graphs."""
         self.export()
-        with needs_extra("export"):
-            from sentopt.stages import quantize
         specs = limits.variants(self.recipe, self.run_dir, made_by="quantize")
-        work = partial(quantize.run, self.recipe, self.run_dir, specs=specs, progress=self.progress)
+        work = partial(steps.quantize, self.recipe, self.run_dir, specs, self.progress)
         depends = dependencies.quantize(self.recipe, self.cache, specs)
         trimmed = [self.run_dir.variant(spec.name) / "tokenizer.json" for spec in specs if spec.trimmed]
         outputs = [*(self.run_dir.model(spec.name) for spec in specs), *trimmed]
@@ -153,16 +151,12 @@ class Pipeline:
     def verify(self) -> VerifyResult:
         """A verdict for every variant, valid for this machine's instruction set."""
         self.quantize()
-        with needs_extra("train"):
-            from sentopt.backends import emulation
-            from sentopt.stages import verify
         specs = limits.variants(self.recipe, self.run_dir)
-        work = partial(verify.run, self.recipe, self.run_dir, specs=specs, progress=self.progress)
+        check = self.check_reference
+        work = partial(steps.verify, self.recipe, self.run_dir, specs, self.progress, check_reference=check)
         depends = dependencies.verify(self.recipe, self.cache, specs, emulated=emulation.is_available())
         outputs = [self.run_dir.flips(spec.name) for spec in specs if spec.ships]
-        return self.cache.run(
-            "verify", VerifyResult, depends, outputs, lambda: work(reference_check=self.check_reference())
-        )
+        return self.cache.run("verify", VerifyResult, depends, outputs, work)
 
     def check_reference(self) -> ReferenceCheck:
         """Whether the PyTorch model is proven better than always giving the same label: else nothing may ship."""
@@ -172,27 +166,24 @@ class Pipeline:
     def bench(self, depth: Depth = "quick") -> BenchResult:
         """Timings of every variant on this machine; a full benchmark also stands in for a quick one."""
         self.verify()
-        with needs_extra("bench"):
-            from sentopt.stages import bench
         specs = limits.variants(self.recipe, self.run_dir)
         depends = dependencies.bench(self.recipe, self.cache, specs)
         if depth == "quick" and self.cache.is_current("bench", manifest.fingerprint([*depends, "full"])):
             depth = "full"
-        work = partial(bench.run, self.recipe, self.run_dir, specs=specs, depth=depth, progress=self.progress)
+        work = partial(steps.bench, self.recipe, self.run_dir, specs, self.progress, depth=depth)
         return self.cache.run("bench", BenchResult, [*depends, depth], [self.run_dir.samples], work)
 
     def select(self) -> Selection:
         """The fastest verified variant for the recipe's objective; none where PyTorch itself is too weak to compare."""
-        with needs_extra("train"):
-            from sentopt.stages import select
         check, rules = self.check_reference(), self.recipe.select
         if not check.passed:
             self.cache.keep_only(("prepare", "train", "select"))
-            work = partial(select.refuse, check, rules)
+            work = partial(steps.refuse, check, rules)
             return self.cache.run("select", Selection, [check, rules.objective], [], work)
         measured = self.bench()
         verified = self.cache.result("verify", VerifyResult)
-        work = partial(select.run, rules, limits.variants(self.recipe, self.run_dir), verified.verdicts, measured.rows)
+        specs = limits.variants(self.recipe, self.run_dir)
+        work = partial(steps.select, rules, specs, verified.verdicts, measured.rows)
         return self.cache.run("select", Selection, [verified, measured, rules], [], work)
 
     def bundle(self) -> BundleResult | None:
@@ -201,14 +192,11 @@ class Pipeline:
         if selection.variant is None:
             self.cache.remove_bundle()
             return None
-        with needs_extra("export"):
-            from sentopt.pipeline import shipping
-            from sentopt.stages import bundle, string_input
+        from sentopt.pipeline import shipping  # with the stages that it gathers for
+
         shipment = shipping.shipment(self.recipe, self.cache, selection.variant)
         depends = dependencies.bundle(self.recipe, self.cache, selection, shipment)
-        add = partial(string_input.add, self.run_dir, seed=self.recipe.run.seed)
-        asked = add if self.recipe.export.string_input else None
-        work = partial(bundle.run, self.recipe, self.run_dir, shipment, add=asked)
+        work = partial(steps.bundle, self.recipe, self.run_dir, shipment)
         return self.cache.run("bundle", BundleResult, depends, [self.run_dir.bundle], work)
 
     def report(self) -> None:
@@ -230,7 +218,10 @@ class Pipeline:
 
     def _fit_to_model(self) -> None:
         """Everything later reads a recipe that the model can follow."""
+        if self._fits_model:
+            return
         self.recipe, notices = limits.within_model(self.recipe, fetch=not self.cache.has("train"))
         self.cache.recipe = self.recipe
+        self._fits_model = True
         if distributed.is_rank_zero():
             self.cache.note(*notices)

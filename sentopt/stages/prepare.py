@@ -30,7 +30,7 @@ def run(recipe: Recipe, run_dir: RunDir, *, given: RawData | None = None) -> Pre
     raw = sources.load(recipe.data, given)
     data = clean(raw, recipe.data, seed=recipe.run.seed, tuned=recipe.model.tuned and not _is_average(recipe))
     if recipe.model.tuned:
-        names = _label_names(backbones.resolve(recipe.model.backbone, recipe.model.revision))
+        names = model_files.label_names(backbones.resolve(recipe.model.backbone, recipe.model.revision))
         data = in_order_of_model(data, named_by_user(names, recipe.data.labels), counted=given is not None)
     store.write(run_dir, data)
     counts: dict[str, dict[str, int]] = {
@@ -49,12 +49,7 @@ def _is_average(recipe: Recipe) -> bool:
 
 def named_by_user(names: list[str], given: Sequence[str]) -> list[str]:
     """The names of the model's outputs; where it has none, `data.labels` gives them, in the order of the outputs."""
-    unnamed = all(model_files.UNNAMED.fullmatch(name) for name in names)
-    return list(given) if unnamed and len(given) == len(names) else names
-
-
-def _label_names(model: Path) -> list[str]:
-    return model_files.label_names(model)
+    return list(given) if model_files.are_unnamed(names) and len(given) == len(names) else names
 
 
 def in_order_of_model(data: CleanData, names: Sequence[str], *, counted: bool = False) -> CleanData:
@@ -69,7 +64,7 @@ def in_order_of_model(data: CleanData, names: Sequence[str], *, counted: bool = 
         DataError: labels that the model does not have, or as many names as outputs are missing.
     """
     matches = [_match(label, names) for label in data.labels]
-    if None in matches and all(model_files.UNNAMED.fullmatch(name) for name in names):
+    if None in matches and model_files.are_unnamed(names):
         if not (_are_positions(data.labels, names) and (counted or "0" in data.labels)):
             return _by_position(data, names)
         matches = [int(label) for label in data.labels]

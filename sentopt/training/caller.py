@@ -11,8 +11,15 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from sentopt.wording import is_for_command_line
+
 Restore = Callable[[], None]
 _ONE_AT_A_TIME = threading.RLock()  # what is put back belongs to the whole process
+
+
+def kept_for_programs() -> contextlib.AbstractContextManager[None]:
+    """`left_alone`, but for the command line: its process ends, and PyTorch need not be imported for nothing."""
+    return contextlib.nullcontext() if is_for_command_line() else left_alone()
 
 
 @contextlib.contextmanager

@@ -136,8 +136,7 @@ def _has_adapters(model: Any) -> bool:
 def label_names(live: LiveModel) -> tuple[str, ...]:
     """Names of the model's outputs, in their order; their numbers where they have none (`LABEL_0`)."""
     names = tuple(str(name) for _, name in sorted((int(i), name) for i, name in live.model.config.id2label.items()))
-    unnamed = all(model_files.UNNAMED.fullmatch(name) for name in names)
-    return tuple(str(i) for i in range(len(names))) if unnamed else names
+    return tuple(model_files.names_or_numbers(names))
 
 
 def arguments(live: LiveModel) -> dict[str, Any]:

@@ -98,6 +98,18 @@ def test_second_run_does_nothing(run_copy: Path, tiny_options: list[str], capsys
     assert (run_copy / "run.json").read_bytes() == before
 
 
+def test_a_second_run_imports_nothing_that_only_stages_need(run_copy: Path, tiny_options: list[str]) -> None:
+    program = (
+        "import sys; from sentopt import cli; code = cli.main(sys.argv[1:]); "
+        "heavy = {'transformers', 'sklearn', 'datasets', 'sentopt.stages.train'} & sys.modules.keys(); "
+        "sys.exit(code or ' '.join(sorted(heavy)) or 0)"
+    )
+    command = [sys.executable, "-c", program, "run", *tiny_options, "--run-dir", str(run_copy)]
+    again = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert again.returncode == 0, again.stderr
+    assert stages_run(again.stderr) == []
+
+
 @pytest.mark.parametrize(
     ("override", "expected"),
     [

@@ -1,12 +1,18 @@
 import pytest
 
 from sentopt import errors
-from sentopt._optional import is_installed, require
+from sentopt._optional import check_installed, is_installed, require
 
 
 def test_a_missing_package_names_its_extra() -> None:
     with pytest.raises(errors.MissingExtraError, match=r"surely_not_installed.*\n.*sentopt\[train\]"):
         require("surely_not_installed.part", extra="train")
+
+
+def test_a_missing_package_is_noticed_without_importing_it() -> None:
+    check_installed("json.decoder", extra="train")
+    with pytest.raises(errors.MissingExtraError, match=r"surely_not_installed.*\n.*sentopt\[train\]"):
+        check_installed("surely_not_installed.part", extra="train")
 
 
 def test_mistakes_of_this_package_are_not_disguised() -> None:
