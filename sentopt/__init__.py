@@ -13,6 +13,8 @@ import importlib
 import os
 from typing import TYPE_CHECKING
 
+from sentopt._version import __version__
+
 if TYPE_CHECKING:
     from sentopt import errors
     from sentopt.api import (
@@ -53,8 +55,6 @@ __all__ = [
     "train",
     "tune",
 ]
-
-__version__ = "0.1.0"
 
 # Since 1.29 onnxruntime sends usage data from Linux unless this is set before its first import; whoever wants that sets
 # it to 0. The sender is also a thread that would keep forked processes from ending.

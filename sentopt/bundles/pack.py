@@ -19,7 +19,7 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from sentopt import __version__
+from sentopt._version import __version__
 from sentopt.bundles import card, vendored
 from sentopt.errors import InputError, OutputError
 from sentopt.files import outputs

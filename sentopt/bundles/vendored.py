@@ -6,11 +6,11 @@ import importlib.metadata
 import re
 from pathlib import Path
 
-import sentopt
+from sentopt._version import __version__
 from sentopt.errors import OutputError
 
 PACKAGE = "_sentopt"
-ROOT = Path(sentopt.__file__).parent
+ROOT = Path(__file__).parents[1]
 _IMPORT = re.compile(r"^(\s*(?:from|import) )sentopt\b", re.MULTILINE)
 
 _MODULE = '''\
@@ -37,14 +37,14 @@ def files(module: str) -> dict[str, bytes]:
     sources = {"errors.py": ROOT / "errors.py"}
     sources |= {path.relative_to(ROOT).as_posix(): path for path in sorted((ROOT / "runtime").rglob("*.py"))}
     renamed = {path: _renamed(source.read_text(encoding="utf-8"), module) for path, source in sources.items()}
-    init = _MODULE.format(version=sentopt.__version__, module=module, package=PACKAGE)
+    init = _MODULE.format(version=__version__, module=module, package=PACKAGE)
     return {
         f"{module}/{PACKAGE}/{path}": content.encode() for path, content in {"__init__.py": init, **renamed}.items()
     }
 
 
 def _renamed(source: str, module: str) -> str:
-    notice = f"# From sentopt {sentopt.__version__}; only the names of its imports are changed.\n"
+    notice = f"# From sentopt {__version__}; only the names of its imports are changed.\n"
     return notice + _IMPORT.sub(rf"\1{module}.{PACKAGE}", source)
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from sentopt import __version__
+from sentopt._version import __version__
 from sentopt.errors import RecipeError, SentoptError
 from sentopt.files import durable
 

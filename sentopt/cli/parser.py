@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
-from sentopt import __version__
+from sentopt._version import __version__
 from sentopt.cli import bundle_verbs, information_verbs, run_verbs
 from sentopt.cli.printing import EXIT_USAGE
 

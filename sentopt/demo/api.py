@@ -13,7 +13,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.types import Receive, Scope, Send
 
-from sentopt import __version__
+from sentopt._version import __version__
 from sentopt.demo.explanation import Explanation
 from sentopt.demo.limits import Limits
 from sentopt.demo.service import Answers, Service

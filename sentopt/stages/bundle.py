@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from sentopt import __version__, backbones, records
+from sentopt import backbones, records
+from sentopt._version import __version__
 from sentopt.bundles import golden
 from sentopt.data import catalog, store
 from sentopt.files import atomic
