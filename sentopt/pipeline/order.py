@@ -208,7 +208,7 @@ class Pipeline:
         depends = dependencies.bundle(self.recipe, self.cache, selection, shipment)
         add = partial(string_input.add, self.run_dir, seed=self.recipe.run.seed)
         asked = add if self.recipe.export.string_input else None
-        work = partial(bundle.run, self.recipe, self.run_dir, shipment, add=asked)
+        work = partial(bundle.run, self.recipe, self.run_dir, shipment, add=asked, progress=self.progress)
         return self.cache.run("bundle", BundleResult, depends, [self.run_dir.bundle], work)
 
     def report(self) -> None:
