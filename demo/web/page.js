@@ -74,6 +74,7 @@ function start({ facts: found, warning }) {
 }
 
 function fail(reason) {
+  worker.terminate(); // it may still report what it fetches
   facts = null;
   show(`This page cannot answer: ${reason}.`);
   $("headline").setAttribute("role", "alert");

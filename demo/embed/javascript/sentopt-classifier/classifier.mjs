@@ -10,6 +10,8 @@
 import { asInPython } from "./bert.mjs";
 import { readerOf } from "./files.mjs";
 
+export { fetchedFrom } from "./files.mjs";
+
 export class Classifier {
   /**
    * Load a bundle after comparing each file that is used with its recorded SHA-256.
@@ -22,10 +24,15 @@ export class Classifier {
     if (!ort?.InferenceSession || typeof Tokenizer !== "function") {
       throw new TypeError("Classifier.load needs { ort, Tokenizer }: onnxruntime and @huggingface/tokenizers");
     }
-    const read = readerOf(bundle, options);
+    const stop = new AbortController();
+    const signal = options.signal ? AbortSignal.any([options.signal, stop.signal]) : stop.signal;
+    const read = readerOf(bundle, { ...options, signal });
     const description = described(parse("sentopt.json", await read("sentopt.json")));
     const facts = fallback ? withFallback(description) : description;
-    const [file, config, model] = await verified(read, facts, options);
+    const [file, config, model] = await verified(read, facts, { ...options, signal }).catch((error) => {
+      stop.abort(error); // what is still being fetched
+      throw error;
+    });
     const tokenizer = new Tokenizer(parse("tokenizer.json", file), parse("tokenizer_config.json", config));
     const session = await ort.InferenceSession.create(model, sessionOptions).catch((error) => {
       throw new Error(`${facts.model_file} cannot be loaded by onnxruntime: ${error.message}`, { cause: error });
@@ -190,11 +197,12 @@ export function cut(ids, { before, after }, { max_length, truncation_side = "rig
 }
 
 /** The tokenizer's two files and the graph, compared with their SHA-256. */
-async function verified(read, facts, { onProgress = () => {} }) {
+async function verified(read, facts, { onProgress = () => {}, signal }) {
   const names = ["tokenizer.json", "tokenizer_config.json", facts.model_file];
   const total = names.reduce((sum, name) => sum + facts.files[name].bytes, 0);
   const loaded = new Map(names.map((name) => [name, 0]));
   const report = (file, bytes) => {
+    if (signal.aborted) return;
     loaded.set(file, Math.min(bytes, facts.files[file].bytes));
     onProgress({ file, loaded: [...loaded.values()].reduce((sum, bytes) => sum + bytes), total });
   };

@@ -5,7 +5,6 @@ import * as ort from "onnxruntime-web/wasm";
 import { Classifier as Core } from "./classifier.mjs";
 
 export { fetchedFrom } from "./files.mjs";
-export { ort };
 
 export class Classifier extends Core {
   static load(bundle, options = {}) {
