@@ -79,6 +79,95 @@ def test_a_damaged_bundle_is_refused(bundle: Path) -> None:
     assert "tokenizer.json: content differs from what was verified (SHA-256)" in done.stderr
 
 
+EXAMPLES = pytest.mark.parametrize("example", ["onnxruntime-node.mjs", "transformers.mjs"])
+
+
+@EXAMPLES
+@pytest.mark.parametrize(
+    ("given", "complaint"),
+    [
+        (b'["caf\xe9"]', "stdin must be a JSON array of texts in UTF-8"),
+        (b"The soup was cold.", "stdin must be a JSON array of texts in UTF-8"),
+        (b"[null]", "stdin must be a JSON array of texts, found [null]"),
+        (b'{"text": "one"}', "stdin must be a JSON array of texts, found {"),
+    ],
+)
+def test_what_is_no_array_of_texts_in_utf_8_is_refused_in_words(
+    example: str, given: bytes, complaint: str, fp32_bundle: Path
+) -> None:
+    done = run_example(example, fp32_bundle, given=given)
+    assert done.returncode == 1
+    assert complaint in done.stderr
+    assert "    at " not in done.stderr, "a stack"
+
+
+@EXAMPLES
+def test_an_example_without_a_bundle_says_how_it_is_used(example: str, tmp_path: Path) -> None:
+    done = run_example(example)
+    assert done.returncode == 2
+    assert f"usage: node {example} BUNDLE" in done.stderr
+    done = run_example(example, tmp_path)
+    assert done.returncode == 1
+    assert "sentopt.json" in done.stderr
+    assert "    at " not in done.stderr, "a stack"
+
+
+def test_transformers_js_takes_the_graph_that_is_there_and_says_which_is_not(int8_bundle: Path) -> None:
+    done = run_example("transformers.mjs", int8_bundle, "fp32")
+    assert done.returncode == 1
+    assert "this bundle has no onnx/model.onnx, which dtype fp32 stands for; it has onnx/model_quantized" in done.stderr
+    assert run_example("transformers.mjs", int8_bundle, "q8").returncode == 0
+    text = "great great day"
+    assert node(HERE / "default_dtype.mjs", int8_bundle, stdin=[text]) == [Classifier.load(int8_bundle)(text).label]
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime-node", "onnxruntime-web"])
+def test_moved_probabilities_warn_and_changed_labels_refuse(runtime: str, int8_bundle: Path, tmp_path: Path) -> None:
+    bundle = tmp_path / "bundle"
+    shutil.copytree(int8_bundle, bundle)
+    facts = json.loads((bundle / "sentopt.json").read_text(encoding="utf-8"))
+
+    def check(**changes: object) -> Any:
+        (bundle / "sentopt.json").write_text(json.dumps({**facts, **changes}), encoding="utf-8")
+        return node(HERE / "golden.mjs", bundle, stdin=runtime)
+
+    right = check()
+    assert (right["warnings"], right["error"], right["golden"]["changed"]) == ([], None, [])
+    assert right["golden"]["texts"] == len(facts["golden"])
+
+    moved = check(golden_tolerance=0.0, webassembly=None)
+    assert moved["error"] is None
+    assert moved["golden"]["moved"]
+    assert "the labels of all 16 golden texts are as verified, but a probability differs by" in moved["warnings"][0]
+
+    changed = check(golden=[{**g, "probabilities": g["probabilities"][::-1]} for g in facts["golden"]])
+    assert "golden texts have another label here than where the bundle was verified" in changed["error"]
+
+    measured = check(golden_tolerance=0.02, webassembly={"golden_tolerance": 0.3})
+    assert measured["golden"]["allowed"] == (0.3 if runtime == "onnxruntime-web" else 0.02)
+    unmeasured = check(golden_tolerance=0.02, webassembly=None)
+    assert unmeasured["golden"]["allowed"] == (0.04 if runtime == "onnxruntime-web" else 0.02)
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"schema_version": 99}, "sentopt.json has schema 99, expected 1 or 2"),
+        ({"labels": ["one"], "max_length": "48"}, "sentopt.json is malformed: labels, max_length"),
+        ({"files": {}}, "sentopt.json is malformed: files: tokenizer.json, files: tokenizer_config.json"),
+    ],
+)
+def test_a_malformed_description_is_refused_in_words(
+    changes: dict[str, object], complaint: str, bundle: Path, edit_description: Any
+) -> None:
+    edit_description(**changes)
+    done = run_example("onnxruntime-node.mjs", bundle)
+    assert done.returncode == 1
+    assert complaint in done.stderr
+    (bundle / "sentopt.json").write_text("{", encoding="utf-8")
+    assert "sentopt.json cannot be read as JSON" in run_example("onnxruntime-node.mjs", bundle).stderr
+
+
 def test_random_texts_have_the_same_tokens(int8_bundle: Path, every_character: Path) -> None:
     texts = random_texts(2000)
     for bundle in (int8_bundle, every_character):
@@ -185,6 +274,10 @@ def test_the_package_names_exact_versions_and_no_registry() -> None:
     assert package["private"]
     for version in (*package["dependencies"].values(), *package["devDependencies"].values()):
         assert version[0].isdigit()
+    published = json.loads((PACKAGE / "sentopt-classifier" / "package.json").read_text())
+    assert (
+        published["dependencies"]["@huggingface/tokenizers"] == f"~{package['dependencies']['@huggingface/tokenizers']}"
+    )
     lock = json.loads((PACKAGE / "package-lock.json").read_text())
     assert all("integrity" in entry and "resolved" not in entry for name, entry in lock["packages"].items() if name)
 
@@ -195,6 +288,13 @@ def node(script: Path, *arguments: object, stdin: object) -> Any:
     done = subprocess.run(command, input=json.dumps(stdin), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
+
+
+def run_example(example: str, *arguments: object, given: bytes = b"[]") -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [str(NODE), str(PACKAGE / example), *map(str, arguments)], input=given, capture_output=True, check=False
+    )
+    return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
 
 
 def damage(path: Path) -> None:

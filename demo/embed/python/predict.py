@@ -13,6 +13,8 @@ if len(sys.argv) != 2:
     sys.exit("usage: python predict.py BUNDLE < texts.json")
 try:
     texts = json.loads(sys.stdin.buffer.read())  # bytes, because the encoding of a console may be another than UTF-8
+    if not isinstance(texts, list):
+        sys.exit(f"stdin must be a JSON array of texts, found {texts!r:.60}")
     answers = [
         {"label": p.label, "probabilities": p.probabilities} for p in Classifier.load(sys.argv[1]).predict(texts)
     ]
