@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import tarfile
@@ -14,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pages import PAGES, Block, blocks
 
-from sentopt import Classifier
+from sentopt import Classifier, __version__
 
 ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent
@@ -112,6 +114,7 @@ def test_the_package_holds_what_it_exports_and_nothing_else(packed: Path) -> Non
             assert (packed / target).is_file()
     assert (packed / "LICENSE").read_bytes() == (ROOT / "LICENSE").read_bytes()
     assert "private" not in package
+    assert package["version"] == __version__
 
 
 @pytest.mark.parametrize("bundle_fixture", ["fp32_bundle", "int8_bundle"])
@@ -144,10 +147,10 @@ def test_in_deno(app: Path, fp32_bundle: Path) -> None:
 @pytest.mark.parametrize(
     ("resolution", "mistakes"),
     [
-        ("bundler", {"classify(": "clasify(", "label, probabilities }": "labl, probabilities }", "timeout: 5_000": 'timeout: "5"'}),
+        ("bundler", {"classify(": "clasify(", "({ label,": "({ labl,", "timeout: 5_000": 'timeout: "5"'}),
         ("nodenext", {}),
     ],
-)  # fmt: skip
+)
 def test_types_are_strict(resolution: str, mistakes: dict[str, str], app: Path) -> None:
     module = "nodenext" if resolution == "nodenext" else "esnext"
     options = {"strict": True, "noEmit": True, "target": "es2022", "module": module, "moduleResolution": resolution}
@@ -181,6 +184,27 @@ def test_the_typed_application_runs(app: Path, fp32_bundle: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "false"
+
+
+JS_BLOCKS = [block for page in PAGES for block in blocks(page) if block.language == "js"]
+
+
+@pytest.mark.parametrize("block", JS_BLOCKS, ids=str)
+def test_javascript_of_the_pages_runs(block: Block, app: Path, fp32_bundle: Path) -> None:
+    """What needs a bundler is parsed here; its lines are those of `VITE_MAIN`, which is built and visited."""
+    script = app / "page.mjs"
+    place = "exports/quickstart/bundle" if "exports/" in block.code else "path/or/address/of/bundle"
+    (app / place).parent.mkdir(parents=True)
+    (app / place).symlink_to(fp32_bundle)
+    script.write_text(block.code, encoding="utf-8")
+    bundled = "?url" in block.code
+    done = subprocess.run(
+        [str(NODE), *(["--check"] if bundled else []), "page.mjs"], cwd=app, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    if bundled:
+        setup = [line for line in VITE_MAIN.splitlines() if line.startswith(("import", "ort."))]
+        assert [line for line in setup if line not in re.sub(r" +//.*", "", block.code)] == []
 
 
 VITE_MAIN = """
