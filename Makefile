@@ -12,8 +12,9 @@ PARALLEL := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 .PHONY: run test test-fast coverage test-transformers5 javascript lint clean
 
+# Where onnxruntime-web is installed, the bundle records what WebAssembly makes of its golden texts.
 run: $(VENV)/.installed
-	$(BIN)/sentopt run quickstart
+	NODE_PATH="$(CURDIR)/$(JS)/node_modules" $(BIN)/sentopt run quickstart
 
 test: $(VENV)/.installed javascript
 	$(BIN)/python -m pytest $(PARALLEL) --durations=15 $(PYTEST_ARGS)

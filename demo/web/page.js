@@ -7,24 +7,27 @@ const $ = (id) => document.getElementById(id);
 const percent = new Intl.NumberFormat("en", { style: "percent", minimumFractionDigits: 1, maximumFractionDigits: 1 });
 const number = new Intl.NumberFormat("en");
 
-const worker = new Worker(new URL("worker.js", import.meta.url), { type: "module" });
+const timeout = 1000 * Number(document.documentElement.dataset.timeout); // ms without a byte of a file
+
+let worker = null;
 let facts = null;
 let answering = false;
 let next = null; // the newest text that is still to be answered; older ones are forgotten
 let typing, speaking;
 
-worker.onmessage = ({ data }) => {
-  if (data.type === "loading") show(`Loading ${data.name} …`);
-  if (data.type === "ready") start(data);
-  if (data.type === "failed") fail(data.reason);
-  if (data.type === "answer") {
+const heard = {
+  loading: ({ name, share }) => showLoading(name, share),
+  ready: start,
+  failed: ({ reason }) => fail(reason),
+  answer: (data) => {
     answering = false;
     if (next === null) showAnswer(data);
     else ask(next);
-  }
+  },
 };
-worker.onerror = (event) => fail(event.message ?? "a script of this page cannot be loaded");
 
+load();
+$("again").addEventListener("click", load);
 $("text").addEventListener("input", () => {
   clearTimeout(typing);
   typing = setTimeout(() => ask($("text").value), PAUSE);
@@ -38,28 +41,66 @@ function ask(text) {
   else if (answering) next = text;
   else {
     answering = true;
-    worker.postMessage(text);
+    worker.postMessage({ type: "classify", text });
   }
 }
 
-function start({ facts: found, difference }) {
+/** Start a worker, instead of one that failed. */
+function load() {
+  worker?.terminate();
+  answering = false;
+  $("headline").removeAttribute("role");
+  $("headline").classList.remove("failed");
+  $("again").hidden = true;
+  $("text").disabled = false;
+  show("Loading …");
+  worker = new Worker(new URL("worker.js", import.meta.url), { type: "module" });
+  worker.onmessage = ({ data }) => heard[data.type](data);
+  worker.onerror = (event) => fail(event.message ?? "worker.js cannot be loaded");
+  worker.postMessage({ type: "load", timeout });
+}
+
+function start({ facts: found, warning }) {
   facts = found;
   document.title = `${facts.name}: text classifier`;
   $("name").textContent = facts.name;
+  $("progress").hidden = true;
   $("bars").replaceChildren(...facts.labels.map(emptyBar));
   $("examples").replaceChildren(...exampleTexts().map(exampleButton));
-  showFacts(difference);
+  showFacts(warning);
   showNothing();
   ask($("text").value);
+  keepOffline();
 }
 
 function fail(reason) {
+  worker.terminate(); // it may still report what it fetches
   facts = null;
   show(`This page cannot answer: ${reason}.`);
   $("headline").setAttribute("role", "alert");
   $("headline").classList.add("failed");
+  $("progress").hidden = true;
+  $("again").hidden = false;
   $("bars").replaceChildren();
   $("text").disabled = true;
+}
+
+function showLoading(name, share) {
+  show(`Loading ${percent.format(Math.min(share, 1)).replace(/\.\d/, "")}`, name);
+  $("progress").hidden = false;
+  $("progress").value = share;
+}
+
+/** Keep the page for visits without a network. Where that is not possible it works all the same. */
+async function keepOffline() {
+  if (!navigator.serviceWorker) return;
+  try {
+    await navigator.serviceWorker.register(new URL("service-worker.js", import.meta.url));
+    await navigator.serviceWorker.ready;
+    showFact("Offline", "this browser keeps the page: it opens without a network");
+  } catch (error) {
+    console.info(`this page is not kept for visits without a network: ${error.message}`);
+  }
 }
 
 function show(headline, note = "", spoken = "") {
@@ -121,23 +162,22 @@ function exampleButton(text) {
   return element("button", { type: "button", onclick }, text);
 }
 
-function showFacts(difference) {
+function showFacts(warning) {
   const { verified, files, golden, model_file, variant } = facts;
-  const points = (100 * difference).toFixed(1);
   const megabytes = (files[model_file].bytes / 1e6).toFixed(1);
-  const rows = [
-    ["Accuracy", `${percent.format(verified.accuracy)} of ${number.format(verified.test_texts)} test texts`],
-    ["Same label as PyTorch", `${percent.format(verified.agreement_with_pytorch)} of them`],
-    ["Verdict", `${verified.reason}.`],
-    ["Model", `${variant}, ${megabytes} MB, reads up to ${facts.max_length} tokens`],
-    ["Files", "as verified: their SHA-256 was compared when this page was opened"],
-  ];
-  if (golden.length > 0) {
-    const same = `the same labels as PyTorch for ${golden.length} golden texts, probabilities within ${points} points`;
-    rows.push(["In this browser", same]);
-  }
-  $("facts").replaceChildren(...rows.flatMap(([term, text]) => [element("dt", {}, term), element("dd", {}, text)]));
+  $("facts").replaceChildren();
+  showFact("Accuracy", `${percent.format(verified.accuracy)} of ${number.format(verified.test_texts)} test texts`);
+  showFact("Same label as PyTorch", `${percent.format(verified.agreement_with_pytorch)} of them`);
+  showFact("Verdict", `${verified.reason}.`);
+  showFact("Model", `${variant}, ${megabytes} MB, reads up to ${facts.max_length} tokens`);
+  showFact("Files", "as verified: their SHA-256 was compared when this page was opened");
+  if (golden.length > 0) showFact("In this browser", `the same labels as PyTorch for ${golden.length} golden texts`);
+  if (warning) showFact("Scores", `${warning}.`);
   $("about").hidden = false;
+}
+
+function showFact(term, text) {
+  $("facts").append(element("dt", {}, term), element("dd", {}, text));
 }
 
 function element(tag, properties, ...children) {

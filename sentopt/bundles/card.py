@@ -67,7 +67,7 @@ clf = Classifier.load("path/of/this/folder", check=True)
 clf("a text")  # Prediction(label=..., score=..., probabilities=...)
 ```
 
-Optimum (`ORTModelForSequenceClassification`) and transformers.js (`dtype: "{kind}"`) read the same folder.
+Optimum (`ORTModelForSequenceClassification`) and transformers.js (`dtype: "{kind}"`, `top_k`) read the same folder.
 Texts are cut: the {_read_end(d)} {d.max_length} tokens of each are read."""
 
 

@@ -196,7 +196,7 @@ class Pipeline:
 
         shipment = shipping.shipment(self.recipe, self.cache, selection.variant)
         depends = dependencies.bundle(self.recipe, self.cache, selection, shipment)
-        work = partial(steps.bundle, self.recipe, self.run_dir, shipment)
+        work = partial(steps.bundle, self.recipe, self.run_dir, shipment, self.progress)
         return self.cache.run("bundle", BundleResult, depends, [self.run_dir.bundle], work)
 
     def report(self) -> None:

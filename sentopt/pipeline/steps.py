@@ -110,9 +110,9 @@ def refuse(check: ReferenceCheck, rules: SelectSection) -> Selection:
     return select.refuse(check, rules)
 
 
-def bundle(recipe: Recipe, run_dir: RunDir, shipment: Shipment) -> BundleResult:
+def bundle(recipe: Recipe, run_dir: RunDir, shipment: Shipment, progress: Progress) -> BundleResult:
     """Write what ships, with a graph that takes texts if the recipe asks for one."""
     with needs_extra("export"):
         from sentopt.stages import bundle, string_input
     add = partial(string_input.add, run_dir, seed=recipe.run.seed) if recipe.export.string_input else None
-    return bundle.run(recipe, run_dir, shipment, add=add)
+    return bundle.run(recipe, run_dir, shipment, add=add, progress=progress)

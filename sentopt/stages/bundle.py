@@ -14,9 +14,12 @@ import onnxruntime
 
 from sentopt import backbones, records
 from sentopt._version import __version__
+from sentopt.backends import webassembly
 from sentopt.bundles import golden
 from sentopt.data import catalog, store
+from sentopt.errors import EmulationError
 from sentopt.files import atomic
+from sentopt.progress import SILENT, Progress
 from sentopt.recipe import Recipe
 from sentopt.results import BenchResult, BundleResult, Confidence, PrepareResult, StringInput, Verdict
 from sentopt.run_dir import RunDir
@@ -43,11 +46,17 @@ class Shipment:
 
 
 def run(
-    recipe: Recipe, run_dir: RunDir, shipment: Shipment, *, add: Callable[[Path], StringInput] | None = None
+    recipe: Recipe,
+    run_dir: RunDir,
+    shipment: Shipment,
+    *,
+    add: Callable[[Path], StringInput] | None = None,
+    progress: Progress = SILENT,
 ) -> BundleResult:
     """Write `bundle/`, load it as an application would, and make it answer its own golden texts.
 
-    `add` puts a graph that takes texts into the finished folder; if it raises, the bundle of before stays.
+    `add` puts a graph that takes texts into the finished folder; if it raises, the bundle of before stays. Where Node
+    and onnxruntime-web are installed, the tolerance of the golden texts in WebAssembly is measured as well.
 
     Raises:
         BundleError: the written bundle does not load or does not answer as verified.
@@ -64,6 +73,7 @@ def run(
                 shutil.copyfile(source / name, folder / name)
         if fallback:
             shutil.copyfile(run_dir.model(fallback[0].file_owner), folder / fallback[0].bundle_file)
+        _name_the_file_for_transformers_js(folder / "config.json", spec)
         files = sorted(path for path in folder.rglob("*") if path.is_file())
         encoder = TextEncoder.load(folder, max_length=recipe.model.max_length)
         texts, tolerance = golden.choose(
@@ -76,6 +86,7 @@ def run(
             **_description(recipe, folder, shipment, encoder, labels, files),
             "golden_tolerance": tolerance,
             "golden": texts,
+            **_in_webassembly(model, spec, encoder, texts, shipment.verdict, progress),
             "confidence": records.to_json(shipment.confidence),
             "made_from": _made_from(recipe, shipment.data),
             **({"fallback": _fallback(folder, *fallback)} if fallback else {}),
@@ -89,6 +100,13 @@ def run(
         added = add(folder) if add else None
         size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     return BundleResult(spec.name, len(files) + 1 + bool(added), size, len(texts), added)
+
+
+def _name_the_file_for_transformers_js(config: Path, spec: VariantSpec) -> None:
+    """Make the graph of the bundle the default of transformers.js, which looks for the FP32 graph in Node."""
+    settings = json.loads(config.read_text(encoding="utf-8"))
+    settings["transformers.js_config"] = {"dtype": "q8" if spec.dtype == "int8" else "fp32"}
+    config.write_text(json.dumps(settings, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _description(
@@ -144,6 +162,41 @@ def _graph(folder: Path, spec: VariantSpec) -> dict[str, Any]:
         "model_file": spec.bundle_file,
         "inputs": list(session.inputs),
         "output": session.output,
+    }
+
+
+def _in_webassembly(
+    model: Path,
+    spec: VariantSpec,
+    encoder: TextEncoder,
+    texts: Sequence[dict[str, Any]],
+    verdict: Verdict,
+    progress: Progress,
+) -> dict[str, Any]:
+    """What a browser may differ by from PyTorch on the golden texts; nothing where that cannot be measured here."""
+    if not texts or not webassembly.is_available():
+        return {}
+    try:
+        found = webassembly.answer(model, OnnxSession(model).output, encoder, [text["text"] for text in texts])
+    except EmulationError as error:
+        progress.say(f"note: {spec.name} was not tested in WebAssembly: {error}")
+        return {}
+    expected = np.array([text["probabilities"] for text in texts], dtype=np.float32)
+    answered = softmax(found.logits)
+    largest = float(np.abs(answered - expected).max())
+    changed = int((answered.argmax(axis=1) != expected.argmax(axis=1)).sum())
+    if changed:
+        progress.say(
+            f"note: in WebAssembly {changed} of {len(texts)} golden texts get another label, so browsers will refuse "
+            "this bundle; its FP32 graph answers there as here (export.fp32_fallback=true carries one)"
+        )
+    return {
+        "webassembly": {
+            "onnxruntime_web": found.version,
+            "golden_tolerance": golden.tolerance(largest, max(largest, verdict.max_probability_difference)),
+            "largest_difference": largest,
+            "labels_changed": changed,
+        }
     }
 
 

@@ -5,6 +5,7 @@ import http.server
 import json
 import os
 import random
+import runpy
 import shutil
 import subprocess
 import threading
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tokenizers import BertWordPieceTokenizer
+from tokenizers import BertWordPieceTokenizer, normalizers, pre_tokenizers
 
 from sentopt import Classifier
 from sentopt.runtime.tokenization import TextEncoder
@@ -30,9 +31,7 @@ TEXTS: list[str] = [
     "great " * 40 + "terrible " * 40,  # its ends differ
     *("great " * count for count in (45, 46, 47)),  # one under, at, and one over the 48 tokens of the small bundles
 ]
-CHANGED_CATEGORY = {0x166D, 0x1734, 0x1885, 0x1886}
-"""Rare signs of Canadian Syllabics, Hanunoo and Mongolian: punctuation, marks or letters, depending on the Unicode."""
-
+ANYTHING = [chr(code) for code in range(0x110000) if not 0xD800 <= code < 0xE000]
 CONTROLS = "\0\a\x1f\x7f\x85\xad\u200b\u200d\u2060\ufeff\ufffd\ud83d\ue000"
 SPACES = " \t\n\r\v\f\xa0\u1680\u2003\u2028\u3000"
 MIXTURES = (
@@ -80,19 +79,133 @@ def test_a_damaged_bundle_is_refused(bundle: Path) -> None:
     assert "tokenizer.json: content differs from what was verified (SHA-256)" in done.stderr
 
 
+EXAMPLES = pytest.mark.parametrize("example", ["onnxruntime-node.mjs", "transformers.mjs"])
+
+
+@EXAMPLES
+@pytest.mark.parametrize(
+    ("given", "complaint"),
+    [
+        (b'["caf\xe9"]', "stdin must be a JSON array of texts in UTF-8"),
+        (b"The soup was cold.", "stdin must be a JSON array of texts in UTF-8"),
+        (b"[null]", "stdin must be a JSON array of texts, found [null]"),
+        (b'{"text": "one"}', "stdin must be a JSON array of texts, found {"),
+    ],
+)
+def test_what_is_no_array_of_texts_in_utf_8_is_refused_in_words(
+    example: str, given: bytes, complaint: str, fp32_bundle: Path
+) -> None:
+    done = run_example(example, fp32_bundle, given=given)
+    assert done.returncode == 1
+    assert complaint in done.stderr
+    assert "    at " not in done.stderr, "a stack"
+
+
+@EXAMPLES
+def test_an_example_without_a_bundle_says_how_it_is_used(example: str, tmp_path: Path) -> None:
+    done = run_example(example)
+    assert done.returncode == 2
+    assert f"usage: node {example} BUNDLE" in done.stderr
+    done = run_example(example, tmp_path)
+    assert done.returncode == 1
+    assert "sentopt.json" in done.stderr
+    assert "    at " not in done.stderr, "a stack"
+
+
+def test_transformers_js_takes_the_graph_that_is_there_and_says_which_is_not(int8_bundle: Path) -> None:
+    done = run_example("transformers.mjs", int8_bundle, "fp32")
+    assert done.returncode == 1
+    assert "this bundle has no onnx/model.onnx, which dtype fp32 stands for; it has onnx/model_quantized" in done.stderr
+    assert run_example("transformers.mjs", int8_bundle, "q8").returncode == 0
+    text = "great great day"
+    assert node(HERE / "default_dtype.mjs", int8_bundle, stdin=[text]) == [Classifier.load(int8_bundle)(text).label]
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime-node", "onnxruntime-web"])
+def test_moved_probabilities_warn_and_changed_labels_refuse(runtime: str, int8_bundle: Path, tmp_path: Path) -> None:
+    bundle = tmp_path / "bundle"
+    shutil.copytree(int8_bundle, bundle)
+    facts = json.loads((bundle / "sentopt.json").read_text(encoding="utf-8"))
+
+    def check(**changes: object) -> Any:
+        (bundle / "sentopt.json").write_text(json.dumps({**facts, **changes}), encoding="utf-8")
+        return node(HERE / "golden.mjs", bundle, stdin=runtime)
+
+    right = check()
+    assert (right["warnings"], right["error"], right["golden"]["changed"]) == ([], None, [])
+    assert right["golden"]["texts"] == len(facts["golden"])
+
+    moved = check(golden_tolerance=0.0, webassembly=None)
+    assert moved["error"] is None
+    assert moved["golden"]["moved"]
+    assert "the labels of all 16 golden texts are as verified, but a probability differs by" in moved["warnings"][0]
+
+    changed = check(golden=[{**g, "probabilities": g["probabilities"][::-1]} for g in facts["golden"]])
+    assert "golden texts have another label here than where the bundle was verified" in changed["error"]
+
+    measured = check(golden_tolerance=0.02, webassembly={"golden_tolerance": 0.3})
+    assert measured["golden"]["allowed"] == (0.3 if runtime == "onnxruntime-web" else 0.02)
+    unmeasured = check(golden_tolerance=0.02, webassembly=None)
+    assert unmeasured["golden"]["allowed"] == (0.04 if runtime == "onnxruntime-web" else 0.02)
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"schema_version": 99}, "sentopt.json has schema 99, expected 1 or 2"),
+        ({"labels": ["one"], "max_length": "48"}, "sentopt.json is malformed: labels, max_length"),
+        ({"files": {}}, "sentopt.json is malformed: files: tokenizer.json, files: tokenizer_config.json"),
+    ],
+)
+def test_a_malformed_description_is_refused_in_words(
+    changes: dict[str, object], complaint: str, bundle: Path, edit_description: Any
+) -> None:
+    edit_description(**changes)
+    done = run_example("onnxruntime-node.mjs", bundle)
+    assert done.returncode == 1
+    assert complaint in done.stderr
+    (bundle / "sentopt.json").write_text("{", encoding="utf-8")
+    assert "sentopt.json cannot be read as JSON" in run_example("onnxruntime-node.mjs", bundle).stderr
+
+
 def test_random_texts_have_the_same_tokens(int8_bundle: Path, every_character: Path) -> None:
     texts = random_texts(2000)
     for bundle in (int8_bundle, every_character):
         assert node(HERE / "token_ids.mjs", bundle, stdin=texts) == token_ids(bundle, texts)
 
 
-def test_every_character_has_the_same_tokens_except_four(every_character: Path) -> None:
-    """Of Unicode 3.2: what came later depends on which Unicode a tokenizer knows, and Python's is older than Node's."""
-    texts = [f"A{chr(code)}b" for code in assigned()]
-    found, expected = node(HERE / "token_ids.mjs", every_character, stdin=texts), token_ids(every_character, texts)
-    differing = {ord(t[1]) for t, f, e in zip(texts, found, expected, strict=True) if f != e}
-    assert differing == CHANGED_CATEGORY
-    assert len(texts) > 90_000
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"lowercase": False},
+        {"lowercase": False, "strip_accents": True},
+        {"strip_accents": False, "clean_text": False, "handle_chinese_chars": False},
+    ],
+    ids=["uncased", "cased", "cased without accents", "lower case alone"],
+)
+def test_every_code_point_and_any_mixture_of_them_is_split_as_in_python(options: dict[str, bool]) -> None:
+    """All 1,112,064 of them, whichever Unicode the JavaScript engine knows; then marks in any order on any letter."""
+    normalizer, pre_tokenizer = normalizers.BertNormalizer(**options), pre_tokenizers.BertPreTokenizer()
+    asked = {"strip_accents": None, "clean_text": True, "handle_chinese_chars": True, "lowercase": True, **options}
+    everything = [f"A{character}b" for character in ANYTHING]
+    for texts in (everything, mixtures(20_000)):
+        request = json.dumps({"normalizer": asked, "texts": None if texts is everything else texts})
+        command = [str(NODE), str(HERE / "words.mjs")]
+        lines = subprocess.run(command, input=request.encode(), capture_output=True, check=True).stdout.split(b"\n")
+        differing = [
+            text
+            for text, line in zip(texts, lines, strict=True)
+            if json.loads(line) != [w for w, _ in pre_tokenizer.pre_tokenize_str(normalizer.normalize_str(text))]
+        ]
+        assert differing == []
+
+
+def test_the_tables_are_those_of_the_tokenizers_library() -> None:
+    """After an upgrade of tokenizers: run demo/embed/javascript/generate_bert_characters.py."""
+    made = runpy.run_path(str(PACKAGE / "generate_bert_characters.py"))
+    without_version = [text.split("\n", 1)[1] for text in (made["generate"](), made["FILE"].read_text("utf-8"))]
+    assert without_version[0] == without_version[1]
 
 
 @in_chromium
@@ -136,11 +249,13 @@ def test_the_page_says_what_is_missing(fp32_bundle: Path, tmp_path: Path) -> Non
     insecure = use_page(page, "--host-resolver-rules=MAP page.test 127.0.0.1", host="page.test")
     assert "https and localhost addresses only" in insecure["headline"]
     (page / "bundle" / "tokenizer.json").unlink()
-    assert "bundle/tokenizer.json cannot be fetched: the server answered 404" in use_page(page)["headline"]
+    assert "tokenizer.json cannot be fetched: the server answered 404" in use_page(page)["headline"]
     (page / "lib" / "ort-wasm-simd-threaded.wasm").unlink()
     assert "lib/ort-wasm-simd-threaded.wasm cannot be fetched" in use_page(page)["headline"]
     (page / "lib" / "tokenizers.js").unlink()
-    assert "a script of this page cannot be loaded" in use_page(page)["headline"]
+    assert "lib/tokenizers.js cannot be loaded" in use_page(page)["headline"]
+    (page / "worker.js").unlink()
+    assert "worker.js cannot be loaded" in use_page(page)["headline"]
 
 
 def test_a_page_is_not_made_over_other_files(fp32_bundle: Path, tmp_path: Path) -> None:
@@ -159,6 +274,10 @@ def test_the_package_names_exact_versions_and_no_registry() -> None:
     assert package["private"]
     for version in (*package["dependencies"].values(), *package["devDependencies"].values()):
         assert version[0].isdigit()
+    published = json.loads((PACKAGE / "sentopt-classifier" / "package.json").read_text())
+    assert (
+        published["dependencies"]["@huggingface/tokenizers"] == f"~{package['dependencies']['@huggingface/tokenizers']}"
+    )
     lock = json.loads((PACKAGE / "package-lock.json").read_text())
     assert all("integrity" in entry and "resolved" not in entry for name, entry in lock["packages"].items() if name)
 
@@ -169,6 +288,13 @@ def node(script: Path, *arguments: object, stdin: object) -> Any:
     done = subprocess.run(command, input=json.dumps(stdin), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
+
+
+def run_example(example: str, *arguments: object, given: bytes = b"[]") -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [str(NODE), str(PACKAGE / example), *map(str, arguments)], input=given, capture_output=True, check=False
+    )
+    return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
 
 
 def damage(path: Path) -> None:
@@ -205,7 +331,7 @@ def every_character(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def random_texts(count: int) -> list[str]:
     """Words, punctuation, scripts, emoji, controls, special tokens and any character, in any order."""
     draw = random.Random(7)
-    anything = [chr(code) for code in assigned() if code not in CHANGED_CATEGORY]
+    anything = [chr(code) for code in assigned()]
     blocks = [
         *(range(33, 127), range(0xA0, 0x250), range(0x300, 0x370), range(0x370, 0x530), range(0x590, 0x700)),
         *(range(0x900, 0xE80), range(0x1E00, 0x2000), range(0x3040, 0x3100), range(0x4E00, 0x9FA6)),
@@ -218,6 +344,17 @@ def random_texts(count: int) -> list[str]:
         draw.choice(["", " "]).join(
             "".join(draw.choices(draw.choice(pools), k=draw.randint(1, 6))) for _ in range(draw.randint(0, 12))
         )
+        for _ in range(count)
+    ]
+
+
+def mixtures(count: int) -> list[str]:
+    """Letters with marks of every canonical combining class, assigned in any version of Unicode, in any order."""
+    draw = random.Random(11)
+    marks = [character for character in ANYTHING if unicodedata.combining(character)]
+    pools = [marks, [c for c in ANYTHING if unicodedata.decomposition(c)], list("aΣΑİẞ각힣の!－ ")]
+    return [
+        "".join(draw.choice(draw.choices([*pools, ANYTHING], [6, 3, 3, 1])[0]) for _ in range(draw.randint(2, 9)))
         for _ in range(count)
     ]
 
@@ -261,9 +398,11 @@ def served(folder: Path) -> Iterator[int]:
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
-        yield server.server_port
-        server.shutdown()
-        thread.join()
+        try:
+            yield server.server_port
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def screenshots(name: str) -> Path | None:

@@ -1,6 +1,9 @@
 """The Python examples of demo/embed, run as an application would run them, against the Classifier."""
 
+import importlib.util
 import json
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from sentopt import Classifier
+from sentopt import Classifier, cli
 
 EXAMPLES = Path(__file__).parents[2] / "demo" / "embed"
 TEXTS: list[str] = [*json.loads((EXAMPLES / "texts.json").read_text(encoding="utf-8")), "half a \ud83d pair"]
@@ -36,3 +39,40 @@ def test_an_example_answers_as_the_classifier(
     for answer, prediction in zip(answers, expected, strict=True):
         assert answer["probabilities"] == pytest.approx(prediction.probabilities, abs=1e-3)
     assert any(p.truncated for p in expected), "the texts must hold one that is cut"
+
+
+@pytest.mark.parametrize("example", ["python", "python-optimum", "python-string"])
+def test_an_example_reads_utf_8_and_speaks_in_words_whatever_the_console_is(
+    example: str, fp32_bundle: Path, string_bundle: Path
+) -> None:
+    """Under cp1252 the texts used to be decoded otherwise, and the answers changed without a word."""
+    pytest.importorskip(
+        {"python-optimum": "optimum.onnxruntime", "python-string": "onnxruntime_extensions"}.get(example, "json")
+    )
+    bundle = string_bundle if example == "python-string" else fp32_bundle
+    text = "Ein großartiger Film 😍 “great”"
+    strange = {**os.environ, "PYTHONIOENCODING": "cp1252", "PYTHONUTF8": "0"}
+    done = run(example, str(bundle), given=json.dumps([text], ensure_ascii=False).encode(), environment=strange)
+    assert done.returncode == 0, done.stderr
+    (answer,) = json.loads(done.stdout)
+    assert answer["probabilities"] == pytest.approx(Classifier.load(bundle)(text).probabilities, abs=1e-3)
+    for given, complaint in ((b'["caf\xe9"]', "cannot answer"), (b"[1]", ""), (b'{"a": 1}', "")):
+        done = run(example, str(bundle), given=given, environment=strange)
+        assert done.returncode == 1
+        assert complaint.encode() in done.stderr
+        assert b"Traceback" not in done.stderr
+    assert b"usage: python predict.py BUNDLE" in run(example, given=b"[]", environment=strange).stderr
+
+
+@pytest.fixture(scope="module")
+def string_bundle(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run_dir = tmp_path_factory.mktemp("string") / "run"
+    shutil.copytree(finished_run, run_dir)
+    if importlib.util.find_spec("onnxruntime_extensions"):
+        assert cli.main(["export", "--run-dir", str(run_dir), "--string-input"]) == 0
+    return run_dir / "bundle"
+
+
+def run(example: str, *arguments: str, given: bytes, environment: dict[str, str]) -> subprocess.CompletedProcess[bytes]:
+    command = [sys.executable, str(EXAMPLES / example / "predict.py"), *arguments]
+    return subprocess.run(command, input=given, capture_output=True, env=environment, check=False)

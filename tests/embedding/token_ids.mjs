@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { json } from "node:stream/consumers";
 
-import { Classifier } from "../../demo/embed/javascript/classifier.mjs";
+import { Classifier } from "../../demo/embed/javascript/sentopt-classifier/classifier.mjs";
 
 const require = createRequire(new URL("../../demo/embed/javascript/package.json", import.meta.url));
 const { Tokenizer } = require("@huggingface/tokenizers");

@@ -6,6 +6,7 @@
 //   texts       to be typed, one after the other           answers     { headline, note, probabilities } of each
 //   screenshots folder for pictures, or null               console     warnings, errors and exceptions
 //                                                          requests    addresses that were fetched
+//                                                          firstAnswer milliseconds from the visit to the first answer
 import { createRequire } from "node:module";
 import path from "node:path";
 import { json } from "node:stream/consumers";
@@ -32,12 +33,16 @@ const asked = await json(process.stdin);
 const browser = await chromium.launch({ executablePath: asked.chromium, args: [...QUIET, ...asked.arguments] });
 const found = { console: [], requests: [], answers: [] };
 try {
+  const start = performance.now();
   const page = await open(LOOKS.light);
   found.headline = await page.locator("#headline").textContent();
   found.disabled = await page.locator("#text").isDisabled();
   found.facts = await page.locator("#facts").textContent();
   found.examples = await page.locator("#examples button").allTextContents();
-  for (const text of asked.texts) found.answers.push(await answer(page, text));
+  for (const text of asked.texts) {
+    found.answers.push(await answer(page, text));
+    found.firstAnswer ??= performance.now() - start;
+  }
   if (!found.disabled) found.hurried = await hurried(page);
   for (const look of asked.screenshots ? Object.keys(LOOKS) : []) {
     const page = await open(LOOKS[look]);

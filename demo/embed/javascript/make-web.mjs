@@ -1,5 +1,6 @@
 // Put the page, a bundle and the libraries into one folder for any static web server:  npm run web -- BUNDLE OUT
-import { cp, mkdir, readFile, readdir } from "node:fs/promises";
+import { createHash } from "node:crypto";
+import { mkdir, readFile, readdir, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -19,17 +20,43 @@ if ((await readdir(out).catch(() => [])).length > 0) fail(`${out} is not empty`)
 const copies = [
   ...["index.html", "style.css", "icon.svg", "page.js", "worker.js"].map((name) => [path.join(PAGE, name), name]),
   // As .js and not .mjs: older web servers do not know that .mjs is JavaScript, and browsers then refuse it.
-  [path.join(HERE, "classifier.mjs"), "classifier.js"],
+  ...["classifier", "bert", "bert-characters", "files"].map((name) => [
+    path.join(HERE, "sentopt-classifier", `${name}.mjs`),
+    `classifier/${name}.js`,
+  ]),
   [path.join(LIBRARIES, "@huggingface/tokenizers/dist/tokenizers.min.mjs"), "lib/tokenizers.js"],
   [path.join(LIBRARIES, "onnxruntime-web/dist/ort.wasm.bundle.min.mjs"), "lib/onnxruntime.js"],
   [path.join(LIBRARIES, "onnxruntime-web/dist/ort-wasm-simd-threaded.wasm"), "lib/ort-wasm-simd-threaded.wasm"],
-  ...["sentopt.json", ...Object.keys(facts.files)].map((name) => [path.join(bundle, name), `bundle/${name}`]),
+  ...["sentopt.json", "tokenizer.json", "tokenizer_config.json", facts.model_file].map((name) => [
+    path.join(bundle, name),
+    `bundle/${name}`,
+  ]),
 ];
+const files = {};
 for (const [from, to] of copies) {
-  await mkdir(path.dirname(path.join(out, to)), { recursive: true });
-  await cp(from, path.join(out, to));
+  const bytes = to.startsWith("classifier/") ? withJs(await readFile(from, "utf8")) : await readFile(from);
+  await write(to, bytes);
+  files[to] = { bytes: bytes.length, sha256: sha256(bytes) };
 }
-console.log(`${copies.length} files in ${out}; try it: python -m http.server --bind 127.0.0.1 --directory ${out}`);
+const list = Buffer.from(JSON.stringify(files, null, 1));
+await write("files.json", list);
+const keeper = await readFile(path.join(PAGE, "service-worker.js"), "utf8");
+await write("service-worker.js", Buffer.from(keeper.replace('VERSION = ""', `VERSION = "${sha256(list)}"`)));
+console.log(`${copies.length + 2} files in ${out}; try it: python -m http.server --bind 127.0.0.1 --directory ${out}`);
+
+async function write(name, bytes) {
+  const file = path.join(out, name);
+  await mkdir(path.dirname(file), { recursive: true });
+  await writeFile(file, bytes);
+}
+
+function withJs(source) {
+  return Buffer.from(source.replaceAll(/"(\.\/[\w-]+)\.mjs"/g, '"$1.js"'));
+}
+
+function sha256(bytes) {
+  return createHash("sha256").update(bytes).digest("hex");
+}
 
 function fail(message) {
   console.error(message);

@@ -1,28 +1,37 @@
-// Classify texts with a pipeline of transformers.js:  node transformers.mjs BUNDLE < texts.json
-import { readFile } from "node:fs/promises";
+// Classify texts with a pipeline of transformers.js:  node transformers.mjs BUNDLE [DTYPE] < texts.json
+import { access, readFile } from "node:fs/promises";
 import path from "node:path";
-import { json } from "node:stream/consumers";
 
 import { Tensor, env, pipeline } from "@huggingface/transformers";
 
-import { asInPython, cut, specialTokens } from "./classifier.mjs";
+import { asInPython } from "./sentopt-classifier/bert.mjs";
+import { cut, specialTokens } from "./sentopt-classifier/classifier.mjs";
+import { fail, textsOnStdin } from "./stdin.mjs";
 
+const FILES = { fp32: "onnx/model.onnx", q8: "onnx/model_quantized.onnx" };
+
+if (!process.argv[2]) fail("usage: node transformers.mjs BUNDLE [DTYPE] < texts.json", 2);
 const bundle = path.resolve(process.argv[2]);
 env.allowRemoteModels = false;
 env.localModelPath = path.dirname(bundle);
 
-const facts = JSON.parse(await readFile(path.join(bundle, "sentopt.json"), "utf8"));
-const { normalizer } = JSON.parse(await readFile(path.join(bundle, "tokenizer.json"), "utf8"));
-const classifier = await pipeline("text-classification", path.basename(bundle), {
-  dtype: facts.model_file.endsWith("_quantized.onnx") ? "q8" : "fp32",
-  local_files_only: true,
-});
+const read = async (name) =>
+  JSON.parse(await readFile(path.join(bundle, name), "utf8").catch((error) => fail(`no bundle: ${error.message}`)));
+const facts = await read("sentopt.json");
+const dtype = process.argv[3] ?? (facts.model_file === FILES.fp32 ? "fp32" : "q8");
+if (!(dtype in FILES)) fail(`dtype must be one of ${Object.keys(FILES).join(", ")}, found ${dtype}`, 2);
+await access(path.join(bundle, FILES[dtype])).catch(() =>
+  fail(`this bundle has no ${FILES[dtype]}, which dtype ${dtype} stands for; it has ${facts.model_file}`),
+);
+const classifier = await pipeline("text-classification", path.basename(bundle), { dtype, local_files_only: true });
 
-// transformers.js cuts a long text on the right only, and cuts its final special tokens off too: it is cut here instead.
+// transformers.js splits words by the Unicode tables of the JavaScript engine: it shall use those of the training.
 const { tokenizer } = classifier;
+asInPython(tokenizer._tokenizer, await read("tokenizer.json"));
+// It cuts a long text on the right only, and cuts its final special tokens off too: it is cut here instead.
 const around = specialTokens({ encode: (text, options) => ({ ids: tokenizer.encode(text, options) }) });
 classifier.tokenizer = (text) => {
-  const inputs = tokenizer(asInPython(text, normalizer));
+  const inputs = tokenizer(text.toWellFormed());
   if (inputs.input_ids.data.length <= facts.max_length) return inputs;
   for (const [name, { data }] of Object.entries(inputs)) {
     inputs[name] = new Tensor("int64", BigInt64Array.from(cut([...data], around, facts)), [1, facts.max_length]);
@@ -31,8 +40,9 @@ classifier.tokenizer = (text) => {
 };
 
 const answers = [];
-for (const text of await json(process.stdin)) {
-  const scores = await classifier(text, { top_k: null }); // the most probable label first
+for (const text of await textsOnStdin()) {
+  // top_k and not topk: the old name is ignored. null gives all labels, the most probable one first.
+  const scores = await classifier(text, { top_k: null });
   const probabilities = Object.fromEntries(scores.map(({ label, score }) => [label, score]));
   answers.push({ label: scores[0].label, probabilities });
 }

@@ -10,15 +10,24 @@ from pathlib import Path
 from optimum.onnxruntime import ORTModelForSequenceClassification
 from transformers import AutoTokenizer, pipeline
 
-bundle = Path(sys.argv[1])
-graph = Path(json.loads((bundle / "sentopt.json").read_text(encoding="utf-8"))["model_file"])
+if len(sys.argv) != 2:
+    sys.exit("usage: python predict.py BUNDLE < texts.json")
+try:
+    bundle = Path(sys.argv[1])
+    graph = Path(json.loads((bundle / "sentopt.json").read_text(encoding="utf-8"))["model_file"])
+    texts = json.loads(sys.stdin.buffer.read())  # bytes, because the encoding of a console may be another than UTF-8
+except (OSError, ValueError) as error:
+    sys.exit(f"cannot answer: {error}")
+if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+    sys.exit(f"stdin must be a JSON array of texts, found {texts!r:.60}")
+# JSON may hold half a surrogate pair, which tokenizers refuse; sentopt reads it as U+FFFD.
+texts = [text.encode("utf-16", "surrogatepass").decode("utf-16", "replace") for text in texts]
+
 model = ORTModelForSequenceClassification.from_pretrained(bundle, subfolder=str(graph.parent), file_name=graph.name)
 classify = pipeline("text-classification", model, tokenizer=AutoTokenizer.from_pretrained(bundle), top_k=None)
-# JSON may hold half a surrogate pair, which tokenizers refuse; sentopt reads it as U+FFFD.
-texts = [text.encode("utf-16", "surrogatepass").decode("utf-16", "replace") for text in json.load(sys.stdin)]
 answers = [
     # Best first; texts are cut at the length that the bundle's tokenizer_config.json names.
     {"label": found[0]["label"], "probabilities": {one["label"]: one["score"] for one in found}}
     for found in classify(texts, truncation=True)
 ]
-json.dump(answers, sys.stdout, ensure_ascii=False)
+sys.stdout.buffer.write(json.dumps(answers, ensure_ascii=False).encode())

@@ -12,16 +12,28 @@ import numpy as np
 import onnxruntime
 from onnxruntime_extensions import get_library_path
 
-bundle = Path(sys.argv[1])
-labels = json.loads((bundle / "sentopt.json").read_text(encoding="utf-8"))["labels"]
+if len(sys.argv) != 2:
+    sys.exit("usage: python predict.py BUNDLE < texts.json")
+try:
+    bundle = Path(sys.argv[1])
+    labels = json.loads((bundle / "sentopt.json").read_text(encoding="utf-8"))["labels"]
+    texts = json.loads(sys.stdin.buffer.read())  # bytes, because the encoding of a console may be another than UTF-8
+except (OSError, ValueError) as error:
+    sys.exit(f"cannot answer: {error}")
+if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+    sys.exit(f"stdin must be a JSON array of texts, found {texts!r:.60}")
+model = bundle / "onnx" / "model_string.onnx"
+if not model.is_file():
+    sys.exit(f"{model} is missing: make the bundle with `sentopt export --string-input`")
+
 options = onnxruntime.SessionOptions()
 options.register_custom_ops_library(get_library_path())
-session = onnxruntime.InferenceSession(bundle / "onnx/model_string.onnx", options, providers=["CPUExecutionProvider"])
-
-texts = np.array(json.load(sys.stdin), dtype=object)
-best, rows = session.run(["label_ids", "probabilities"], {"texts": texts})
+session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+# JSON may hold half a surrogate pair, which the graph refuses; sentopt reads it as U+FFFD.
+repaired = [text.encode("utf-16", "surrogatepass").decode("utf-16", "replace") for text in texts]
+best, rows = session.run(["label_ids", "probabilities"], {"texts": np.array(repaired, dtype=object)})
 answers = [
     {"label": labels[i], "probabilities": dict(zip(labels, row.tolist(), strict=True))}
     for i, row in zip(best, rows, strict=True)
 ]
-json.dump(answers, sys.stdout, ensure_ascii=False)
+sys.stdout.buffer.write(json.dumps(answers, ensure_ascii=False).encode())

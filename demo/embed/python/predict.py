@@ -7,7 +7,17 @@ import json
 import sys
 
 from sentopt import Classifier
+from sentopt.errors import SentoptError
 
-classifier = Classifier.load(sys.argv[1])
-answers = [{"label": p.label, "probabilities": p.probabilities} for p in classifier.predict(json.load(sys.stdin))]
-json.dump(answers, sys.stdout, ensure_ascii=False)
+if len(sys.argv) != 2:
+    sys.exit("usage: python predict.py BUNDLE < texts.json")
+try:
+    texts = json.loads(sys.stdin.buffer.read())  # bytes, because the encoding of a console may be another than UTF-8
+    if not isinstance(texts, list):
+        sys.exit(f"stdin must be a JSON array of texts, found {texts!r:.60}")
+    answers = [
+        {"label": p.label, "probabilities": p.probabilities} for p in Classifier.load(sys.argv[1]).predict(texts)
+    ]
+except (SentoptError, ValueError) as error:
+    sys.exit(f"cannot answer: {error}")
+sys.stdout.buffer.write(json.dumps(answers, ensure_ascii=False).encode())

@@ -1,0 +1,290 @@
+/**
+ * A sentopt bundle in JavaScript: the same code answers in Node (onnxruntime-node) and in a browser (onnxruntime-web).
+ *
+ *   const classifier = await Classifier.load(read, { ort, Tokenizer });
+ *   await classifier.classify("The soup was cold."); // { label, score, probabilities, truncated }
+ *
+ * Nothing is imported but files of this folder: both libraries are passed in, because names such as "onnxruntime-web"
+ * mean nothing in a web worker without a bundler. index.mjs and node.mjs bring them along. index.d.ts has the types.
+ */
+import { asInPython } from "./bert.mjs";
+import { readerOf } from "./files.mjs";
+
+export { fetchedFrom } from "./files.mjs";
+
+export class Classifier {
+  /**
+   * Load a bundle after comparing each file that is used with its recorded SHA-256.
+   *
+   * `bundle` is an address to fetch from, an object or a Map of the files' bytes by name, or an async function that
+   * returns the bytes (Uint8Array) of a file, given its name.
+   */
+  static async load(bundle, options = {}) {
+    const { ort, Tokenizer, check = false, fallback = false, sessionOptions = {}, onWarning = console.warn } = options;
+    if (!ort?.InferenceSession || typeof Tokenizer !== "function") {
+      throw new TypeError("Classifier.load needs { ort, Tokenizer }: onnxruntime and @huggingface/tokenizers");
+    }
+    const stop = new AbortController();
+    const signal = options.signal ? AbortSignal.any([options.signal, stop.signal]) : stop.signal;
+    const read = readerOf(bundle, { ...options, signal });
+    const description = described(parse("sentopt.json", await read("sentopt.json")));
+    const facts = fallback ? withFallback(description) : description;
+    const [file, config, model] = await verified(read, facts, { ...options, signal }).catch((error) => {
+      stop.abort(error); // what is still being fetched
+      throw error;
+    });
+    const tokenizer = new Tokenizer(parse("tokenizer.json", file), parse("tokenizer_config.json", config));
+    const session = await ort.InferenceSession.create(model, sessionOptions).catch((error) => {
+      throw new Error(`${facts.model_file} cannot be loaded by onnxruntime: ${error.message}`, { cause: error });
+    });
+    const classifier = new this(facts, tokenizer, session, ort);
+    if (check) await classifier.checked(onWarning);
+    return classifier;
+  }
+
+  constructor(facts, tokenizer, session, ort) {
+    Object.assign(this, { facts, tokenizer, session, ort });
+    asInPython(tokenizer, tokenizer.tokenizer);
+    this.around = specialTokens(tokenizer);
+    this.running = new Set();
+  }
+
+  get labels() {
+    return [...this.facts.labels];
+  }
+
+  /** The most probable label of one text, its probability, those of all labels, and whether the text was cut. */
+  async classify(text) {
+    if (typeof text !== "string") {
+      throw new TypeError(`classify expects one text (a string), found ${named(text)}; for many texts: classifyAll(texts)`);
+    }
+    return (await this.answer([this.encode(text)]))[0];
+  }
+
+  /** The answers for many texts, in their order. Texts of similar length are run together, `batchSize` at a time. */
+  async classifyAll(texts, { batchSize = 16 } = {}) {
+    const tokens = listOf(texts).map((text) => this.encode(text));
+    if (!Number.isInteger(batchSize) || batchSize < 1) {
+      throw new TypeError(`batchSize must be a whole number from 1, found ${named(batchSize)}`);
+    }
+    const order = tokens.map((_, i) => i).sort((a, b) => tokens[a].ids.length - tokens[b].ids.length);
+    const answers = new Array(tokens.length);
+    for (let start = 0; start < order.length; start += batchSize) {
+      const some = order.slice(start, start + batchSize);
+      const found = await this.answer(some.map((i) => tokens[i]));
+      some.forEach((i, position) => (answers[i] = found[position]));
+    }
+    return answers;
+  }
+
+  /**
+   * Answer the bundle's golden texts: how many labels differ from PyTorch's, and by how much a probability does at most.
+   *
+   * Worth a call where the CPU or the runtime is another than the one the bundle was verified on, as in a browser.
+   * A changed label means that the bundle is not what was verified here. Probabilities that moved by more than `allowed`
+   * mean that INT8 is rounded otherwise: the labels hold, scores are less exact.
+   */
+  async checkGolden() {
+    const { golden, labels } = this.facts;
+    const changed = [];
+    let largest = 0;
+    for (const { text, probabilities } of golden) {
+      const answer = await this.classify(text);
+      const found = labels.map((label) => answer.probabilities[label]);
+      if (!found.every(Number.isFinite) || indexOfLargest(found) !== indexOfLargest(probabilities)) changed.push(text);
+      largest = Math.max(largest, ...found.map((p, i) => Math.abs(p - probabilities[i])));
+    }
+    const allowed = allowedDifference(this.facts, this.ort);
+    return { texts: golden.length, changed, largest, allowed, moved: !(largest <= allowed) };
+  }
+
+  /** `checkGolden`, with an error for a changed label and a warning for probabilities that moved. */
+  async checked(onWarning) {
+    const { texts, changed, largest, allowed, moved } = await this.checkGolden();
+    if (changed.length > 0) {
+      await this.dispose();
+      const advice = this.facts.fallback ? "load the FP32 graph of this bundle with fallback: true" : "ship an FP32 bundle";
+      throw new Error(
+        `${changed.length} of ${texts} golden texts have another label here than where the bundle was verified, ` +
+          `for example ${JSON.stringify(changed[0])}; ${advice}`,
+      );
+    }
+    if (moved) {
+      onWarning(
+        `the labels of all ${texts} golden texts are as verified, but a probability differs by ${largest.toFixed(4)}, ` +
+          `${allowed.toFixed(4)} was expected: scores are less exact here`,
+      );
+    }
+  }
+
+  /** Free the memory of the model, once what is being answered is answered. */
+  async dispose() {
+    const session = this.session;
+    this.session = null;
+    await Promise.allSettled(this.running);
+    await session?.release?.();
+  }
+
+  /** Token ids as in training: a long text is cut between its special tokens, and a text without any is one pad. */
+  encode(text) {
+    const { ids } = this.tokenizer.encode(text.toWellFormed()); // a lone surrogate becomes U+FFFD, as in Python
+    if (ids.length === 0) return { ids: [this.facts.pad_token_id], truncated: false };
+    const truncated = ids.length > this.facts.max_length;
+    return { ids: truncated ? cut(ids, this.around, this.facts) : ids, truncated };
+  }
+
+  /** Answers for one batch of encoded texts, which is padded on the right to the longest of them. */
+  async answer(tokens) {
+    if (!this.session) throw new Error("this classifier was disposed of: load the bundle again");
+    const run = this.session.run(this.inputs(tokens.map(({ ids }) => ids)));
+    this.running.add(run);
+    try {
+      const logits = [...(await run)[this.facts.output].data];
+      const { labels } = this.facts;
+      return tokens.map(({ truncated }, row) => {
+        const scores = softmax(logits.slice(row * labels.length, (row + 1) * labels.length));
+        const best = indexOfLargest(scores);
+        const probabilities = Object.fromEntries(labels.map((label, i) => [label, scores[i]]));
+        return { label: labels[best], score: scores[best], probabilities, truncated };
+      });
+    } finally {
+      this.running.delete(run);
+    }
+  }
+
+  inputs(rows) {
+    const width = Math.max(...rows.map((ids) => ids.length));
+    const padded = (value, filler) =>
+      rows.flatMap((ids) => Array.from({ length: width }, (_, i) => (i < ids.length ? value(ids, i) : filler(ids))));
+    const values = {
+      input_ids: () => padded((ids, i) => ids[i], () => this.facts.pad_token_id),
+      attention_mask: () => padded(() => 1, () => 0),
+      token_type_ids: () => padded(() => 0, () => 0),
+      position_ids: () => padded((_, i) => i, (ids) => ids.length - 1),
+    };
+    const tensor = (name) => new this.ort.Tensor("int64", BigInt64Array.from(values[name](), BigInt), [rows.length, width]);
+    return Object.fromEntries(this.session.inputNames.map((name) => [name, tensor(name)]));
+  }
+}
+
+const SCHEMAS = [1, 2]; // 2 says with truncation_side that long texts are cut on the left
+
+/**
+ * How far a probability of a golden text may be from PyTorch's.
+ *
+ * WebAssembly rounds INT8 otherwise than the CPU that the bundle was verified on. What it does was measured when the
+ * bundle was made if Node and onnxruntime-web were there; twice the tolerance of other CPUs is taken if not.
+ */
+export function allowedDifference(facts, ort) {
+  if (!ort.env?.versions?.web) return facts.golden_tolerance;
+  return facts.webassembly?.golden_tolerance ?? 2 * facts.golden_tolerance;
+}
+
+/** How many special tokens stand before and after every text. */
+export function specialTokens(tokenizer) {
+  const whole = tokenizer.encode("a").ids;
+  const text = tokenizer.encode("a", { add_special_tokens: false }).ids;
+  const before = whole.findIndex((_, start) => text.every((id, i) => whole[start + i] === id));
+  return { before, after: whole.length - before - text.length };
+}
+
+/** `max_length` of the ids of a longer text: its special tokens, and between them the beginning or the end of the text. */
+export function cut(ids, { before, after }, { max_length, truncation_side = "right" }) {
+  const end = ids.length - after;
+  const room = max_length - before - after;
+  const kept = truncation_side === "left" ? ids.slice(end - room, end) : ids.slice(before, before + room);
+  return [...ids.slice(0, before), ...kept, ...ids.slice(end)];
+}
+
+/** The tokenizer's two files and the graph, compared with their SHA-256. */
+async function verified(read, facts, { onProgress = () => {}, signal }) {
+  const names = ["tokenizer.json", "tokenizer_config.json", facts.model_file];
+  const total = names.reduce((sum, name) => sum + facts.files[name].bytes, 0);
+  const loaded = new Map(names.map((name) => [name, 0]));
+  const report = (file, bytes) => {
+    if (signal.aborted) return;
+    loaded.set(file, Math.min(bytes, facts.files[file].bytes));
+    onProgress({ file, loaded: [...loaded.values()].reduce((sum, bytes) => sum + bytes), total });
+  };
+  return Promise.all(
+    names.map(async (name) => {
+      report(name, 0);
+      const bytes = await read(name, (bytes) => report(name, bytes));
+      if ((await sha256(bytes)) !== facts.files[name].sha256) {
+        throw new Error(`${name}: content differs from what was verified (SHA-256)`);
+      }
+      report(name, bytes.length);
+      return bytes;
+    }),
+  );
+}
+
+/** `facts` if it describes a bundle that this code reads. */
+function described(facts) {
+  if (!SCHEMAS.includes(facts?.schema_version)) {
+    throw new Error(`sentopt.json has schema ${facts?.schema_version}, expected ${SCHEMAS.join(" or ")}`);
+  }
+  const { labels, max_length, output, model_file, files, golden } = facts;
+  const whole = (number) => Number.isInteger(number) && number >= 0;
+  const wrong = [
+    !(Array.isArray(labels) && labels.length > 1 && labels.every((label) => typeof label === "string")) && "labels",
+    !(whole(max_length) && max_length > 0) && "max_length",
+    !whole(facts.pad_token_id) && "pad_token_id",
+    typeof output !== "string" && "output",
+    !Array.isArray(golden) && "golden",
+    ...["tokenizer.json", "tokenizer_config.json", model_file].map(
+      (name) => !(whole(files?.[name]?.bytes) && /^[0-9a-f]{64}$/.test(files[name].sha256)) && `files: ${name}`,
+    ),
+  ].filter(Boolean);
+  if (wrong.length > 0) throw new Error(`sentopt.json is malformed: ${wrong.join(", ")}`);
+  return facts;
+}
+
+function withFallback(facts) {
+  if (!facts.fallback) throw new Error("fallback: true needs an FP32 graph, and this bundle carries none");
+  return described({ ...facts, ...facts.fallback, fallback: undefined, webassembly: undefined });
+}
+
+function parse(name, bytes) {
+  try {
+    return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
+  } catch (error) {
+    throw new Error(`${name} cannot be read as JSON: ${error.message}`, { cause: error });
+  }
+}
+
+function listOf(texts) {
+  if (typeof texts === "string" || typeof texts?.[Symbol.iterator] !== "function") {
+    throw new TypeError(`classifyAll expects an array of texts, found ${named(texts)}`);
+  }
+  return Array.from(texts, (text, i) => {
+    if (typeof text !== "string") throw new TypeError(`text ${i} must be a string, found ${named(text)}`);
+    return text;
+  });
+}
+
+/** A value as messages name it. */
+function named(value) {
+  if (value === null || value === undefined || typeof value === "number") return String(value);
+  if (typeof value === "string") return "one string";
+  return Array.isArray(value) ? "an array" : `a value of type ${typeof value}`;
+}
+
+async function sha256(bytes) {
+  if (!globalThis.crypto?.subtle) {
+    throw new Error("the files cannot be checked here: browsers compute SHA-256 on https and localhost addresses only");
+  }
+  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
+  return Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+function indexOfLargest(numbers) {
+  return numbers.indexOf(Math.max(...numbers));
+}
+
+function softmax(logits) {
+  const largest = Math.max(...logits);
+  const powers = logits.map((logit) => Math.exp(logit - largest));
+  const total = powers.reduce((sum, power) => sum + power);
+  return powers.map((power) => power / total);
+}

@@ -1,0 +1,13 @@
+/** For browsers and bundlers: a Classifier that brings onnxruntime-web's WebAssembly and the tokenizer along. */
+import { Tokenizer } from "@huggingface/tokenizers";
+import * as ort from "onnxruntime-web/wasm";
+
+import { Classifier as Core } from "./classifier.mjs";
+
+export { fetchedFrom } from "./files.mjs";
+
+export class Classifier extends Core {
+  static load(bundle, options = {}) {
+    return super.load(bundle, { ort, Tokenizer, ...options });
+  }
+}
