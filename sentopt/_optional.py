@@ -27,7 +27,7 @@ def needs_extra(extra: str) -> Iterator[None]:
             raise  # a mistake of this package, not a missing one
         raise MissingExtraError(
             f"this needs the package {error.name!r}, which the base install leaves out.\n"
-            f'Install it with: pip install -c constraints.txt "sentopt[{extra}]"'
+            f'Install it with: pip install "sentopt[{extra}]"'
         ) from error
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from sentopt import manifest
-from sentopt._optional import is_installed, needs_extra, require
+from sentopt._optional import needs_extra, require
 from sentopt.data.examples import RawData
 from sentopt.manifest import Manifest
 from sentopt.pipeline import continuation, dependencies, evidence, forecast, limits, ranks
@@ -84,6 +84,8 @@ class Pipeline:
         `depth` is that of the benchmark; None for a training alone. Under torchrun nothing is measured.
         """
         require("torch", extra="train")
+        if depth:
+            limits.check_packages(self.recipe)
         self._fit_to_model()
         prepared = self.prepare()
         key = manifest.fingerprint(dependencies.train(self.recipe, self.cache))
@@ -126,8 +128,7 @@ class Pipeline:
     def export(self) -> ExportResult:
         """The FP32 ONNX graphs, checked against PyTorch."""
         self._ensure_trained()
-        if self.recipe.export.string_input and not is_installed("onnxruntime_extensions"):
-            require("onnxruntime_extensions", extra="string")  # now, and not when the benchmark is done
+        limits.check_packages(self.recipe)
         with needs_extra("export"):
             from sentopt.stages import export
         specs = limits.variants(self.recipe, self.run_dir, made_by="export")
