@@ -58,7 +58,7 @@ def version_of(interpreter: str) -> str:
 def environment(interpreter: str, version: str, torch: str) -> Path:
     """An environment of `interpreter` with the tests' packages; its interpreter."""
     folder = ROOT / "build" / "pythons" / version
-    python = folder / "bin" / "python"
+    python = folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
     if not python.exists():  # Debian's interpreters lack ensurepip, so pip comes from the Python that runs this
         subprocess.run([interpreter, "-m", "venv", "--without-pip", str(folder)], check=True)
     pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-warn-script-location"]
