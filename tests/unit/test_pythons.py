@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 import pythons
 
+runs_scripts = pytest.mark.skipif(sys.platform == "win32", reason="Windows runs no shell scripts as programs")
+
 
 def test_without_torch_nothing_that_needs_it_is_installed() -> None:
     names = {line.partition(">")[0] for line in pythons.wanted("")}
