@@ -4,13 +4,16 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 
 VENV5 := .venv-transformers5
+EXTRAS5 := export,bench,demo,hub,openvino,string,docs,test
+NEWEST := .venv-newest
+TORCH ?= $(shell grep '^torch==' constraints.txt)
 JS := demo/embed/javascript
 
 # Test processes side by side. Tests of one file stay together, because they share the runs that its fixtures make.
 WORKERS ?= 2
 PARALLEL := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: run test test-fast coverage test-transformers5 javascript lint clean
+.PHONY: run test test-fast coverage test-transformers5 test-transformers5-core test-newest test-pythons javascript lint clean
 
 # Where onnxruntime-web is installed, the bundle records what WebAssembly makes of its golden texts.
 run: $(VENV)/.installed
@@ -29,12 +32,26 @@ coverage:
 		PYTEST_ARGS="--cov --cov-report=term:skip-covered --cov-report=markdown:build/coverage.md $(PYTEST_ARGS)"
 	@echo "coverage of sentopt/: $$($(BIN)/coverage report --format=total) % of its lines"
 
-# transformers 5 has no released Optimum exporter beside it: the same runs, with PyTorch's exporter and onnxruntime's quantizer.
+# All tests under transformers 5, which has no released Optimum exporter beside it: PyTorch traces, onnxruntime quantizes.
 # OpenVINO is here and not in the main environment, so that a bundle made there never needs it.
-test-transformers5: $(VENV5)/.installed
-	$(VENV5)/bin/python -m pytest tests/integration/test_pipeline.py tests/integration/test_many_texts.py \
-		tests/integration/test_runtime.py tests/integration/test_applications.py \
-		tests/unit/test_lean_graph.py $(PARALLEL) --durations=15 $(PYTEST_ARGS)
+test-transformers5: $(VENV5)/.installed javascript
+	$(VENV5)/bin/python -m pytest $(PARALLEL) --durations=15 $(PYTEST_ARGS)
+
+# Those of them that depend most on the versions of packages: every layer, and whole runs from data to answers.
+test-transformers5-core: $(VENV5)/.installed
+	$(VENV5)/bin/python -m pytest -m "versions and not slow" $(PARALLEL) --durations=15 $(PYTEST_ARGS)
+
+# All tests with the newest packages of today; torch is the constrained one, or any: make test-newest TORCH=torch
+test-newest:
+	rm -rf $(NEWEST) && $(PYTHON) -m venv $(NEWEST)
+	$(NEWEST)/bin/python -m pip install --quiet $(TORCH) -e ".[$(EXTRAS5)]"
+	$(NEWEST)/bin/python -m pip check
+	$(NEWEST)/bin/python -m pytest $(PARALLEL) --durations=15 $(PYTEST_ARGS)
+
+# The fast unit tests with the newest packages on every supported Python that is on PATH, or on those that are named:
+# make test-pythons PYTHONS="python3.13 ~/pythons/*/bin/python3" TORCH=torch
+test-pythons: $(VENV)/.installed
+	$(BIN)/python tests/pythons.py $(if $(filter command line,$(origin TORCH)),--torch "$(TORCH)") $(PYTHONS)
 
 # The JavaScript examples are tested where npm and its registry are; elsewhere those tests are skipped with a reason.
 javascript:
@@ -58,13 +75,14 @@ lint: $(VENV)/.installed
 $(VENV)/.installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[all,dev]"
+	$(BIN)/python -m pip check
 	touch $@
 
-$(VENV5)/.installed: pyproject.toml
+$(VENV5)/.installed: pyproject.toml constraints-transformers5.txt
 	test -x $(VENV5)/bin/python || $(PYTHON) -m venv $(VENV5)
-	$(VENV5)/bin/python -m pip install --quiet torch==2.13.0 "transformers>=5" -e ".[train,bench]" \
-		onnx onnxruntime==1.31.1 openvino==2026.4.1 pytest pytest-xdist
+	$(VENV5)/bin/python -m pip install --quiet -c constraints-transformers5.txt -e ".[$(EXTRAS5)]"
+	$(VENV5)/bin/python -m pip check
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(VENV5) $(JS)/node_modules build dist *.egg-info .mypy_cache .ruff_cache .import_linter_cache .coverage*
+	rm -rf $(VENV) $(VENV5) $(NEWEST) $(JS)/node_modules build dist *.egg-info .mypy_cache .ruff_cache .import_linter_cache .coverage*

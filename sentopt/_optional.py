@@ -59,5 +59,5 @@ def is_installed(module: str) -> bool:
 def _missing(module: str, extra: str) -> MissingExtraError:
     return MissingExtraError(
         f"this needs the package {module!r}, which the base install leaves out.\n"
-        f'Install it with: pip install -c constraints.txt "sentopt[{extra}]"'
+        f'Install it with: pip install "sentopt[{extra}]"'
     )

@@ -14,6 +14,9 @@ from pathlib import Path
 import pytest
 from csv_files import LABELS, SAMPLE, read_csv, write_csv
 
+from sentopt._optional import is_installed
+from sentopt.errors import MissingExtraError
+
 # What only some fixtures need is imported in them: tests of the runtime also run on a machine that has nothing but its
 # base install, or no `fcntl`.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -25,7 +28,55 @@ os.environ.setdefault("OMP_THREAD_LIMIT", "1")
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The files that take minutes come first: at the end, one process would wait for the other."""
+    for item in items:
+        if "unit" in item.path.parts:
+            item.add_marker("versions")
     items.sort(key=lambda item: item.get_closest_marker("realdata") is None)
+
+
+def _needs_torch(error: BaseException | None) -> bool:
+    """Whether PyTorch, or what comes with it, was missed."""
+    missed = getattr(error, "name", None) or str(error)
+    return isinstance(error, ImportError | MissingExtraError) and bool(re.search(r"\b(torch|accelerate)\b", missed))
+
+
+class ModuleWithoutTorch(pytest.Module):
+    """A file of tests; it is skipped if it imports PyTorch."""
+
+    def collect(self) -> list[pytest.Item | pytest.Collector]:
+        """The tests, unless they need PyTorch."""
+        try:
+            return list(super().collect())
+        except self.CollectError as error:
+            if _needs_torch(error.__cause__):
+                pytest.skip("PyTorch is not installed", allow_module_level=True)
+            raise
+
+
+def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> pytest.Module | None:
+    """Without PyTorch (`make test-pythons`), what needs it is skipped; with it, nothing is."""
+    return None if is_installed("torch") else ModuleWithoutTorch.from_parent(parent, path=module_path)
+
+
+def _skip_without_torch() -> Iterator[None]:
+    try:
+        return (yield)
+    except (ImportError, MissingExtraError) as error:
+        if _needs_torch(error) and not is_installed("torch"):
+            pytest.skip("PyTorch is not installed")
+        raise
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup() -> Iterator[None]:
+    """Skip a test whose fixtures need PyTorch where it is not installed."""
+    return (yield from _skip_without_torch())
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call() -> Iterator[None]:
+    """Skip a test that needs PyTorch where it is not installed."""
+    return (yield from _skip_without_torch())
 
 
 def _vocabulary(size: int = 600) -> dict[str, int]:
@@ -138,6 +189,16 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory, tiny_options: list[st
     root = tmp_path_factory.mktemp("exports") / "tiny"
     assert cli.main(["run", *tiny_options, "--run-dir", str(root)]) == 0
     return root
+
+
+@pytest.fixture
+def optimum() -> None:
+    """Skip the test where Optimum is not installed, or does not support the installed transformers."""
+    from sentopt.stages import exporters
+
+    if exporters.choose("auto")[0] != "optimum":
+        conflict = exporters.unsupported_transformers() if is_installed("optimum.exporters.onnx") else ""
+        pytest.skip(conflict or "Optimum's ONNX exporter is not installed (extra: optimum)")
 
 
 @pytest.fixture

@@ -168,7 +168,7 @@ def _guess(path: Path, bad: _WrongByte, options: TableOptions) -> Encoding:
     if not is_installed("charset_normalizer"):
         raise DataError(
             f"{problem}: name its encoding with {options.how('encoding', 'windows-1252')}, or "
-            'pip install -c constraints.txt "sentopt[train]" to have it guessed'
+            'pip install "sentopt[train]" to have it guessed'
         )
     lines = [line for line in bad.around.splitlines() if not line.isascii()]
     codec = _likeliest(b"\n".join(lines)[:65536])

@@ -48,7 +48,7 @@ def export(recipe: Recipe, cache: StageCache, specs: Sequence[VariantSpec]) -> l
     settings = replace(recipe.export, string_input=False, fp32_fallback=False, trim_keep=0)
     return [
         cache.outputs("train"),
-        [settings, recipe.model.max_length, [spec.name for spec in specs]],
+        [recipes.identity(settings), recipe.model.max_length, [spec.name for spec in specs]],
         _versions("torch", "transformers", "optimum", "optimum-onnx", "onnx", "onnxruntime"),
     ]
 

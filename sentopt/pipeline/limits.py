@@ -6,10 +6,12 @@ from collections.abc import Collection
 
 from sentopt import backbones
 from sentopt import recipe as recipes
+from sentopt._optional import check_installed
 from sentopt.backends.opening import capabilities
 from sentopt.errors import RecipeError
 from sentopt.recipe import Recipe
 from sentopt.run_dir import RunDir
+from sentopt.stages import exporters
 from sentopt.variants import Need, VariantSpec, runnable
 
 
@@ -27,6 +29,19 @@ def within_model(recipe: Recipe, *, fetch: bool) -> tuple[Recipe, tuple[str, ...
         return recipe, ()
     shorter = recipes.with_overrides(recipe, {"model.max_length": longest}, source=model.backbone)
     return shorter, (f"texts are cut at {longest} tokens, not at {model.max_length}: {model.backbone} reads no more",)
+
+
+def check_packages(recipe: Recipe) -> None:
+    """Check that what this recipe's export needs is installed: now, and not when training or the benchmark is done.
+
+    Raises:
+        MissingExtraError: a package is not installed.
+        ExportError: Optimum is asked for, and does not support the installed transformers.
+    """
+    check_installed("onnx", extra="export")
+    if recipe.export.string_input:
+        check_installed("onnxruntime_extensions", extra="string")
+    exporters.choose(recipe.export.exporter)
 
 
 def variants(recipe: Recipe, run_dir: RunDir, *, made_by: str = "") -> list[VariantSpec]:

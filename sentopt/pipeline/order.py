@@ -88,6 +88,8 @@ class Pipeline:
         `depth` is that of the benchmark; None for a training alone. Under torchrun nothing is measured.
         """
         check_installed("torch", extra="train")
+        if depth:
+            limits.check_packages(self.recipe)
         self._fit_to_model()
         prepared = self.prepare()
         key = manifest.fingerprint(dependencies.train(self.recipe, self.cache))
@@ -128,8 +130,7 @@ class Pipeline:
     def export(self) -> ExportResult:
         """The FP32 ONNX graphs, checked against PyTorch."""
         self._ensure_trained()
-        if self.recipe.export.string_input:
-            check_installed("onnxruntime_extensions", extra="string")  # now, and not when the benchmark is done
+        limits.check_packages(self.recipe)
         specs = limits.variants(self.recipe, self.run_dir, made_by="export")
         work = partial(steps.export, self.recipe, self.run_dir, specs, self.progress)
         depends = dependencies.export(self.recipe, self.cache, specs)

@@ -13,7 +13,7 @@ from typing import Any
 from sentopt import records
 from sentopt.errors import RecipeError
 from sentopt.recipe.fields import REQUIRED, UnknownKeyError
-from sentopt.recipe.sections import ENOUGH_STEPS, KEYS, Recipe, TrainSection
+from sentopt.recipe.sections import ENOUGH_STEPS, KEYS, ExportSection, Recipe, TrainSection
 
 BUILTIN_FOLDER = Path(__file__).parent.parent / "recipes"
 DEFAULT_RECIPE = "quickstart"
@@ -269,7 +269,7 @@ def _contradictions(recipe: Recipe) -> list[str]:
     return [message for holds, message in checks if not holds]
 
 
-def identity(section: TrainSection) -> dict[str, Any]:
+def identity(section: TrainSection | ExportSection) -> dict[str, Any]:
     """A section as fingerprints take it: a key that older runs did not have is left out where it changes nothing."""
     later = {
         key.name: key.default for key in KEYS if key.added_later and isinstance(section, KEYS.sections[key.section])

@@ -394,6 +394,12 @@ class ExportSection:
     """The ONNX graphs that are made, and what the bundle holds besides."""
 
     opset: int = option(17, at_least=14, help="ONNX opset of the traced graph.", like=("opset_version", "onnx_opset"))
+    exporter: Literal["auto", "optimum", "torch"] = option(
+        "auto",
+        help="What traces the graph: Optimum, PyTorch, or Optimum where it is installed with a transformers that it "
+        "supports. Lean graphs need neither.",
+        added_later=True,
+    )
     tolerance: float = option(
         1e-4,
         above=0,

@@ -10,9 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import torch
 
-from sentopt._optional import is_installed
 from sentopt.backends.torch import TorchEngine
 from sentopt.data import store
 from sentopt.errors import ExportError
@@ -25,6 +23,7 @@ from sentopt.results import ExportResult, GraphCheck, MadeVariant
 from sentopt.run_dir import RunDir
 from sentopt.runtime.session import OnnxSession
 from sentopt.runtime.tokenization import Batch, TextEncoder, Tokens
+from sentopt.stages import exporters, tracing
 from sentopt.stages.silence import silenced
 from sentopt.training import checkpoints
 from sentopt.variants import VARIANTS, VariantSpec
@@ -41,7 +40,7 @@ def run(recipe: Recipe, run_dir: RunDir, *, specs: Sequence[VariantSpec], progre
         ExportError: the exporter failed, or a graph or the tokenizer differs from the reference; the message says by
             how much.
     """
-    exporter = "optimum" if is_installed("optimum.exporters.onnx") else "torch"
+    exporter, notices = exporters.choose(recipe.export.exporter)
     encoder = TextEncoder.load(run_dir.checkpoint, max_length=recipe.model.max_length)
     texts = [e.text for e in store.read_split(run_dir, "test")[:_PARITY_TEXTS]]
     texts += checkpoints.telling_texts(encoder, texts)
@@ -60,7 +59,7 @@ def run(recipe: Recipe, run_dir: RunDir, *, specs: Sequence[VariantSpec], progre
                 checks.append(_check(spec.name, reference, OnnxSession(model), batches, recipe.export.tolerance))
                 variants.append(MadeVariant(spec.name, model.stat().st_size))
             advance(1)
-    notices = unsupported_notices(recipe, run_dir.checkpoint, exporter)
+    notices += unsupported_notices(recipe, run_dir.checkpoint, exporter)
     return ExportResult(exporter, tuple(checks), len(texts), tuple(variants), notices)
 
 
@@ -74,63 +73,15 @@ def unsupported_notices(recipe: Recipe, checkpoint: Path, exporter: str) -> tupl
     return ()
 
 
-def _export(exporter: str, checkpoint: Path, model: Path, recipe: Recipe) -> None:
+def _export(exporter: exporters.Exporter, checkpoint: Path, model: Path, recipe: Recipe) -> None:
+    trace = tracing.trace_with_optimum if exporter == "optimum" else tracing.trace_with_torch
     try:
         with silenced():
-            (_export_with_optimum if exporter == "optimum" else _export_with_torch)(checkpoint, model, recipe)
+            trace(checkpoint, model, opset=recipe.export.opset)
     except Exception as error:  # exporters pass on any exception of the traced model
         raise ExportError(
             f"the {exporter} exporter cannot export {checkpoint}: {type(error).__name__}: {error}"
         ) from error
-
-
-def _export_with_optimum(checkpoint: Path, model: Path, recipe: Recipe) -> None:
-    from optimum.exporters.onnx import main_export
-
-    main_export(
-        str(checkpoint),
-        output=model.parent,
-        task="text-classification",
-        opset=recipe.export.opset,
-        device="cpu",
-        framework="pt",
-        do_validation=False,  # it only warns; _check refuses
-        library_name="transformers",
-        local_files_only=True,
-    )
-    for extra in model.parent.iterdir():
-        if extra.name != model.name:
-            extra.unlink()
-
-
-def _export_with_torch(checkpoint: Path, model: Path, recipe: Recipe) -> None:
-    """PyTorch's tracing exporter, for environments without Optimum."""
-    engine = TorchEngine.load(checkpoint)
-    names = ["input_ids", "attention_mask"] + (["token_type_ids"] if engine.takes_type_ids else [])
-    example = {name: torch.ones((2, 8), dtype=torch.int64) for name in names}
-    torch.onnx.export(
-        _LogitsOnly(engine.module, names),
-        tuple(example.values()),
-        str(model),
-        input_names=names,
-        output_names=["logits"],
-        dynamic_axes={**{name: {0: "batch_size", 1: "sequence_length"} for name in names}, "logits": {0: "batch_size"}},
-        opset_version=recipe.export.opset,
-        dynamo=False,
-    )
-
-
-class _LogitsOnly(torch.nn.Module):
-    """Takes positional tensors and returns logits: the signature that tracing needs."""
-
-    def __init__(self, module: torch.nn.Module, names: Sequence[str]) -> None:
-        super().__init__()
-        self.module = module
-        self.names = list(names)
-
-    def forward(self, *tensors: torch.Tensor) -> torch.Tensor:
-        logits: torch.Tensor = self.module(**dict(zip(self.names, tensors, strict=True)), return_dict=True).logits
-        return logits
 
 
 def _check(

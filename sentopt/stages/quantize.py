@@ -1,6 +1,7 @@
 """Stage `quantize`: the INT8 graphs.
 
-Traced graphs get dynamic INT8 by Optimum: weights are rounded here, activations at run time. Lean graphs are written
+Traced graphs get dynamic INT8 by onnxruntime's quantizer, which Optimum calls where it traced them: weights are rounded
+here, activations at run time. Lean graphs are written
 from the checkpoint, with activations calibrated on training texts. A trimmed graph also gets a tokenizer of its own.
 """
 
@@ -11,7 +12,6 @@ from pathlib import Path
 
 import onnx
 
-from sentopt._optional import is_installed
 from sentopt.data import store
 from sentopt.errors import ExportError
 from sentopt.files import atomic
@@ -23,6 +23,7 @@ from sentopt.recipe import Recipe
 from sentopt.results import CalibrationSummary, MadeVariant, QuantizeResult, VocabularySummary
 from sentopt.run_dir import RunDir
 from sentopt.runtime.tokenization import IntArray, TextEncoder
+from sentopt.stages import exporters
 from sentopt.stages.silence import silenced
 from sentopt.variants import QuantizeOptions, VariantSpec
 
@@ -39,9 +40,10 @@ def run(
     """
     to_convert = [spec for spec in specs if spec.quantize]
     traced = []
+    exporter = exporters.choose(recipe.export.exporter)[0] if to_convert else "torch"
     with progress.count("quantize", len(to_convert), "traced graphs") as advance:
         for spec in to_convert:
-            traced.append(_make(run_dir, spec))
+            traced.append(_make(run_dir, spec, exporter))
             advance(1)
     lean_specs = [spec for spec in specs if not spec.quantize]
     if not lean_specs:
@@ -80,12 +82,12 @@ def _trim_tokenizer(
     return kept, vocabulary.compare(run_dir.checkpoint, folder, test)
 
 
-def _make(run_dir: RunDir, spec: VariantSpec) -> MadeVariant:
+def _make(run_dir: RunDir, spec: VariantSpec, exporter: exporters.Exporter) -> MadeVariant:
     assert spec.parent is not None
     assert spec.quantize is not None
     with atomic.replace_folder(run_dir.variant(spec.name)) as folder:
         target = folder / "model.onnx"
-        quantizer = _with_optimum if is_installed("optimum.onnxruntime") else _with_onnxruntime
+        quantizer = _with_optimum if exporter == "optimum" else _with_onnxruntime
         try:
             with silenced():
                 quantizer(run_dir.model(spec.parent), target, spec.quantize)

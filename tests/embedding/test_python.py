@@ -31,7 +31,7 @@ def test_an_example_answers_as_the_classifier(
     example: str, bundle_fixture: str, request: pytest.FixtureRequest
 ) -> None:
     if example == "python-optimum":
-        pytest.importorskip("optimum.onnxruntime")
+        request.getfixturevalue("optimum")
     bundle: Path = request.getfixturevalue(bundle_fixture)
     expected = Classifier.load(bundle).predict(TEXTS)
     answers = run_example(example, bundle, TEXTS)

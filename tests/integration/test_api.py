@@ -27,6 +27,8 @@ import sentopt
 from sentopt import Run
 from sentopt.errors import BackboneError, BundleError, DataError, RecipeError, RunDirError, ServingError
 
+pytestmark = pytest.mark.versions
+
 FAST = {
     "train.epochs": 3,
     "train.learning_rate": 0.003,

@@ -15,6 +15,8 @@ from sentopt import Classifier
 from sentopt.errors import BundleError, BundleIntegrityError, InputError
 from sentopt.runtime.tuning import Tuning
 
+pytestmark = pytest.mark.versions
+
 MANY = [f"{word} number {i}" for i in range(40) for word in ("great", "terrible", "the")]
 TWO_WORKERS = Tuning(threads=2, workers=2, max_batch=8, max_tokens=512)
 

@@ -22,6 +22,8 @@ from demo_server import Server, ask, post, serving, wait_for_file
 from sentopt import Classifier, cli
 from sentopt.demo.limits import Limits
 
+pytestmark = pytest.mark.versions
+
 TEXTS = [
     "great great day",
     "terrible food",

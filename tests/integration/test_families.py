@@ -11,7 +11,6 @@ import tiny_models
 from csv_files import read_csv
 
 from sentopt import recipe
-from sentopt._optional import is_installed
 from sentopt.backends.torch import TorchEngine
 from sentopt.pipeline import Pipeline
 from sentopt.results import ExportResult, TrainResult, VerifyResult
@@ -19,7 +18,10 @@ from sentopt.run_dir import RunDir
 from sentopt.runtime.classifier import Classifier
 from sentopt.runtime.tokenization import Batch, TextEncoder
 
-pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script")  # of DeBERTa, and of what ModernBERT imports
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:`torch.jit.script"),  # of DeBERTa, and of what ModernBERT imports
+    pytest.mark.versions,
+]
 
 FAMILIES = Path(__file__).parents[2] / "docs" / "tuned-models.md"
 NAMES = {
@@ -137,7 +139,6 @@ def _left(batch: Batch, pad_token_id: int) -> Batch:
     return Batch(ids, mask, batch.token_type_ids)
 
 
-@pytest.mark.skipif(not is_installed("optimum.exporters.onnx"), reason="Optimum is not installed")
 @pytest.mark.parametrize("run", ["gpt2"], indirect=True)
 def test_conv1d_weights_of_a_traced_gpt2_are_quantized(run: Pipeline, tmp_path: Path) -> None:
     import onnx

@@ -13,6 +13,8 @@ from sentopt.runtime.session import FloatArray
 from sentopt.runtime.tokenization import Batch, TextEncoder
 from sentopt.runtime.tuning import Tuning, default
 
+pytestmark = pytest.mark.versions
+
 LABELS = ("negative", "neutral", "positive")
 THREE_WORKERS = Tuning(threads=1, workers=3, max_batch=4, max_tokens=64)
 WORDS = ("great", "terrible", "the", "shop", "opened", "again", "nothing", "new", "to", "say", "about", "it")

@@ -20,17 +20,16 @@ from csv_files import read_csv
 from onnx import helper, numpy_helper
 
 from sentopt import cli, manifest
-from sentopt._optional import is_installed
 from sentopt.errors import RunDirError
 from sentopt.files import journal
 from sentopt.progress import Progress
 from sentopt.recipe import Recipe
 from sentopt.results import BenchResult, ExportResult, QuantizeResult, TrainResult, VerifyResult
 from sentopt.run_dir import RunDir
-from sentopt.stages import export, quantize
+from sentopt.stages import exporters, quantize
 from sentopt.variants import VariantSpec
 
-pytestmark = pytest.mark.usefixtures("contenders_here")
+pytestmark = [pytest.mark.usefixtures("contenders_here"), pytest.mark.versions]
 
 
 def stages_run(captured: str) -> list[str]:
@@ -229,7 +228,7 @@ def test_a_graph_that_differs_from_pytorch_is_refused_with_the_figure(
     run_copy: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     exporter, name = torch.onnx, "export"
-    if is_installed("optimum.exporters.onnx"):
+    if exporters.choose("auto")[0] == "optimum":
         exporter, name = importlib.import_module("optimum.exporters.onnx"), "main_export"
     honest = getattr(exporter, name)
 
@@ -244,15 +243,31 @@ def test_a_graph_that_differs_from_pytorch_is_refused_with_the_figure(
     assert (run_copy / "variants" / "onnx-fp32" / "model.onnx").read_bytes() == before
 
 
-def test_without_optimum_the_same_variants_are_made(
-    run_copy: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("exporter", ["torch", "optimum"])
+def test_each_exporter_makes_the_same_variants_and_is_recorded(
+    exporter: str, run_copy: Path, capsys: pytest.CaptureFixture[str], request: pytest.FixtureRequest
 ) -> None:
-    for stage in (export, quantize):
-        monkeypatch.setattr(stage, "is_installed", lambda name: False)
-    assert cli.main(["export", "--run-dir", str(run_copy), "--json", "--force"]) == 0
+    if exporter == "optimum":
+        request.getfixturevalue("optimum")
+    choice = ["--set", f"export.exporter={exporter}"]
+    assert cli.main(["export", "--run-dir", str(run_copy), *choice, "--json", "--force"]) == 0
     result = json.loads(capsys.readouterr().out)
     assert all(v["passed"] and v["agreement"] > 0.95 for v in result["verify"]["verdicts"])
-    assert manifest.read(run_copy / "run.json").result("export", ExportResult).exporter == "torch"
+    assert {"onnx-fp32", "onnx-int8"} < {v["variant"] for v in result["verify"]["verdicts"]}
+    assert manifest.read(run_copy / "run.json").result("export", ExportResult).exporter == exporter
+    assert f"Traced graphs were exported by {exporter}." in (run_copy / "report.md").read_text()
+
+
+def test_optimum_is_missed_before_anything_is_trained(
+    tmp_path: Path, tiny_options: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exporters, "is_installed", lambda name: False)
+    root = tmp_path / "run"
+    assert rerun(root, tiny_options, "--set", "export.exporter=optimum") == 1
+    error = capsys.readouterr().err
+    assert 'pip install "sentopt[optimum]"' in error
+    assert "--set export.exporter=torch" in error
+    assert not (root / "checkpoint").exists()
 
 
 def test_an_architecture_without_lean_graph_falls_back_on_the_traced_one(

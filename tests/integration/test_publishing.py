@@ -15,6 +15,8 @@ from sentopt import Classifier, cli
 from sentopt.bundles import card
 from sentopt.runtime.description import read_description
 
+pytestmark = pytest.mark.versions
+
 
 @pytest.fixture
 def hub() -> Iterator[hub_stand_in.Hub]:

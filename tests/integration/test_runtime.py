@@ -14,6 +14,8 @@ import pytest
 from sentopt import Classifier
 from sentopt.errors import BundleError, BundleIntegrityError, BundleVersionError, InputError, MissingExtraError
 
+pytestmark = pytest.mark.versions
+
 TEXTS = [
     "great great day",
     "terrible terrible food",

@@ -38,7 +38,7 @@ def check(run_dir: RunDir, settings: Recipe) -> None:
 
 
 def test_there_are_later_keys() -> None:
-    assert [key.path for key in LATER] == ["train.min_steps"]
+    assert [key.path for key in LATER] == ["train.min_steps", "export.exporter"]
 
 
 def test_an_older_run_goes_on_with_its_own_recipe(older_run: RunDir) -> None:
