@@ -121,11 +121,15 @@ def edit(folder: Path, change: Callable[[dict[str, Any]], object]) -> Path:
 def rehash(folder: Path) -> Path:
     """List the files that are in the folder now, with their hashes: as somebody does who makes a bad bundle."""
     paths = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != "sentopt.json"]
-    entries = {
-        path.relative_to(folder).as_posix(): {
-            "bytes": path.stat().st_size,
-            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-        }
-        for path in paths
-    }
+    entries = {path.relative_to(folder).as_posix(): entry(path) for path in paths}
     return edit(folder, lambda facts: facts.update(files=entries))
+
+
+def relist(folder: Path, name: str) -> Path:
+    """`rehash` for one file."""
+    return edit(folder, lambda facts: facts["files"].update({name: entry(folder / name)}))
+
+
+def entry(path: Path) -> dict[str, object]:
+    """Size and hash of a file."""
+    return {"bytes": path.stat().st_size, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}

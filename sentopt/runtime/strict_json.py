@@ -15,17 +15,21 @@ from typing import Any, NoReturn
 from sentopt.runtime.names import LONGEST_NAME, fault_of_name, printable
 
 _SHOWN = 60
+_BOM = b"\xef\xbb\xbf"
 
 
 def parse(content: bytes) -> Any:
     """The document.
 
     Raises:
-        ValueError: it is no JSON, is nested too deep, repeats a key, or holds a number that is not finite.
+        ValueError: it is no JSON in UTF-8, is nested too deep, repeats a key, or holds a number that is not finite.
     """
     try:
-        return json.loads(
-            content, object_pairs_hook=_object, parse_constant=_refuse_constant, parse_float=_finite_number
+        return json.loads(  # a text, because from bytes it would guess at UTF-16 and UTF-32
+            content.removeprefix(_BOM).decode("utf-8"),
+            object_pairs_hook=_object,
+            parse_constant=_refuse_constant,
+            parse_float=_finite_number,
         )
     except RecursionError:
         raise ValueError("its values are nested too deep") from None
