@@ -2,10 +2,10 @@
 
     python benchmarks/bundle_mutations.py exports/quickstart/bundle --mutations 2000
 
-A third of the mutations each change `sentopt.json`, `tokenizer.json` and the ONNX file: a quarter of them bytes, the rest
-values and messages. The hashes are made to fit in nine of ten. Each bundle is loaded by another process, which answers
-five texts and the golden ones. An audit hook sees what Python opens, strace what native code opens. Exits 1 if the process
-dies, is too slow or raises anything but `BundleError`, or if it opens a file outside the bundle.
+A third of the mutations each change `sentopt.json`, `tokenizer.json` and the ONNX file: a quarter of them bytes, the
+rest values and messages. The hashes are made to fit in nine of ten. Each bundle is loaded by another process, which
+answers five texts and the golden ones. An audit hook sees what Python opens, strace what native code opens. Exits 1 if
+the process dies, is too slow or raises anything but `BundleError`, or if it opens a file outside the bundle.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+KINDS = ("refused", "answered", "died", "slow", "traceback", "opened outside")
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 
@@ -60,15 +61,12 @@ def main() -> None:
             )
             quiet(given(mutations.mutations(original, file))(watch))()
         process.end()
-    faults = sum(counts[kind] for kind in ("died", "slow", "traceback", "opened outside"))
+    faults = sum(counts[kind] for kind in KINDS[2:])
     print(
         json.dumps(
             {
                 "mutations": 3 * each,
-                **{
-                    kind: counts[kind]
-                    for kind in ("refused", "answered", "died", "slow", "traceback", "opened outside")
-                },
+                **{kind: counts[kind] for kind in KINDS},
                 "by_file": {key: count for key, count in sorted(counts.items()) if ": " in key},
                 "largest_seconds": round(largest["seconds"], 2),
                 "largest_peak_mib": round(largest["peak_mib"]),
