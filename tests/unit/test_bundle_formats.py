@@ -7,6 +7,8 @@ import csv
 import email
 import io
 import re
+import shutil
+import subprocess
 import tarfile
 import zipfile
 from email.message import Message
@@ -27,6 +29,8 @@ from sentopt.run_dir import RunDir
 from sentopt.runtime.description import read_description
 from sentopt.stages import prepare
 
+NODE = shutil.which("node")
+MAKE_WEB = Path(__file__).parents[2] / "demo" / "embed" / "javascript" / "make-web.mjs"
 LABELS = [
     '"""; import os  # \\',
     "<script>alert(1)</script> `code` ``more`` **bold** [a](javascript:b) | c",
@@ -195,3 +199,16 @@ def test_labels_that_no_bundle_can_carry_are_refused_before_training(tmp_path: P
 
 def test_a_classifier_gives_the_labels_as_they_are(folder: Path) -> None:
     assert set(Classifier.load(folder)("great").probabilities) == set(LABELS)
+
+
+@pytest.mark.skipif(NODE is None, reason="node is not on PATH")
+@pytest.mark.parametrize("name", ["../../up.txt", "/etc/passwd", "a\\..\\up.txt", "C:up.txt", ".."])
+def test_a_page_for_the_web_copies_nothing_from_or_to_outside(tmp_path: Path, name: str) -> None:
+    bundle = small_bundles.write(tmp_path / "bundle")
+    small_bundles.edit(bundle, lambda facts: facts["files"].update({name: {"bytes": 1, "sha256": "0" * 64}}))
+    done = subprocess.run(
+        [str(NODE), str(MAKE_WEB), str(bundle), str(tmp_path / "page")], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "lists a file that lies outside the bundle" in done.stderr
+    assert not (tmp_path / "page").exists()
