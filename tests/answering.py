@@ -57,9 +57,9 @@ class Answering:
         start = time.perf_counter()
         outcome = self._ask(process, folder)
         seconds = time.perf_counter() - start
+        opened = [path for path in self._opened_last() if not self._is_usual(path, folder)]
         if outcome.kind in ("died", "slow"):
             self.end()
-        opened = [path for path in self._opened_last() if not self._is_usual(path, folder)]
         return Outcome(**{**vars(outcome), "seconds": seconds, "opened": (*outcome.opened, *opened)})
 
     def end(self) -> None:

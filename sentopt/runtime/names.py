@@ -22,7 +22,7 @@ _NOT_IN_PATHS = re.compile(r'[\\:*?"<>|]')
 
 def printable(text: object, *, longest: int = LONGEST_LABEL) -> str:
     """`text` for a message or a page: control characters become U+FFFD, and what is longer than `longest` is cut."""
-    shown = _CONTROL.sub("�", str(text))
+    shown = _CONTROL.sub("�", str(text).strip())
     return shown if len(shown) <= longest else f"{shown[: longest - 1]}…"
 
 
