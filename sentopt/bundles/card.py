@@ -3,42 +3,55 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any
+import re
+from collections.abc import Sequence
 
+from sentopt.bundles import facts
 from sentopt.measure.stats import wilson_interval
+from sentopt.report.markup import as_code, in_markdown
 from sentopt.report.tables import Table, as_markdown
 from sentopt.runtime.description import BundleDescription
+from sentopt.runtime.names import printable
 
 _CONFIDENCE = 0.95
+_HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
 
 
 def write(description: BundleDescription, *, license_id: str = "") -> str:
-    """The whole file."""
+    """The whole file.
+
+    Raises:
+        BundleError: what the bundle says of itself is incomplete or malformed; so do the other functions here.
+    """
     return front_matter(description, license_id=license_id) + "\n" + body(description)
 
 
 def front_matter(description: BundleDescription, *, license_id: str = "") -> str:
     """The YAML block that the hub reads. Values are JSON, which is YAML, so that any name is quoted correctly."""
-    made_from, verified = description.facts.get("made_from", {}), description.facts["verified"]
-    dataset = str(made_from.get("dataset", "test split"))
-    metrics = [("accuracy", verified["accuracy"]), ("f1", verified["macro_f1"])]
+    origin, verified = facts.origin(description), facts.verified(description)
+    dataset = origin.dataset if origin else "test split"
+    metrics = [("accuracy", verified.accuracy), ("f1", verified.macro_f1)]
     lines = [
         "pipeline_tag: text-classification",
         "library_name: sentopt",
         'tags: ["sentopt", "onnx", "onnxruntime", "transformers.js", "text-classification"]',
-        *([f"license: {json.dumps(license_id)}"] if license_id else []),
-        *([f"base_model: {json.dumps(made_from['backbone'])}"] if made_from.get("backbone_revision") else []),
-        *([f"datasets: [{json.dumps(dataset)}]"] if _is_hub_id(dataset) else []),
+        *([f"license: {_yaml(license_id)}"] if license_id else []),
+        *([f"base_model: {_yaml(origin.backbone)}"] if origin and origin.revision else []),
+        *([f"datasets: [{_yaml(dataset)}]"] if _HUB_ID.fullmatch(dataset) else []),
         "model-index:",
-        f"- name: {json.dumps(description.name)}",
+        f"- name: {_yaml(description.name)}",
         "  results:",
         "  - task: {type: text-classification}",
-        f"    dataset: {{name: {json.dumps(dataset)}, type: {json.dumps(dataset)}, split: test}}",
+        f"    dataset: {{name: {_yaml(dataset)}, type: {_yaml(dataset)}, split: test}}",
         "    metrics:",
         *(f"    - {{type: {kind}, value: {value:.4f}}}" for kind, value in metrics),
     ]
     return "\n".join(["---", *lines, "---", ""])
+
+
+def _yaml(text: str) -> str:
+    """A text as JSON, which is YAML too. Characters beyond U+FFFF stand as they are: YAML has no surrogate pairs."""
+    return json.dumps(printable(text), ensure_ascii=False)
 
 
 def body(description: BundleDescription) -> str:
@@ -48,12 +61,12 @@ def body(description: BundleDescription) -> str:
 
 
 def _summary(d: BundleDescription) -> str:
-    return f"""# {d.name}
+    return f"""# {in_markdown(d.name)}
 
 A text classifier for the labels {_listed(d.labels)}. It runs in onnxruntime on any CPU, without PyTorch.
 
-It is the variant `{d.variant}` of a fine-tuned model. A statistical test on the test split showed that it loses less
-accuracy against that model in PyTorch than the margin allows. Made with sentopt."""
+It is the variant {as_code(d.variant)} of a fine-tuned model. A statistical test on the test split showed that it loses
+less accuracy against that model in PyTorch than the margin allows. Made with sentopt."""
 
 
 def _use(d: BundleDescription) -> str:
@@ -76,43 +89,43 @@ def _read_end(d: BundleDescription) -> str:
 
 
 def _quality(d: BundleDescription) -> str:
-    verified = d.facts["verified"]
-    n, accuracy = int(verified["test_texts"]), float(verified["accuracy"])
+    verified, error = facts.verified(d), facts.calibration_error(d)
+    n, accuracy = verified.test_texts, verified.accuracy
     low, high = wilson_interval(round(accuracy * n), n, _CONFIDENCE)
     rows = [
         ("accuracy", f"{accuracy:.4f} (95 %: {low:.4f} to {high:.4f})"),
-        ("macro F1", f"{verified['macro_f1']:.4f}"),
-        ("the same label as PyTorch", f"{verified['agreement_with_pytorch']:.4f}"),
+        ("macro F1", f"{verified.macro_f1:.4f}"),
+        ("the same label as PyTorch", f"{verified.agreement:.4f}"),
     ]
-    if "confidence" in d.facts:
-        rows.append(("expected calibration error", f"{d.facts['confidence']['error']:.4f}"))
+    if error is not None:
+        rows.append(("expected calibration error", f"{error:.4f}"))
     parts = [
         f"## Quality\n\nOn the {n} texts of the test split:\n\n{as_markdown(Table(('measure', 'value'), tuple(rows)))}"
     ]
-    if verified.get("per_label"):
+    if verified.per_label:
         columns = ("label", "precision", "recall", "f1", "support")
         scores = [
-            (s["label"], *(f"{s[c]:.4f}" for c in columns[1:4]), str(s["support"])) for s in verified["per_label"]
+            (in_markdown(s.label), f"{s.precision:.4f}", f"{s.recall:.4f}", f"{s.f1:.4f}", str(s.support))
+            for s in verified.per_label
         ]
         parts.append(as_markdown(Table(columns, tuple(scores))))
-    parts.append(f"The test against PyTorch: {verified['reason']}.")
+    parts.append(f"The test against PyTorch: {in_markdown(verified.reason)}.")
     return "\n\n".join(parts)
 
 
 def _data(d: BundleDescription) -> str:
-    made_from: Mapping[str, Any] = d.facts.get("made_from", {})
-    if not made_from:
+    origin = facts.origin(d)
+    if origin is None:
         return "## Data\n\nThe bundle does not say what it was trained on."
-    texts = ", ".join(f"{count} {split}" for split, count in made_from["texts"].items())
-    how = "made elsewhere as" if made_from["tuned_elsewhere"] else "fine-tuned from"
-    revision = f" at revision `{made_from['backbone_revision']}`" if made_from["backbone_revision"] else ""
-    license_id = made_from.get("backbone_license")
+    texts = ", ".join(f"{count} {in_markdown(split)}" for split, count in origin.texts)
+    how = "made elsewhere as" if origin.tuned_elsewhere else "fine-tuned from"
+    revision = f" at revision {as_code(origin.revision)}" if origin.revision else ""
     return (
-        f"## Data\n\n`{made_from['dataset']}` ({made_from['files']}): {texts} texts. The model was {how} "
-        f"`{made_from['backbone']}`{revision}.\n\n## Licence\n\n"
+        f"## Data\n\n{as_code(origin.dataset)} ({in_markdown(origin.files)}): {texts} texts. The model was {how} "
+        f"{as_code(origin.backbone)}{revision}.\n\n## Licence\n\n"
         + (
-            f"The licence of that model is {license_id}. "
-            if license_id
+            f"The licence of that model is {in_markdown(origin.license)}. "
+            if origin.license
             else "The licence of that model is not recorded in the bundle. "
         )
         + "The data may have terms of its own. Both apply to this model."
@@ -120,13 +133,13 @@ def _data(d: BundleDescription) -> str:
 
 
 def _speed(d: BundleDescription) -> str:
-    measured = d.facts["measured"]
-    row, hardware = measured["row"], measured["hardware"]
+    measured = facts.measured(d)
     return f"""## Speed
 
-One test text takes {row["latency"]["p50"]:.2f} ms (median, tokenization included; 99 of 100 take less than
-{row["latency"]["p99"]:.2f} ms), and many are answered at {row["texts_per_second"]:.0f} texts/s: measured with
-{measured["threads"]} thread(s) on {hardware["cpu"]} ({hardware["cores"]} cores; {", ".join(hardware["isa"])})."""
+One test text takes {measured.p50:.2f} ms (median, tokenization included; 99 of 100 take less than
+{measured.p99:.2f} ms), and many are answered at {measured.texts_per_second:.0f} texts/s: measured with
+{measured.threads} thread(s) on {in_markdown(measured.cpu)} ({measured.cores} cores; \
+{in_markdown(", ".join(measured.isa))})."""
 
 
 def _limits(d: BundleDescription) -> str:
@@ -140,13 +153,9 @@ compares the answers on this one with those that were verified."""
 
 
 def _files(d: BundleDescription) -> str:
-    rows = [(f"`{name}`", str(size), f"`{digest}`") for name, (size, digest) in sorted(d.files.items())]
+    rows = [(as_code(name), str(size), as_code(digest)) for name, (size, digest) in sorted(d.files.items())]
     return f"## Files\n\n{as_markdown(Table(('file', 'bytes', 'SHA-256'), tuple(rows)))}"
 
 
 def _listed(labels: Sequence[str]) -> str:
-    return ", ".join(f"`{label}`" for label in labels)
-
-
-def _is_hub_id(name: object) -> bool:
-    return isinstance(name, str) and name.count("/") == 1 and not name.startswith(("/", "."))
+    return ", ".join(map(as_code, labels))

@@ -10,6 +10,7 @@ import onnxruntime
 
 from sentopt import records
 from sentopt.backends import emulation
+from sentopt.bundles import facts
 from sentopt.measure import hardware
 from sentopt.measure.hardware import Hardware
 from sentopt.runtime.classifier import Classifier
@@ -50,8 +51,7 @@ def check(bundle: Path) -> BundleCheck:
     description = classifier.description
     assert description is not None
     difference = classifier.check_golden()
-    here, measured = hardware.describe(), description.facts["measured"]
-    there = measured["hardware"]
+    here, measured = hardware.describe(), facts.measured(description)
     return BundleCheck(
         variant=description.variant,
         labels=description.labels,
@@ -59,12 +59,12 @@ def check(bundle: Path) -> BundleCheck:
         golden_texts=len(description.golden),
         largest_difference=difference,
         tolerance=description.golden_tolerance,
-        verified_on=str(there["cpu"]),
-        verified_isa=tuple(there["isa"]),
-        verified_with=str(measured.get("onnxruntime", "")),
+        verified_on=measured.cpu,
+        verified_isa=measured.isa,
+        verified_with=measured.onnxruntime,
         here=here,
         onnxruntime=onnxruntime.__version__,
-        same_instruction_set=list(here.isa) == list(there["isa"]),
+        same_instruction_set=here.isa == measured.isa,
     )
 
 

@@ -56,7 +56,7 @@ def tolerance(seen: float, of_all: float) -> float:
         seen: the largest difference of the golden texts.
         of_all: the largest difference of the test split.
     """
-    return max(_LEAST_TOLERANCE, 1.25 * seen + 1e-3, min(2.0 * seen, of_all))
+    return min(1.0, max(_LEAST_TOLERANCE, 1.25 * seen + 1e-3, min(2.0 * seen, of_all)))
 
 
 def _candidates(examples: Sequence[Example], expected: FloatArray, verdict: Verdict) -> npt.NDArray[np.intp]:

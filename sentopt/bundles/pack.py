@@ -6,6 +6,7 @@ The same bundle gives the same bytes on every machine: entries are sorted and ca
 from __future__ import annotations
 
 import base64
+import csv
 import gzip
 import hashlib
 import importlib.metadata
@@ -24,10 +25,12 @@ from sentopt.bundles import card, vendored
 from sentopt.errors import InputError, OutputError
 from sentopt.files import outputs
 from sentopt.runtime.description import BundleDescription, read_files
+from sentopt.runtime.names import printable
 
 _EARLIEST = (1980, 1, 1, 0, 0, 0)  # that a zip archive can state
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")  # packaging.python.org, "Names and normalization"
-_VERSION = re.compile(r"\d+(\.\d+)*((a|b|rc)\d+)?(\.post\d+)?(\.dev\d+)?(\+[a-z0-9]+(\.[a-z0-9]+)*)?")
+_VERSION = re.compile(r"\d+(\.\d+)*((a|b|rc)\d+)?(\.post\d+)?(\.dev\d+)?(\+[a-z0-9]+(\.[a-z0-9]+)*)?", re.ASCII)
+_LONGEST_TITLE = 300
 
 _MODULE = '''\
 """{title}: `from {module} import classifier`, then `classifier("a text")`. The bundle is loaded on first use."""
@@ -221,7 +224,9 @@ def _module_name(name: str) -> str:
 
 
 def _title(description: BundleDescription) -> str:
-    return f"Text classifier for {', '.join(description.labels)}".replace("\\", "").replace('"', "'").replace("\n", " ")
+    """One line for the metadata and for a docstring: without line breaks, quotes and backslashes."""
+    title = f"Text classifier for {', '.join(description.labels)}".replace("\\", "").replace('"', "'")
+    return printable(title, longest=_LONGEST_TITLE)
 
 
 def _needed_sentopt(description: BundleDescription) -> str:
@@ -238,8 +243,10 @@ def _metadata(description: BundleDescription, name: str, version: str, needs: Se
 
 
 def _record(entries: dict[str, bytes], itself: str) -> str:
-    lines = []
+    written = io.StringIO()
+    lines = csv.writer(written, lineterminator="\n")
     for path, content in entries.items():
         digest = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=").decode()
-        lines.append(f"{path},sha256={digest},{len(content)}")
-    return "\n".join([*lines, f"{itself},,", ""])
+        lines.writerow([path, f"sha256={digest}", len(content)])
+    lines.writerow([itself, "", ""])
+    return written.getvalue()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from sentopt._optional import is_installed
 from sentopt.demo.run_facts import RunFacts
+from sentopt.report.markup import in_markdown
 from sentopt.results import VerifyResult
 from sentopt.runtime.classifier import Classifier, Prediction
 from sentopt.variants import REFERENCE, VARIANTS, VariantSpec, runnable
@@ -102,4 +103,8 @@ def disagreement(answers: list[VariantAnswer]) -> str:
             if len(answers) > 1
             else ""
         )
-    return "They disagree: " + "; ".join(f"{label}: {', '.join(names)}" for label, names in labels.items()) + "."
+    return (
+        "They disagree: "
+        + "; ".join(f"{in_markdown(label)}: {', '.join(names)}" for label, names in labels.items())
+        + "."
+    )

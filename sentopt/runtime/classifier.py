@@ -133,7 +133,7 @@ class Classifier:
             MissingExtraError: the engine is not installed.
         """
         options = Options(threads, check, engine, tuning, providers, abstain_below, fallback)
-        source: Source = dict(bundle) if isinstance(bundle, Mapping) else Path(bundle)
+        source: Source = _in_memory(bundle) if isinstance(bundle, Mapping) else Path(bundle)
         description = read_description(source)
         check_files(source, description)
         if options.fallback:
@@ -189,14 +189,16 @@ class Classifier:
         `options.check` and `options.fallback` need a bundle and are ignored; the default engine is onnxruntime.
 
         Raises:
-            BundleError: the engine cannot load the file.
+            BundleError: the engine cannot load the file, or it has another number of logits than there are labels.
             MissingExtraError: the engine is not installed.
         """
         tuning = options.tuning or default(options.threads)
         open_single, open_workers = _openers(model, output, options)
         open_engine = partial(open_single, tuning.threads)
+        engine = open_engine()
+        _check_width(getattr(engine, "width", None), labels)
         return cls(
-            open_engine(),
+            engine,
             encoder,
             labels,
             open_engine=open_engine,
@@ -228,7 +230,7 @@ class Classifier:
 
     def predict_tokens(self, tokens: Sequence[Tokens]) -> list[Prediction]:
         """Like `predict`, for texts that are already tokenized."""
-        rows = softmax(self.logits_of(tokens))
+        rows = self._probabilities(self.logits_of(tokens))
         return [self._prediction(row, t.truncated) for row, t in zip(rows, tokens, strict=True)]
 
     async def apredict(self, texts: Sequence[str]) -> list[Prediction]:
@@ -239,7 +241,7 @@ class Classifier:
 
     def predict_proba(self, texts: Sequence[str]) -> FloatArray:
         """Probabilities, float32 of shape (texts, labels); the columns are in the order of `labels`."""
-        return softmax(self.logits(texts))
+        return self._probabilities(self.logits(texts))
 
     def logits(self, texts: Sequence[str], *, batch_size: int | None = None) -> FloatArray:
         """Raw logits, float32 of shape (texts, labels).
@@ -276,7 +278,7 @@ class Classifier:
         actual = np.concatenate([self.predict_proba([g.text]) for g in golden])
         changed = int((expected.argmax(axis=1) != actual.argmax(axis=1)).sum())
         difference = float(np.abs(expected - actual).max())
-        if changed or difference > self.description.golden_tolerance:
+        if changed or not difference <= self.description.golden_tolerance:
             raise BundleIntegrityError(
                 "this machine answers the golden texts differently from the machine that verified the bundle: "
                 f"{changed} of {len(golden)} labels changed, largest probability difference {difference:.4f} "
@@ -299,7 +301,13 @@ class Classifier:
         logits = np.empty((len(tokens), len(self.labels)), dtype=np.float32)
 
         def answer(engine: Engine, positions: Positions) -> None:
-            logits[positions] = engine.run(self.encoder.pad([tokens[i] for i in positions]))
+            answers = engine.run(self.encoder.pad([tokens[i] for i in positions]))
+            if answers.shape != (len(positions), len(self.labels)):  # numpy would repeat a single column for all labels
+                raise BundleError(
+                    f"the model gave an answer of shape {answers.shape} for {len(positions)} text(s) and "
+                    f"{len(self.labels)} labels"
+                )
+            logits[positions] = answers
 
         if len(batches) < 2 or self._worker_engine is None:
             engine = self.engine
@@ -309,6 +317,12 @@ class Classifier:
             shared = self._worker_engine.get()
             for_each(self._pool.get(), lambda positions: answer(shared, positions), batches)
         return logits
+
+    def _probabilities(self, logits: FloatArray) -> FloatArray:
+        """Softmax. NaN is no answer of a bundle; in a variant that is not bundled yet, it is a finding."""
+        if self.description is not None and not np.isfinite(logits).all():
+            raise BundleError(f"the bundle {self.description.name} gave logits that are NaN or infinite")
+        return softmax(logits)
 
     def _prediction(self, row: FloatArray, truncated: bool) -> Prediction:
         probabilities = {label: float(p) for label, p in zip(self.labels, row, strict=True)}
@@ -339,6 +353,18 @@ def _openers(
         return OnnxSession(model, threads=threads, providers=options.providers, output=output)
 
     return session, (lambda workers: session(threads=1)) if tuple(options.providers) == CPU else None
+
+
+def _in_memory(files: Mapping[str, bytes]) -> dict[str, bytes]:
+    for name, content in files.items():
+        if not isinstance(content, bytes):
+            raise InputError(f"the file {name} is {type(content).__name__}, expected bytes")
+    return dict(files)
+
+
+def _check_width(width: int | None, labels: Sequence[str]) -> None:
+    if width is not None and width != len(labels):
+        raise BundleError(f"the model gives {width} logits for a text, and there are {len(labels)} labels")
 
 
 def _fallback_of(description: BundleDescription) -> BundleDescription:

@@ -1,24 +1,36 @@
 """The bundle format: a folder with everything an application needs, described by `sentopt.json`.
 
-Reading is strict. The schema version must be known, every listed file must have its recorded size and SHA-256, and no
-path may leave the folder.
+A bundle is somebody else's folder, so reading is strict. The schema version must be known, every value must have its
+type and be within bounds, every listed file must have its recorded size and SHA-256, no path may leave the folder, and
+the model may refer to listed files only. Keys that are not known here are left alone.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Mapping
+import re
+import stat
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Literal
 
 from sentopt.errors import BundleError, BundleIntegrityError, BundleVersionError
+from sentopt.runtime import strict_json
+from sentopt.runtime.names import fault_of_label, fault_of_path
+from sentopt.runtime.onnx_file import check_references
+from sentopt.runtime.strict_json import Fields, shown
 
 SCHEMA_VERSION = 2
 """The newest schema that this runtime reads. A bundle is written with the oldest sufficient schema, see `schema_of`."""
 DESCRIPTION_FILE = "sentopt.json"
 ENGINES = ("onnxruntime", "openvino")
+VOCABULARY_FILE = "tokenizer.json"
+
+_LONGEST_DESCRIPTION = 16 * 2**20  # bytes; the largest that `sentopt export` writes has a hundredth of that
+_LONGEST_SETTINGS = 64 * 2**20
+_MOST_TOKENS, _MOST_IDS, _MOST_BYTES = 1_000_000, 2**31 - 1, 2**50
+_SHA256 = re.compile("[0-9a-f]{64}")
 
 Side = Literal["left", "right"]
 """The end at which a text longer than `max_length` is truncated."""
@@ -69,7 +81,7 @@ def truncation_side(value: object) -> Side:
         return "right"
     if value == "left":
         return "left"
-    raise BundleError(f"a truncation_side must be 'right' or 'left', found {value!r}")
+    raise BundleError(f"a truncation_side must be 'right' or 'left', found {shown(value)}")
 
 
 def schema_of(side: Side) -> int:
@@ -88,19 +100,38 @@ def display_path(source: Source, name: str) -> str:
     return str(source / name) if isinstance(source, Path) else name
 
 
-def read_file(source: Source, name: str) -> bytes:
+def read_file(source: Source, name: str, *, longest: int | None = None) -> bytes:
     """The content of one file.
 
     Raises:
         FileNotFoundError: the file does not exist.
-        OSError: the file cannot be read.
+        OSError: the file cannot be read, is a device or a pipe, or has more than `longest` bytes.
     """
-    if isinstance(source, Path):
-        return (source / name).read_bytes()
+    if not isinstance(source, Path):
+        try:
+            return source[name]
+        except KeyError:
+            raise FileNotFoundError(name) from None
+    path = source / name
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError("it is no regular file")
+    with path.open("rb") as stream:
+        content = stream.read() if longest is None else stream.read(longest + 1)
+    if longest is not None and len(content) > longest:
+        raise OSError(f"it has more than {longest:,} bytes")
+    return content
+
+
+def read_settings(source: Source, name: str) -> dict[str, Any]:
+    """A JSON object from one file of a bundle.
+
+    Raises:
+        BundleError: the file is missing, too long, or no JSON object.
+    """
     try:
-        return source[name]
-    except KeyError:
-        raise FileNotFoundError(name) from None
+        return Fields.of(strict_json.parse(read_file(source, name, longest=_LONGEST_SETTINGS))).values
+    except (OSError, ValueError) as error:
+        raise BundleError(f"cannot read {display_path(source, name)}: {error}") from error
 
 
 def read_description(source: Source) -> BundleDescription:
@@ -112,7 +143,7 @@ def read_description(source: Source) -> BundleDescription:
     """
     path = display_path(source, DESCRIPTION_FILE)
     try:
-        facts = json.loads(read_file(source, DESCRIPTION_FILE))
+        facts = strict_json.parse(read_file(source, DESCRIPTION_FILE, longest=_LONGEST_DESCRIPTION))
     except FileNotFoundError as error:
         raise BundleError(
             f"{_display_source(source)} is not a bundle: it has no {DESCRIPTION_FILE}. "
@@ -122,27 +153,32 @@ def read_description(source: Source) -> BundleDescription:
         raise BundleError(f"cannot read {path}: {error}") from error
     _check_version(path, facts)
     try:
-        return _parse(facts)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise BundleError(f"{path} is malformed: {type(error).__name__}: {error}") from error
+        return _parse(Fields.of(facts))
+    except (ValueError, BundleError) as error:
+        raise BundleError(f"{path} is malformed: {error}") from error
 
 
 def _display_source(source: Source) -> str:
     return str(source) if isinstance(source, Path) else "in memory"
 
 
-def _engine(name: object) -> str:
-    if name not in ENGINES:
-        raise ValueError(f"engine {name!r} is not one of {', '.join(ENGINES)}")
-    return str(name)
-
-
 def check_files(source: Source, description: BundleDescription) -> None:
-    """Compare every listed file with its recorded size and SHA-256.
+    """Compare every listed file with its recorded size and SHA-256, and then what the models refer to with that list.
+
+    Symbolic links are followed, as in the caches of the Hugging Face Hub: what is verified is the content.
 
     Raises:
         BundleIntegrityError: files are missing or changed; the message names all of them.
+        BundleError: a model refers to a file that is not listed, or is no ONNX file.
     """
+    _check_hashes(source, description)
+    # Values outside a model in memory would be looked for in the current folder.
+    sizes = {name: size for name, (size, _) in description.files.items()} if isinstance(source, Path) else {}
+    for name in sorted({name for name in description.files if name.endswith(".onnx")} | _models(description)):
+        check_references(source / name if isinstance(source, Path) else source[name], name, sizes)
+
+
+def _check_hashes(source: Source, description: BundleDescription) -> None:
     problems = []
     for name, (size, digest) in sorted(description.files.items()):
         actual = _size(source, name)
@@ -160,16 +196,21 @@ def check_files(source: Source, description: BundleDescription) -> None:
         )
 
 
+def _models(description: BundleDescription) -> set[str]:
+    fallback = description.fallback
+    return {description.model_file, fallback.model_file if fallback else description.model_file}
+
+
 def read_files(source: Source) -> tuple[BundleDescription, dict[str, bytes]]:
     """Contents of the bundle's listed files and of `sentopt.json`, hash-verified.
 
     Raises:
-        BundleError: `source` is not a bundle, or a file differs from the one that was verified.
+        BundleError: as in `read_description` and `check_files`.
     """
     description = read_description(source)
-    names = [name for name in (*description.files, DESCRIPTION_FILE) if _size(source, name) is not None]
-    files = {name: read_file(source, name) for name in names}
-    check_files(files, description)
+    check_files(source, description)
+    files = {name: read_file(source, name) for name in (*description.files, DESCRIPTION_FILE)}
+    _check_hashes(files, description)  # of what is given out, in case that a file has just changed
     return description, files
 
 
@@ -187,55 +228,87 @@ def _sha256(source: Source, name: str) -> str:
 
 def _check_version(path: str, facts: object) -> None:
     version = facts.get("schema_version") if isinstance(facts, dict) else None
-    if not isinstance(version, int):
+    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
         raise BundleError(f"{path} is malformed: it has no schema_version")
     if version > SCHEMA_VERSION:
         raise BundleVersionError(
-            f"{path} has schema {version}, this sentopt reads up to {SCHEMA_VERSION}. "
+            f"{path} has schema {shown(version)}, this sentopt reads up to {SCHEMA_VERSION}. "
             "Upgrade with: pip install -U sentopt"
         )
 
 
-def _parse(facts: dict[str, Any]) -> BundleDescription:
-    files = {str(name): (int(entry["bytes"]), str(entry["sha256"])) for name, entry in facts["files"].items()}
-    for name in files:
-        pure = PurePosixPath(name)
-        if pure.is_absolute() or ".." in pure.parts:
-            raise ValueError(f"file {name!r} lies outside the bundle")
-    model_file = str(facts["model_file"])
-    if model_file not in files:
-        raise ValueError(f"the model file {model_file!r} is not among the hashed files")
-    labels = tuple(str(label) for label in facts["labels"])
-    golden = tuple(Golden(str(g["text"]), tuple(float(p) for p in g["probabilities"])) for g in facts["golden"])
-    if len(labels) < 2 or any(len(g.probabilities) != len(labels) for g in golden):
-        raise ValueError("labels and golden probabilities do not match")
+def _parse(facts: Fields) -> BundleDescription:
+    files = _files(facts.inner("files"))
+    labels = _labels(facts.texts("labels"))
+    engine = facts.text("engine") if "engine" in facts else ENGINES[0]
+    if engine not in ENGINES:
+        raise ValueError(f"engine {shown(engine)} is not one of {', '.join(ENGINES)}")
     description = BundleDescription(
-        name=str(facts["name"]),
-        variant=str(facts["variant"]),
-        engine=_engine(facts.get("engine", ENGINES[0])),
+        name=facts.name("name"),
+        variant=facts.name("variant"),
+        engine=engine,
         labels=labels,
-        max_length=int(facts["max_length"]),
-        truncation_side=truncation_side(facts.get("truncation_side", "right")),
-        pad_token_id=int(facts["pad_token_id"]),
-        model_file=model_file,
-        output=str(facts["output"]),
+        max_length=facts.integer("max_length", 1, _MOST_TOKENS),
+        truncation_side=truncation_side(facts.values.get("truncation_side", "right")),
+        pad_token_id=facts.integer("pad_token_id", 0, _MOST_IDS),
+        model_file=_listed(facts, files),
+        output=facts.name("output"),
         files=files,
-        golden=golden,
-        golden_tolerance=float(facts["golden_tolerance"]),
-        facts=facts,
+        golden=tuple(
+            Golden(golden.text("text"), golden.probabilities("probabilities", len(labels)))
+            for golden in facts.objects("golden")
+        ),
+        golden_tolerance=facts.number("golden_tolerance", 0, 1),
+        facts=facts.values,
     )
-    return replace(description, fallback=_fallback(description, facts["fallback"]) if "fallback" in facts else None)
+    return replace(
+        description, fallback=_fallback(description, facts.inner("fallback")) if "fallback" in facts else None
+    )
 
 
-def _fallback(description: BundleDescription, facts: dict[str, Any]) -> BundleDescription:
-    model_file = str(facts["model_file"])
-    if model_file not in description.files:
-        raise ValueError(f"the fallback {model_file!r} is not among the hashed files")
+def _files(listed: Fields) -> dict[str, tuple[int, str]]:
+    files = {}
+    for name in listed.values:
+        if fault := fault_of_path(name):
+            raise ValueError(f"{shown(name)} cannot be the name of a file in a bundle: {fault}")
+        entry = listed.inner(name)
+        if not _SHA256.fullmatch(entry.text("sha256")):
+            raise entry.fault("sha256", "64 hexadecimal digits")
+        files[name] = (entry.integer("bytes", 0, _MOST_BYTES), entry.text("sha256"))
+    folded = [name.casefold() for name in (*files, DESCRIPTION_FILE)]
+    if len(set(folded)) < len(folded):
+        raise ValueError(
+            f"two of its files have the same name on systems that ignore case, or one is {DESCRIPTION_FILE}"
+        )
+    if VOCABULARY_FILE not in files:
+        raise ValueError(f"{VOCABULARY_FILE} is not among the hashed files")
+    return files
+
+
+def _labels(labels: Sequence[str]) -> tuple[str, ...]:
+    if len(labels) < 2:
+        raise ValueError(f"labels must be two or more, found {len(labels)}")
+    for label in labels:
+        if fault := fault_of_label(label):
+            raise ValueError(f"labels cannot hold {shown(label)}: {fault}")
+    if len(set(labels)) < len(labels):
+        raise ValueError(f"labels hold {shown(strict_json.first_repeated(labels))} twice")
+    return tuple(labels)
+
+
+def _listed(facts: Fields, files: Mapping[str, object]) -> str:
+    model_file = facts.text("model_file")
+    if model_file not in files:
+        raise ValueError(f"{facts.where}model_file {shown(model_file)} is not among the hashed files")
+    return model_file
+
+
+def _fallback(description: BundleDescription, facts: Fields) -> BundleDescription:
     return replace(
         description,
-        variant=str(facts["variant"]),
+        variant=facts.name("variant"),
         engine=ENGINES[0],
-        model_file=model_file,
-        output=str(facts["output"]),
-        golden_tolerance=float(facts["golden_tolerance"]),
+        model_file=_listed(facts, description.files),
+        output=facts.name("output"),
+        golden_tolerance=facts.number("golden_tolerance", 0, 1),
     )

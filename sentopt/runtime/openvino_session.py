@@ -16,7 +16,9 @@ import numpy as np
 
 from sentopt.errors import BundleError, MissingExtraError
 from sentopt.runtime.cores import available_cores
-from sentopt.runtime.session import FloatArray
+from sentopt.runtime.names import printable
+from sentopt.runtime.session import FloatArray, failed_on, width_of
+from sentopt.runtime.strict_json import shown
 from sentopt.runtime.tokenization import Batch, check_inputs
 
 
@@ -35,7 +37,7 @@ class OpenVinoSession:
 
         Raises:
             MissingExtraError: OpenVINO is not installed.
-            BundleError: the file cannot be compiled, or has unknown inputs.
+            BundleError: the file cannot be compiled, has unknown inputs, or has no such output.
         """
         try:
             import openvino
@@ -63,13 +65,22 @@ class OpenVinoSession:
         self.inputs = tuple(port.get_any_name() for port in self._models[0].inputs)
         check_inputs(self.inputs)
         self.output = output
+        shape = _shape(self._models[0], output)
+        self.width = width_of([dimension.get_length() if dimension.is_static else None for dimension in shape])
         self._next_model = itertools.count()
         self._requests = threading.local()
 
     def run(self, batch: Batch) -> FloatArray:
-        """Logits, float32 of shape (texts, labels)."""
+        """Logits, float32 of shape (texts, labels).
+
+        Raises:
+            BundleError: OpenVINO fails on this batch.
+        """
         request = self._request()
-        request.infer({name: getattr(batch, name) for name in self.inputs}, share_inputs=True)
+        try:
+            request.infer({name: getattr(batch, name) for name in self.inputs}, share_inputs=True)
+        except RuntimeError as error:
+            raise BundleError(f"{failed_on(batch)}: {printable(error)}") from error
         return np.array(request.get_tensor(self.output).data, dtype=np.float32)
 
     def _request(self) -> Any:
@@ -77,3 +88,12 @@ class OpenVinoSession:
         if not hasattr(self._requests, "request"):
             self._requests.request = self._models[next(self._next_model) % len(self._models)].create_infer_request()
         return self._requests.request
+
+
+def _shape(model: Any, output: str) -> Any:
+    """The declared shape of an output; empty where its number of dimensions is not declared."""
+    for port in model.outputs:
+        if output in port.get_names():
+            shape = port.get_partial_shape()
+            return shape if shape.rank.is_static else ()
+    raise BundleError(f"the model has no output named {shown(output)}")

@@ -12,6 +12,8 @@ import onnxruntime as ort
 
 from sentopt.errors import BundleError
 from sentopt.runtime.cores import available_cores
+from sentopt.runtime.names import printable
+from sentopt.runtime.strict_json import shown
 from sentopt.runtime.tokenization import Batch, check_inputs
 
 FloatArray = npt.NDArray[np.float32]
@@ -44,24 +46,57 @@ class OnnxSession:
             self._session = ort.InferenceSession(source, session_options(threads), providers=list(providers))
         except Exception as error:  # onnxruntime's exception classes share no public base but Exception
             raise BundleError(
-                f"onnxruntime cannot load the model {'in memory' if isinstance(model, bytes) else model}: {error}"
+                f"onnxruntime cannot load the model {'in memory' if isinstance(model, bytes) else model}: "
+                f"{printable(error)}"
             ) from error
         self.inputs = tuple(node.name for node in self._session.get_inputs())
         self.output = output
         check_inputs(self.inputs)
-        if output not in {node.name for node in self._session.get_outputs()}:
-            raise BundleError(f"the model has no output named {output!r}")
+        shapes = {node.name: node.shape for node in self._session.get_outputs()}
+        if output not in shapes:
+            raise BundleError(f"the model has no output named {shown(output)}")
+        self.width = width_of(shapes[output])
 
     def run(self, batch: Batch) -> FloatArray:
-        """Logits, float32 of shape (texts, labels)."""
+        """Logits, float32 of shape (texts, labels).
+
+        Raises:
+            BundleError: onnxruntime fails on this batch.
+        """
         (logits,) = self.outputs(batch, [self.output])
         return np.asarray(logits, dtype=np.float32)
 
     def outputs(self, batch: Batch, names: Sequence[str]) -> list[FloatArray]:
-        """The graph outputs with these names, in that order."""
+        """The graph outputs with these names, in that order.
+
+        Raises:
+            BundleError: onnxruntime fails on this batch, as where a token has no row in the model's embedding.
+        """
         inputs = {name: getattr(batch, name) for name in self.inputs}
-        outputs: list[FloatArray] = self._session.run(list(names), inputs)
+        try:
+            outputs: list[FloatArray] = self._session.run(list(names), inputs)
+        except Exception as error:
+            raise BundleError(f"{failed_on(batch)}: {printable(error)}") from error
         return outputs
+
+
+def width_of(shape: object) -> int | None:
+    """The number of logits that a graph declares for a text, or None if it does not say.
+
+    Raises:
+        BundleError: the declared shape is not (texts, labels).
+    """
+    if not isinstance(shape, list | tuple) or not shape:
+        return None
+    if len(shape) != 2:
+        raise BundleError(f"the model's answers have {len(shape)} dimensions, expected 2: texts and labels")
+    return shape[1] if isinstance(shape[1], int) else None
+
+
+def failed_on(batch: Batch) -> str:
+    """What a model failed on, for a message."""
+    texts, tokens = batch.input_ids.shape
+    return f"the model failed on {texts} text{'s' if texts != 1 else ''} of {tokens} tokens"
 
 
 def session_options(threads: int | None) -> ort.SessionOptions:

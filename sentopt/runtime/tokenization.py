@@ -6,8 +6,8 @@ transformers. Padding is done in numpy: the tokenizer object is never changed af
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,9 +16,20 @@ import numpy.typing as npt
 from tokenizers import Tokenizer
 
 from sentopt.errors import BundleError, InputError
-from sentopt.runtime.description import Side, Source, display_path, read_file, truncation_side
+from sentopt.runtime.description import (
+    VOCABULARY_FILE,
+    Side,
+    Source,
+    display_path,
+    read_file,
+    read_settings,
+    truncation_side,
+)
+from sentopt.runtime.names import printable
+from sentopt.runtime.strict_json import shown
 
 IntArray = npt.NDArray[np.int64]
+_LONGEST_VOCABULARY = 256 * 2**20  # bytes
 _INPUTS = ("input_ids", "attention_mask", "token_type_ids", "position_ids")
 
 
@@ -80,18 +91,23 @@ class TextEncoder:
         """Read `tokenizer.json`; `tokenizer_config.json` supplies the padding token and the side unless both are given.
 
         Raises:
-            BundleError: a file is missing or cannot be parsed.
+            BundleError: a file is missing or cannot be parsed, the padding token is none of the vocabulary, or a text
+                has no room beside the special tokens.
         """
-        try:
-            tokenizer = Tokenizer.from_buffer(read_file(source, "tokenizer.json"))
-        except Exception as error:  # tokenizers raises bare Exception for malformed files
-            raise BundleError(f"cannot read the tokenizer {display_path(source, 'tokenizer.json')}: {error}") from error
+        path = display_path(source, VOCABULARY_FILE)
+        with _in_words(f"cannot read the tokenizer {path}"):
+            tokenizer = Tokenizer.from_buffer(read_file(source, VOCABULARY_FILE, longest=_LONGEST_VOCABULARY))
         if pad_token_id is None or side is None:
-            settings = _settings(source)
+            settings = read_settings(source, "tokenizer_config.json")
             if pad_token_id is None:
                 pad_token_id = _pad_token_id(source, settings, tokenizer)
             if side is None:
                 side = truncation_side(settings.get("truncation_side", "right"))
+        if tokenizer.id_to_token(pad_token_id) is None:
+            raise BundleError(f"{path} has no token {pad_token_id}, which pads texts")
+        special = tokenizer.num_special_tokens_to_add(is_pair=False)
+        if special >= max_length:
+            raise BundleError(f"{path} adds {special} special tokens to a text, and max_length is {max_length}")
         return cls(tokenizer, max_length=max_length, pad_token_id=pad_token_id, side=side)
 
     @property
@@ -109,8 +125,11 @@ class TextEncoder:
 
         Raises:
             InputError: an element is not a `str`.
+            BundleError: the tokenizer cannot encode a text.
         """
-        encodings = self._tokenizer.encode_batch_fast([_checked(text, i) for i, text in enumerate(texts)])
+        checked = [_checked(text, i) for i, text in enumerate(texts)]
+        with _in_words("the tokenizer failed"):
+            encodings = self._tokenizer.encode_batch_fast(checked)
         return [
             Tokens(tuple(e.ids), tuple(e.type_ids), bool(e.overflowing))
             if e.ids
@@ -132,6 +151,17 @@ class TextEncoder:
         return Batch(input_ids, attention_mask, token_type_ids)
 
 
+@contextmanager
+def _in_words(what: str) -> Iterator[None]:
+    """Failures of tokenizers as BundleError: bare Exceptions, and Rust's panics, which are no Exceptions."""
+    try:
+        yield
+    except BaseException as error:
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        raise BundleError(f"{what}: {printable(error)}") from error
+
+
 def _checked(text: Any, position: int) -> str:
     if not isinstance(text, str):
         raise InputError(f"text {position} is {type(text).__name__}, expected str: {text!r:.80}")
@@ -142,22 +172,11 @@ def _checked(text: Any, position: int) -> str:
     return text
 
 
-def _settings(source: Source) -> dict[str, Any]:
-    path = display_path(source, "tokenizer_config.json")
-    try:
-        settings = json.loads(read_file(source, "tokenizer_config.json"))
-    except (OSError, ValueError) as error:
-        raise BundleError(f"cannot read {path}: {error}") from error
-    if not isinstance(settings, dict):
-        raise BundleError(f"cannot read {path}: it holds {type(settings).__name__}, expected an object")
-    return settings
-
-
 def _pad_token_id(source: Source, settings: dict[str, Any], tokenizer: Tokenizer) -> int:
     token = settings.get("pad_token")
-    token = token["content"] if isinstance(token, dict) else token
-    token_id = tokenizer.token_to_id(token) if token else None
+    token = token.get("content") if isinstance(token, dict) else token
+    token_id = tokenizer.token_to_id(token) if isinstance(token, str) else None
     if token_id is None:
         path = display_path(source, "tokenizer_config.json")
-        raise BundleError(f"{path}: expected pad_token to be a token of the vocabulary, found {token!r}")
+        raise BundleError(f"{path}: expected pad_token to be a token of the vocabulary, found {shown(token)}")
     return int(token_id)

@@ -16,6 +16,8 @@ from sentopt.errors import DataError
 from sentopt.recipe import Recipe
 from sentopt.results import PrepareResult
 from sentopt.run_dir import AVERAGE_FILE, SPLITS, RunDir
+from sentopt.runtime.names import fault_of_label
+from sentopt.runtime.strict_json import shown
 
 
 def run(recipe: Recipe, run_dir: RunDir, *, given: RawData | None = None) -> PrepareResult:
@@ -32,6 +34,7 @@ def run(recipe: Recipe, run_dir: RunDir, *, given: RawData | None = None) -> Pre
     if recipe.model.tuned:
         names = model_files.label_names(backbones.resolve(recipe.model.backbone, recipe.model.revision))
         data = in_order_of_model(data, named_by_user(names, recipe.data.labels), counted=given is not None)
+    _check_names(data.labels)
     store.write(run_dir, data)
     counts: dict[str, dict[str, int]] = {
         split: {
@@ -40,6 +43,13 @@ def run(recipe: Recipe, run_dir: RunDir, *, given: RawData | None = None) -> Pre
         for split in SPLITS
     }
     return PrepareResult(raw.description, sources.identify(recipe.data), data.labels, counts, data.notices)
+
+
+def _check_names(labels: Sequence[str]) -> None:
+    """Refuse labels now that no bundle could carry after training."""
+    for label in labels:
+        if fault := fault_of_label(label):
+            raise DataError(f"the label {shown(label)} cannot be used: {fault}; rename it in the data")
 
 
 def _is_average(recipe: Recipe) -> bool:

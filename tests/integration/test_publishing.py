@@ -108,7 +108,7 @@ def test_the_card_says_what_the_bundle_says(bundle: Path, capsys: pytest.Capture
 
 
 def test_labels_that_would_break_the_card_are_quoted(bundle: Path, edit_description: Callable[..., None]) -> None:
-    name = 'a: "b" # c\n---'
+    name = 'a: "b" # c --- 😀 {x} \\'
     edit_description(name=name)
     front = card.front_matter(read_description(bundle))
     assert yaml.safe_load(front.strip().strip("-"))["model-index"][0]["name"] == name

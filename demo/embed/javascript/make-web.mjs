@@ -15,6 +15,9 @@ const [bundle, out] = process.argv.slice(2).map((name) => path.resolve(process.e
 const facts = await readFile(path.join(bundle, "sentopt.json"), "utf8").then(JSON.parse, () =>
   fail(`${bundle} is not a bundle: it has no sentopt.json`),
 );
+// A bundle may be somebody else's: its names say what is copied from where to where.
+const outside = Object.keys(facts.files).find((name) => /^[/]|(^|[/])[.][.]([/]|$)|[\\:]/.test(name));
+if (outside !== undefined) fail(`sentopt.json lists a file that lies outside the bundle: ${JSON.stringify(outside)}`);
 if ((await readdir(out).catch(() => [])).length > 0) fail(`${out} is not empty`);
 
 const copies = [

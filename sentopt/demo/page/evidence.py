@@ -5,9 +5,11 @@ from __future__ import annotations
 import gradio as gr
 
 from sentopt.bundles import card
+from sentopt.bundles import facts as recorded
 from sentopt.demo.limits import Limits
 from sentopt.demo.run_facts import RunFacts
 from sentopt.report import render
+from sentopt.report.markup import in_markdown
 from sentopt.runtime.description import BundleDescription
 
 _BENCHMARKS = ("Verdict", "Refused, what now?", "How the verdicts were made", "Speed")
@@ -67,11 +69,10 @@ def _show(facts: RunFacts, titles: list[str]) -> None:
 
 
 def _alone(description: BundleDescription) -> str:
-    verified, measured = description.facts["verified"], description.facts["measured"]
-    row = measured["row"]
+    verified, measured = recorded.verified(description), recorded.measured(description)
     return (
-        f"## How it was verified\n\n{verified['reason']}.\n\n## How fast it is\n\n"
-        f"Measured on {measured['hardware']['cpu']}, {measured['threads']} threads: {row['latency']['p50']:.2f} ms "
-        f"a text (median; 99 of 100 within {row['latency']['p99']:.2f} ms), {row['texts_per_second']:.0f} texts/s.\n\n"
+        f"## How it was verified\n\n{in_markdown(verified.reason)}.\n\n## How fast it is\n\n"
+        f"Measured on {in_markdown(measured.cpu)}, {measured.threads} threads: {measured.p50:.2f} ms "
+        f"a text (median; 99 of 100 within {measured.p99:.2f} ms), {measured.texts_per_second:.0f} texts/s.\n\n"
         "This bundle was loaded without its run; the tables and plots stay in the directory of the run."
     )

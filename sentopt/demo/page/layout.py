@@ -9,6 +9,7 @@ from typing import Any
 import gradio as gr
 from fastapi import FastAPI
 
+from sentopt.bundles import facts as recorded
 from sentopt.demo.api import explanation_json, label_json
 from sentopt.demo.page import compare, evidence, examples, many, try_it
 from sentopt.demo.page.refusals import shown
@@ -96,11 +97,11 @@ def _named_endpoints(service: Service) -> None:
 
 
 def _heading(description: BundleDescription) -> str:
-    verified = description.facts["verified"]
+    verified = recorded.verified(description)
     labels = ", ".join(description.labels)
     return (
         f"<header><h1>{html.escape(description.name)}</h1>"
-        f"<p>Gives each text one of the labels <b>{html.escape(labels)}</b>. {verified['accuracy']:.1%} of "
-        f"{verified['test_texts']:,} test texts get the right one, {verified['agreement_with_pytorch']:.1%} the one "
+        f"<p>Gives each text one of the labels <b>{html.escape(labels)}</b>. {verified.accuracy:.1%} of "
+        f"{verified.test_texts:,} test texts get the right one, {verified.agreement:.1%} the one "
         f"that the PyTorch model gives. Variant: {html.escape(description.variant)}.</p></header>"
     )

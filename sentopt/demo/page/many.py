@@ -14,6 +14,7 @@ from sentopt.demo import pasted
 from sentopt.demo.page.examples import Examples
 from sentopt.demo.page.refusals import shown
 from sentopt.demo.service import Service
+from sentopt.report.markup import in_markdown
 from sentopt.runtime.classifier import Prediction
 
 _AT_ONCE = 100  # texts between two steps of the progress bar
@@ -117,7 +118,7 @@ def _in_words(predictions: Sequence[Prediction], milliseconds: float) -> str:
         return "There is no text to score."
     counts = Counter(p.label for p in predictions)
     shares = "\n".join(
-        f"- {label}: {count:,} ({count / len(predictions):.0%})" for label, count in counts.most_common()
+        f"- {in_markdown(label)}: {count:,} ({count / len(predictions):.0%})" for label, count in counts.most_common()
     )
     cut = sum(p.truncated for p in predictions)
     ended = f"\n\n{cut:,} of them were too long for the model and were cut." if cut else ""

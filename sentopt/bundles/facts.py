@@ -1,0 +1,172 @@
+"""What a bundle records about its verification, its speed and its origin, for its card, its check and its page.
+
+The runtime needs none of it. It comes from somebody else's file: types and bounds are checked. The texts are for people
+to read, so what no name may hold is replaced, not refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from sentopt.errors import BundleError
+from sentopt.runtime.description import DESCRIPTION_FILE, BundleDescription
+from sentopt.runtime.names import printable
+from sentopt.runtime.strict_json import Fields
+
+_MOST = 10**12
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class LabelScores:
+    """The scores of one label on the test split."""
+
+    label: str
+    precision: float
+    recall: float
+    f1: float
+    support: int
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What the verification found on the test split."""
+
+    test_texts: int
+    accuracy: float
+    macro_f1: float
+    agreement: float
+    reason: str
+    per_label: tuple[LabelScores, ...]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """How fast the variant was, and where. Latencies are milliseconds; the version of onnxruntime may be empty."""
+
+    cpu: str
+    cores: int
+    isa: tuple[str, ...]
+    threads: int
+    p50: float
+    p99: float
+    texts_per_second: float
+    onnxruntime: str
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Data and backbone of a bundle; revision and licence may be empty."""
+
+    dataset: str
+    files: str
+    texts: tuple[tuple[str, int], ...]
+    backbone: str
+    revision: str
+    license: str
+    tuned_elsewhere: bool
+
+
+def verified(description: BundleDescription) -> Verified:
+    """The verdict.
+
+    Raises:
+        BundleError: it is missing or malformed.
+    """
+
+    def read(facts: Fields) -> Verified:
+        found = facts.inner("verified")
+        return Verified(
+            test_texts=found.integer("test_texts", 1, _MOST),
+            accuracy=found.number("accuracy", 0, 1),
+            macro_f1=found.number("macro_f1", 0, 1),
+            agreement=found.number("agreement_with_pytorch", 0, 1),
+            reason=printable(found.text("reason")),
+            per_label=tuple(_scores(scores) for scores in found.objects("per_label")) if "per_label" in found else (),
+        )
+
+    return _read(description, read)
+
+
+def measured(description: BundleDescription) -> Measured:
+    """The benchmark.
+
+    Raises:
+        BundleError: it is missing or malformed.
+    """
+
+    def read(facts: Fields) -> Measured:
+        found = facts.inner("measured")
+        hardware, row = found.inner("hardware"), found.inner("row")
+        return Measured(
+            cpu=printable(hardware.text("cpu")),
+            cores=hardware.integer("cores", 1, _MOST),
+            isa=tuple(printable(name) for name in hardware.texts("isa")),
+            threads=found.integer("threads", 1, _MOST),
+            p50=row.inner("latency").number("p50", 0, _MOST),
+            p99=row.inner("latency").number("p99", 0, _MOST),
+            texts_per_second=row.number("texts_per_second", 0, _MOST),
+            onnxruntime=_text(found, "onnxruntime"),
+        )
+
+    return _read(description, read)
+
+
+def origin(description: BundleDescription) -> Origin | None:
+    """What the bundle was made from; None in a bundle that does not say.
+
+    Raises:
+        BundleError: it is malformed.
+    """
+
+    def read(facts: Fields) -> Origin | None:
+        if not facts.values.get("made_from"):
+            return None
+        found = facts.inner("made_from")
+        texts = found.inner("texts") if "texts" in found else Fields({})
+        return Origin(
+            dataset=printable(found.text("dataset")),
+            files=_text(found, "files"),
+            texts=tuple((printable(split), texts.integer(split, 0, _MOST)) for split in texts.values),
+            backbone=printable(found.text("backbone")),
+            revision=_text(found, "backbone_revision"),
+            license=_text(found, "backbone_license"),
+            tuned_elsewhere="tuned_elsewhere" in found and found.boolean("tuned_elsewhere"),
+        )
+
+    return _read(description, read)
+
+
+def calibration_error(description: BundleDescription) -> float | None:
+    """The expected calibration error; None in a bundle that does not say.
+
+    Raises:
+        BundleError: it is malformed.
+    """
+    return _read(
+        description,
+        lambda facts: facts.inner("confidence").number("error", 0, 1) if "confidence" in facts else None,
+    )
+
+
+def _text(facts: Fields, key: str) -> str:
+    return printable(facts.text(key)) if key in facts else ""
+
+
+def _scores(scores: Fields) -> LabelScores:
+    return LabelScores(
+        label=printable(scores.text("label")),
+        precision=scores.number("precision", 0, 1),
+        recall=scores.number("recall", 0, 1),
+        f1=scores.number("f1", 0, 1),
+        support=scores.integer("support", 0, _MOST),
+    )
+
+
+def _read(description: BundleDescription, read: Callable[[Fields], T]) -> T:
+    try:
+        return read(Fields(dict(description.facts)))
+    except ValueError as error:
+        raise BundleError(f"{DESCRIPTION_FILE} of the bundle {description.name} is malformed: {error}") from error
