@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from sentopt._optional import require
+from sentopt.data import surrogates
 from sentopt.errors import DataError
 from sentopt.runtime.batching import batched
 
@@ -16,8 +17,10 @@ _BATCH = 1024
 Numbered = tuple[str, dict[str, Any]]
 
 
-def read(path: Path, notify: Callable[[str], None]) -> Iterator[Numbered]:
+def read(path: Path, notify: Callable[[str], None], header: Callable[[Sequence[str]], None]) -> Iterator[Numbered]:
     """Each row of the first sheet with its place, such as `row 7` (as Excel counts them).
+
+    `header` receives the names of the columns before the first row.
 
     Raises:
         DataError: not a workbook; or the sheet has no header, a duplicate column, or values outside its columns.
@@ -26,7 +29,7 @@ def read(path: Path, notify: Callable[[str], None]) -> Iterator[Numbered]:
     try:
         with path.open("rb") as stream:
             book = _quietly(lambda: openpyxl.load_workbook(stream, read_only=True, data_only=True))
-            rows = _rows(path, book, notify)
+            rows = _rows(path, book, notify, header)
             batches = batched(rows, _BATCH)
             while batch := _quietly(lambda: next(batches, None)):
                 yield from batch
@@ -45,7 +48,9 @@ def _quietly(work: Callable[[], R]) -> R:
         return work()
 
 
-def _rows(path: Path, book: Any, notify: Callable[[str], None]) -> Iterator[Numbered]:
+def _rows(
+    path: Path, book: Any, notify: Callable[[str], None], header: Callable[[Sequence[str]], None]
+) -> Iterator[Numbered]:
     if not book.worksheets:
         raise DataError(f"{path} has no sheet with cells")
     sheet = book.worksheets[0]
@@ -53,7 +58,7 @@ def _rows(path: Path, book: Any, notify: Callable[[str], None]) -> Iterator[Numb
         others = ", ".join(repr(other.title) for other in book.worksheets[1:])
         notify(f"{path.name}: the first sheet {sheet.title!r} is read, not {others}")
     sheet.reset_dimensions()  # some programs store wrong dimensions
-    rows = ((number, list(cells)) for number, cells in enumerate(sheet.iter_rows(values_only=True), 1))
+    rows = ((number, [*map(_whole, cells)]) for number, cells in enumerate(sheet.iter_rows(values_only=True), 1))
     filled = ((number, cells) for number, cells in rows if any(cell is not None for cell in cells))
     number, cells = next(filled, (0, []))
     if not cells:
@@ -61,6 +66,7 @@ def _rows(path: Path, book: Any, notify: Callable[[str], None]) -> Iterator[Numb
     names = _header(path, number, cells)
     if unnamed := [name for name, cell in zip(names, cells, strict=False) if cell is None]:
         notify(f"{path.name}: columns without a name are called {', '.join(unnamed)}")
+    header(names)
     empty = False
     for number, cells in filled:
         beside = [str(cell) for cell in cells[len(names) :] if cell is not None]
@@ -74,6 +80,10 @@ def _rows(path: Path, book: Any, notify: Callable[[str], None]) -> Iterator[Numb
         yield f"row {number}", dict(zip(names, cells, strict=False))
     if empty:
         _check_formulas(path, sheet.title)
+
+
+def _whole(cell: Any) -> Any:
+    return surrogates.repaired(cell) if isinstance(cell, str) else cell
 
 
 def _check_formulas(path: Path, title: str) -> None:

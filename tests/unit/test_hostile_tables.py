@@ -411,7 +411,8 @@ REFUSED: list[tuple[str, bytes, dict[str, str], str]] = [
         "truncated.csv.gz",
         gzip.compress(b"text\n" + bytes(range(32, 127)) * 99)[:-20],
         {},
-        " is malformed: Compressed file ended before the end-of-stream marker was reached",
+        " is damaged: it cannot be unpacked beyond line 2 (4096 bytes): Compressed file ended before the end-of-stream "
+        "marker was reached. Copy or download it again",
     ),
     ("arrays.json", b"[[1, 2]]", {}, ", item 1: expected an object with the columns, found list"),
     ("broken.json", b'[{"text": 1},', {}, " is not JSON: Expecting value: line 1 column 14 (char 13)"),
