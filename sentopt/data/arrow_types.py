@@ -15,6 +15,7 @@ from sentopt._optional import require
 TEXT = "text"
 """Instead of a type: the values are written as text, those that are no texts as JSON."""
 _MOST_FIELDS = 1000  # an object with more of them is used as a map, not as a record
+_DEEPEST = 64
 
 
 class TypeSurvey:
@@ -66,7 +67,7 @@ class TypeSurvey:
                 array = self._pyarrow.array(values, type=kind)
             except (self._pyarrow.ArrowException, OverflowError, TypeError, ValueError):
                 continue
-            return array.type if _fields(array.type) <= _MOST_FIELDS else TEXT
+            return array.type if _is_record(array.type) else TEXT
         return TEXT
 
     def _merged(self, one: Any, other: Any) -> Any:
@@ -77,7 +78,7 @@ class TypeSurvey:
             merged = self._pyarrow.unify_schemas(schemas, promote_options="permissive").field(0).type
         except (self._pyarrow.ArrowException, TypeError):
             return TEXT
-        return merged if _fields(merged) <= _MOST_FIELDS else TEXT
+        return merged if _is_record(merged) else TEXT
 
     def _fits(self, values: Sequence[Any], kind: Any) -> bool:
         try:
@@ -115,6 +116,12 @@ def _as_plain(value: Any) -> str:
     return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)
 
 
-def _fields(kind: Any) -> int:
-    """The number of fields in a type and in those inside of it."""
-    return sum(1 + _fields(kind.field(i).type) for i in range(kind.num_fields))
+def _is_record(kind: Any) -> bool:
+    """Whether the fields in a type, and those inside of them, are few and not nested deeply."""
+    level, fields = [kind], 0
+    for _ in range(_DEEPEST):
+        level = [outer.field(i).type for outer in level for i in range(outer.num_fields)]
+        fields += len(level)
+        if not level or fields > _MOST_FIELDS:
+            break
+    return not level

@@ -143,7 +143,7 @@ def _fields(path: Path, batch: Any, columns: Sequence[str], before: int) -> Iter
 
 def row_count(path: Path) -> int:
     """Number of rows of a Parquet file."""
-    return int(require("pyarrow.parquet", extra="train").ParquetFile(path).metadata.num_rows)
+    return int(require("pyarrow.parquet", extra="train").read_metadata(path).num_rows)
 
 
 def class_names(path: Path, kind: str, column: str) -> tuple[str, ...]:
@@ -203,8 +203,12 @@ def _as_python(path: Path, name: str, column: Any, before: int) -> list[Any]:
 
 def _batches(path: Path, kind: str, columns: list[str] | None) -> Iterator[Any]:
     if kind == "parquet":
-        file = require("pyarrow.parquet", extra="train").ParquetFile(path)
-        yield from _selected(file.iter_batches(batch_size=_BATCH, columns=columns), columns)
+        with require("pyarrow.parquet", extra="train").ParquetFile(path) as file:
+            all_groups = range(file.num_row_groups)
+            # pyarrow cannot join the dictionaries of several row groups inside of a nested column.
+            by_one = any(_is_dictionary(inner) for field in file.schema_arrow for inner in _inside(field.type))
+            for groups in [[group] for group in all_groups] if by_one else [list(all_groups)]:
+                yield from _selected(file.iter_batches(_BATCH, row_groups=groups, columns=columns), columns)
         return
     with path.open("rb") as stream:
         first = stream.read(6)
@@ -217,6 +221,17 @@ def _batches(path: Path, kind: str, columns: list[str] | None) -> Iterator[Any]:
         for batch in _selected(batches, columns):
             for start in range(0, batch.num_rows, _BATCH):
                 yield batch.slice(start, _BATCH)
+
+
+def _inside(kind: Any) -> Iterator[Any]:
+    """The types inside of a nested one."""
+    for i in range(kind.num_fields):
+        yield kind.field(i).type
+        yield from _inside(kind.field(i).type)
+
+
+def _is_dictionary(kind: Any) -> bool:
+    return bool(require("pyarrow.types", extra="train").is_dictionary(kind))
 
 
 def _selected(batches: Iterable[Any], columns: list[str] | None) -> Iterator[Any]:

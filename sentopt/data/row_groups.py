@@ -64,7 +64,7 @@ class GroupWriter:
 
 def compression(path: Path) -> str:
     """The compression of a Parquet file, as far as it can be written; the usual one for a file without rows."""
-    metadata = require("pyarrow.parquet", extra="train").ParquetFile(path).metadata
+    metadata = require("pyarrow.parquet", extra="train").read_metadata(path)
     if not metadata.num_row_groups or not metadata.num_columns:
         return USUAL
     codec = str(metadata.row_group(0).column(0).compression).lower().removesuffix("_raw")

@@ -107,11 +107,15 @@ class BatchWriter(_Writer):
             [*schema, *(pyarrow.field(name, kind) for name, kind in added.items())], metadata=schema.metadata
         )
 
-    def write(self, batch: Any, added: Sequence[Row]) -> None:
-        """Append a batch; `added` are the further columns of each row."""
+    def write(self, batches: Sequence[Any], added: Sequence[Row]) -> None:
+        """Append batches; `added` are the further columns of each of their rows."""
         pyarrow = require("pyarrow", extra="train")
-        more = [pyarrow.array([row[name] for row in added], type=kind) for name, kind in self._added.items()]
-        self._sink.write(pyarrow.RecordBatch.from_arrays([*batch.columns, *more], schema=self._schema))
+        start = 0
+        for batch in batches:
+            rows = added[start : start + batch.num_rows]
+            more = [pyarrow.array([row[name] for row in rows], type=kind) for name, kind in self._added.items()]
+            self._sink.write(pyarrow.RecordBatch.from_arrays([*batch.columns, *more], schema=self._schema))
+            start += batch.num_rows
 
     def _open(self) -> Any:
         return row_groups.GroupWriter(self._partial, self.path, self._schema, self._compression)

@@ -67,11 +67,15 @@ def opened(
             return _arrow_table(source, kind, target, text_column)
     survey = _survey(source, kind, target, text_column, options)
     for name in survey.as_text:
-        notify(f"the column {name!r} is written as text: no type of Parquet holds all of its values unchanged")
-    columns = list(survey.columns)
+        notify(
+            f"{source.name}: the column {name!r} is written as text, because no type of Parquet holds all of its "
+            "values unchanged"
+        )
+    columns: list[str] = []
     numbered = tables.read_numbered(source, options, notify, columns.extend)
-    first = list(next(batched(numbered, 1), []))  # the names of the columns come with the first row, or without any
-    if not survey.columns:
+    first = next(batched(numbered, 1), [])  # the names of the columns come before the first row
+    columns = columns or list(survey.columns)
+    if kind in ("csv", "tsv", "xlsx"):
         _check_column(source, columns, text_column)
 
     def writer(added: Added) -> RowWriter:
@@ -86,11 +90,17 @@ def _arrow_table(source: Path, kind: str, target: Path, text_column: str) -> Sco
     schema = columnar.schema(source, kind)
 
     def windows() -> Iterator[Window]:
-        before = 0
+        before, batches, texts = 0, [], list[str]()
         for batch in columnar.batches(source, kind):
             values = columnar.values(source, batch, text_column, before)
-            yield Window(batch, [as_text(v, f"{source}, row {i}") for i, v in enumerate(values, before + 1)])
+            texts += [as_text(value, f"{source}, row {row}") for row, value in enumerate(values, before + 1)]
+            batches.append(batch)
             before += batch.num_rows
+            if len(texts) >= _WINDOW:
+                yield Window(batches, texts)
+                batches, texts = [], []
+        if texts:
+            yield Window(batches, texts)
 
     def writer(added: Added) -> BatchWriter:
         compression = row_groups.compression(source) if kind == "parquet" else row_groups.USUAL
@@ -140,14 +150,14 @@ def _survey(source: Path, kind: str, target: Path, text_column: str, options: Ta
         if survey:
             survey.add(window)
         rows += len(window)
-    if not columns:
-        raise DataError(f"{source} has no rows")
-    if not has_text:
-        _check_column(source, [*columns, *inner], text_column)
+    if kind in ("json", "jsonl"):
+        if not columns:
+            raise DataError(f"{source} has no rows")
+        _check_column(source, [*columns, *inner, *([text_column] if has_text else [])], text_column)
     if survey and (widened := survey.widened()):
         for window in batched(tables.read_rows(source, options), _WINDOW):
             survey.check(window, widened)
-    return _Survey(list(columns), survey.types() if survey else None, rows)
+    return _Survey(list(columns), survey.types() if survey and rows else None, rows)
 
 
 def _check_column(source: Path, columns: Iterable[str], text_column: str) -> None:

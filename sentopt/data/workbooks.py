@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from sentopt._optional import require
-from sentopt.data import surrogates
 from sentopt.errors import DataError
 from sentopt.runtime.batching import batched
 
@@ -58,7 +57,7 @@ def _rows(
         others = ", ".join(repr(other.title) for other in book.worksheets[1:])
         notify(f"{path.name}: the first sheet {sheet.title!r} is read, not {others}")
     sheet.reset_dimensions()  # some programs store wrong dimensions
-    rows = ((number, [*map(_whole, cells)]) for number, cells in enumerate(sheet.iter_rows(values_only=True), 1))
+    rows = ((number, list(cells)) for number, cells in enumerate(sheet.iter_rows(values_only=True), 1))
     filled = ((number, cells) for number, cells in rows if any(cell is not None for cell in cells))
     number, cells = next(filled, (0, []))
     if not cells:
@@ -80,10 +79,6 @@ def _rows(
         yield f"row {number}", dict(zip(names, cells, strict=False))
     if empty:
         _check_formulas(path, sheet.title)
-
-
-def _whole(cell: Any) -> Any:
-    return surrogates.repaired(cell) if isinstance(cell, str) else cell
 
 
 def _check_formulas(path: Path, title: str) -> None:
