@@ -272,13 +272,14 @@ def score(
         classifier: a classifier, or the folder of a bundle.
         source: a table file.
         target: .csv, .tsv, .jsonl or .parquet; its columns are those of `source`, label, score and one per label.
-        text_column: the column that holds the texts.
+            These are null in a row without a text.
+        text_column: the column that holds the texts, or a field inside of one, such as `data.text`.
         options: how a delimited file is written, where that is not detected.
         overwrite: replace a file that is there already.
         progress: draw a bar on stderr.
 
     Raises:
-        DataError: the input cannot be read, has no such column, or no rows.
+        DataError: the input cannot be read, has no such column, or no columns at all.
         OutputError: `target` is there already, or is `source`.
     """
     loaded = classifier if isinstance(classifier, Classifier) else Classifier.load(classifier)

@@ -49,7 +49,7 @@ def score_table(
     is the dialect of a CSV or TSV file.
 
     Raises:
-        DataError: unreadable input, a missing column, columns that would be overwritten, or no rows.
+        DataError: unreadable input, a missing column, columns that would be overwritten, or no columns.
         OutputError: `target` exists and `overwrite` is false, or is `source`.
     """
     formats.table_format(target)

@@ -9,7 +9,10 @@ import gzip
 import io
 import json
 import os
+import subprocess
+import sys
 import tempfile
+import tracemalloc
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -687,3 +690,59 @@ def test_columns_that_occur_twice_are_named(tmp_path: Path) -> None:
         ):
             scored(tmp_path / "in.parquet", tmp_path / target)
     assert [path.name for path in tmp_path.iterdir()] == ["in.parquet"]
+
+
+def test_text_tables_are_scored_by_the_base_install(tmp_path: Path) -> None:
+    """Without pyarrow; a Parquet file then says which extra brings it."""
+    script = f"""
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+for name in ("pyarrow", "openpyxl", "datasets", "pandas", "torch", "charset_normalizer"):
+    sys.modules[name] = None
+from sentopt.bundles import score
+from sentopt.errors import MissingExtraError
+class Model:
+    labels = ("good",)
+    def predict(self, texts):
+        return [SimpleNamespace(label="good", score=1.0, probabilities={{"good": 1.0}}, truncated=False,
+                abstained=False) for _ in texts]
+folder = Path({str(tmp_path)!r})
+(folder / "in.csv").write_text("text,n\\na,007\\n")
+(folder / "in.jsonl").write_text('{{"data": {{"text": "a"}}}}\\n{{"x": 1.10}}\\n')
+(folder / "in.json").write_text('[{{"data": {{"text": "a"}}}}]')
+for name in ("in.csv", "in.jsonl", "in.json"):
+    for target in ("out.csv", "out.tsv.gz", "out.jsonl", "out.ndjson.gz"):
+        column = "text" if name == "in.csv" else "data.text"
+        score.score_table(Model(), folder / name, folder / target, text_column=column, progress=False, overwrite=True)
+    try:
+        score.score_table(Model(), folder / name, folder / "out.parquet", text_column=column, progress=False)
+    except MissingExtraError as error:
+        assert 'pip install -c constraints.txt "sentopt[train]"' in str(error)
+    else:
+        raise AssertionError(name)
+assert not (folder / "out.parquet").exists() and not list(folder.glob(".tmp-*"))
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
+@pytest.mark.parametrize(
+    ("source_name", "target_name"),
+    [("in.csv", "out.csv"), ("in.jsonl", "out.jsonl"), ("in.jsonl", "out.csv"), ("in.csv.gz", "out.csv.gz")],
+)
+def test_memory_does_not_grow_with_the_number_of_rows(source_name: str, target_name: str, tmp_path: Path) -> None:
+    """The beginning of a file, from which its dialect is detected, is held: both files are longer than that."""
+    classifier, peaks, words = OneLabel(), [], "some words " * 40
+    model: Any = SimpleNamespace(labels=OneLabel.labels, predict=lambda texts: classifier.predict(["a"]) * len(texts))
+    for count in (3_000, 12_000):
+        source = tmp_path / f"{count}-{source_name}"
+        is_csv = ".csv" in source_name
+        rows = (f"{words}{i},{i}\n" if is_csv else json.dumps({"text": words, "n": i}) + "\n" for i in range(count))
+        opened: Any = gzip.open if source.suffix == ".gz" else open
+        with opened(source, "wt") as stream:
+            stream.writelines(["text,n\n" if is_csv else "", *rows])
+        tracemalloc.start()
+        score.score_table(model, source, tmp_path / target_name, text_column="text", progress=False, overwrite=True)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < peaks[0] * 1.1 + 2**18
