@@ -8,7 +8,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,6 +32,8 @@ from sentopt.wording import for_python
 
 if TYPE_CHECKING:
     from sentopt.demo.limits import Limits
+
+_OPTIONS = "options=TableOptions({}={})"
 
 
 @dataclass(frozen=True)
@@ -289,7 +291,7 @@ def score(
         Path(target),
         text_column=text_column,
         progress=progress,
-        options=options,
+        options=replace(options, setting=_OPTIONS) if options.setting == DETECTED.setting else options,
         overwrite=overwrite,
     )
 
