@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import islice
+from itertools import islice, repeat
 from pathlib import Path
 from typing import Any
 
@@ -138,7 +138,8 @@ def _inner(field: Any) -> Iterator[str]:
 def _fields(path: Path, batch: Any, columns: Sequence[str], before: int) -> Iterator[dict[str, Any]]:
     there = [name for name in columns if _path(batch.schema, name)]
     lists = [values(path, batch, name, before) for name in there]
-    return (dict(zip(there, row, strict=True)) for row in zip(*lists, strict=True))
+    cells = zip(*lists, strict=True) if lists else repeat((), batch.num_rows)
+    return (dict(zip(there, row, strict=True)) for row in cells)
 
 
 def row_count(path: Path) -> int:

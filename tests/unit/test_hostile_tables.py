@@ -1396,6 +1396,9 @@ def test_shards_whose_columns_differ(tmp_path: Path) -> None:
     (tmp_path / "b.parquet").write_bytes(columns("parquet", review=["x"], label=["no"]))
     with pytest.raises(DataError, match=r"b\.parquet has no column 'text'; it has 'review', 'label'"):
         prepare(tmp_path / "*.parquet")
+    (tmp_path / "b.parquet").write_bytes(columns("parquet", review=["x"], stars=[1]))
+    with pytest.raises(DataError, match=r"b\.parquet has no column 'text'; it has 'review', 'stars'"):
+        prepare(tmp_path / "*.parquet")
 
 
 @pytest.mark.parametrize("name", ["a.csv.gz", "a.jsonl.gz"])

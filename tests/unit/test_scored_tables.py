@@ -320,6 +320,35 @@ def test_columns_called_like_the_answers_are_kept(taken: str, tmp_path: Path) ->
     ] * 2
 
 
+TEXTS: dict[str, Any] = {
+    "dictionary": pyarrow.array(["a", None, "b"]).dictionary_encode(),
+    "large_string": pyarrow.array(["a", None, "b"], pyarrow.large_string()),
+    "string_view": pyarrow.array(["a", None, "b"], pyarrow.string_view()),
+    "binary": pyarrow.array([b"a", None, b"b"]),
+    "fixed": pyarrow.array([b"a", None, b"b"], pyarrow.binary(1)),
+    "null": pyarrow.nulls(3),
+    "number": pyarrow.array([7, None, 8], pyarrow.uint64()),
+}
+
+
+@pytest.mark.parametrize("kind", TEXTS)
+@pytest.mark.parametrize("target_name", ["out.parquet", "out.jsonl"])
+def test_texts_of_any_type_are_read(kind: str, target_name: str, tmp_path: Path) -> None:
+    parquet.write_table(pyarrow.table({"text": TEXTS[kind]}), tmp_path / "in.parquet")
+    summary, texts = scored(tmp_path / "in.parquet", tmp_path / target_name)
+    assert texts == {"null": [], "number": ["7", "8"]}.get(kind, ["a", "b"])
+    assert summary.empty == 3 - len(texts)
+
+
+@pytest.mark.parametrize("target_name", ["out.parquet", "out.jsonl"])
+def test_what_is_no_text_is_said_with_its_row(target_name: str, tmp_path: Path) -> None:
+    for values, what in (([b"a"] * 1500 + [b"\xff"], "bytes that are not UTF-8"), ([["a"]], "a list")):
+        parquet.write_table(pyarrow.table({"text": values}), tmp_path / "in.parquet")
+        with pytest.raises(DataError, match=rf"in\.parquet, row {len(values)}: the text is {what}"):
+            scored(tmp_path / "in.parquet", tmp_path / target_name)
+        assert [path.name for path in tmp_path.iterdir()] == ["in.parquet"]
+
+
 # ---- CSV: texts stay as they are
 
 FIELDS = [
@@ -601,7 +630,7 @@ def damaged(content: bytes, how: str) -> bytes:
 @pytest.mark.parametrize("name", ["in.csv.gz", "in.tsv.gz", "in.jsonl.gz", "in.json.gz"])
 @pytest.mark.parametrize("how", ["cut", "checksum", "garbage", "bits", "plain"])
 def test_a_damaged_gz_is_said_with_its_place(name: str, how: str, tmp_path: Path) -> None:
-    lines = [json.dumps({"text": f"text {i}", "n": hash(str(i)) % 10**9}) for i in range(5000)]
+    lines = [json.dumps({"text": f"text {i}", "n": i * 7919 % 10007}) for i in range(5000)]
     content = {
         "in.csv.gz": "text,n\n" + "".join(f"text {i},{i * 7919}\n" for i in range(5000)),
         "in.tsv.gz": "text\tn\n" + "".join(f"text {i}\t{i * 7919}\n" for i in range(5000)),
@@ -649,6 +678,7 @@ def test_a_failure_in_the_middle_leaves_the_output_as_it_was(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.jsonl", target.name]
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes on Windows")
 def test_pipes_and_devices_are_refused_in_words(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "in.csv")
     with pytest.raises(DataError, match=r"in\.csv is a pipe or a device, which can be read once only: write the table"):
