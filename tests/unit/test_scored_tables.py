@@ -492,6 +492,45 @@ def test_the_columns_of_a_parquet_file_have_types_that_hold_all_lines(tmp_path: 
     assert said == ["big", "signs", "exact", "huge", "lists", "kinds", "hollow"]
 
 
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(), max_size=4)
+VALUES = st.recursive(
+    SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3)
+)
+
+
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    rows=st.lists(st.dictionaries(st.sampled_from(["a", "b", "c d", "ü"]), VALUES), min_size=1, max_size=6),
+    ascii_only=st.booleans(),
+)
+def test_any_json_is_scored_into_every_format(rows: list[dict[str, Any]], ascii_only: bool) -> None:
+    """JSON Lines keep every value; in Parquet a value is the same, or JSON of the same, but for integers as floats."""
+    with tempfile.TemporaryDirectory() as folder:
+        source, target = Path(folder) / "in.jsonl", Path(folder) / "out.jsonl"
+        lines = [json.dumps({"text": "a", **row}, ensure_ascii=ascii_only) for row in rows]
+        source.write_bytes("".join(f"{line}\n" for line in lines).encode("utf-8", "replace"))
+        before = [dict(row) for row in tables.read_rows(source)]
+        scored(source, target)
+        after = [{name: value for name, value in row.items() if name not in ADDED} for row in tables.read_rows(target)]
+        assert repr(after) == repr(before)
+        for other in ("out.csv", "out.parquet"):
+            assert scored(source, Path(folder) / other)[0].rows == len(rows)
+        for row, found in zip(before, parquet.read_table(Path(folder) / "out.parquet").to_pylist(), strict=True):
+            for name, value in row.items():
+                assert holds(found[name], value), (name, value, found[name])
+
+
+def holds(found: Any, value: Any) -> bool:
+    """Whether a value of a Parquet file says what the value of JSON says."""
+    if isinstance(found, str) and not isinstance(value, str):
+        return repr(json.loads(found)) == repr(value)
+    if isinstance(value, dict) and found is not None:
+        return all(holds(found[name], value[name]) for name in value)
+    if isinstance(value, list) and found is not None:
+        return len(found) == len(value) and all(map(holds, found, value))
+    return bool(found == value) or (found != found and value != value)
+
+
 def test_objects_with_very_many_keys_are_maps_not_records(tmp_path: Path) -> None:
     lines = [f'{{"text": "a", "by user": {{"user {i}": {i}}}}}' for i in range(3000)]
     scored(write_jsonl(tmp_path / "in.jsonl", *lines), tmp_path / "out.parquet")
@@ -756,6 +795,7 @@ assert not (folder / "out.parquet").exists() and not list(folder.glob(".tmp-*"))
     subprocess.run([sys.executable, "-c", script], check=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("source_name", "target_name"),
     [("in.csv", "out.csv"), ("in.jsonl", "out.jsonl"), ("in.jsonl", "out.csv"), ("in.csv.gz", "out.csv.gz")],
