@@ -26,6 +26,8 @@ _REWORDED = (
     (re.compile(r"--run-dir"), "run_dir="),
     (re.compile(r"--force"), "force=True"),
     (re.compile(r"--overwrite"), "overwrite=True"),
+    (re.compile(r"--text-column"), "text_column="),
+    (re.compile(r"(TableOptions\(encoding)=([\w-]+)\)"), r"\1='\2')"),
     (re.compile(r"--(data|model|output|port|host|auth)\b"), r"\1="),
     (re.compile(r"--set\b"), "overrides="),
 )

@@ -8,7 +8,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,6 +32,8 @@ from sentopt.wording import for_python
 
 if TYPE_CHECKING:
     from sentopt.demo.limits import Limits
+
+_OPTIONS = "options=TableOptions({}={})"
 
 
 @dataclass(frozen=True)
@@ -272,13 +274,14 @@ def score(
         classifier: a classifier, or the folder of a bundle.
         source: a table file.
         target: .csv, .tsv, .jsonl or .parquet; its columns are those of `source`, label, score and one per label.
-        text_column: the column that holds the texts.
+            These are null in a row without a text.
+        text_column: the column that holds the texts, or a field inside of one, such as `data.text`.
         options: how a delimited file is written, where that is not detected.
         overwrite: replace a file that is there already.
         progress: draw a bar on stderr.
 
     Raises:
-        DataError: the input cannot be read, has no such column, or no rows.
+        DataError: the input cannot be read, has no such column, or no columns at all.
         OutputError: `target` is there already, or is `source`.
     """
     loaded = classifier if isinstance(classifier, Classifier) else Classifier.load(classifier)
@@ -288,7 +291,7 @@ def score(
         Path(target),
         text_column=text_column,
         progress=progress,
-        options=options,
+        options=replace(options, setting=_OPTIONS) if options.setting == DETECTED.setting else options,
         overwrite=overwrite,
     )
 

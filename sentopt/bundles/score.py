@@ -5,23 +5,17 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from sentopt import records
-from sentopt.data import formats
-from sentopt.data.examples import as_text
+from sentopt.data import formats, scorable
 from sentopt.data.options import TableOptions
-from sentopt.data.tables import DETECTED, Row, RowWriter, arrow_types, count_rows, read_rows, table_format
+from sentopt.data.tables import DETECTED
 from sentopt.errors import DataError
 from sentopt.files import outputs
-from sentopt.runtime.batching import batched
-from sentopt.runtime.classifier import Classifier
-
-_WINDOW = 512
+from sentopt.runtime.classifier import Classifier, Prediction
 
 
 @dataclass(frozen=True)
@@ -51,53 +45,58 @@ def score_table(
     """Write the rows of `source` to `target` with the columns `label`, `score` and `p_<label>` added.
 
     If `source` has one of these columns, all added ones are named `predicted_label` and so on. The label is empty where
-    the classifier abstains. `options` is the dialect of a CSV or TSV file.
+    the classifier abstains. A row without a text gets no answer: its added columns are null, or empty in CSV. `options`
+    is the dialect of a CSV or TSV file.
 
     Raises:
-        DataError: unreadable input, a missing column, columns that would be overwritten, or no rows.
+        DataError: unreadable input, a missing column, columns that would be overwritten, or no columns.
         OutputError: `target` exists and `overwrite` is false, or is `source`.
     """
-    table_format(target)
+    formats.table_format(target)
     outputs.check(target, overwrite=overwrite, inputs=[source])
     notices: list[str] = []
-    rows = read_rows(source, options, notices.append)
-    first = next(rows, None)
-    if first is None:
-        raise DataError(f"{source} has no rows")
-    _check_columns(source, first, text_column)
-    types = {} if table_format(target) != "parquet" or read_as_text(source) else arrow_types(read_rows(source, options))
-    columns = list(types) or _columns(source, first, options)
-    label, score, *probabilities = added = _free_columns(source, classifier.labels, columns)
+    table = scorable.opened(source, target, text_column, options, notices.append)
+    added = _free_columns(source, classifier.labels, table.columns)
     counts: Counter[str] = Counter()
-    empty = truncated = 0
+    rows = empty = truncated = 0
     start = time.perf_counter()
     with (
-        RowWriter(target, [*columns, *added], types) as writer,
-        _bar(progress, count_rows(source)) as bar,
+        table.writer({name: str if i == 0 else float for i, name in enumerate(added)}) as writer,
+        _bar(progress, table.count) as bar,
     ):
-        for window in batched(chain([first], rows), _WINDOW):
-            texts = [as_text(row.get(text_column), source.name) for row in window]
-            answers = classifier.predict(texts)
-            writer.write(
-                [
-                    {
-                        **row,
-                        label: "" if a.abstained else a.label,
-                        score: round(a.score, 6),
-                        **{c: round(p, 6) for c, p in zip(probabilities, a.probabilities.values(), strict=True)},
-                    }
-                    for row, a in zip(window, answers, strict=True)
-                ]
-            )
-            counts.update("" if a.abstained else a.label for a in answers)
-            empty += sum(not text.strip() for text in texts)
-            truncated += sum(a.truncated for a in answers)
-            bar.update(len(window))
-    labels = {label: counts[label] for label in classifier.labels}
-    seconds = time.perf_counter() - start
+        for window in table.windows:
+            answers = _answers(classifier, window.texts)
+            writer.write(window.rows, [_cells(added, answer) for answer in answers])
+            given = [answer for answer in answers if answer is not None]
+            counts.update("" if answer.abstained else answer.label for answer in given)
+            rows += len(answers)
+            empty += len(answers) - len(given)
+            truncated += sum(answer.truncated for answer in given)
+            bar.update(len(answers))
     return TableSummary(
-        counts.total(), empty, truncated, counts[""], seconds, labels, columns=tuple(added), notices=tuple(notices)
+        rows,
+        empty,
+        truncated,
+        counts[""],
+        time.perf_counter() - start,
+        {label: counts[label] for label in classifier.labels},
+        columns=tuple(added),
+        notices=tuple(notices),
     )
+
+
+def _answers(classifier: Classifier, texts: Sequence[str]) -> list[Prediction | None]:
+    """The answer to each text; None where there is no text."""
+    answers: Iterator[Prediction] = iter(classifier.predict([text for text in texts if text.strip()]))
+    return [next(answers) if text.strip() else None for text in texts]
+
+
+def _cells(columns: Sequence[str], answer: Prediction | None) -> dict[str, Any]:
+    if answer is None:
+        return dict.fromkeys(columns)
+    label = "" if answer.abstained else answer.label
+    scores = [round(p, 6) for p in (answer.score, *answer.probabilities.values())]
+    return dict(zip(columns, [label, *scores], strict=True))
 
 
 def answer_columns(labels: Sequence[str], *, taken: Collection[str] = ()) -> list[str]:
@@ -122,27 +121,6 @@ def _free_columns(source: Path, labels: Sequence[str], columns: Sequence[str]) -
         return answer_columns(labels, taken=columns)
     except DataError as error:
         raise DataError(f"{source}: {error}; rename them there") from error
-
-
-def read_as_text(source: Path) -> bool:
-    """Whether the format has no types, so that every value is read as text."""
-    return formats.reading_format(source) in ("csv", "tsv")
-
-
-def _columns(source: Path, first: Row, options: TableOptions) -> list[str]:
-    """The columns of all rows; JSON rows may differ in theirs."""
-    if formats.reading_format(source) not in ("json", "jsonl"):
-        return list(first)
-    return list(dict.fromkeys(column for row in read_rows(source, options) for column in row))
-
-
-def _check_columns(source: Path, row: Row, text_column: str) -> None:
-    if text_column not in row:
-        hint = records.nearest(text_column, [str(name) for name in row])
-        raise DataError(
-            f"{source} has no column {text_column!r}{hint}; it has {', '.join(repr(c) for c in row)}. "
-            "Name it with --text-column"
-        )
 
 
 def _bar(progress: bool, total: int | None) -> Any:

@@ -40,7 +40,7 @@ def of_scored_rows(summary: TableSummary, source: str, classifier: Classifier) -
     if summary.columns[0] != "label":
         yield f"{source} has columns of such names already; the answers are in {', '.join(summary.columns)}"
     for count, what in (
-        (summary.empty, "had no text (answered as the empty text)"),
+        (summary.empty, "had no text and got no answer"),
         (summary.truncated, f"were cut at {classifier.encoder.max_length} tokens"),
         (summary.abstained, f"scored below {classifier.abstain_below:g} and got no label"),
     ):

@@ -136,7 +136,7 @@ VERBS: dict[Callable[[argparse.Namespace], int], tuple[Option, ...]] = {
         _value("--encoding", "NAME", "encoding of --input (default: detected)", default=""),
         _value("--delimiter", "CHARACTER", "between fields of --input (default: detected)", default=""),
         _value("--quote", "CHARACTER", "around fields of --input; '' for none", default="auto"),
-        _value("--text-column", "NAME", "column of --input that holds the text (default: text)", default="text"),
+        _value("--text-column", "NAME", "column of --input with texts, or a field in one: data.text", default="text"),
         _value("--output", "FILE", "where the rows go, with columns label, score and one per label added"),
         _OVERWRITE,
         _value("--threads", "N", "threads of one prediction (default: all cores granted)", type=_number(int, 1, 1024)),

@@ -3,72 +3,159 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice, repeat
 from pathlib import Path
 from typing import Any
 
 from sentopt._optional import require
+from sentopt.data import fields
 from sentopt.errors import DataError
 
 _BATCH = 1024
+_MOST_NAMES = 1000
 Numbered = tuple[str, dict[str, Any]]
 
 
 def read(path: Path, kind: str, columns: Sequence[str] | None = None) -> Iterator[Numbered]:
     """Each row of a `parquet` or `arrow` file with its place, such as `row 7`.
 
-    `columns` restricts the columns to read; names that the file lacks are ignored. Other columns may hold values that
-    Python cannot represent.
+    `columns` restricts what is read: columns, or fields inside of them (see `fields`), as keys of the rows. Names that
+    the file lacks are ignored. Other columns may hold values that Python cannot represent.
 
     Raises:
         DataError: the file is of another format or damaged, or Python cannot represent a value.
     """
     number = 0
-    pyarrow = require("pyarrow", extra="train")
-    try:
-        names = list(_schema(path, kind).names)
-        if twice := [name for name in names if names.count(name) > 1 and (columns is None or name in columns)]:
+    for batch in batches(path, kind, columns):
+        rows = _rows(path, batch, number) if columns is None else _fields(path, batch, columns, number)
+        for row in rows:
+            number += 1
+            yield f"row {number}", row
+
+
+def batches(path: Path, kind: str, columns: Sequence[str] | None = None) -> Iterator[Any]:
+    """The record batches of a file, at most 1,024 rows each; `columns` as for `read`.
+
+    Raises:
+        DataError: the file is of another format or damaged, or a column occurs twice.
+    """
+    with _readable(path, kind):
+        schema = _schema(path, kind)
+        wanted = None if columns is None else {name for column in columns for name in _path(schema, column)[:1]}
+        counts = Counter(schema.names)
+        if twice := [name for name, n in counts.items() if n > 1 and (wanted is None or name in wanted)]:
             raise DataError(f"{path}: the column {twice[0]!r} occurs twice in the schema; rename or remove one")
-        wanted = names if columns is None else [name for name in names if name in columns]
-        for batch in _batches(path, kind, None if columns is None else wanted):
+        chosen = None if wanted is None else [name for name in schema.names if name in wanted]
+        for batch in _batches(path, kind, chosen):
             batch.validate(full=True)  # offsets of a damaged file may point outside its buffers
-            for row in _values(path, batch, number):
-                number += 1
-                yield f"row {number}", row
-    except (OSError, ValueError, pyarrow.ArrowException) as error:
-        raise DataError(f"{path} is not a readable {kind.capitalize()} file: {error}") from error
+            yield batch
 
 
-def names(path: Path, kind: str) -> tuple[str, ...]:
-    """The names of the columns.
+def schema(path: Path, kind: str) -> Any:
+    """The Arrow schema of a file, with its metadata.
 
     Raises:
         DataError: the file is of another format or damaged.
     """
+    with _readable(path, kind):
+        return _schema(path, kind)
+
+
+def names(path: Path, kind: str, wanted: Sequence[str] = ()) -> tuple[str, ...]:
+    """The names of the columns, of the fields of structs inside of them, and those of the `wanted` ones that are there.
+
+    Raises:
+        DataError: the file is of another format or damaged.
+    """
+    found = schema(path, kind)
+    inner = islice((name for field in found for name in _inner(field)), _MOST_NAMES)
+    return tuple(dict.fromkeys([*found.names, *inner, *(name for name in wanted if _path(found, name))]))
+
+
+def values(path: Path, batch: Any, name: str, before: int) -> list[Any]:
+    """The values of a column, or of a field inside of one; `before` rows of the file precede the batch.
+
+    Raises:
+        DataError: there is no such column, or Python cannot represent a value.
+    """
+    column, *structs, rest = _path(batch.schema, name) or (name, "")
+    if column not in batch.schema.names:
+        raise DataError(f"{path} has no column {name!r}")
+    array = batch.column(column)
+    compute = require("pyarrow.compute", extra="train")
+    for field in structs:  # other fields may hold values that Python cannot represent
+        array = compute.struct_field(array, [field])
+    found = _as_python(path, name, array, before)
+    return (
+        [None if (value := fields.find(item, rest)) is fields.MISSING else value for item in found] if rest else found
+    )
+
+
+@contextmanager
+def _readable(path: Path, kind: str) -> Iterator[None]:
     pyarrow = require("pyarrow", extra="train")
     try:
-        return tuple(_schema(path, kind).names)
+        yield
     except (OSError, ValueError, pyarrow.ArrowException) as error:
         raise DataError(f"{path} is not a readable {kind.capitalize()} file: {error}") from error
 
 
+def _path(schema: Any, name: str) -> tuple[str, ...]:
+    """A column, the structs inside of it that lead to a field, and what is left of the name; empty if there is none."""
+    if name in schema.names:
+        return (name, "")
+    for head, rest in fields.splits(name):
+        if head in schema.names and (path := _path_in(schema.field(schema.names.index(head)).type, rest)):
+            return (head, *path)
+    return ()
+
+
+def _path_in(kind: Any, name: str) -> tuple[str, ...]:
+    types = require("pyarrow.types", extra="train")
+    if not types.is_struct(kind):
+        return (name,) if types.is_nested(kind) else ()  # items of lists and maps differ from row to row
+    inner = [kind.field(i).name for i in range(kind.num_fields)]
+    if name in inner:
+        return (name, "") if inner.count(name) == 1 else ()
+    for head, rest in fields.splits(name):
+        if inner.count(head) == 1 and (path := _path_in(kind.field(inner.index(head)).type, rest)):
+            return (head, *path)
+    return ()
+
+
+def _inner(field: Any) -> Iterator[str]:
+    """The dotted names of the fields inside of a struct."""
+    if require("pyarrow.types", extra="train").is_struct(field.type):
+        for i in range(field.type.num_fields):
+            inner = field.type.field(i)
+            yield f"{field.name}.{inner.name}"
+            yield from (f"{field.name}.{name}" for name in _inner(inner))
+
+
+def _fields(path: Path, batch: Any, columns: Sequence[str], before: int) -> Iterator[dict[str, Any]]:
+    there = [name for name in columns if _path(batch.schema, name)]
+    lists = [values(path, batch, name, before) for name in there]
+    cells = zip(*lists, strict=True) if lists else repeat((), batch.num_rows)
+    return (dict(zip(there, row, strict=True)) for row in cells)
+
+
 def row_count(path: Path) -> int:
     """Number of rows of a Parquet file."""
-    return int(require("pyarrow.parquet", extra="train").ParquetFile(path).metadata.num_rows)
+    return int(require("pyarrow.parquet", extra="train").read_metadata(path).num_rows)
 
 
 def class_names(path: Path, kind: str, column: str) -> tuple[str, ...]:
     """The label names of `column` that `datasets` stored in the file (`ClassLabel`); empty if there are none."""
-    pyarrow = require("pyarrow", extra="train")
+    metadata = schema(path, kind).metadata or {}
     try:
-        metadata = _schema(path, kind).metadata or {}
         features = json.loads(metadata.get(b"huggingface", b"{}"))["info"]["features"]
-        feature = features[column]
+        feature = fields.find(features, column)
         names = feature["names"] if feature["_type"] == "ClassLabel" else ()
     except (KeyError, TypeError, ValueError):
         return ()
-    except (OSError, pyarrow.ArrowException) as error:
-        raise DataError(f"{path} is not a readable {kind.capitalize()} file: {error}") from error
     return tuple(str(name) for name in names)
 
 
@@ -83,31 +170,46 @@ def _schema(path: Path, kind: str) -> Any:
         return reader.schema
 
 
-def _values(path: Path, batch: Any, before: int) -> list[dict[str, Any]]:
-    """The rows of a batch; `before` rows of the file precede it.
+def _rows(path: Path, batch: Any, before: int) -> list[dict[str, Any]]:
+    """The rows of a batch; `before` rows of the file precede it."""
+    try:
+        rows: list[dict[str, Any]] = batch.to_pylist()
+    except Exception:  # see _as_python, which says where
+        lists = [
+            _as_python(path, name, column, before)
+            for name, column in zip(batch.schema.names, batch.columns, strict=True)
+        ]
+        rows = [dict(zip(batch.schema.names, row, strict=True)) for row in zip(*lists, strict=True)]
+    return rows
+
+
+def _as_python(path: Path, name: str, column: Any, before: int) -> list[Any]:
+    """The values of a column.
 
     pyarrow raises various exceptions for dates, times and time zones that Python cannot represent.
     """
     try:
-        rows: list[dict[str, Any]] = batch.to_pylist()
+        return list(column.to_pylist())
     except Exception as error:
-        for name, column in zip(batch.schema.names, batch.columns, strict=True):
-            for row, value in enumerate(column, before + 1):
-                try:
-                    value.as_py()
-                except Exception as cause:
-                    raise DataError(
-                        f"{path}, row {row}: the column {name!r} ({column.type}) holds a value that Python cannot "
-                        f"represent ({type(cause).__name__}: {cause}); leave the column out, or write it as text"
-                    ) from cause
+        for row, value in enumerate(column, before + 1):
+            try:
+                value.as_py()
+            except Exception as cause:
+                raise DataError(
+                    f"{path}, row {row}: the column {name!r} ({column.type}) holds a value that Python cannot "
+                    f"represent ({type(cause).__name__}: {cause}); leave the column out, or write it as text"
+                ) from cause
         raise DataError(f"{path}: rows from {before + 1} cannot be read: {type(error).__name__}: {error}") from error
-    return rows
 
 
 def _batches(path: Path, kind: str, columns: list[str] | None) -> Iterator[Any]:
     if kind == "parquet":
-        file = require("pyarrow.parquet", extra="train").ParquetFile(path)
-        yield from _selected(file.iter_batches(batch_size=_BATCH, columns=columns), columns)
+        with require("pyarrow.parquet", extra="train").ParquetFile(path) as file:
+            all_groups = range(file.num_row_groups)
+            # pyarrow cannot join the dictionaries of several row groups inside of a nested column.
+            by_one = any(_is_dictionary(inner) for field in file.schema_arrow for inner in _inside(field.type))
+            for groups in [[group] for group in all_groups] if by_one else [list(all_groups)]:
+                yield from _selected(file.iter_batches(_BATCH, row_groups=groups, columns=columns), columns)
         return
     with path.open("rb") as stream:
         first = stream.read(6)
@@ -120,6 +222,17 @@ def _batches(path: Path, kind: str, columns: list[str] | None) -> Iterator[Any]:
         for batch in _selected(batches, columns):
             for start in range(0, batch.num_rows, _BATCH):
                 yield batch.slice(start, _BATCH)
+
+
+def _inside(kind: Any) -> Iterator[Any]:
+    """The types inside of a nested one."""
+    for i in range(kind.num_fields):
+        yield kind.field(i).type
+        yield from _inside(kind.field(i).type)
+
+
+def _is_dictionary(kind: Any) -> bool:
+    return bool(require("pyarrow.types", extra="train").is_dictionary(kind))
 
 
 def _selected(batches: Iterable[Any], columns: list[str] | None) -> Iterator[Any]:

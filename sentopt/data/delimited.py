@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 
@@ -23,8 +23,16 @@ _SAMPLE = 1 << 20
 Numbered = tuple[str, dict[str, str]]
 
 
-def read(path: Path, usual: str, options: TableOptions, notify: Callable[[str], None]) -> Iterator[Numbered]:
+def read(
+    path: Path,
+    usual: str,
+    options: TableOptions,
+    notify: Callable[[str], None],
+    header: Callable[[Sequence[str]], None],
+) -> Iterator[Numbered]:
     """Each row with its place in the file, such as `line 7`. `usual` is the delimiter that the file name implies.
+
+    `header` receives the names of the columns before the first row.
 
     Raises:
         DataError: the file is empty, cannot be decoded, or has rows that do not fit the header.
@@ -41,7 +49,7 @@ def read(path: Path, usual: str, options: TableOptions, notify: Callable[[str], 
             for notice in notices:
                 notify(notice)
             lines = LineBuffer(chain(io.StringIO(sample, newline=""), stream))
-            yield from _rows(path, lines, dialect, options, notify)
+            yield from _rows(path, lines, dialect, options, notify, header)
     except UnicodeError as error:
         if isinstance(error, UnicodeDecodeError):
             raise encodings.wrong_byte(path, encoding.codec, error, options) from error
@@ -49,16 +57,22 @@ def read(path: Path, usual: str, options: TableOptions, notify: Callable[[str], 
 
 
 def _rows(
-    path: Path, lines: LineBuffer, dialect: Dialect, options: TableOptions, notify: Callable[[str], None]
+    path: Path,
+    lines: LineBuffer,
+    dialect: Dialect,
+    options: TableOptions,
+    notify: Callable[[str], None],
+    header: Callable[[Sequence[str]], None],
 ) -> Iterator[Numbered]:
     if dialect.first_line:
         next(lines)
         lines.take()
     records = _guarded(path, lines, dialect, options)
-    header = next((record for record in records if not _is_blank(record)), None)
-    if header is None:
+    first = next((record for record in records if not _is_blank(record)), None)
+    if first is None:
         raise DataError(f"{path} is empty: expected a line with the names of the columns, then a line for each text")
-    columns = _Columns(path, header)
+    columns = _Columns(path, first)
+    header(columns.names)
     check = _Check(path, columns, dialect, options)
     for record in records:
         if _is_blank(record) and len(record.fields) < len(columns.names):

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import io
 import json
-import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from sentopt.data import encodings
+from sentopt.data import encodings, surrogates
 from sentopt.data.options import TableOptions
 from sentopt.errors import DataError
 
 Numbered = tuple[str, dict[str, Any]]
-_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+class ObjectLine(dict[str, Any]):
+    """A row of a JSON Lines file that remembers its `line`, because numbers cannot be written again as they were."""
+
+    line = ""
 
 
 def read_lines(path: Path, options: TableOptions, notify: Callable[[str], None]) -> Iterator[Numbered]:
@@ -30,7 +34,7 @@ def read_lines(path: Path, options: TableOptions, notify: Callable[[str], None])
         with io.TextIOWrapper(encodings.open_bytes(path), encoding=encoding.codec, newline="") as stream:
             for number, line in enumerate(stream, 1):
                 if line.strip():
-                    yield f"line {number}", _valid_text(_object(path, number, line))
+                    yield f"line {number}", _object(path, number, line)
     except UnicodeDecodeError as error:
         raise encodings.wrong_byte(path, encoding.codec, error, options) from error
 
@@ -61,37 +65,31 @@ def read_document(path: Path, options: TableOptions, notify: Callable[[str], Non
             yield from read_lines(path, options, lambda line: None)
             return
         raise DataError(f"{path} is not JSON: {error}") from error
-    yield from _rows(path, document, notify)
+    yield from _rows(path, document, notify, repair=surrogates.may_occur(text))
 
 
-def _object(path: Path, number: int, line: str) -> dict[str, Any]:
+def _object(path: Path, number: int, line: str) -> ObjectLine:
     try:
         row = json.loads(line)
-    except (ValueError, RecursionError) as error:
+        row = surrogates.repaired_value(row) if surrogates.may_occur(line) else row
+    except RecursionError as error:
+        raise DataError(f"{path}, line {number}: nested too deeply to be a row of a table") from error
+    except ValueError as error:
         raise DataError(f"{path}, line {number}: not JSON ({error}){_array_hint(number, line)}") from error
     if not isinstance(row, dict):
         raise DataError(
             f"{path}, line {number}: expected a JSON object, found {type(row).__name__}{_array_hint(number, line)}"
         )
-    return row
-
-
-def _valid_text(value: Any) -> Any:
-    """The value with lone surrogates replaced by U+FFFD: JSON can escape them, but UTF-8 cannot encode them."""
-    if isinstance(value, dict):
-        return {_valid_text(key): _valid_text(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_valid_text(item) for item in value]
-    if isinstance(value, str) and not value.isascii() and _SURROGATE.search(value):
-        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return value
+    read = ObjectLine(row)
+    read.line = line.strip()
+    return read
 
 
 def _array_hint(number: int, line: str) -> str:
     return "; if the file is one JSON array, give it the name .json" if number == 1 and line.lstrip()[:1] == "[" else ""
 
 
-def _rows(path: Path, document: Any, notify: Callable[[str], None]) -> Iterator[Numbered]:
+def _rows(path: Path, document: Any, notify: Callable[[str], None], *, repair: bool) -> Iterator[Numbered]:
     rows = document
     if isinstance(document, dict):
         lists = [key for key, value in document.items() if isinstance(value, list) and _are_objects(value)]
@@ -109,7 +107,10 @@ def _rows(path: Path, document: Any, notify: Callable[[str], None]) -> Iterator[
     for number, row in enumerate(rows, 1):
         if not isinstance(row, dict):
             raise DataError(f"{path}, item {number}: expected an object with the columns, found {type(row).__name__}")
-        yield f"item {number}", _valid_text(row)
+        try:
+            yield f"item {number}", surrogates.repaired_value(row) if repair else row
+        except RecursionError as error:
+            raise DataError(f"{path}, item {number}: nested too deeply to be a row of a table") from error
 
 
 def _are_objects(values: list[Any]) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import codecs
 import gzip
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -16,6 +17,7 @@ from sentopt.data.options import TableOptions
 from sentopt.errors import DataError
 
 _CHUNK = 1 << 20
+_SMALL = 1 << 12
 _LOOKED_AT = 64 * _CHUNK
 _SHOWN = 40
 _MARKS = (
@@ -66,6 +68,23 @@ def open_bytes(path: Path) -> IO[bytes]:
     opener: Any = gzip.open if path.suffix.lower() == ".gz" else open
     stream: IO[bytes] = opener(path, "rb")
     return stream
+
+
+def damaged(path: Path, error: Exception) -> DataError:
+    """The error for a .gz file that cannot be unpacked; it says which line is the last good one."""
+    lines = good = 0
+    try:
+        with open_bytes(path) as stream:
+            while chunk := stream.read(_SMALL):
+                lines, good = lines + chunk.count(b"\n"), good + len(chunk)
+    except (OSError, EOFError, zlib.error):
+        pass
+    if not good and isinstance(error, gzip.BadGzipFile):
+        return DataError(f"{path} is not packed with gzip, although its name says so: remove .gz from its name")
+    return DataError(
+        f"{path} is damaged: it cannot be unpacked beyond line {lines + 1} ({good} bytes): {error}. "
+        "Copy or download it again"
+    )
 
 
 def is_known(name: str) -> bool:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from sentopt.data import surrogates
 from sentopt.errors import DataError
 from sentopt.run_dir import Split
 
@@ -56,6 +57,8 @@ def explained_by(notices: Sequence[str]) -> Iterator[None]:
 def as_text(value: Any, where: str) -> str:
     """The text of a table cell. A missing value is an empty text; a number is converted to text.
 
+    Half characters (lone surrogates) become U+FFFD.
+
     Raises:
         DataError: the value is a list, an object, or bytes that are not UTF-8.
     """
@@ -69,4 +72,4 @@ def as_text(value: Any, where: str) -> str:
     if isinstance(value, list | tuple | dict):
         kind = "an object" if isinstance(value, dict) else "a list"
         raise DataError(f"{where}: the text is {kind} ({str(value)[:60]}), expected one text; is it the right column?")
-    return str(value)
+    return surrogates.repaired(str(value))

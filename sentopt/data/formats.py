@@ -26,6 +26,8 @@ _KINDS = {
     ".xlsx": "xlsx",
     ".xlsm": "xlsx",
 }
+WRITABLE = ".csv, .tsv, .jsonl, .ndjson (each also .gz) or .parquet"
+_WRITTEN = ("csv", "tsv", "jsonl", "parquet")
 _BINARY = ("parquet", "arrow", "xlsx")
 _UNPACK = "unpack it first, and name the table inside"
 _OTHERS = {
@@ -85,6 +87,19 @@ def reading_format(path: Path) -> str:
     return kind
 
 
+def table_format(path: Path) -> str:
+    """The format to write: `csv`, `tsv`, `jsonl` or `parquet`, by the file name.
+
+    Raises:
+        DataError: the suffix is not supported.
+    """
+    packed = path.suffix.lower() == ".gz"
+    kind = _KINDS.get((Path(path.stem).suffix if packed else path.suffix).lower())
+    if kind not in _WRITTEN or (packed and kind in _BINARY):
+        raise DataError(f"{path}: cannot tell the format from the name; expected {WRITABLE}")
+    return kind
+
+
 def is_table(name: str) -> bool:
     """Whether a file with this name is read as a table."""
     return name.lower().endswith((*SUFFIXES, ".xlsm"))
@@ -109,6 +124,11 @@ def check_file(path: Path) -> None:
             else ""
         )
         raise DataError(f"{path} is a folder, expected a file{inside}")
+    if path.exists() and not path.is_file():
+        raise DataError(
+            f"{path} is a pipe or a device, which can be read once only: write the table to a file first, with a name "
+            "that says its format"
+        )
     if not path.is_file():
         raise DataError(f"no such file: {path}")
 

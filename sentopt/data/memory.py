@@ -13,7 +13,7 @@ from itertools import zip_longest
 from typing import Any
 
 from sentopt import records
-from sentopt.data import folders, stored_names
+from sentopt.data import fields, folders, stored_names, surrogates
 from sentopt.data.examples import RawData, RawRow
 from sentopt.errors import DataError
 from sentopt.run_dir import SPLITS, Split
@@ -102,7 +102,7 @@ def _digest(rows: Iterable[RawRow], labels: Sequence[str]) -> str:
 
 
 def _by_split(data: object, columns: tuple[str, str]) -> dict[Split, object]:
-    if isinstance(data, Mapping) and not set(columns) <= set(data):
+    if isinstance(data, Mapping) and not all(fields.column_of(data, column) for column in columns):
         return _named_splits(data)
     return {"train": data}
 
@@ -149,7 +149,7 @@ def _texts_and_labels(
         return _column(table[0]), _column(table[1])
     if isinstance(table, list):
         return _of_rows(table, columns)
-    names, take = _columns_of(table)
+    names, take = _with_fields(*_columns_of(table), columns)
     missing = [column for column in columns if column not in names]
     if missing == [columns[1]] and unlabelled is not None and not records.nearest(columns[1], names):
         unlabelled.append(f"the test split has no column {columns[1]!r}")
@@ -167,16 +167,31 @@ def _texts_and_labels(
     return _column(take(columns[0])), _column(take(columns[1]))
 
 
+def _with_fields(
+    names: list[str], take: Callable[[str], object], columns: Sequence[str]
+) -> tuple[list[str], Callable[[str], object]]:
+    """The columns, and those of `columns` that are fields inside of one."""
+    inner: dict[str, list[object]] = {}
+    for column in columns:
+        outer = fields.column_of(names, column)
+        if outer and outer != column:
+            values = [fields.find({outer: value}, column) for value in _column(take(outer))]
+            if any(value is not fields.MISSING for value in values):
+                inner[column] = [None if value is fields.MISSING else value for value in values]
+    return [*names, *inner], lambda name: inner[name] if name in inner else take(name)
+
+
 def _of_rows(rows: list[Any], columns: tuple[str, str]) -> tuple[Sequence[object], Sequence[object]]:
     """Rows that are dicts, or pairs."""
     if not rows:
         raise DataError(f"the data is empty; expected {_EXPECTED}")
     if all(isinstance(row, Mapping) for row in rows):
         for column in columns:
-            lacking = next((number for number, row in enumerate(rows, 1) if column not in row), None)
+            lacking = next((i for i, row in enumerate(rows, 1) if fields.find(row, column) is fields.MISSING), None)
             if lacking is not None:
-                raise DataError(f"row {lacking} of the data has no {column!r}; it has {', '.join(rows[lacking - 1])}")
-        return [row[columns[0]] for row in rows], [row[columns[1]] for row in rows]
+                has = ", ".join(fields.names(rows[lacking - 1]))
+                raise DataError(f"row {lacking} of the data has no {column!r}; it has {has}")
+        return [fields.find(row, columns[0]) for row in rows], [fields.find(row, columns[1]) for row in rows]
     if all(isinstance(row, tuple | list) and len(row) == 2 for row in rows):
         return [row[0] for row in rows], [row[1] for row in rows]
     raise DataError(f"a list of {type(rows[0]).__name__} is no labelled data; expected {_EXPECTED}")
@@ -216,6 +231,8 @@ def _plain(value: Any) -> object:
     """The Python value of a scalar of numpy and the like; missing values are None."""
     if hasattr(value, "item") and not isinstance(value, str | bytes):
         value = value.item() if getattr(value, "size", 1) == 1 and not getattr(value, "ndim", 0) else value.tolist()
+    if isinstance(value, str):
+        return surrogates.repaired(value)
     missing = type(value).__name__ in ("NAType", "NaTType") or (isinstance(value, float) and value != value)
     return None if missing else value
 
@@ -223,5 +240,5 @@ def _plain(value: Any) -> object:
 def _class_names(table: object, label_column: str) -> tuple[str, ...]:
     """The names that `datasets` keeps beside the numbers of a column."""
     features = getattr(table, "features", None)
-    feature = features.get(label_column) if isinstance(features, Mapping) else None
+    feature = fields.get(features, label_column) if isinstance(features, Mapping) else None
     return tuple(getattr(feature, "names", None) or ())

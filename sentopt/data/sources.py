@@ -13,7 +13,7 @@ from pathlib import Path
 
 from sentopt import records
 from sentopt._optional import require
-from sentopt.data import columnar, folders, formats, stored_names, tables
+from sentopt.data import columnar, fields, folders, formats, stored_names, tables
 from sentopt.data.catalog import DATASETS, DatasetSpec, MirrorFile
 from sentopt.data.examples import RawData, RawRow, explained_by
 from sentopt.data.memory import MEMORY
@@ -169,14 +169,20 @@ def _rows(
     for position, row in islice(rows, file.start, file.stop):
         if not names:
             columns |= dict.fromkeys(row)
-        raw_rows.append(RawRow(row.get(text), row.get(label), f"{file.path.name} {position}"))
+            columns |= {name: None for name in (text, label) if name not in columns and _has(row, name)}
+        raw_rows.append(RawRow(fields.get(row, text), fields.get(row, label), f"{file.path.name} {position}"))
     if raw_rows:
+        columns |= {} if {text, label} <= columns.keys() else dict.fromkeys(fields.names(row))
         unlabelled = may_lack_labels and label not in columns
         kind = formats.reading_format(file.path)
         _check_columns(columns, text, "" if unlabelled else label, file.path, kind)
         if unlabelled:
             notices.append(f"{file.path.name} has no column {label!r}")
     return raw_rows
+
+
+def _has(row: tables.Row, name: str) -> bool:
+    return fields.find(row, name) is not fields.MISSING
 
 
 def _table(
@@ -186,7 +192,7 @@ def _table(
     formats.check_file(path)
     kind = formats.reading_format(path)
     if kind in ("parquet", "arrow"):  # other columns cost time, and Python may be unable to represent their values
-        return columnar.names(path, kind), columnar.read(path, kind, wanted)
+        return columnar.names(path, kind, wanted), columnar.read(path, kind, wanted)
     return (), tables.read_numbered(path, options, notices.append)
 
 
@@ -273,9 +279,16 @@ def _load_hub(data: DataSection, spec: DatasetSpec | None) -> RawData:
                 "or use local files with --data PATH"
             ) from error
         if table.num_rows:
-            _check_columns(table.column_names, text, label, Path(hub_id))
-        rows = [RawRow(row[text], row[label], f"{hub_id} {name} row {i}") for i, row in enumerate(table, 1)]
-        class_names = () if spec else tuple(getattr(table.features[label], "names", None) or ())
+            first = table[0]
+            inner = [column for column in (text, label) if _has(first, column)]
+            _check_columns(
+                dict.fromkeys([*table.column_names, *fields.names(first), *inner]), text, label, Path(hub_id)
+            )
+        rows = [
+            RawRow(fields.get(row, text), fields.get(row, label), f"{hub_id} {name} row {i}")
+            for i, row in enumerate(table, 1)
+        ]
+        class_names = () if spec else tuple(getattr(fields.get(table.features, label), "names", None) or ())
         splits[split] = stored_names.named(rows, class_names)
         if class_names:
             stored.setdefault(class_names, hub_id)

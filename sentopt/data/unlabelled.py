@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sentopt.data import tables
+from sentopt.data import fields, tables
 from sentopt.data.duplicates import distinct_rows, normal_form
 from sentopt.data.examples import as_text
 from sentopt.data.options import TableOptions
@@ -69,12 +69,21 @@ def _texts(path: Path, data: DataSection, notify: Callable[[str], None]) -> Iter
     if path.suffix.lower() == ".txt":
         yield from tables.read_lines(path, options, notify)
         return
+    name = _column(path, column, options)
     for row in tables.read_rows(path, options, notify):
-        name = column if column in row else next(iter(row)) if len(row) == 1 else None
-        if name is None:
-            columns = ", ".join(repr(str(key)) for key in row)
-            raise DataError(
-                f"data.unlabelled: {path} has no column {column!r}; it has {columns}. Give its column of texts "
-                "that name, or leave no other column in it"
-            )
-        yield as_text(row[name], path.name)
+        yield as_text(fields.get(row, name), path.name)
+
+
+def _column(path: Path, column: str, options: TableOptions) -> str:
+    """The name of the column of texts: `column` if any row has it, else that of the only column."""
+    names: dict[str, None] = {}
+    for row in tables.read_rows(path, options):
+        if fields.find(row, column) is not fields.MISSING:
+            return column
+        names |= dict.fromkeys(row)
+    if len(names) > 1:
+        raise DataError(
+            f"data.unlabelled: {path} has no column {column!r}; it has {', '.join(map(repr, names))}. Give its column "
+            "of texts that name, or leave no other column in it"
+        )
+    return next(iter(names), column)

@@ -16,8 +16,10 @@ _BATCH = 1024
 Numbered = tuple[str, dict[str, Any]]
 
 
-def read(path: Path, notify: Callable[[str], None]) -> Iterator[Numbered]:
+def read(path: Path, notify: Callable[[str], None], header: Callable[[Sequence[str]], None]) -> Iterator[Numbered]:
     """Each row of the first sheet with its place, such as `row 7` (as Excel counts them).
+
+    `header` receives the names of the columns before the first row.
 
     Raises:
         DataError: not a workbook; or the sheet has no header, a duplicate column, or values outside its columns.
@@ -26,7 +28,7 @@ def read(path: Path, notify: Callable[[str], None]) -> Iterator[Numbered]:
     try:
         with path.open("rb") as stream:
             book = _quietly(lambda: openpyxl.load_workbook(stream, read_only=True, data_only=True))
-            rows = _rows(path, book, notify)
+            rows = _rows(path, book, notify, header)
             batches = batched(rows, _BATCH)
             while batch := _quietly(lambda: next(batches, None)):
                 yield from batch
@@ -45,7 +47,9 @@ def _quietly(work: Callable[[], R]) -> R:
         return work()
 
 
-def _rows(path: Path, book: Any, notify: Callable[[str], None]) -> Iterator[Numbered]:
+def _rows(
+    path: Path, book: Any, notify: Callable[[str], None], header: Callable[[Sequence[str]], None]
+) -> Iterator[Numbered]:
     if not book.worksheets:
         raise DataError(f"{path} has no sheet with cells")
     sheet = book.worksheets[0]
@@ -61,6 +65,7 @@ def _rows(path: Path, book: Any, notify: Callable[[str], None]) -> Iterator[Numb
     names = _header(path, number, cells)
     if unnamed := [name for name, cell in zip(names, cells, strict=False) if cell is None]:
         notify(f"{path.name}: columns without a name are called {', '.join(unnamed)}")
+    header(names)
     empty = False
     for number, cells in filled:
         beside = [str(cell) for cell in cells[len(names) :] if cell is not None]

@@ -117,11 +117,13 @@ class DataSection:
     revision: str = option("", help="Commit hash of the hub dataset; hub data must be pinned.")
     text_column: str = option(
         "text",
-        help="Column of the texts.",
+        help="Column of the texts. data.text is the field text of the column data, if no column has that name.",
         like=("text", "text_column_name", "text_column_names", "text_field", "sentence"),
     )
     label_column: str = option(
-        "label", help="Column of the labels.", like=("label", "label_column_name", "label_field", "target")
+        "label",
+        help="Column of the labels, or a field inside of one.",
+        like=("label", "label_column_name", "label_field", "target"),
     )
     labels: tuple[str, ...] = option(
         (),

@@ -12,9 +12,9 @@ import pytest
 from csv_files import read_csv, write_csv
 from folder_state import state
 
-from sentopt import cli, manifest
+from sentopt import cli, manifest, score
 from sentopt.data import tables
-from sentopt.errors import ServingError
+from sentopt.errors import DataError, ServingError
 from sentopt.files import journal
 from sentopt.run_dir import RunDir
 
@@ -467,12 +467,43 @@ def test_every_column_of_json_lines_is_kept(in_folder: Path, finished_run: Path,
     (in_folder / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert sentopt("predict", "--run-dir", finished_run, "--input", "in.jsonl", "--output", "out.jsonl")[0] == 0
     scored = list(tables.read_rows(in_folder / "out.jsonl"))
-    assert [(row["text"], row["stars"], row["label"]) for row in scored] == [
-        ("great great", None, None),
-        ("terrible", 1, "mine"),
-        (None, 2, None),
-    ]
-    assert scored[0]["predicted_label"] == "positive"
+    assert [{key: row[key] for key in row if not key.startswith("predicted_")} for row in scored] == rows
+    assert [row["predicted_label"] for row in scored] == ["positive", "negative", None]
+
+
+def test_texts_inside_of_columns_are_scored_into_every_format(
+    in_folder: Path, finished_run: Path, sentopt: Run
+) -> None:
+    rows = [{"data": {"text": "great great"}, "n": 2**70}, {"data": None}, {"n": 1}]
+    (in_folder / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    command = ["predict", "--run-dir", finished_run, "--input", "in.jsonl", "--text-column", "data.text", "--output"]
+    for name in ("out.jsonl", "out.csv", "out.parquet"):
+        code, _, err = sentopt(*command, name)
+        assert code == 0
+        assert "note: 2 row(s) had no text and got no answer\n" in err
+        scored = list(tables.read_rows(in_folder / name))
+        assert [row["label"] or None for row in scored] == ["positive", None, None]
+        assert str(scored[0]["n"]) == str(2**70)
+    code, _, err = sentopt(*command[:5], "--output", "other.csv")
+    assert code == 1
+    assert err.endswith(
+        "in.jsonl has no column 'text' (did you mean 'data.text'?); it has 'data', 'n', 'data.text'. "
+        "Name it with --text-column\n"
+    )
+    assert not (in_folder / "other.csv").exists()
+
+
+def test_python_callers_are_told_arguments(in_folder: Path, bundle: Path) -> None:
+    (in_folder / "in.csv").write_text("review;n\ngreat;1\n")
+    with pytest.raises(DataError, match=r"has no column 'text'; it has 'review', 'n'\. Name it with text_column=$"):
+        score(bundle, "in.csv", "out.csv", progress=False)
+    summary = score(bundle, "in.csv", "out.csv", text_column="review", progress=False)
+    assert summary.notices == (
+        "in.csv: the fields are separated by semicolons (';'); options=TableOptions(delimiter=',') if that is wrong",
+    )
+    (in_folder / "in.csv").write_bytes("text\nLe café à Paris été\n".encode() * 3 + b"caf\xe9\n")
+    with pytest.raises(DataError, match=r"or name the file's encoding with options=TableOptions\(encoding='windows-1"):
+        score(bundle, "in.csv", "other.csv", progress=False)
 
 
 def test_the_text_may_be_in_a_column_called_label(in_folder: Path, finished_run: Path, sentopt: Run) -> None:

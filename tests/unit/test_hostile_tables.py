@@ -411,7 +411,8 @@ REFUSED: list[tuple[str, bytes, dict[str, str], str]] = [
         "truncated.csv.gz",
         gzip.compress(b"text\n" + bytes(range(32, 127)) * 99)[:-20],
         {},
-        " is malformed: Compressed file ended before the end-of-stream marker was reached",
+        " is damaged: it cannot be unpacked beyond line 2 (4096 bytes): Compressed file ended before the end-of-stream "
+        "marker was reached. Copy or download it again",
     ),
     ("arrays.json", b"[[1, 2]]", {}, ", item 1: expected an object with the columns, found list"),
     ("broken.json", b'[{"text": 1},', {}, " is not JSON: Expecting value: line 1 column 14 (char 13)"),
@@ -1316,3 +1317,103 @@ def test_unlabelled_texts_in_odd_files(
     found = unlabelled.load(recipe.DataSection(unlabelled=str(path)), [], seed=1)
     assert found.texts == texts
     assert said in found.notice
+
+
+# Fields inside of columns
+
+
+def nested_rows(count: int) -> list[dict[str, Any]]:
+    return [{"data": {"text": f"text {i}", "tags": [{"label": ("no", "yes")[i % 2]}]}, "id": i} for i in range(count)]
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json", "a.parquet", "a.feather"])
+def test_texts_and_labels_inside_of_columns(name: str, tmp_path: Path) -> None:
+    path, rows = tmp_path / name, nested_rows(40)
+    if path.suffix == ".jsonl":
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    elif path.suffix == ".json":
+        path.write_text(json.dumps(rows))
+    else:
+        path.write_bytes(columns(path.suffix[1:], **{k: [row[k] for row in rows] for k in ("data", "id")}))
+    keys = ("data.text_column=data.text", "data.label_column=data.tags.0.label")
+    data = prepare(path, *keys)
+    assert (data.labels, sizes(data)) == (("no", "yes"), (28, 4, 8))
+    with pytest.raises(DataError, match=r"has no column 'text' \(did you mean 'data\.text'\?\); it has .*'data\.text'"):
+        prepare(path, keys[1])
+    with pytest.raises(DataError, match=r"has no column 'data\.label'"):
+        prepare(path, keys[0], "data.label_column=data.label")
+
+
+def test_stored_names_of_a_label_inside_of_a_column(tmp_path: Path) -> None:
+    import datasets
+
+    features = datasets.Features(
+        {"data": {"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["bad", "good"])}}
+    )
+    table = datasets.Dataset.from_list(
+        [{"data": {"text": f"text {i}", "label": (i + 1) % 2}} for i in range(40)], features=features
+    )
+    table.to_parquet(tmp_path / "a.parquet")
+    data = prepare(tmp_path / "a.parquet", "data.text_column=data.text", "data.label_column=data.label")
+    assert (data.labels, named_first(data, "text 0")) == (("bad", "good"), "good")
+
+
+def test_a_hub_dataset_with_fields_inside_of_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    import datasets
+
+    monkeypatch.setattr(datasets, "load_dataset", lambda *args, **keys: datasets.Dataset.from_list(nested_rows(40)))
+    section = recipe.DataSection(
+        dataset="hub", hub_id="a/b", revision="0" * 40, text_column="data.text", label_column="data.tags.0.label"
+    )
+    assert splits.clean(sources.load(section), section, seed=1).labels == ("no", "yes")
+    with pytest.raises(DataError, match=r"has no column 'text' \(did you mean 'data\.text'\?\)"):
+        sources.load(recipe.DataSection(dataset="hub", hub_id="a/b", revision="0" * 40, label_column="id"))
+
+
+def test_a_row_without_the_keys_is_a_row_without_text_or_label(tmp_path: Path) -> None:
+    rows = [{"text": f"text {i}", "label": ("no", "yes")[i % 2]} for i in range(40)]
+    path = tmp_path / "a.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in [{"other": 1}, *rows, {"label": "no"}]))
+    assert prepare(path, "data.missing_labels=drop").labels == ("no", "yes")
+    path.write_text("".join(json.dumps(row) + "\n" for row in [*rows, {"text": "odd"}]))
+    with pytest.raises(DataError, match=r"^1 row\(s\) have no label: a\.jsonl line 41: no label"):
+        prepare(path)
+
+
+def test_shards_whose_columns_differ(tmp_path: Path) -> None:
+    """Further columns, other types and another order are no trouble; a shard without the text is named."""
+    shards = {
+        "a.parquet": {"text": [f"a {i}" for i in range(20)], "label": ["no", "yes"] * 10},
+        "b.parquet": {"label": pyarrow.array(["no", "yes"] * 10).dictionary_encode(), "n": [1] * 20},
+        "c.parquet": {"text": pyarrow.array([f"c {i}" for i in range(20)], pyarrow.large_string())},
+    }
+    shards["b.parquet"]["text"] = [f"b {i}" for i in range(20)]
+    shards["c.parquet"]["label"] = [b"no", b"yes"] * 10
+    for name, values in shards.items():
+        (tmp_path / name).write_bytes(columns("parquet", **values))
+    data = prepare(tmp_path / "*.parquet")
+    assert (data.labels, sum(sizes(data))) == (("no", "yes"), 60)
+    (tmp_path / "b.parquet").write_bytes(columns("parquet", review=["x"], label=["no"]))
+    with pytest.raises(DataError, match=r"b\.parquet has no column 'text'; it has 'review', 'label'"):
+        prepare(tmp_path / "*.parquet")
+    (tmp_path / "b.parquet").write_bytes(columns("parquet", review=["x"], stars=[1]))
+    with pytest.raises(DataError, match=r"b\.parquet has no column 'text'; it has 'review', 'stars'"):
+        prepare(tmp_path / "*.parquet")
+
+
+@pytest.mark.parametrize("name", ["a.csv.gz", "a.jsonl.gz"])
+def test_damaged_data_is_said_before_training(name: str, tmp_path: Path) -> None:
+    plain = some(tmp_path, name.removesuffix(".gz"), 4000)
+    packed = gzip.compress(plain.read_bytes())
+    (tmp_path / name).write_bytes(packed[: len(packed) // 2])
+    with pytest.raises(DataError, match=rf"{name} is damaged: it cannot be unpacked beyond line \d+ \(\d+ bytes\)"):
+        prepare(tmp_path / name)
+
+
+def test_unlabelled_texts_inside_of_columns_and_rows_without_any(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"id": 1}\n{"data": {"text": "a"}}\n{"id": 3, "data": {}}\n{"data": {"text": "cut \\ud83d"}}\n')
+    found = unlabelled.load(recipe.DataSection(unlabelled=str(path), text_column="data.text"), [], seed=1)
+    assert found.texts == ("a", "cut \ufffd")
+    with pytest.raises(DataError, match=r"has no column 'text'; it has 'id', 'data'\. Give its column"):
+        unlabelled.load(recipe.DataSection(unlabelled=str(path)), [], seed=1)

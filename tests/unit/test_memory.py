@@ -169,3 +169,29 @@ def test_what_is_not_understood_is_explained(data: object, message: str) -> None
 
 def test_names_of_things_are_not_data(tmp_path: Any) -> None:
     assert [memory.is_data(given) for given in ("sst2", tmp_path, (TEXTS, LABELS))] == [False, False, True]
+
+
+NESTED = [{"data": {"text": text, "tags": [label]}, "n": 1} for text, label in ROWS]
+NESTED_KINDS = {
+    "dicts": lambda: NESTED,
+    "columns": lambda: {"data": [row["data"] for row in NESTED], "n": [1, 2, 3]},
+    "pandas": lambda: pandas.DataFrame(NESTED),
+    "polars": lambda: polars.DataFrame(NESTED),
+    "pyarrow": lambda: pyarrow.Table.from_pylist(NESTED),
+    "dataset": lambda: datasets.Dataset.from_list(NESTED),
+}
+
+
+@pytest.mark.parametrize("kind", NESTED_KINDS)
+def test_fields_inside_of_columns_are_named_with_dots(kind: str) -> None:
+    given = NESTED_KINDS[kind]()
+    assert rows(memory.read(given, text_column="data.text", label_column="data.tags.0")) == ROWS
+    both = memory.read({"train": given, "test": given}, text_column="data.text", label_column="data.tags.0")
+    assert rows(both, "test") == ROWS
+    with pytest.raises(DataError, match=r"has no (column )?'data\.other'"):
+        memory.read({"train": given}, text_column="data.other", label_column="n")
+
+
+def test_half_characters_become_whole_ones() -> None:
+    data = memory.read((["cut \ud83d", "b"], ["\udfff", "b"]))
+    assert rows(data) == [("cut \ufffd", "\ufffd"), ("b", "b")]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from sentopt.data import tables
+from sentopt.data import arrow_types, tables
 from sentopt.data.options import TableOptions
 from sentopt.errors import DataError
 
@@ -58,8 +58,12 @@ def test_nul_and_very_long_fields_are_read(tmp_path: Path) -> None:
         ("a.csv", b"text,label\na,b,c\n", "line 2: more fields than the header"),
         ("a.jsonl", b'{"text": "x"}\n{broken\n', "line 2: not JSON"),
         ("a.jsonl", b"[1, 2]\n", "line 1: expected a JSON object, found list"),
-        ("a.csv.gz", b"not gzip", "malformed"),
-        ("a.csv.gz", gzip.compress(b"text\n" + b"hello\n" * 9999)[:-20], "malformed"),
+        ("a.csv.gz", b"not gzip", "is not packed with gzip, although its name says so: remove .gz from its name"),
+        (
+            "a.csv.gz",
+            gzip.compress(b"text\n" + b"hello\n" * 9999)[:-20],
+            "is damaged: it cannot be unpacked beyond line",
+        ),
         ("a.parquet", b"PAR1 nonsense", "not a readable Parquet file"),
         ("a.xlsx", b"", "not a readable Excel workbook"),
     ],
@@ -125,7 +129,7 @@ def test_text_tables_are_read_by_the_base_install(tmp_path: Path) -> None:
     script = """
 import sys
 from pathlib import Path
-from sentopt.data import tables
+from sentopt.data import arrow_types, tables
 for name in sys.argv[1:]:
     assert list(tables.read_rows(Path(name))) == [{"text": "a", "label": "1"}], name
 heavy = {"pandas", "pyarrow", "openpyxl", "charset_normalizer", "datasets", "sklearn", "torch"}
@@ -166,7 +170,9 @@ def test_half_characters_of_json_are_replaced(tmp_path: Path) -> None:
 def test_columns_of_several_kinds_are_written_to_parquet(tmp_path: Path) -> None:
     late = [{"note": None, "n": 1, "any": i} for i in range(3)]
     rows = [*late, {"note": "hello", "n": 1.5, "any": {"a": 1}}, {"note": None, "n": None, "any": "text"}]
-    with tables.RowWriter(tmp_path / "t.parquet", ["note", "n", "any"], tables.arrow_types(rows)) as writer:
+    survey = arrow_types.TypeSurvey()
+    survey.add(rows)
+    with tables.RowWriter(tmp_path / "t.parquet", ["note", "n", "any"], survey.types()) as writer:
         writer.write(rows[:3])
         writer.write(rows[3:])
     found = list(tables.read_rows(tmp_path / "t.parquet"))

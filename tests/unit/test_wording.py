@@ -22,6 +22,8 @@ from sentopt.wording import in_python
         ("replace it with --force", "replace it with force=True"),
         ("name labelled texts with --data", "name labelled texts with data="),
         ("give its folder: --model FOLDER", "give its folder: model=FOLDER"),
+        ("Name it with --text-column", "Name it with text_column="),
+        ("with options=TableOptions(encoding=cp1252).", "with options=TableOptions(encoding='cp1252')."),
         ("nothing to change: a--b", "nothing to change: a--b"),
     ],
 )

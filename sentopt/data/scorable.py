@@ -1,0 +1,175 @@
+"""A table whose rows get further columns: its rows in windows with their texts, and the writer of the longer rows.
+
+An Arrow table that becomes a Parquet file is passed on as it is. Rows whose columns no format states are read twice:
+the keys of JSON may differ from row to row, and a Parquet file needs a type for each column.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from sentopt import records
+from sentopt._optional import require
+from sentopt.data import columnar, fields, formats, row_groups, tables
+from sentopt.data.arrow_types import TEXT, TypeSurvey
+from sentopt.data.examples import as_text
+from sentopt.data.options import TableOptions
+from sentopt.data.row_writer import BatchWriter, RowWriter
+from sentopt.errors import DataError
+from sentopt.runtime.batching import batched
+
+_WINDOW = 512
+_SHOWN = 20
+Added = Mapping[str, type[str] | type[float]]
+"""The columns to add, with the type of their values."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """Consecutive rows in the form that the writer takes, and their texts, which are empty where there is none."""
+
+    rows: Any
+    texts: list[str]
+
+
+@dataclass(frozen=True)
+class Scorable:
+    """A table: its columns, the number of its rows if that is known, its windows, and what opens the writer.
+
+    The windows can be iterated once.
+    """
+
+    columns: Sequence[str]
+    count: int | None
+    windows: Iterator[Window]
+    writer: Callable[[Added], RowWriter | BatchWriter]
+
+
+def opened(
+    source: Path, target: Path, text_column: str, options: TableOptions, notify: Callable[[str], None]
+) -> Scorable:
+    """The table at `source`, whose rows are to be written to `target`.
+
+    `text_column` is a column, or a field inside of one (see `fields`).
+
+    Raises:
+        DataError: the file cannot be read, has no such column, or no columns at all.
+    """
+    formats.check_file(source)
+    kind = formats.reading_format(source)
+    if kind in ("parquet", "arrow"):
+        _check_column(source, columnar.names(source, kind, [text_column]), text_column)
+        if formats.table_format(target) == "parquet":
+            return _arrow_table(source, kind, target, text_column)
+    survey = _survey(source, kind, target, text_column, options)
+    for name in survey.as_text:
+        notify(
+            f"{source.name}: the column {name!r} is written as text, because no type of Parquet holds all of its "
+            "values unchanged"
+        )
+    columns: list[str] = []
+    numbered = tables.read_numbered(source, options, notify, columns.extend)
+    first = next(batched(numbered, 1), [])  # the names of the columns come before the first row
+    columns = columns or list(survey.columns)
+    if kind in ("csv", "tsv", "xlsx"):
+        _check_column(source, columns, text_column)
+
+    def writer(added: Added) -> RowWriter:
+        names = list(dict.fromkeys([*columns, *added]))
+        is_parquet = formats.table_format(target) == "parquet"
+        return RowWriter(target, names, {**_types(survey, columns), **_arrow_types(added)} if is_parquet else None)
+
+    return Scorable(columns, survey.rows, _windows(source, chain(first, numbered), text_column), writer)
+
+
+def _arrow_table(source: Path, kind: str, target: Path, text_column: str) -> Scorable:
+    schema = columnar.schema(source, kind)
+
+    def windows() -> Iterator[Window]:
+        before, batches, texts = 0, [], list[str]()
+        for batch in columnar.batches(source, kind):
+            values = columnar.values(source, batch, text_column, before)
+            texts += [as_text(value, f"{source}, row {row}") for row, value in enumerate(values, before + 1)]
+            batches.append(batch)
+            before += batch.num_rows
+            if len(texts) >= _WINDOW:
+                yield Window(batches, texts)
+                batches, texts = [], []
+        if texts:
+            yield Window(batches, texts)
+
+    def writer(added: Added) -> BatchWriter:
+        compression = row_groups.compression(source) if kind == "parquet" else row_groups.USUAL
+        return BatchWriter(target, schema, _arrow_types(added), compression)
+
+    return Scorable(schema.names, tables.count_rows(source), windows(), writer)
+
+
+def _windows(source: Path, numbered: Iterable[tuple[str, tables.Row]], text_column: str) -> Iterator[Window]:
+    for window in batched(numbered, _WINDOW):
+        texts = [as_text(fields.get(row, text_column), f"{source}, {place}") for place, row in window]
+        yield Window([row for _, row in window], texts)
+
+
+@dataclass(frozen=True)
+class _Survey:
+    """What a first pass over the rows tells; nothing where it is not needed."""
+
+    columns: Sequence[str] = ()
+    types: Mapping[str, Any] | None = None
+    rows: int | None = None
+
+    @property
+    def as_text(self) -> list[str]:
+        return [name for name, kind in (self.types or {}).items() if kind == TEXT]
+
+
+def _types(survey: _Survey, columns: Sequence[str]) -> Mapping[str, Any]:
+    """The Arrow types of the columns; those of a file without types are texts."""
+    return dict.fromkeys(columns, TEXT) if survey.types is None else survey.types
+
+
+def _survey(source: Path, kind: str, target: Path, text_column: str, options: TableOptions) -> _Survey:
+    needs_types = formats.table_format(target) == "parquet" and kind not in ("csv", "tsv")
+    if kind not in ("json", "jsonl") and not needs_types:
+        return _Survey(rows=tables.count_rows(source))
+    columns: dict[str, None] = {}
+    inner: dict[str, None] = {}
+    has_text, rows = False, 0
+    survey = TypeSurvey() if needs_types else None
+    for window in batched(tables.read_rows(source, options), _WINDOW):
+        for row in window:
+            columns |= dict.fromkeys(row)
+            has_text = has_text or fields.find(row, text_column) is not fields.MISSING
+        if not inner:
+            inner = dict.fromkeys(fields.names(window[0]))
+        if survey:
+            survey.add(window)
+        rows += len(window)
+    if kind in ("json", "jsonl"):
+        if not columns:
+            raise DataError(f"{source} has no rows")
+        _check_column(source, [*columns, *inner, *([text_column] if has_text else [])], text_column)
+    if survey and (widened := survey.widened()):
+        for window in batched(tables.read_rows(source, options), _WINDOW):
+            survey.check(window, widened)
+    return _Survey(list(columns), survey.types() if survey and rows else None, rows)
+
+
+def _check_column(source: Path, columns: Iterable[str], text_column: str) -> None:
+    names = list(dict.fromkeys(columns))
+    if text_column not in names:
+        more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+        raise DataError(
+            f"{source} has no column {text_column!r}{records.nearest(text_column, names)}; "
+            f"it has {', '.join(map(repr, names[:_SHOWN]))}{more}. Name it with --text-column"
+        )
+
+
+def _arrow_types(added: Added) -> dict[str, Any]:
+    pyarrow = require("pyarrow", extra="train")
+    return {name: pyarrow.string() if kind is str else pyarrow.float64() for name, kind in added.items()}
