@@ -1,6 +1,7 @@
 """What applications do with a classifier: event loops, forked processes, bundles in memory, copies."""
 
 import asyncio
+import contextlib
 import copy
 import os
 import pickle
@@ -192,7 +193,7 @@ from sentopt import Classifier
 from sentopt.runtime.tuning import Tuning
 when, used = sys.argv[2], sys.argv[3] == "used"
 clf = Classifier.load(sys.argv[1], tuning=Tuning(threads=2, workers=2, max_batch=8, max_tokens=512))
-texts = ["great " * (1 + i % 5) for i in range(1500)]
+texts = ["great great " * (1 + i % 5) for i in range(1500)]
 if used:
     clf.predict(texts[:40])
 def answer():
@@ -218,7 +219,7 @@ else:
 def test_texts_are_answered_while_the_interpreter_ends(int8_bundle: Path, when: str, classifier: str) -> None:
     done = run_script(AT_THE_END, int8_bundle, when, classifier)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == "3000 {'positive'}\n"
+    assert done.stdout == "1500 {'positive'}\n"
 
 
 DAEMONS = """
@@ -248,6 +249,51 @@ def test_daemon_threads_do_not_crash_the_end_of_the_interpreter(fp32_bundle: Pat
         assert (done.returncode, done.stdout) == (0, "the end\n"), done.stderr
         assert "Fatal" not in done.stderr
         assert "terminate called" not in done.stderr
+
+
+def as_a_filter(bundle: Path, *options: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "sentopt", "predict", "--bundle", str(bundle), *options]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+@pytest.mark.parametrize("options", [(), ("--json",)])
+def test_a_filter_answers_each_line_before_the_next_one_comes(fp32_bundle: Path, options: tuple[str, ...]) -> None:
+    with as_a_filter(fp32_bundle, *options) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        for text, label in (("great great", b"positive"), ("terrible terrible", b"negative"), ("great great", b"positive")):
+            process.stdin.write(f"{text}\n".encode())
+            process.stdin.flush()
+            assert label in process.stdout.readline()  # a filter that waits for more would wait for ever
+        process.stdin.close()
+        assert process.wait(timeout=60) == 0
+
+
+@pytest.mark.parametrize("options", [(), ("--json",)])
+def test_a_filter_answers_the_lines_before_a_wrong_byte(fp32_bundle: Path, options: tuple[str, ...]) -> None:
+    with as_a_filter(fp32_bundle, *options) as process:
+        out, err = process.communicate(b"great great\nterrible\ncaf\xe9\ngreat\n", timeout=120)
+        assert process.returncode == 1
+        assert len(out.splitlines()) == 2
+        assert err.startswith(b"sentopt: standard input, line 3: byte 0xe9 is not utf-8")
+        assert len(err.splitlines()) == 1
+
+
+def test_a_filter_ends_quietly_when_nobody_reads_on(fp32_bundle: Path) -> None:
+    with as_a_filter(fp32_bundle) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdin.write(b"great\n")
+        process.stdin.flush()
+        process.stdout.readline()
+        process.stdout.close()
+        with contextlib.suppress(BrokenPipeError):
+            for _ in range(2000):
+                process.stdin.write(b"great " * 20 + b"\n")
+                process.stdin.flush()
+        assert process.wait(timeout=60) == 0
+        assert process.stderr.read() == b""
 
 
 @pytest.mark.parametrize("asked_for", [False, True])
