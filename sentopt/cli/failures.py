@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sentopt import __version__
-from sentopt.errors import RecipeError, SentoptError
+from sentopt.errors import OutputError, RecipeError, SentoptError
 from sentopt.files import durable
 
 DEBUG_VARIABLE = "SENTOPT_DEBUG"
@@ -27,7 +27,9 @@ def full_disk(error: BaseException, arguments: argparse.Namespace) -> str:
     from sentopt.runtime.tuning import cache_folder
 
     named = [Path(path) for name in ("output", "log_texts", "run_dir") if (path := getattr(arguments, name, None))]
-    folders = [*named, EXPORTS, cache_folder(), Path(tempfile.gettempdir())]
+    folders = [*named, EXPORTS, Path(tempfile.gettempdir())]
+    with contextlib.suppress(OutputError):  # there is no home folder
+        folders.append(cache_folder())
     where = durable.full_disk(error, folders, explained=isinstance(error, SentoptError))
     return f"no space left on the disk ({where}); free some and run the same command again" if where else ""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Mapping, Set
 from typing import Any
 
 from sentopt.errors import InputError
@@ -67,10 +67,7 @@ def text_list(texts: Any) -> list[str]:
             columns of a table, or a set, which has no order.
     """
     check_texts(texts)
-    try:
-        return list(texts)
-    except TypeError as error:  # an array without dimensions
-        raise InputError(f"expected an iterable of texts, found {_described(texts)}: {error}") from error
+    return list(texts)
 
 
 def check_texts(texts: Any) -> None:
@@ -98,8 +95,10 @@ def check_texts(texts: Any) -> None:
         raise InputError(
             f"expected an iterable of texts, found a {kind}, which has no order; pass a list, such as sorted(texts)"
         )
-    if not isinstance(texts, Iterable) and not hasattr(texts, "__getitem__"):
-        raise InputError(f"expected an iterable of texts, found {_described(texts)}")
+    try:
+        iter(texts)
+    except TypeError as error:  # an array without dimensions, for one
+        raise InputError(f"expected an iterable of texts, found {_described(texts)}") from error
 
 
 def _is_table(value: Any) -> bool:

@@ -261,8 +261,8 @@ def test_a_filter_answers_each_line_before_the_next_one_comes(fp32_bundle: Path,
     with as_a_filter(fp32_bundle, *options) as process:
         assert process.stdin is not None
         assert process.stdout is not None
-        for text, label in (("great great", b"positive"), ("terrible terrible", b"negative"), ("great great", b"positive")):
-            process.stdin.write(f"{text}\n".encode())
+        for text, label in ((b"great great", b"positive"), (b"terrible terrible", b"negative")) * 2:
+            process.stdin.write(text + b"\n")
             process.stdin.flush()
             assert label in process.stdout.readline()  # a filter that waits for more would wait for ever
         process.stdin.close()
