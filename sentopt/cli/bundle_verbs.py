@@ -20,8 +20,7 @@ def predict(arguments: argparse.Namespace) -> int:
     """Classify texts from the command line, from stdin, or from a table file.
 
     e.g. sentopt predict 'The soup was cold.' 'Lovely people!'
-         sentopt predict --json < comments.txt
-         tail -f comments.log | sentopt predict
+         tail -f comments.log | sentopt predict --json
          sentopt predict --input reviews.csv --text-column review --output scored.csv
     """
     from sentopt.data import piped
@@ -42,8 +41,7 @@ def predict(arguments: argparse.Namespace) -> int:
     if not arguments.texts and sys.stdin and sys.stdin.isatty():
         print("reading texts from the terminal, one a line; Ctrl-D ends", file=sys.stderr)
     truncated = 0
-    given = [arguments.texts] if arguments.texts else piped.windows(sys.stdin, encoding=arguments.encoding)
-    for window in given:
+    for window in [arguments.texts] if arguments.texts else piped.windows(sys.stdin, encoding=arguments.encoding):
         for text, answer in zip(window, classifier.predict(window), strict=True):
             truncated += answer.truncated
             print(_as_line(text, answer, json_line=arguments.json))
