@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
+from sentopt.errors import OutputError
 from sentopt.measure import hardware
 from sentopt.measure.hardware import Hardware
 from sentopt.runtime.tuning import cache_folder
@@ -14,7 +15,10 @@ _VARIABLES = ("SENTOPT_MODEL_DIR", "SENTOPT_DATA_DIR", "SENTOPT_CACHE_DIR")
 
 @dataclass(frozen=True)
 class Environment:
-    """The machine, versions of packages, sentopt's environment variables, and the folder of its cache."""
+    """The machine, versions of packages, sentopt's environment variables, and the folder of its cache.
+
+    Without a home folder, `cache` says what to do.
+    """
 
     hardware: Hardware
     versions: dict[str, str]
@@ -39,4 +43,8 @@ class Environment:
 def environment() -> Environment:
     """What a bug report should say."""
     variables = {name: os.environ.get(name, "") for name in _VARIABLES}
-    return Environment(hardware.describe(), hardware.versions(), variables, str(cache_folder()))
+    try:
+        cache = str(cache_folder())
+    except OutputError as error:
+        cache = f"none: {error}"
+    return Environment(hardware.describe(), hardware.versions(), variables, cache)

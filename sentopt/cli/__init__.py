@@ -24,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with for_command_line(), failures.warnings_in_one_line():
             code: int = arguments.verb(arguments)
-            sys.stdout.flush()  # here, and not at exit, where nobody could tell what went wrong
+            print(end="", flush=True)  # here, and not at exit, where nobody could tell what went wrong
         return code
     except KeyboardInterrupt:
         return fail("interrupted; the same command continues where it can", EXIT_INTERRUPTED)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,9 +20,10 @@ def predict(arguments: argparse.Namespace) -> int:
     """Classify texts from the command line, from stdin, or from a table file.
 
     e.g. sentopt predict 'The soup was cold.' 'Lovely people!'
-         sentopt predict --json < comments.txt
+         tail -f comments.log | sentopt predict --json
          sentopt predict --input reviews.csv --text-column review --output scored.csv
     """
+    from sentopt.data import piped
     from sentopt.files import outputs
     from sentopt.runtime.classifier import Classifier
 
@@ -38,12 +38,14 @@ def predict(arguments: argparse.Namespace) -> int:
     classifier = Classifier.load(_bundle(arguments), threads=arguments.threads, abstain_below=arguments.abstain_below)
     if arguments.input:
         return _predict_table(classifier, arguments)
-    if not arguments.texts and sys.stdin.isatty():
+    if not arguments.texts and sys.stdin and sys.stdin.isatty():
         print("reading texts from the terminal, one a line; Ctrl-D ends", file=sys.stderr)
     truncated = 0
-    for text, answer in _answered(classifier, arguments.texts or (line.rstrip("\r\n") for line in sys.stdin)):
-        truncated += answer.truncated
-        print(_as_line(text, answer, json_line=arguments.json))
+    for window in [arguments.texts] if arguments.texts else piped.windows(sys.stdin, encoding=arguments.encoding):
+        for text, answer in zip(window, classifier.predict(window), strict=True):
+            truncated += answer.truncated
+            print(_as_line(text, answer, json_line=arguments.json))
+        print(end="", flush=True)  # who gave these lines may wait for the answers before giving more
     if truncated:
         note(f"{truncated} text(s) were longer than {classifier.encoder.max_length} tokens and were cut")
     return 0
@@ -53,14 +55,6 @@ def _as_line(text: str, answer: Prediction, *, json_line: bool) -> str:
     if json_line:
         return json.dumps({"text": text, **asdict(answer)})
     return f"{'?' if answer.abstained else answer.label}\t{answer.score:.4f}\t{text}"
-
-
-def _answered(classifier: Classifier, texts: Iterable[str]) -> Iterator[tuple[str, Prediction]]:
-    """Texts with their answers. A person at a terminal is answered line by line, a pipe in windows."""
-    from sentopt.runtime.batching import batched
-
-    for window in batched(texts, 1 if sys.stdin.isatty() else 256):
-        yield from zip(window, classifier.predict(window), strict=True)
 
 
 def _predict_table(classifier: Classifier, arguments: argparse.Namespace) -> int:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sentopt._version import __version__
-from sentopt.errors import RecipeError, SentoptError
+from sentopt.errors import OutputError, RecipeError, SentoptError
 from sentopt.files import durable
 
 DEBUG_VARIABLE = "SENTOPT_DEBUG"
@@ -26,8 +26,11 @@ def full_disk(error: BaseException, arguments: argparse.Namespace) -> str:
     from sentopt.run_dir import EXPORTS
     from sentopt.runtime.tuning import cache_folder
 
-    named = [Path(path) for name in ("output", "log_texts", "run_dir") if (path := getattr(arguments, name, None))]
-    folders = [*named, EXPORTS, cache_folder(), Path(tempfile.gettempdir())]
+    named = (getattr(arguments, name, None) for name in ("output", "log_texts", "run_dir"))
+    folders = [*(Path(path) for path in named if path), EXPORTS]
+    for folder in (cache_folder, tempfile.gettempdir):
+        with contextlib.suppress(OutputError, OSError):  # there is no home folder, or nothing can be written
+            folders.append(Path(folder()))
     where = durable.full_disk(error, folders, explained=isinstance(error, SentoptError))
     return f"no space left on the disk ({where}); free some and run the same command again" if where else ""
 
@@ -40,8 +43,9 @@ def as_typed(error: RecipeError) -> RecipeError:
 
 def system(error: OSError) -> str:
     """One line about what the operating system refused."""
+    hint = "; set TMPDIR to a folder that can be written" if "usable temporary directory" in str(error) else ""
     if not error.strerror or not error.filename:
-        return f"{type(error).__name__}: {first_line(error)}"
+        return f"{type(error).__name__}: {first_line(error)}{hint}"
     return f"{error.filename}: {error.strerror}"
 
 

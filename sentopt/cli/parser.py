@@ -133,7 +133,9 @@ VERBS: dict[Callable[[argparse.Namespace], int], tuple[Option, ...]] = {
     bundle_verbs.predict: (
         _value("texts", "TEXT", "texts to classify (default: lines of stdin)", nargs="*"),
         _value("--input", "FILE", "a table file whose rows to score: .csv, .jsonl, .parquet, .xlsx, ..."),
-        _value("--encoding", "NAME", "encoding of --input (default: detected)", default=""),
+        _value(
+            "--encoding", "NAME", "encoding of --input (default: detected) or of stdin (default: UTF-8)", default=""
+        ),
         _value("--delimiter", "CHARACTER", "between fields of --input (default: detected)", default=""),
         _value("--quote", "CHARACTER", "around fields of --input; '' for none", default="auto"),
         _value("--text-column", "NAME", "column of --input with texts, or a field in one: data.text", default="text"),

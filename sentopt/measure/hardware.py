@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from sentopt.runtime import cgroups
 from sentopt.runtime.cores import available_cores, cgroup_quota, cpu_model, cpuinfo
 
 _ISA_FLAGS = (
@@ -84,12 +85,11 @@ def versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:
     return installed
 
 
-def granted_memory_bytes(limit: Path = Path("/sys/fs/cgroup/memory.max")) -> int:
-    """Memory granted to this process: the machine's memory or the cgroup's limit, if smaller; 0 if unknown."""
-    try:
-        return min(int(limit.read_text()), _memory_bytes())
-    except (OSError, ValueError):  # no cgroup here, or "max"
-        return _memory_bytes()
+def granted_memory_bytes(root: Path = cgroups.ROOT) -> int:
+    """Memory granted to this process: the machine's, or the smallest limit of its cgroups, if smaller; 0 if unknown."""
+    machine = _memory_bytes()
+    limit = cgroups.least("memory", "memory.limit_in_bytes", "memory.max", root)
+    return machine if limit is None else min(limit, machine or limit)
 
 
 def _memory_bytes() -> int:

@@ -13,6 +13,8 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from sentopt.runtime import arguments
+
 T = TypeVar("T")
 
 # Fixed cost of one inference call, as a number of padding tokens. Measured with MiniLM on two cores: with this limit,
@@ -27,10 +29,9 @@ def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
     Like `itertools.batched` of Python 3.12.
 
     Raises:
-        ValueError: `size` is less than 1.
+        InputError: `size` is no whole number of at least 1.
     """
-    if size < 1:
-        raise ValueError(f"size must be at least 1, found {size}")
+    size = arguments.whole_number("size", size)
     iterator = iter(items)
     while batch := list(islice(iterator, size)):
         yield batch
@@ -57,5 +58,10 @@ def by_length(lengths: Sequence[int], *, max_batch: int, max_tokens: int) -> lis
 
 
 def in_order(count: int, size: int) -> list[npt.NDArray[np.intp]]:
-    """Positions of consecutive batches of `size` texts in the order given, like a service that batches requests."""
+    """Positions of consecutive batches of `size` texts in the order given, like a service that batches requests.
+
+    Raises:
+        InputError: `size` is no whole number of at least 1.
+    """
+    size = arguments.whole_number("size", size)
     return [np.arange(start, min(start + size, count)) for start in range(0, count, size)]

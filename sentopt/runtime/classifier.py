@@ -20,15 +20,17 @@ import numpy as np
 import numpy.typing as npt
 
 from sentopt.errors import BundleError, BundleIntegrityError, InputError
-from sentopt.runtime import batching
+from sentopt.runtime import arguments, batching
 from sentopt.runtime.description import BundleDescription, Source, check_files, read_description
 from sentopt.runtime.options import DEFAULT_OPTIONS, Options
 from sentopt.runtime.session import CPU, FloatArray, OnnxSession
 from sentopt.runtime.tokenization import Batch, TextEncoder, Tokens
 from sentopt.runtime.tuning import Tuning, default, load
-from sentopt.runtime.workers import PerProcess, for_each, thread_pool
+from sentopt.runtime.workers import PerProcess, Started, native_call, thread_pool
 
 Positions = npt.NDArray[np.intp]
+
+_WINDOW = 1024  # texts that are tokenized and sorted by length together
 
 
 class Engine(Protocol):
@@ -224,43 +226,70 @@ class Classifier:
         (prediction,) = self.predict([text])
         return prediction
 
-    def predict(self, texts: Sequence[str]) -> list[Prediction]:
-        """Classify many texts. The predictions are in the order of `texts`."""
-        return self.predict_tokens(self.encoder.encode(_as_list(texts)))
+    def predict(self, texts: Iterable[str]) -> list[Prediction]:
+        """Classify many texts. The predictions are in the order of `texts`.
+
+        Raises:
+            InputError: `texts` is one text, a table, a mapping or a set, or an element is no text.
+        """
+        return self._predict(arguments.text_list(texts))
 
     def predict_tokens(self, tokens: Sequence[Tokens]) -> list[Prediction]:
         """Like `predict`, for texts that are already tokenized."""
         rows = self._probabilities(self.logits_of(tokens))
         return [self._prediction(row, t.truncated) for row, t in zip(rows, tokens, strict=True)]
 
-    async def apredict(self, texts: Sequence[str]) -> list[Prediction]:
-        """Like `predict`, without blocking the event loop. At most `tuning.workers` calls run at once; others queue."""
+    async def apredict(self, texts: Iterable[str]) -> list[Prediction]:
+        """Like `predict`, without blocking the event loop. At most `tuning.workers` calls run at once; others queue.
+
+        While the interpreter ends, no thread can be started: the event loop is blocked then.
+        """
         import asyncio  # imported here: applications without an event loop start faster
 
-        return await asyncio.get_running_loop().run_in_executor(self._waiting.get(), self.predict, texts)
+        try:
+            answer = asyncio.get_running_loop().run_in_executor(self._waiting.get(), self.predict, texts)
+        except RuntimeError:
+            return self.predict(texts)
+        return await answer
 
-    def predict_proba(self, texts: Sequence[str]) -> FloatArray:
+    def predict_proba(self, texts: Iterable[str]) -> FloatArray:
         """Probabilities, float32 of shape (texts, labels); the columns are in the order of `labels`."""
         return self._probabilities(self.logits(texts))
 
-    def logits(self, texts: Sequence[str], *, batch_size: int | None = None) -> FloatArray:
+    def logits(self, texts: Iterable[str], *, batch_size: int | None = None) -> FloatArray:
         """Raw logits, float32 of shape (texts, labels).
 
         With `batch_size=None` the texts are sorted by length and split into micro-batches, as in `predict`. With a
         number, each batch holds that many texts in the order given, padded to the longest of them.
+
+        Raises:
+            InputError: as `predict`, or `batch_size` is no whole number of at least 1.
         """
-        return self.logits_of(self.encoder.encode(_as_list(texts)), batch_size=batch_size)
+        return self._answer(arguments.text_list(texts), _checked_size(batch_size))[0]
 
     def logits_of(self, tokens: Sequence[Tokens], *, batch_size: int | None = None) -> FloatArray:
         """Like `logits`, for texts that are already tokenized."""
-        return self._logits(tokens, self._batches(tokens, batch_size))
+        for position, one in enumerate(tokens):
+            if not isinstance(one, Tokens):
+                raise InputError(f"text {position} is {type(one).__name__}, expected the Tokens of a TextEncoder")
+        logits = np.empty((len(tokens), len(self.labels)), dtype=np.float32)
+        self._start(tokens, self._batches(tokens, _checked_size(batch_size)), logits).finish()
+        return logits
 
     def stream(self, texts: Iterable[str], *, window: int = 256) -> Iterator[Prediction]:
-        """Classify a large or endless iterable lazily, `window` texts at a time. Predictions keep the order."""
-        if isinstance(texts, str):
-            raise InputError("stream() takes an iterable of texts, not one text")
+        """Classify a large or endless iterable lazily, `window` texts at a time. Predictions keep the order.
+
+        Raises:
+            InputError: as `predict`, or `window` is no whole number of at least 1.
+        """
+        arguments.check_texts(texts)
+        return self._stream(texts, arguments.whole_number("window", window))
+
+    def _stream(self, texts: Iterable[str], window: int) -> Iterator[Prediction]:
+        answered = 0
         for chunk in batching.batched(texts, window):
-            yield from self.predict(chunk)
+            yield from self._predict(chunk, answered)
+            answered += len(chunk)
 
     def check_golden(self) -> float:
         """Answer the bundle's golden texts and compare with the PyTorch probabilities that the bundle records.
@@ -297,11 +326,37 @@ class Classifier:
             )
         return batching.in_order(len(tokens), batch_size)
 
-    def _logits(self, tokens: Sequence[Tokens], batches: Sequence[Positions]) -> FloatArray:
-        logits = np.empty((len(tokens), len(self.labels)), dtype=np.float32)
+    def _predict(self, texts: Sequence[str], first: int = 0) -> list[Prediction]:
+        logits, truncated = self._answer(texts, None, first)
+        return [self._prediction(row, cut) for row, cut in zip(self._probabilities(logits), truncated, strict=True)]
 
-        def answer(engine: Engine, positions: Positions) -> None:
-            answers = engine.run(self.encoder.pad([tokens[i] for i in positions]))
+    def _answer(self, texts: Sequence[str], batch_size: int | None, first: int = 0) -> tuple[FloatArray, list[bool]]:
+        """Logits of `texts`, and which were truncated. Errors count texts from `first`.
+
+        A window is tokenized while the workers answer the one before, so that memory holds the tokens of two windows
+        and not of all texts.
+        """
+        logits = np.empty((len(texts), len(self.labels)), dtype=np.float32)
+        truncated: list[bool] = []
+        size = _WINDOW if batch_size is None else batch_size * max(1, _WINDOW // batch_size)
+        before: Started[Positions] | None = None
+        for start in range(0, len(texts), size):
+            tokens = self.encoder.encode(texts[start : start + size], first=first + start)
+            truncated.extend(t.truncated for t in tokens)
+            if before is not None:
+                before.finish()
+            before = self._start(tokens, self._batches(tokens, batch_size), logits[start : start + size])
+        if before is not None:
+            before.finish()
+        return logits, truncated
+
+    def _start(self, tokens: Sequence[Tokens], batches: Sequence[Positions], logits: FloatArray) -> Started[Positions]:
+        """Begin to fill `logits`, of shape (tokens, labels); without workers the caller fills it in `finish`."""
+
+        def answer(positions: Positions) -> None:
+            batch = self.encoder.pad([tokens[i] for i in positions])
+            with native_call():
+                answers = engine.run(batch)
             if answers.shape != (len(positions), len(self.labels)):  # numpy would repeat a single column for all labels
                 raise BundleError(
                     f"the model gave an answer of shape {answers.shape} for {len(positions)} text(s) and "
@@ -311,12 +366,9 @@ class Classifier:
 
         if len(batches) < 2 or self._worker_engine is None:
             engine = self.engine
-            for positions in batches:
-                answer(engine, positions)
-        else:
-            shared = self._worker_engine.get()
-            for_each(self._pool.get(), lambda positions: answer(shared, positions), batches)
-        return logits
+            return Started(None, 0, answer, batches)
+        engine = self._worker_engine.get()
+        return Started(self._pool.get(), self.tuning.workers, answer, batches)
 
     def _probabilities(self, logits: FloatArray) -> FloatArray:
         """Softmax. NaN is no answer of a bundle; in a variant that is not bundled yet, it is a finding."""
@@ -376,7 +428,7 @@ def _fallback_of(description: BundleDescription) -> BundleDescription:
     return description.fallback
 
 
-def _as_list(texts: Sequence[str]) -> list[str]:
-    if isinstance(texts, str | bytes):
-        raise InputError("expected a sequence of texts, found one text; call the classifier itself for one text")
-    return list(texts)
+def _checked_size(batch_size: int | None) -> int | None:
+    if batch_size is None:
+        return None
+    return arguments.whole_number("batch_size", batch_size, hint="None makes micro-batches of similar length")

@@ -12,16 +12,19 @@ import os
 import platform
 from pathlib import Path
 
-_CGROUP = Path("/sys/fs/cgroup")
+from sentopt.runtime import cgroups
 
 
-def available_cores(cgroup: Path = _CGROUP) -> int:
-    """Cores granted by the scheduler: min(CPU affinity, cgroup v2 or v1 quota rounded up), at least 1."""
+def available_cores(root: Path = cgroups.ROOT) -> int:
+    """Cores granted by the scheduler: min(CPU affinity, smallest cgroup quota rounded up), at least 1.
+
+    The affinity is that of `taskset` and of cpusets. `root` is the folder below which `proc` and `sys` lie.
+    """
     try:
         cores = len(os.sched_getaffinity(0))
     except AttributeError:
         cores = os.cpu_count() or 1
-    quota = cgroup_quota(cgroup)
+    quota = cgroup_quota(root)
     return max(1, min(cores, math.ceil(quota)) if quota else cores)
 
 
@@ -44,16 +47,19 @@ def cpu_model() -> str:
     return cpuinfo().get("model name") or platform.processor() or platform.machine()
 
 
-def cgroup_quota(cgroup: Path = _CGROUP) -> float | None:
-    """The CPU quota of this process's cgroup in cores; None without a quota."""
+def cgroup_quota(root: Path = cgroups.ROOT) -> float | None:
+    """The smallest CPU quota of this process's cgroups, from its own up to the highest seen, in cores; None without."""
+    quotas = [quota for version, folder in cgroups.folders("cpu", root) if (quota := _quota(version, folder))]
+    return min(quotas, default=None)
+
+
+def _quota(version: int, folder: Path) -> float | None:
+    if version == 2:
+        words = cgroups.read(folder / "cpu.max")
+    else:
+        words = cgroups.read(folder / "cpu.cfs_quota_us") + cgroups.read(folder / "cpu.cfs_period_us")
     try:
-        quota, period = (cgroup / "cpu.max").read_text().split()
-        return None if quota == "max" else int(quota) / int(period)
-    except (OSError, ValueError):
-        pass
-    try:
-        quota_us = int((cgroup / "cpu" / "cpu.cfs_quota_us").read_text())
-        period_us = int((cgroup / "cpu" / "cpu.cfs_period_us").read_text())
-        return quota_us / period_us if quota_us > 0 and period_us > 0 else None
-    except (OSError, ValueError):
+        quota, period = map(int, words)  # "max" or -1 without a quota
+    except ValueError:
         return None
+    return quota / period if quota > 0 and period > 0 else None

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from sentopt.errors import BundleError, MissingExtraError
+from sentopt.runtime import arguments
 from sentopt.runtime.cores import available_cores
 from sentopt.runtime.names import printable
 from sentopt.runtime.session import FloatArray, failed_on, width_of
@@ -38,7 +39,10 @@ class OpenVinoSession:
         Raises:
             MissingExtraError: OpenVINO is not installed.
             BundleError: the file cannot be compiled, has unknown inputs, or has no such output.
+            InputError: `threads` or `workers` is no whole number of at least 1.
         """
+        threads = available_cores() if threads is None else arguments.whole_number("threads", threads)
+        workers = arguments.whole_number("workers", workers)
         try:
             import openvino
         except ImportError as error:
@@ -48,7 +52,7 @@ class OpenVinoSession:
             ) from error
         settings = {
             "NUM_STREAMS": 1,
-            "INFERENCE_NUM_THREADS": threads or available_cores(),
+            "INFERENCE_NUM_THREADS": threads,
             "ENABLE_CPU_PINNING": False,
         }
         core = openvino.Core()

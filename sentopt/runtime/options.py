@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sentopt.errors import InputError
+from sentopt.runtime import arguments
 from sentopt.runtime.description import ENGINES
 from sentopt.runtime.session import CPU
 from sentopt.runtime.tuning import Tuning
@@ -37,16 +38,19 @@ class Options:
     fallback: bool = False
 
     def __post_init__(self) -> None:
-        if self.threads is not None and self.threads < 1:
-            raise InputError(f"threads must be at least 1, found {self.threads}; None uses every core")
+        if self.threads is not None:
+            arguments.whole_number("threads", self.threads, hint="None uses every core")
+        arguments.flag("check", self.check)
+        arguments.flag("fallback", self.fallback)
+        arguments.probability("abstain_below", self.abstain_below)
         if self.engine is not None and self.engine not in ENGINES:
             raise InputError(f"unknown engine {self.engine!r}; known: {', '.join(ENGINES)}")
+        if self.tuning is not None and not isinstance(self.tuning, Tuning):
+            raise InputError(f"tuning must be a Tuning, found {self.tuning!r} ({type(self.tuning).__name__})")
+        if isinstance(self.providers, str) or not isinstance(self.providers, Sequence):
+            raise InputError(f"providers must be a sequence of names, found the text {self.providers!r}")
         if not self.providers:
             raise InputError("providers is empty; expected names of onnxruntime execution providers")
-        if isinstance(self.providers, str):
-            raise InputError(f"providers must be a sequence of names, found the text {self.providers!r}")
-        if not 0.0 <= self.abstain_below <= 1.0:
-            raise InputError(f"abstain_below must be a probability from 0 to 1, found {self.abstain_below}")
 
 
 DEFAULT_OPTIONS = Options()

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import onnxruntime as ort
 
 from sentopt.errors import BundleError
+from sentopt.runtime import arguments
 from sentopt.runtime.cores import available_cores
 from sentopt.runtime.names import printable
 from sentopt.runtime.strict_json import shown
@@ -35,6 +36,7 @@ class OnnxSession:
 
         Raises:
             BundleError: the file cannot be loaded, has unknown inputs or no such output, or a provider is missing.
+            InputError: `threads` is no whole number of at least 1.
         """
         missing = [name for name in providers if name not in ort.get_available_providers()]
         if missing:
@@ -108,7 +110,7 @@ def session_options(threads: int | None) -> ort.SessionOptions:
     the C library has just returned to the system.
     """
     options = ort.SessionOptions()
-    options.intra_op_num_threads = threads or available_cores()
+    options.intra_op_num_threads = available_cores() if threads is None else arguments.whole_number("threads", threads)
     options.inter_op_num_threads = 1
     options.enable_mem_pattern = False
     options.log_severity_level = 3

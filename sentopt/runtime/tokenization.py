@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer
 
 from sentopt.errors import BundleError, InputError
+from sentopt.runtime import arguments
 from sentopt.runtime.description import (
     VOCABULARY_FILE,
     Side,
@@ -28,8 +29,12 @@ from sentopt.runtime.description import (
 from sentopt.runtime.names import printable
 from sentopt.runtime.strict_json import shown
 
+if TYPE_CHECKING:
+    from sentopt.runtime.cuts import Cuts
+
 IntArray = npt.NDArray[np.int64]
 _LONGEST_VOCABULARY = 256 * 2**20  # bytes
+_TOKEN_CHARACTERS = 8  # more than a token has in most texts; of a longer text a part is tokenized first
 _INPUTS = ("input_ids", "attention_mask", "token_type_ids", "position_ids")
 
 
@@ -77,12 +82,16 @@ class TextEncoder:
     """
 
     def __init__(self, tokenizer: Tokenizer, *, max_length: int, pad_token_id: int, side: Side = "right") -> None:
+        max_length = arguments.whole_number("max_length", max_length)
+        pad_token_id = arguments.whole_number("pad_token_id", pad_token_id, least=0)
         self._tokenizer = tokenizer
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(max_length, direction=side)
         self.max_length = max_length
         self.pad_token_id = pad_token_id
         self.side: Side = side
+        self._long = 2 * _TOKEN_CHARACTERS * max_length
+        self._cuts: Cuts | None = None
 
     @classmethod
     def load(
@@ -120,22 +129,42 @@ class TextEncoder:
         """Tokens that are matched in the raw text before normalization, such as "[SEP]", in the order of their ids."""
         return tuple(token.content for _, token in sorted(self._tokenizer.get_added_tokens_decoder().items()))
 
-    def encode(self, texts: Sequence[str]) -> list[Tokens]:
+    def encode(self, texts: Sequence[str], *, first: int = 0) -> list[Tokens]:
         """One `Tokens` per text, in order. A text without tokens is encoded as one padding token.
+
+        Texts are encoded one by one. The batch call of tokenizers is no faster on few cores, and uses threads of its
+        own: a forked process, which does not have them, would wait for them for ever.
+
+        Args:
+            texts: strings.
+            first: number of the first text in errors.
 
         Raises:
             InputError: an element is not a `str`.
             BundleError: the tokenizer cannot encode a text.
         """
-        checked = [_checked(text, i) for i, text in enumerate(texts)]
+        return [self._encode(_checked(text, first + i)) for i, text in enumerate(texts)]
+
+    def _encode(self, text: str) -> Tokens:
+        if len(text) <= self._long:
+            return self._tokens(text)
+        if self._cuts is None:
+            from sentopt.runtime.cuts import Cuts  # few applications have such texts
+
+            self._cuts = Cuts.of(self._tokenizer, self.side)
+        for part in self._cuts.parts(text, self._long // 2):
+            tokens = self._tokens(part.text)
+            if tokens.truncated or part.complete:
+                return tokens
+        raise AssertionError("the last part is complete")
+
+    def _tokens(self, text: str) -> Tokens:
+        text = _repaired(text)
         with _in_words("the tokenizer failed"):
-            encodings = self._tokenizer.encode_batch_fast(checked)
-        return [
-            Tokens(tuple(e.ids), tuple(e.type_ids), bool(e.overflowing))
-            if e.ids
-            else Tokens((self.pad_token_id,), (0,), False)
-            for e in encodings
-        ]
+            encoding = self._tokenizer.encode(text)
+        if not encoding.ids:
+            return Tokens((self.pad_token_id,), (0,), False)
+        return Tokens(tuple(encoding.ids), tuple(encoding.type_ids), bool(encoding.overflowing))
 
     def pad(self, tokens: Sequence[Tokens]) -> Batch:
         """Right-padded arrays, as wide as the longest of `tokens`."""
@@ -165,6 +194,10 @@ def _in_words(what: str) -> Iterator[None]:
 def _checked(text: Any, position: int) -> str:
     if not isinstance(text, str):
         raise InputError(f"text {position} is {type(text).__name__}, expected str: {text!r:.80}")
+    return text
+
+
+def _repaired(text: str) -> str:
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:  # lone surrogates become U+FFFD, as in any UTF-8 decoder

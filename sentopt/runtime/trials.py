@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from sentopt.errors import BundleError
-from sentopt.runtime import tuning
+from sentopt.runtime import arguments, tuning
 from sentopt.runtime.classifier import Classifier
 from sentopt.runtime.cores import available_cores
-from sentopt.runtime.description import read_description
+from sentopt.runtime.description import check_files, read_description
 from sentopt.runtime.tuning import Tuning
 
 _MICRO_BATCHES = ((1, 512), (4, 256), (8, 512), (16, 512), (32, 1024))
@@ -50,10 +50,15 @@ def tune(bundle: str | os.PathLike[str], texts: Sequence[str] = ()) -> Tuned:
 
     Raises:
         BundleError: not a bundle, damaged, or no texts to measure with.
+        InputError: `texts` is one text, a table, a mapping or a set.
+        OutputError: the cache folder cannot be written; said before anything is measured.
     """
     folder = Path(bundle)
     description = read_description(folder)
-    sample = list(texts) or [golden.text for golden in description.golden]
+    given = arguments.text_list(texts)
+    check_files(folder, description)
+    tuning.check_can_save()
+    sample = given or [golden.text for golden in description.golden]
     if not sample:
         raise BundleError(f"{folder} carries no golden texts; pass `texts` to measure with")
     many = [sample[i % len(sample)] for i in range(max(_MANY, len(sample)))]

@@ -2,6 +2,8 @@
 
 import random
 import threading
+import weakref
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,7 @@ import pytest
 from sentopt import Classifier
 from sentopt.runtime.options import Options
 from sentopt.runtime.session import FloatArray
-from sentopt.runtime.tokenization import Batch, TextEncoder
+from sentopt.runtime.tokenization import Batch, TextEncoder, Tokens
 from sentopt.runtime.tuning import Tuning, default
 
 pytestmark = pytest.mark.versions
@@ -132,3 +134,59 @@ def test_what_goes_wrong_in_a_worker_reaches_the_caller(encoder: TextEncoder) ->
 def test_threads_asked_for_decide_the_workers(bundle: Path) -> None:
     assert Classifier.load(bundle, threads=3).tuning == default(3)
     assert Classifier.load(bundle).tuning == default()
+
+
+class Watched(TextEncoder):
+    """An encoder that notes how many texts it is given at a time, and how many tokens are alive meanwhile."""
+
+    def __init__(self, encoder: TextEncoder) -> None:
+        vars(self).update(vars(encoder))
+        self.given: list[int] = []
+        self.alive: list[weakref.ref[Tokens]] = []
+        self.most_alive = 0
+
+    def encode(self, texts: Sequence[str], *, first: int = 0) -> list[Tokens]:
+        tokens = super().encode(texts, first=first)
+        self.given.append(len(texts))
+        self.alive = [one for one in self.alive if one() is not None] + [weakref.ref(one) for one in tokens]
+        self.most_alive = max(self.most_alive, len(self.alive))
+        return tokens
+
+
+@pytest.mark.parametrize("batch_size", [None, 7, 3000])
+@pytest.mark.parametrize("workers", [1, 3])
+def test_many_texts_are_tokenized_in_windows(encoder: TextEncoder, workers: int, batch_size: int | None) -> None:
+    watched = Watched(encoder)
+    options = Options(tuning=Tuning(threads=1, workers=workers))
+    classifier = Classifier(Recorder(), watched, LABELS, open_workers=lambda count: Recorder(), options=options)
+    classifier.logits(["great day"] * 10_000, batch_size=batch_size)
+    window = {None: 1024, 7: 1022, 3000: 3000}[batch_size]
+    assert watched.given == [window] * (10_000 // window) + [10_000 % window]
+    assert watched.most_alive <= 2 * window
+
+
+def test_windows_do_not_change_answers_or_their_order(int8_bundle: Path) -> None:
+    many, alone = Classifier.load(int8_bundle, tuning=THREE_WORKERS), Classifier.load(int8_bundle, threads=1)
+    asked = texts(150) * 15
+    rows = np.concatenate([alone.logits([text]) for text in texts(150)] * 15)
+    assert np.array_equal(many.logits(asked), rows)
+    assert np.array_equal(many.logits(asked, batch_size=32), rows)
+    assert [p.truncated for p in many.predict(asked)] == [p.truncated for p in many.predict(texts(150))] * 15
+
+
+def test_a_stream_holds_one_window(encoder: TextEncoder) -> None:
+    watched, taken = Watched(encoder), 0
+    classifier = Classifier(Recorder(), watched, LABELS)
+
+    def endless() -> Iterator[str]:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield "great day"
+
+    answers = classifier.stream(endless(), window=50)
+    for answered in range(1, 20_001):
+        next(answers)
+        assert taken - answered < 50
+    assert watched.most_alive <= 100
+    assert set(watched.given) == {50}

@@ -3,6 +3,7 @@ import itertools
 import numpy as np
 import pytest
 
+from sentopt.errors import InputError
 from sentopt.runtime import batching
 
 
@@ -48,5 +49,5 @@ def test_batched_reads_an_endless_iterable_lazily() -> None:
 
 
 def test_batches_of_no_items_are_refused() -> None:
-    with pytest.raises(ValueError, match="size must be at least 1, found 0"):
+    with pytest.raises(InputError, match="size must be at least 1, found 0"):
         next(batching.batched([1], 0))

@@ -110,6 +110,26 @@ def test_what_the_system_refuses(failing: pytest.MonkeyPatch, capsys: pytest.Cap
     assert said == "sentopt: /x/y: Permission denied\n"
 
 
+def test_a_host_where_nothing_can_be_written(failing: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """No home folder and a read-only file system: the handling of the error needs neither."""
+
+    def none() -> str:
+        raise FileNotFoundError(2, "No usable temporary directory found in ['/tmp']")
+
+    failing.delenv("SENTOPT_CACHE_DIR", raising=False)
+    failing.delenv("XDG_CACHE_HOME", raising=False)
+    failing.setattr("os.path.expanduser", lambda path: path)
+    failing.setattr("tempfile.gettempdir", none)
+    assert fail_with(failing, ExportError("the graph differs"), capsys) == "sentopt: the graph differs\n"
+    with pytest.raises(FileNotFoundError) as caught:
+        none()
+    said = fail_with(failing, caught.value, capsys)
+    assert said == (
+        "sentopt: FileNotFoundError: [Errno 2] No usable temporary directory found in ['/tmp']; "
+        "set TMPDIR to a folder that can be written\n"
+    )
+
+
 def test_warnings_of_libraries_are_one_line() -> None:
     code = (
         "import warnings\nfrom sentopt.cli import failures\nbefore = warnings.formatwarning\n"

@@ -50,7 +50,9 @@ def test_freed_memory_is_kept_inside_and_given_back_after() -> None:
 
 def test_granted_memory_is_that_of_the_cgroup_where_it_is_less(tmp_path: Path) -> None:
     machine = hardware.granted_memory_bytes(tmp_path / "nothing")
-    (tmp_path / "memory.max").write_text("1073741824\n")
-    assert hardware.granted_memory_bytes(tmp_path / "memory.max") == 2**30
-    (tmp_path / "memory.max").write_text("max\n")
-    assert hardware.granted_memory_bytes(tmp_path / "memory.max") == machine > 2**30
+    limit = tmp_path / "sys/fs/cgroup/memory.max"
+    limit.parent.mkdir(parents=True)
+    limit.write_text("1073741824\n")
+    assert hardware.granted_memory_bytes(tmp_path) == 2**30
+    limit.write_text("max\n")
+    assert hardware.granted_memory_bytes(tmp_path) == machine > 2**30

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from sentopt.errors import InputError, OutputError
 from sentopt.runtime import tuning
 from sentopt.runtime.tuning import Tuning, load, save
 
@@ -85,7 +86,7 @@ def test_nothing_is_left_behind_when_writing_fails(cache: Path, monkeypatch: pyt
 
     save(MODEL, ENGINE, MEASURED)
     monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(OutputError, match=r"cannot be stored in .*: No space left on device\. Set SENTOPT_CACHE_DIR"):
         save(MODEL, ENGINE, Tuning(1, 1))
     assert load(MODEL, ENGINE) == MEASURED
     assert len([path for path in cache.rglob("*") if path.is_file()]) == 1
@@ -109,3 +110,33 @@ def test_the_cache_lies_where_the_environment_says(tmp_path: Path, monkeypatch: 
 def test_by_default_every_core_is_used() -> None:
     assert tuning.default(6) == Tuning(threads=6, workers=6)
     assert tuning.default().threads == tuning.available_cores()
+
+
+def test_a_user_without_a_home_folder_is_told_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SENTOPT_CACHE_DIR")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr("os.path.expanduser", lambda path: path)  # as without HOME and without an entry in passwd
+    assert load(MODEL, ENGINE) is None
+    for call in (tuning.cache_folder, tuning.check_can_save, lambda: save(MODEL, ENGINE, MEASURED)):
+        with pytest.raises(OutputError, match=r"no home folder, and HOME is not set. Set SENTOPT_CACHE_DIR"):
+            call()
+
+
+def test_a_cache_that_cannot_be_written_is_named(cache: Path) -> None:
+    cache.write_text("a file where the folder should be")
+    assert load(MODEL, ENGINE) is None
+    for call in (tuning.check_can_save, lambda: save(MODEL, ENGINE, MEASURED)):
+        with pytest.raises(OutputError, match=rf"cannot be stored in {cache}.*Set SENTOPT_CACHE_DIR to a folder"):
+            call()
+
+
+def test_whether_a_tuning_can_be_stored_leaves_nothing_behind(cache: Path) -> None:
+    tuning.check_can_save()
+    assert [path for path in cache.rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.parametrize("wrong", [0, -1, True, 2.0, "2", None, float("nan")])
+@pytest.mark.parametrize("name", ["threads", "workers", "max_batch", "max_tokens"])
+def test_a_tuning_of_other_numbers_is_refused(name: str, wrong: object) -> None:
+    with pytest.raises(InputError, match=f"^{name} must be (a whole number, )?at least 1, found "):
+        Tuning(**{"threads": 1, "workers": 1, name: wrong})  # type: ignore[arg-type]

@@ -6,7 +6,7 @@ import weakref
 
 import pytest
 
-from sentopt.runtime.workers import PerProcess, for_each, thread_pool
+from sentopt.runtime.workers import PerProcess, Started, thread_pool
 
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded")  # Python 3.12 on fork, rightly
 
@@ -55,6 +55,17 @@ def test_a_child_makes_its_own_and_leaves_that_of_its_parent_alone() -> None:
     assert one.get().pid == os.getpid()
 
 
+def test_a_child_that_asks_for_nothing_leaves_that_of_its_parent_alone() -> None:
+    one = PerProcess(Made, Made())
+
+    def check() -> bool:
+        vars(one).clear()  # as at the end of the interpreter
+        return True
+
+    assert in_child(check) == 0
+    assert one.get().pid == os.getpid()
+
+
 def test_a_child_does_not_wait_for_a_thread_that_was_making_it() -> None:
     entered, leave = threading.Event(), threading.Event()
 
@@ -75,7 +86,71 @@ def test_a_child_does_not_wait_for_a_thread_that_was_making_it() -> None:
         maker.join()
 
 
-def test_errors_of_threads_are_raised() -> None:
+def test_threads_of_a_child_share_what_one_of_them_makes() -> None:
+    made: list[int] = []
+    one = PerProcess(lambda: made.append(1) or object())
+    one.get()
+
+    def check() -> bool:
+        barrier, found = threading.Barrier(8), []
+
+        def get() -> None:
+            barrier.wait()
+            found.append(one.get())
+
+        threads = [threading.Thread(target=get) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return made == [1, 1] and len(set(map(id, found))) == 1
+
+    assert in_child(check) == 0
+
+
+def test_threads_of_a_pool_do_all_items() -> None:
     done: list[int] = []
-    for_each(thread_pool(2).get(), done.append, range(5))
+    Started(thread_pool(2).get(), 2, done.append, range(5)).finish()
     assert sorted(done) == list(range(5))
+
+
+def test_errors_of_threads_are_raised_and_the_rest_is_left() -> None:
+    done: list[int] = []
+
+    def work(item: int) -> None:
+        if item == 3:
+            raise RuntimeError("out of luck")
+        done.append(item)
+
+    with pytest.raises(RuntimeError, match="out of luck"):
+        Started(thread_pool(1).get(), 1, work, range(100)).finish()
+    assert done == [0, 1, 2]
+
+
+@pytest.mark.parametrize("pool", ["none", "shut down"])
+def test_without_a_thread_the_caller_does_all(pool: str) -> None:
+    threads = None
+    if pool == "shut down":  # as at the end of the interpreter
+        threads = thread_pool(2).get()
+        threads.shutdown()
+    done: list[str] = []
+    started = Started(threads, 2, lambda item: done.append(threading.current_thread().name), range(5))
+    assert done == []
+    started.finish()
+    assert done == [threading.current_thread().name] * 5
+
+
+def test_one_thread_of_two_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A limit of the operating system, or the end of the interpreter between the two."""
+    pool, done = thread_pool(2).get(), []
+    start, starts = threading.Thread.start, []
+
+    def limited(thread: threading.Thread) -> None:
+        starts.append(thread)
+        if len(starts) > 1:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", limited)
+    Started(pool, 2, done.append, range(50)).finish()
+    assert sorted(done) == list(range(50))
