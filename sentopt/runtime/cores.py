@@ -17,10 +17,8 @@ _CGROUP = Path("/sys/fs/cgroup")
 
 def available_cores(cgroup: Path = _CGROUP) -> int:
     """Cores granted by the scheduler: min(CPU affinity, cgroup v2 or v1 quota rounded up), at least 1."""
-    try:
-        cores = len(os.sched_getaffinity(0))
-    except AttributeError:
-        cores = os.cpu_count() or 1
+    affinity = getattr(os, "sched_getaffinity", None)  # of Linux
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
     quota = cgroup_quota(cgroup)
     return max(1, min(cores, math.ceil(quota)) if quota else cores)
 
@@ -47,13 +45,13 @@ def cpu_model() -> str:
 def cgroup_quota(cgroup: Path = _CGROUP) -> float | None:
     """The CPU quota of this process's cgroup in cores; None without a quota."""
     try:
-        quota, period = (cgroup / "cpu.max").read_text().split()
+        quota, period = (cgroup / "cpu.max").read_text(encoding="ascii").split()
         return None if quota == "max" else int(quota) / int(period)
     except (OSError, ValueError):
         pass
     try:
-        quota_us = int((cgroup / "cpu" / "cpu.cfs_quota_us").read_text())
-        period_us = int((cgroup / "cpu" / "cpu.cfs_period_us").read_text())
+        quota_us = int((cgroup / "cpu" / "cpu.cfs_quota_us").read_text(encoding="ascii"))
+        period_us = int((cgroup / "cpu" / "cpu.cfs_period_us").read_text(encoding="ascii"))
         return quota_us / period_us if quota_us > 0 and period_us > 0 else None
     except (OSError, ValueError):
         return None

@@ -381,7 +381,7 @@ def _resumable(folder: Path, resume_key: str) -> str:
     key_file = folder / _RESUME_KEY
     if key_file.is_file() and not journal.exists(folder):
         _adopt(folder)
-    if not key_file.is_file() or key_file.read_text() != resume_key:
+    if not key_file.is_file() or key_file.read_text(encoding="utf-8") != resume_key:
         journal.check(folder)
         journal.remove(folder)
         journal.remember(folder)
