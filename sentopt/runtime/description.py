@@ -10,10 +10,11 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Literal
 
 from sentopt.errors import BundleError, BundleIntegrityError, BundleVersionError
+from sentopt.runtime.names import refusal, same_file
 
 SCHEMA_VERSION = 2
 """The newest schema that this runtime reads. A bundle is written with the oldest sufficient schema, see `schema_of`."""
@@ -199,9 +200,10 @@ def _check_version(path: str, facts: object) -> None:
 def _parse(facts: dict[str, Any]) -> BundleDescription:
     files = {str(name): (int(entry["bytes"]), str(entry["sha256"])) for name, entry in facts["files"].items()}
     for name in files:
-        pure = PurePosixPath(name)
-        if pure.is_absolute() or ".." in pure.parts:
-            raise ValueError(f"file {name!r} lies outside the bundle")
+        if reason := refusal(name):
+            raise ValueError(f"file {name!r} {reason}")
+    if pair := same_file((*files, DESCRIPTION_FILE)):
+        raise ValueError(f"files {pair[0]!r} and {pair[1]!r} are one file where case does not count")
     model_file = str(facts["model_file"])
     if model_file not in files:
         raise ValueError(f"the model file {model_file!r} is not among the hashed files")
