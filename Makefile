@@ -1,9 +1,12 @@
 # Set-up happens once and again only when pyproject.toml or constraints.txt change; everything works offline after it.
+# On Windows the commands below need a POSIX shell, such as that of Git for Windows; README has two commands without make.
+SCRIPTS := $(if $(filter Windows_NT,$(OS)),Scripts,bin)
 VENV := .venv
-BIN := $(VENV)/bin
-PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := $(VENV)/$(SCRIPTS)
+PYTHON ?= $(shell command -v python3.11 || command -v python3 || command -v python)
 
 VENV5 := .venv-transformers5
+BIN5 := $(VENV5)/$(SCRIPTS)
 JS := demo/embed/javascript
 
 # Test processes side by side. Tests of one file stay together, because they share the runs that its fixtures make.
@@ -31,7 +34,7 @@ coverage:
 # transformers 5 has no released Optimum exporter beside it: the same runs, with PyTorch's exporter and onnxruntime's quantizer.
 # OpenVINO is here and not in the main environment, so that a bundle made there never needs it.
 test-transformers5: $(VENV5)/.installed
-	$(VENV5)/bin/python -m pytest tests/integration/test_pipeline.py tests/integration/test_many_texts.py \
+	$(BIN5)/python -m pytest tests/integration/test_pipeline.py tests/integration/test_many_texts.py \
 		tests/integration/test_runtime.py tests/integration/test_applications.py \
 		tests/unit/test_lean_graph.py $(PARALLEL) --durations=15 $(PYTEST_ARGS)
 
@@ -52,6 +55,8 @@ lint: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy --platform win32 --cache-dir .mypy_cache/win32
+	$(BIN)/mypy --platform darwin --cache-dir .mypy_cache/darwin
 	$(BIN)/lint-imports
 
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -60,8 +65,8 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	touch $@
 
 $(VENV5)/.installed: pyproject.toml
-	test -x $(VENV5)/bin/python || $(PYTHON) -m venv $(VENV5)
-	$(VENV5)/bin/python -m pip install --quiet torch==2.13.0 "transformers>=5" -e ".[train,bench]" \
+	test -x $(BIN5)/python || $(PYTHON) -m venv $(VENV5)
+	$(BIN5)/python -m pip install --quiet torch==2.13.0 "transformers>=5" -e ".[train,bench]" \
 		onnx onnxruntime==1.31.1 openvino==2026.4.1 pytest pytest-xdist
 	touch $@
 
