@@ -12,6 +12,7 @@ import errno
 import io
 import os
 import re
+import resource
 import shutil
 import signal
 import socket
@@ -115,6 +116,11 @@ def sysctl(command, **options):
     return RUN(command, **options)
 
 
+def in_bytes(who):
+    """`resource.getrusage` with its peak in bytes, as on macOS."""
+    return types.SimpleNamespace(ru_maxrss=resource.getrusage(who).ru_maxrss * 1024)
+
+
 RUN = subprocess.run
 CHANGED = {
     "windows": {
@@ -137,6 +143,7 @@ CHANGED = {
     "macos": {
         "sys": {"platform": "darwin"},
         "subprocess": {"run": sysctl},
+        "resource": {"getrusage": in_bytes},
         "platform": {
             "system": lambda: "Darwin",
             "machine": lambda: "arm64",
