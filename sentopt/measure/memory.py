@@ -43,8 +43,19 @@ def of_machine() -> int:
             return int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
         except (ValueError, OSError, AttributeError):
             pass
-    psutil = _psutil()
-    return int(psutil.virtual_memory().total) if psutil else 0
+    return _of_windows()
+
+
+def _of_windows() -> int:
+    """`ullTotalPhys` of GlobalMemoryStatusEx, so that the base install can tell, which has no psutil."""
+    total = 0
+    if sys.platform == "win32":
+        import ctypes
+
+        status = (ctypes.c_uint64 * 8)(64)  # MEMORYSTATUSEX: two numbers of 32 bits, its size first, then seven of 64
+        if ctypes.windll.kernel32.GlobalMemoryStatusEx(ctypes.byref(status)):
+            total = status[1]
+    return total
 
 
 def _peak_of_process() -> int:

@@ -90,6 +90,11 @@ def windows_dll(name, *args, **kwargs):
     return ctypes.CDLL(name, *args, **kwargs)
 
 
+def memory_status(pointer):
+    pointer._obj[1] = 8 * 2**30
+    return 1
+
+
 class Registry(types.ModuleType):
     """`winreg` with the one key that is read."""
 
@@ -129,7 +134,10 @@ CHANGED = {
         "ctypes": {
             "CDLL": windows_dll,
             "windll": types.SimpleNamespace(
-                kernel32=types.SimpleNamespace(IsProcessorFeaturePresent=lambda number: int(number in (40, 41)))
+                kernel32=types.SimpleNamespace(
+                    IsProcessorFeaturePresent=lambda number: int(number in (40, 41)),
+                    GlobalMemoryStatusEx=memory_status,
+                )
             ),
         },
         "platform": {
