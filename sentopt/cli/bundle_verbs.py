@@ -39,7 +39,8 @@ def predict(arguments: argparse.Namespace) -> int:
     if arguments.input:
         return _predict_table(classifier, arguments)
     if not arguments.texts and sys.stdin.isatty():
-        print("reading texts from the terminal, one a line; Ctrl-D ends", file=sys.stderr)
+        end = "Ctrl-Z and Enter" if sys.platform == "win32" else "Ctrl-D"
+        print(f"reading texts from the terminal, one a line; {end} ends", file=sys.stderr)
     truncated = 0
     for text, answer in _answered(classifier, arguments.texts or (line.rstrip("\r\n") for line in sys.stdin)):
         truncated += answer.truncated

@@ -29,11 +29,13 @@ def peak_bytes() -> int:
 
     On Linux this is VmHWM, because `ru_maxrss` includes the parent before the fork.
     """
-    try:
-        status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
-        return int(status.partition("VmHWM:")[2].split()[0]) * 1024
-    except (OSError, IndexError, ValueError):
-        return _peak_of_process()
+    if sys.platform == "linux":
+        try:
+            status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+            return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+        except (OSError, IndexError, ValueError):
+            pass  # no /proc is mounted
+    return _peak_of_process()
 
 
 def of_machine() -> int:
