@@ -26,6 +26,37 @@ def environment(system: str) -> dict[str, str]:
     }
 
 
+REFUSED_ON_WINDOWS = {
+    "ModuleNotFoundError": ["import fcntl", "import resource", "import termios", "import uvloop"],
+    "AttributeError": ["os.fork", "os.geteuid", "os.sched_getaffinity", "os.O_DIRECTORY", "signal.SIGKILL"],
+    "FileNotFoundError": ["open('/proc/self/status', encoding='ascii')"],
+    "PermissionError": ["os.replace(here, there)", "os.unlink(here)", "os.open('.', os.O_RDONLY)"],
+    "OSError": ["os.fsync(os.open(here, os.O_RDONLY))"],
+    "TypeError": ["ctypes.CDLL(None)"],
+    "EncodingWarning": ["open(here)"],
+}
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(error, code) for error, codes in REFUSED_ON_WINDOWS.items() for code in codes]
+)
+def test_code_of_sentopt_meets_what_windows_refuses(error: str, code: str, tmp_path: Path) -> None:
+    """So that the tests below can fail."""
+    probe = (
+        "import os, signal, ctypes\nhere, there = 'here', 'there'\nheld = open(here, 'w', encoding='utf-8')\n"
+        f"try:\n    {code}\nexcept {error}:\n    print('refused')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", f"exec({probe!r}, {{'__name__': 'sentopt.probe', '__package__': 'sentopt'}})"],
+        capture_output=True,
+        encoding="utf-8",
+        cwd=tmp_path,
+        env={**os.environ, **environment("windows")},
+        check=False,
+    )
+    assert done.stdout == "refused\n", done.stderr
+
+
 @pytest.fixture(params=SYSTEMS, scope="module")
 def system(request: pytest.FixtureRequest) -> str:
     return str(request.param)

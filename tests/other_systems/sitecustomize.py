@@ -176,14 +176,16 @@ def import_as_elsewhere(name, globals=None, locals=None, fromlist=(), level=0):
     return IMPORT(name, globals, locals, fromlist, level)
 
 
-def open_as_elsewhere(file, *args, **kwargs):
-    if isinstance(file, (str, os.PathLike)) and os.fspath(file).startswith(ROOTS):
-        frame = sys._getframe(1)
-        while frame and frame.f_globals.get("__name__", "").startswith(("pathlib", "io")):
-            frame = frame.f_back
-        if frame and of_sentopt(frame.f_globals):
+def open_as_elsewhere(file, mode="r", buffering=-1, encoding=None, *args, **kwargs):
+    frame = sys._getframe(1)
+    while frame and frame.f_globals.get("__name__", "").startswith(("pathlib", "io")):
+        frame = frame.f_back
+    if frame and of_sentopt(frame.f_globals):
+        if isinstance(file, (str, os.PathLike)) and os.fspath(file).startswith(ROOTS):
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), os.fspath(file))
-    return OPEN(file, *args, **kwargs)
+        if "b" not in mode and encoding in (None, "locale"):
+            raise EncodingWarning(f"{file} would be read in the code page of whoever runs this")
+    return OPEN(file, mode, buffering, encoding, *args, **kwargs)
 
 
 def in_use(path):
@@ -239,7 +241,6 @@ if SYSTEM:
     }
     builtins.__import__ = import_as_elsewhere
     builtins.open = io.open = open_as_elsewhere
-    # a file that is opened without an encoding would be read in the code page of whoever runs this
     warnings.filterwarnings("ignore", category=EncodingWarning)
     warnings.filterwarnings("error", category=EncodingWarning, module=r"sentopt(\..*)?$")
 if SYSTEM == "windows":
