@@ -1,9 +1,12 @@
 # Set-up happens once and again only when pyproject.toml or constraints.txt change; everything works offline after it.
+# On Windows the commands below need a POSIX shell, such as that of Git for Windows; README has two commands without make.
+SCRIPTS := $(if $(filter Windows_NT,$(OS)),Scripts,bin)
 VENV := .venv
-BIN := $(VENV)/bin
-PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := $(VENV)/$(SCRIPTS)
+PYTHON ?= $(shell command -v python3.11 || command -v python3 || command -v python)
 
 VENV5 := .venv-transformers5
+BIN5 := $(VENV5)/$(SCRIPTS)
 EXTRAS5 := export,bench,demo,hub,openvino,string,docs,test
 NEWEST := .venv-newest
 TORCH ?= $(shell grep '^torch==' constraints.txt)
@@ -35,18 +38,18 @@ coverage:
 # All tests under transformers 5, which has no released Optimum exporter beside it: PyTorch traces, onnxruntime quantizes.
 # OpenVINO is here and not in the main environment, so that a bundle made there never needs it.
 test-transformers5: $(VENV5)/.installed javascript
-	$(VENV5)/bin/python -m pytest $(PARALLEL) --durations=15 $(PYTEST_ARGS)
+	$(BIN5)/python -m pytest $(PARALLEL) --durations=15 $(PYTEST_ARGS)
 
 # Those of them that depend most on the versions of packages: every layer, and whole runs from data to answers.
 test-transformers5-core: $(VENV5)/.installed
-	$(VENV5)/bin/python -m pytest -m "versions and not slow" $(PARALLEL) --durations=15 $(PYTEST_ARGS)
+	$(BIN5)/python -m pytest -m "versions and not slow" $(PARALLEL) --durations=15 $(PYTEST_ARGS)
 
 # All tests with the newest packages of today; torch is the constrained one, or any: make test-newest TORCH=torch
 test-newest:
 	rm -rf $(NEWEST) && $(PYTHON) -m venv $(NEWEST)
-	$(NEWEST)/bin/python -m pip install --quiet $(TORCH) -e ".[$(EXTRAS5)]"
-	$(NEWEST)/bin/python -m pip check
-	$(NEWEST)/bin/python -m pytest $(PARALLEL) --durations=15 $(PYTEST_ARGS)
+	$(NEWEST)/$(SCRIPTS)/python -m pip install --quiet $(TORCH) -e ".[$(EXTRAS5)]"
+	$(NEWEST)/$(SCRIPTS)/python -m pip check
+	$(NEWEST)/$(SCRIPTS)/python -m pytest $(PARALLEL) --durations=15 $(PYTEST_ARGS)
 
 # The fast unit tests with the newest packages on every supported Python that is on PATH, or on those that are named:
 # make test-pythons PYTHONS="python3.13 ~/pythons/*/bin/python3" TORCH=torch
@@ -70,6 +73,8 @@ lint: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy --platform win32 --cache-dir .mypy_cache/win32
+	$(BIN)/mypy --platform darwin --cache-dir .mypy_cache/darwin
 	$(BIN)/lint-imports
 
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -79,9 +84,9 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	touch $@
 
 $(VENV5)/.installed: pyproject.toml constraints-transformers5.txt
-	test -x $(VENV5)/bin/python || $(PYTHON) -m venv $(VENV5)
-	$(VENV5)/bin/python -m pip install --quiet -c constraints-transformers5.txt -e ".[$(EXTRAS5)]"
-	$(VENV5)/bin/python -m pip check
+	test -x $(BIN5)/python || $(PYTHON) -m venv $(VENV5)
+	$(BIN5)/python -m pip install --quiet -c constraints-transformers5.txt -e ".[$(EXTRAS5)]"
+	$(BIN5)/python -m pip check
 	touch $@
 
 clean:

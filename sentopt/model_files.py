@@ -9,11 +9,12 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PureWindowsPath  # the latter reads names that any system wrote
 from typing import Any
 
 from sentopt import records
 from sentopt.errors import BackboneError
+from sentopt.runtime.file_names import refusal
 
 CONFIG, TOKENIZER_CONFIG = "config.json", "tokenizer_config.json"
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -238,9 +239,9 @@ def index_files(folder: Path) -> list[Path]:
     if not isinstance(names, dict) or not names or not all(isinstance(name, str) for name in names.values()):
         raise BackboneError(f"{folder / INDEX} has no weight_map, expected an object from weight names to files")
     files = sorted(set(names.values()))
-    outside = [name for name in files if Path(name).is_absolute() or ".." in Path(name).parts]
-    if outside:
-        raise BackboneError(f"{folder / INDEX} names a file outside the folder: {outside[0]}")
+    for name in files:
+        if reason := refusal(name):
+            raise BackboneError(f"{folder / INDEX} names a file that cannot be read: {name!r} {reason}")
     missing = [name for name in files if not (folder / name).is_file()]
     if missing:
         raise BackboneError(
@@ -360,7 +361,7 @@ def _several(folder: Path, below: Sequence[Path]) -> str:
     if steps:
         last = max(steps, key=steps.__getitem__)
         best = _read_leniently(last / "trainer_state.json").get("best_model_checkpoint")
-        named = next((path for path in steps if best and path.name == Path(str(best)).name), None)
+        named = next((path for path in steps if best and path.name == PureWindowsPath(str(best)).name), None)
         chosen, which = (named, "the best one") if named else (last, "the last one")
         return (
             f"{folder} is the output folder of a Trainer: it holds no model itself, but "

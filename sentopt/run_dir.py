@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from sentopt.errors import RunDirError
-from sentopt.files import durable, journal
+from sentopt.files import durable, journal, lock
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
@@ -172,24 +171,19 @@ class RunDir:
             RunDirError: another process holds it, sentopt did not make it, or it cannot be written.
         """
         self.check_usable()
-        try:
-            self.root.mkdir(parents=True, exist_ok=True)
-            handle = os.open(self.root / _LOCK, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o644)
-        except OSError as error:
-            if durable.is_disk_full(error):
-                raise
-            raise RunDirError(f"cannot write in {self.root}: {error.strerror}; choose another --run-dir") from error
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            os.close(handle)
-            raise RunDirError(
-                f"{self.root} is in use by another sentopt process; wait for it, or choose another --run-dir"
-            ) from error
-        try:
+        with contextlib.ExitStack() as stack:
+            try:
+                self.root.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(lock.held(self.root / _LOCK))
+            except BlockingIOError as error:
+                raise RunDirError(
+                    f"{self.root} is in use by another sentopt process; wait for it, or choose another --run-dir"
+                ) from error
+            except OSError as error:
+                if durable.is_disk_full(error):
+                    raise
+                raise RunDirError(f"cannot write in {self.root}: {error.strerror}; choose another --run-dir") from error
             yield
-        finally:
-            os.close(handle)
 
 
 def _is_leftover(path: Path) -> bool:

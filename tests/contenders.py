@@ -11,6 +11,7 @@ from typing import Any
 
 from sentopt.backends import worker
 from sentopt.backends.opening import Candidate
+from sentopt.measure import memory
 from sentopt.runtime.tokenization import Tokens
 
 
@@ -52,7 +53,7 @@ class Contender:
         return answers
 
     def peak_memory_bytes(self) -> int:
-        return worker.peak_memory_bytes()
+        return memory.peak_bytes()
 
 
 @contextmanager

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -19,10 +18,10 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from sentopt.errors import WorkerError
+from sentopt.measure import memory
 
 if TYPE_CHECKING:  # importing the engine is part of what the child measures
     from sentopt.runtime.classifier import Classifier
@@ -80,7 +79,7 @@ class Worker:
         try:
             self._process.stdin.write(json.dumps([task, argument]) + "\n")
             self._process.stdin.flush()
-        except BrokenPipeError:
+        except OSError:
             pass  # the child has ended; _receive reports why
         return self._receive()
 
@@ -109,14 +108,18 @@ def start(*arguments: str) -> Iterator[Worker]:
     """
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors:
         process = subprocess.Popen(
-            [sys.executable, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True
+            [sys.executable, *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            encoding="utf-8",
         )
         with process:
             try:
                 yield Worker(process, errors)
             finally:
                 process.kill()
-                with suppress(BrokenPipeError):  # unread data for a process that has ended
+                with suppress(OSError):  # unread data for a process that has ended
                     process.stdin.close()  # type: ignore[union-attr]
 
 
@@ -177,22 +180,13 @@ def _probabilities(classifier: Classifier, texts: list[str]) -> object:
     return classifier.predict_proba(texts).tolist()
 
 
-def peak_memory_bytes() -> int:
-    """Peak resident set size of this process: VmHWM, because `ru_maxrss` includes the parent before the fork."""
-    try:
-        status = Path("/proc/self/status").read_text()
-        return int(status.partition("VmHWM:")[2].split()[0]) * 1024
-    except (OSError, IndexError, ValueError):
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-
-
 _TASKS: dict[str, Callable[[Any, Any], object]] = {
     "single": _single,
     "many": _many,
     "tokens": _tokens,
     "tokenize": _tokenize,
     "probabilities": _probabilities,
-    "memory": lambda classifier, argument: peak_memory_bytes(),
+    "memory": lambda classifier, argument: memory.peak_bytes(),
 }
 
 

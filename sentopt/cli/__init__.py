@@ -7,19 +7,19 @@ verification, 130 interrupted. Progress goes to stderr, results to stdout.
 from __future__ import annotations
 
 import argparse
-import contextlib
-import os
 import sys
 from collections.abc import Sequence
 
 from sentopt.cli import failures, parser
 from sentopt.cli.printing import EXIT_ERROR, EXIT_INTERRUPTED, EXIT_USAGE, fail
 from sentopt.errors import RankError, RecipeError, SentoptError, TrainingInterrupted
+from sentopt.files import streams
 from sentopt.wording import for_command_line
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb and return the exit code."""
+    streams.use_utf8()
     arguments = parser.build().parse_args(argv)
     try:
         with for_command_line(), failures.warnings_in_one_line():
@@ -28,9 +28,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return code
     except KeyboardInterrupt:
         return fail("interrupted; the same command continues where it can", EXIT_INTERRUPTED)
-    except BrokenPipeError:
-        _leave_stdout()  # nobody reads
-        return 0
     except RankError:
         return EXIT_ERROR  # rank 0 says why
     except Exception as error:
@@ -39,6 +36,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _failed(error: Exception, arguments: argparse.Namespace) -> int:
     """Say what went wrong in words, and return the exit code."""
+    if streams.nobody_reads(error):
+        streams.leave_stdout()
+        return 0
     if isinstance(error, RecipeError):
         return fail(str(failures.as_typed(error)), EXIT_USAGE)
     if isinstance(error, TrainingInterrupted):
@@ -47,16 +47,10 @@ def _failed(error: Exception, arguments: argparse.Namespace) -> int:
         try:
             sys.stdout.flush()
         except OSError:
-            _leave_stdout()  # it is what cannot be written
+            streams.leave_stdout()  # it is what cannot be written
         return fail(full, EXIT_ERROR)
     if isinstance(error, SentoptError):
         return fail(str(error), EXIT_ERROR)
     if isinstance(error, OSError):
         return fail(failures.system(error), EXIT_ERROR)
     return fail(failures.unforeseen(error), EXIT_ERROR)
-
-
-def _leave_stdout() -> None:
-    """Send the rest of the output nowhere, so that the end of the process raises nothing."""
-    with contextlib.suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

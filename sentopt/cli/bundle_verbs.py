@@ -39,7 +39,8 @@ def predict(arguments: argparse.Namespace) -> int:
     if arguments.input:
         return _predict_table(classifier, arguments)
     if not arguments.texts and sys.stdin and sys.stdin.isatty():
-        print("reading texts from the terminal, one a line; Ctrl-D ends", file=sys.stderr)
+        end = "Ctrl-Z and Enter" if sys.platform == "win32" else "Ctrl-D"
+        print(f"reading texts from the terminal, one a line; {end} ends", file=sys.stderr)
     truncated = 0
     for window in [arguments.texts] if arguments.texts else piped.windows(sys.stdin, encoding=arguments.encoding):
         for text, answer in zip(window, classifier.predict(window), strict=True):

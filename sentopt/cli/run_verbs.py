@@ -172,7 +172,7 @@ def _next_steps(run: Run, arguments: argparse.Namespace) -> str:
         f"\nbundle: {run.bundle}\nreport: {run.report.html}\n\n"
         f"in Python:  from sentopt import Classifier; clf = Classifier.load({str(run.bundle)!r}); "
         "print(clf('What a lovely day'))\n"
-        f"next:       sentopt predict{hint} 'What a lovely day'\n"
+        f'next:       sentopt predict{hint} "What a lovely day"\n'
         f"            sentopt demo{hint}"
     )
 

@@ -10,6 +10,7 @@ from sentopt.data import folders, formats
 from sentopt.data.catalog import DATASETS
 from sentopt.errors import DataError
 from sentopt.run_dir import SPLITS
+from sentopt.runtime.file_names import refusal
 
 
 def overrides(data: str | None, *, tuned: bool = False) -> dict[str, Any]:
@@ -57,4 +58,4 @@ def _is_text(path: str) -> bool:
 def run_name(text: str) -> str:
     """A name that a recipe may have, as near to `text` as can be."""
     name = "".join(c if c.isalnum() or c in "-_" else "-" for c in text).strip("-_")
-    return name if name[:1].isascii() and name else f"run-{name}".rstrip("-")
+    return name if name[:1].isascii() and name and not refusal(name) else f"run-{name}".rstrip("-")

@@ -7,6 +7,7 @@ import contextlib
 import gc
 import json
 import socket
+import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -107,7 +108,10 @@ def _listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         raise ServingError(f"cannot serve on {host}: {error}. --host takes an address of this machine") from error
     listening = socket.socket(family, socket.SOCK_STREAM)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if sys.platform == "win32":  # where SO_REUSEADDR lets several servers have the same port
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
+    else:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind(address)
     except OSError as error:

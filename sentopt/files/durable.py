@@ -7,6 +7,7 @@ import errno
 import os
 import secrets
 import shutil
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -14,7 +15,8 @@ from sentopt.errors import SentoptError
 
 _PREFIX = ".tmp-"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-_IN_WORDS = ("No space left on device", "Disk quota exceeded")  # in messages of libraries written in Rust and C++
+# in messages of libraries written in Rust and C++; the last one is that of Windows
+_IN_WORDS = ("No space left on device", "Disk quota exceeded", "There is not enough space on the disk")
 _TOO_LITTLE = 2**20
 
 
@@ -48,8 +50,8 @@ def write(path: Path, content: bytes) -> None:
 
 
 def fsync(path: Path) -> None:
-    """Flush a file to disk."""
-    handle = os.open(path, os.O_RDONLY)
+    """Flush a file to disk. Windows does that for a file that is open for writing only."""
+    handle = os.open(path, os.O_RDWR if sys.platform == "win32" else os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

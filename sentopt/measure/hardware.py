@@ -3,28 +3,15 @@
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from sentopt.measure import memory, processor
 from sentopt.runtime import cgroups
-from sentopt.runtime.cores import available_cores, cgroup_quota, cpu_model, cpuinfo
+from sentopt.runtime.cores import available_cores, cgroup_quota
 
-_ISA_FLAGS = (
-    "avx2",
-    "avx512f",
-    "avx512_vnni",
-    "avx_vnni",
-    "avx512_bf16",
-    "amx_int8",
-    "amx_bf16",
-    "asimd",
-    "asimddp",
-    "i8mm",
-    "bf16",
-)
 PACKAGES = (
     "sentopt",
     "numpy",
@@ -62,14 +49,12 @@ class Hardware:
 
 def describe() -> Hardware:
     """This machine; unknown values are empty or zero."""
-    info = cpuinfo()
-    flags = set((info.get("flags") or info.get("Features") or "").split())
     return Hardware(
-        cpu=cpu_model(),
-        isa=tuple(flag for flag in _ISA_FLAGS if flag in flags),
+        cpu=processor.name(),
+        isa=processor.extensions(),
         cores=available_cores(),
         cpu_quota=cgroup_quota(),
-        memory_bytes=_memory_bytes(),
+        memory_bytes=memory.of_machine(),
         system=f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
     )
 
@@ -87,13 +72,6 @@ def versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:
 
 def granted_memory_bytes(root: Path = cgroups.ROOT) -> int:
     """Memory granted to this process: the machine's, or the smallest limit of its cgroups, if smaller; 0 if unknown."""
-    machine = _memory_bytes()
+    machine = memory.of_machine()
     limit = cgroups.least("memory", "memory.limit_in_bytes", "memory.max", root)
     return machine if limit is None else min(limit, machine or limit)
-
-
-def _memory_bytes() -> int:
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (ValueError, OSError, AttributeError):
-        return 0

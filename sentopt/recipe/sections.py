@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from sentopt.recipe.fields import Keys, Spelling, declared, option
+from sentopt.runtime.file_names import refusal
 
 ENOUGH_STEPS = 300  # `train.min_steps` where nobody states how long to train; see `training.schedule`
 TEST_AS_VALIDATION = "test"
@@ -23,7 +24,7 @@ _DELIMITERS = ("tab", "\\t", "comma", "semicolon", "pipe", "space")
 
 
 def _is_folder_name(text: str) -> bool:
-    return bool(re.fullmatch(r"[A-Za-z0-9][\w.-]*", text))
+    return bool(re.fullmatch(r"[A-Za-z0-9][\w.-]*", text)) and not refusal(text)  # con is a device on Windows
 
 
 def _are_labels(labels: Sequence[str]) -> bool:

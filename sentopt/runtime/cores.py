@@ -20,10 +20,8 @@ def available_cores(root: Path = cgroups.ROOT) -> int:
 
     The affinity is that of `taskset` and of cpusets. `root` is the folder below which `proc` and `sys` lie.
     """
-    try:
-        cores = len(os.sched_getaffinity(0))
-    except AttributeError:
-        cores = os.cpu_count() or 1
+    affinity = getattr(os, "sched_getaffinity", None)  # of Linux
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
     quota = cgroup_quota(root)
     return max(1, min(cores, math.ceil(quota)) if quota else cores)
 

@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 from sentopt.errors import BundleError, BundleIntegrityError, BundleVersionError
 from sentopt.runtime import strict_json
+from sentopt.runtime.file_names import same_file
 from sentopt.runtime.names import fault_of_label, fault_of_path
 from sentopt.runtime.onnx_file import check_references
 from sentopt.runtime.strict_json import Fields, shown
@@ -275,11 +276,8 @@ def _files(listed: Fields) -> dict[str, tuple[int, str]]:
         if not _SHA256.fullmatch(entry.text("sha256")):
             raise entry.fault("sha256", "64 hexadecimal digits")
         files[name] = (entry.integer("bytes", 0, _MOST_BYTES), entry.text("sha256"))
-    folded = [name.casefold() for name in (*files, DESCRIPTION_FILE)]
-    if len(set(folded)) < len(folded):
-        raise ValueError(
-            f"two of its files have the same name on systems that ignore case, or one is {DESCRIPTION_FILE}"
-        )
+    if pair := same_file((*files, DESCRIPTION_FILE)):
+        raise ValueError(f"{shown(pair[0])} and {shown(pair[1])} are one file where case does not count")
     if VOCABULARY_FILE not in files:
         raise ValueError(f"{VOCABULARY_FILE} is not among the hashed files")
     return files

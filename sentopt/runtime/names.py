@@ -8,7 +8,8 @@ them differently. Everything else is escaped where it is written.
 from __future__ import annotations
 
 import re
-from pathlib import PurePosixPath
+
+from sentopt.runtime.file_names import refusal
 
 LONGEST_NAME, LONGEST_LABEL, LONGEST_PATH = 200, 1000, 500
 
@@ -17,7 +18,6 @@ LONGEST_NAME, LONGEST_LABEL, LONGEST_PATH = 200, 1000, 500
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
 # What spreadsheets execute where they open a table of answers: a call, or another program (DDE).
 _FORMULA = re.compile(r"[=+\-@＝＋－＠].*(\w\(|\|)")
-_NOT_IN_PATHS = re.compile(r'[\\:*?"<>|]')
 
 
 def printable(text: object, *, longest: int = LONGEST_LABEL) -> str:
@@ -48,9 +48,5 @@ def fault_of_path(name: str) -> str:
     """Why `name` cannot be the name of a file in a bundle on every system, or an empty string."""
     if fault := fault_of_name(name, LONGEST_PATH):
         return fault
-    path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts:
-        return "it lies outside the bundle"
-    if found := _NOT_IN_PATHS.search(name):
-        return f"it holds {found[0]!r}, which some systems do not allow"
-    return "" if str(path) == name != "." else "it is no plain relative path"
+    reason = refusal(name)
+    return f"it {reason}" if reason else ""

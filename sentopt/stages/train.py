@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from sentopt import backbones, model_files
 from sentopt.backends.counted import counted
@@ -199,10 +200,12 @@ def _notices(recipe: Recipe, start: _Start) -> tuple[str, ...]:
     )
     longest = model_files.length_limit(start.folder) or lengths.LONGEST
     measured = lengths.measure(checkpoints.encoder_of(start.tokenizer, longest), texts)
+    on_cuda = torch.cuda.is_available()
     told = (
         unknown_tokens.notice(found, recipe.model.backbone),
         hints.too_short(measured, recipe.train, max_length=recipe.model.max_length),
         "" if recipe.model.tuned else hints.more_epochs(recipe.train, len(texts)),
+        "" if recipe.model.tuned else hints.unused_gpu(mps=torch.backends.mps.is_available(), cuda=on_cuda),
     )
     return tuple(notice for notice in told if notice)
 

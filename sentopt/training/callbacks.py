@@ -15,8 +15,9 @@ from typing import Any, Self
 from transformers import TrainerCallback
 
 from sentopt.files import journal
+from sentopt.measure import memory
 from sentopt.progress import Advance, Progress
-from sentopt.training import distributed, malloc
+from sentopt.training import distributed
 from sentopt.training.ema import LAST_WEIGHTS
 
 
@@ -105,7 +106,7 @@ class MemoryAfterSteps(TrainerCallback):
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """After the optimizer's step."""
-        self.most = max(self.most, malloc.resident_bytes())
+        self.most = max(self.most, memory.resident_bytes())
 
 
 class DropOldCheckpoints(TrainerCallback):

@@ -345,12 +345,15 @@ def _share_of_batch(batch_size: int) -> int:
 
 
 def _precision(wanted: str) -> str:
-    """What training computes in; `auto` is BF16 where the hardware has it, else FP16 on a GPU and FP32 on a CPU."""
+    """What training computes in; `auto` is BF16 where the hardware has it, else FP16 on a GPU and FP32 on a CPU.
+
+    PyTorch's BF16 products on a CPU are those of oneDNN, which its builds for macOS leave out.
+    """
     if wanted != "auto":
         return wanted
     if torch.cuda.is_available():
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
-    return "bf16" if hardware.describe().has_bf16() else "fp32"
+    return "bf16" if hardware.describe().has_bf16() and torch.backends.mkldnn.is_available() else "fp32"
 
 
 def _adversary(model: Any, length: float) -> AdversarialEmbeddings | None:
@@ -381,7 +384,7 @@ def _resumable(folder: Path, resume_key: str) -> str:
     key_file = folder / _RESUME_KEY
     if key_file.is_file() and not journal.exists(folder):
         _adopt(folder)
-    if not key_file.is_file() or key_file.read_text() != resume_key:
+    if not key_file.is_file() or key_file.read_text(encoding="utf-8") != resume_key:
         journal.check(folder)
         journal.remove(folder)
         journal.remember(folder)

@@ -48,6 +48,16 @@ def more_epochs(train: TrainSection, train_texts: int) -> str:
     )
 
 
+def unused_gpu(*, mps: bool, cuda: bool) -> str:
+    """What to say where PyTorch sees the GPU of a Mac (MPS) and none that training uses, else nothing.
+
+    Training on MPS was never compared with training on a CPU, and its checkpoints would not repeat bit by bit.
+    """
+    if cuda or not mps:
+        return ""
+    return "training on the CPU; the GPU of this Mac (MPS) is not used, because its results were never compared"
+
+
 def undertrained(losses: Sequence[LossPoint], evals: Sequence[EvalPoint], train: TrainSection, *, labels: int) -> str:
     """What to say where the loss was still falling when training ended, else nothing.
 

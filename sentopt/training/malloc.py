@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import ctypes
-import os
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from pathlib import Path
 
-from sentopt.measure import hardware
+from sentopt.measure import hardware, memory
 
 # constants of mallopt(3) in glibc's malloc.h
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4
@@ -52,18 +50,10 @@ def bound(limit: int | None = None) -> bool:
     """
     if not _is_glibc():
         return False
-    if resident_bytes() <= (hardware.granted_memory_bytes() * _SHARE if limit is None else limit):
+    if memory.resident_bytes() <= (hardware.granted_memory_bytes() * _SHARE if limit is None else limit):
         return False
     ctypes.CDLL(None).malloc_trim(0)
     return True
-
-
-def resident_bytes() -> int:
-    """What this process has in memory now; 0 where the system does not tell."""
-    try:
-        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except OSError:
-        return 0
 
 
 @cache

@@ -17,17 +17,17 @@ import numpy as np
 import torch
 
 from sentopt import backbones, model_files
-from sentopt.backends import worker
 from sentopt.backends.torch import TorchEngine
 from sentopt.data import store
 from sentopt.data.splits import Example
+from sentopt.measure import memory
 from sentopt.recipe import Recipe
 from sentopt.run_dir import RunDir
 from sentopt.runtime.classifier import Classifier
 from sentopt.training import caller, checkpoints, lengths
 from sentopt.training.fit import Encoded, encode, make_deterministic, time_steps
 from sentopt.training.lengths import TokenLengths
-from sentopt.training.malloc import resident_bytes, reusing_freed_memory
+from sentopt.training.malloc import reusing_freed_memory
 from sentopt.training.sampling import EpochSampler
 
 _SAMPLE = 2_000  # training texts whose batches are looked at
@@ -113,7 +113,7 @@ def rehearse(recipe: Recipe, run_dir: RunDir) -> Rehearsal:
         classifier = Classifier(TorchEngine(model), checkpoints.encoder_of(tokenizer, recipe.model.max_length), labels)
         test = _spread([e.text for e in store.read_split(run_dir, "test")], _TEXTS)
         many, alone = _time_answers(classifier, test)
-        resident = resident_bytes() or worker.peak_memory_bytes()
+        resident = memory.resident_bytes() or memory.peak_bytes()
         parameters = sum(p.numel() for p in model.parameters())
         embeddings = sum(
             p.numel()
@@ -166,12 +166,12 @@ def _seconds_of_a_text(answer: Callable[[Sequence[str]], object], calls: Sequenc
 def _time_training(recipe: Recipe, model: Any, tokenizer: Any, train: Sequence[Example]) -> TrainingSteps:
     batches = _batches(recipe, encode(tokenizer, _spread(list(train), _SAMPLE)))
     chosen = _typical(batches)
-    resident, peak_before = resident_bytes(), worker.peak_memory_bytes()
+    resident, peak_before = memory.resident_bytes(), memory.peak_bytes()
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
     with tempfile.TemporaryDirectory(prefix="sentopt-rehearsal-") as folder:
         timed = time_steps(recipe, Path(folder), model, tokenizer, chosen, budget=_STEPS_BUDGET)
-    peak = worker.peak_memory_bytes()
+    peak = memory.peak_bytes()
     # a process that took more before, in a notebook perhaps, has no new peak to read
     taken = (peak if peak > peak_before else timed.resident_bytes) - resident
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)

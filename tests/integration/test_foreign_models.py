@@ -290,7 +290,7 @@ REFUSED: dict[str, tuple[Change, str]] = {
     ),
     "a shard outside": (
         both(sharded, having("model.safetensors.index.json", b'{"weight_map": {"a": "../other.safetensors"}}')),
-        "names a file outside the folder: ../other.safetensors",
+        "'../other.safetensors' lies outside the folder",
     ),
     "an index without a map": (
         both(sharded, having("model.safetensors.index.json", b'{"metadata": {}}')),

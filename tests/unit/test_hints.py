@@ -108,3 +108,8 @@ def test_grouping_saves_padding() -> None:
     assert found.padded(512, batch_size=10, group=True) == 55.0
     assert found.padded(512, batch_size=10, group=False) > 90.0
     assert found.padded(50, batch_size=10, group=True) == 30.0
+
+
+def test_the_gpu_of_a_mac_is_named_where_it_is_not_used() -> None:
+    assert "(MPS) is not used" in hints.unused_gpu(mps=True, cuda=False)
+    assert hints.unused_gpu(mps=False, cuda=False) == hints.unused_gpu(mps=True, cuda=True) == ""

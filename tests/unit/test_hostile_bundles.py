@@ -128,21 +128,21 @@ def test_a_missing_key_is_named(folder: Path, key: str) -> None:
 
 
 PATHS = {
-    "/etc/passwd": "outside the bundle",
-    "../up": "outside the bundle",
-    "a/../../up": "outside the bundle",
-    "C:/windows": "holds ':'",
-    "a\\..\\..\\up": r"holds '\\\\'",
-    "./a": "no plain relative path",
-    "a//b": "no plain relative path",
-    "a/": "no plain relative path",
-    ".": "no plain relative path",
+    "/etc/passwd": "outside the folder",
+    "../up": "outside the folder",
+    "a/../../up": "outside the folder",
+    "C:/windows": "a backslash or a colon",
+    "a\\..\\..\\up": "a backslash or a colon",
+    "./a": "not a plain relative path",
+    "a//b": "not a plain relative path",
+    "a/": "not a plain relative path",
+    ".": "not a plain relative path",
     "": "it is empty",
     "a\nb": r"U\+000A",
     "a" * 5000: "at most 500",
-    "TOKENIZER.json": "same name on systems that ignore case",
-    "Sentopt.json": "same name on systems that ignore case",
-    "sentopt.json": "same name on systems that ignore case",
+    "TOKENIZER.json": "one file where case does not count",
+    "Sentopt.json": "one file where case does not count",
+    "sentopt.json": "one file where case does not count",
 }
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 yaml = pytest.importorskip("yaml")
+Requirement = pytest.importorskip("packaging.requirements").Requirement
 
 ROOT = Path(__file__).parents[2]
 GITHUB = ROOT / ".github"
@@ -56,16 +57,44 @@ def test_nothing_is_published_that_was_not_tested_and_built() -> None:
 
 
 def test_every_supported_python_is_tested_on_every_system() -> None:
-    classifiers = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["classifiers"]
-    versions = re.findall(r"Python :: (3\.\d+)", "\n".join(classifiers))
+    classifiers = "\n".join(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["classifiers"])
     jobs = read(GITHUB / "workflows" / "tests.yml")["jobs"]
-    assert set(jobs) == {"linux", "macos", "windows"}
-    assert all(job["strategy"]["matrix"]["python"] == versions for job in jobs.values())
+    assert set(jobs) == {"everything", "platforms"}
+    matrix = jobs["platforms"]["strategy"]["matrix"]
+    assert matrix["python"] == re.findall(r"Python :: (3\.\d+)", classifiers)
+    assert [name.partition("-")[0] for name in matrix["system"]] == ["ubuntu", "ubuntu", "macos", "windows"]
+    assert any(name.endswith("-arm") for name in matrix["system"])
+    assert all(
+        f"Operating System :: {name}" in classifiers for name in ("POSIX :: Linux", "MacOS", "Microsoft :: Windows")
+    )
+
+
+@pytest.mark.parametrize(("language", "command"), [("sh", ". .venv/bin/activate"), ("powershell", "Activate.ps1")])
+def test_workflows_install_by_the_commands_that_the_readme_gives(language: str, command: str) -> None:
+    blocks = re.findall(rf"```{language}\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    (block,) = (block for block in blocks if command in block)
+    documented = [line.partition("   #")[0].strip() for line in block.splitlines()]
+    assert len(documented) == 2
+    runs = [step.get("run", "") for step in read(GITHUB / "workflows" / "tests.yml")["jobs"]["platforms"]["steps"]]
+    assert any(run.splitlines()[:2] == documented for run in runs)
+
+
+def test_types_are_checked_for_every_system() -> None:
+    checked = [line.partition("--cache-dir")[0].split()[1:] for line in recipe("lint") if "/mypy" in line]
+    assert checked == [[], ["--platform", "win32"], ["--platform", "darwin"]]
+
+
+def test_what_windows_lacks_is_not_installed_there() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    (uvloop,) = (need for needs in extras.values() for need in needs if need.startswith("uvloop"))
+    marker = Requirement(uvloop).marker
+    assert marker
+    assert [marker.evaluate({"sys_platform": name}) for name in ("linux", "darwin", "win32")] == [True, True, False]
 
 
 def test_files_that_workflows_name_are_there() -> None:
     named = [path for workflow in WORKFLOWS for step in steps(read(workflow)) for path in paths(step.get("run", ""))]
-    assert "tests/unit/test_batching.py" in named
+    assert "tests/integration/test_pipeline.py" in named
     assert [path for path in named if not (ROOT / path).exists()] == []
 
 
