@@ -80,7 +80,7 @@ def description(*names: str) -> dict[str, bytes]:
         "pad_token_id": 0,
         "model_file": "onnx/model.onnx",
         "output": "logits",
-        "files": {name: {"bytes": 1, "sha256": "0" * 64} for name in ("onnx/model.onnx", *names)},
+        "files": {name: {"bytes": 1, "sha256": "0" * 64} for name in ("onnx/model.onnx", "tokenizer.json", *names)},
         "golden": [],
         "golden_tolerance": 0.1,
     }
@@ -97,4 +97,4 @@ def test_a_bundle_with_such_a_file_is_refused_before_it_is_read(name: str, tmp_p
 
 def test_a_bundle_with_ordinary_files_is_read() -> None:
     names = [name for name in FINE if name != "sentopt.json"]
-    assert set(read_description(description(*names)).files) == {"onnx/model.onnx", *names}
+    assert set(read_description(description(*names)).files) == {"onnx/model.onnx", "tokenizer.json", *names}
