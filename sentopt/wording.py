@@ -26,7 +26,10 @@ _REWORDED = (
     (re.compile(r"--run-dir"), "run_dir="),
     (re.compile(r"--force"), "force=True"),
     (re.compile(r"--overwrite"), "overwrite=True"),
-    (re.compile(r"--(data|model|output|port|host|auth)\b"), r"\1="),
+    (re.compile(r"--trusted-proxy\b"), "trusted_proxies="),
+    (re.compile(r"--allowed-host\b"), "allowed_hosts="),
+    (re.compile(r"--root-path\b"), "root_path="),
+    (re.compile(r"--(data|model|output|port|host|auth|rate)\b"), r"\1="),
     (re.compile(r"--set\b"), "overrides="),
 )
 
