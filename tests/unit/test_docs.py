@@ -14,7 +14,7 @@ from sentopt import recipe
 from sentopt.cli import parser
 
 BLOCKS = [block for page in PAGES for block in blocks(page)]
-LANGUAGES = {"sh", "python", "text", "toml", "json", "dockerfile"}
+LANGUAGES = {"sh", "python", "text", "toml", "json", "dockerfile", "nginx", "caddyfile", "yaml"}
 QUESTIONS = (
     *("time-and-memory", "own-model", "stars", "platforms", "bulk-scoring", "metrics", "lean", "refused"),
     *("retraining", "training-curves"),
