@@ -13,7 +13,6 @@ from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from sentopt.demo import api
 from sentopt.demo.access import Access
@@ -23,14 +22,12 @@ from sentopt.demo.hosts import AllowedHosts
 from sentopt.demo.limits import Limits, is_loopback
 from sentopt.demo.page import layout
 from sentopt.demo.prefix import read_prefix
+from sentopt.demo.protocol import ImpatientProtocol
 from sentopt.demo.proxies import Network, TrustedProxies
 from sentopt.demo.service import Service
 from sentopt.demo.text_log import TextLog
 from sentopt.errors import ServingError
 from sentopt.runtime.classifier import Classifier
-
-_HEAD_SECONDS = 10.0  # from the opening of a connection, or the first byte, to the end of a request head
-_HEAD_BYTES = 2**16
 
 
 def create_app(bundle: Path, access: Access, limits: Limits, *, address: str, log: TextLog | None = None) -> Admission:
@@ -157,7 +154,7 @@ class _Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 gate,
-                http=_ImpatientProtocol,
+                http=ImpatientProtocol,
                 ws="none",
                 lifespan="on",
                 log_level="error",
@@ -186,45 +183,3 @@ class _Server(uvicorn.Server):
             await asyncio.sleep(0.02)
         self._gate.end_streams()
         await super().shutdown(sockets)
-
-
-class _ImpatientProtocol(HttpToolsProtocol):
-    """Bounds time and size of a request head; uvicorn bounds neither."""
-
-    _waiting: asyncio.TimerHandle | None = None
-    _in_head = True
-    _head_bytes = 0
-
-    def connection_made(self, transport: Any) -> None:
-        super().connection_made(transport)
-        self._wait()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._arrived()
-        super().connection_lost(exc)
-
-    def data_received(self, data: bytes) -> None:
-        if self._in_head:
-            self._wait()
-            self._head_bytes += len(data)
-        super().data_received(data)
-        if self._in_head and self._head_bytes > _HEAD_BYTES:
-            self.transport.close()
-
-    def on_headers_complete(self) -> None:
-        self._in_head, self._head_bytes = False, 0
-        self._arrived()
-        super().on_headers_complete()
-
-    def on_message_complete(self) -> None:
-        self._in_head = True
-        super().on_message_complete()
-
-    def _wait(self) -> None:
-        if self._waiting is None:
-            self._waiting = self.loop.call_later(_HEAD_SECONDS, self.transport.close)
-
-    def _arrived(self) -> None:
-        if self._waiting is not None:
-            self._waiting.cancel()
-            self._waiting = None
