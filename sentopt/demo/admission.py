@@ -59,15 +59,16 @@ class Admission:
             await send({"type": "websocket.close", "code": 1008})
             return
         started = time.perf_counter()
-        reply = Reply(send, self._headers, head=scope["method"] == "HEAD")
-        if scope["path"] == self._access.prefix != "" and scope["method"] in ("GET", "HEAD"):
-            await self._to_page(scope, receive, reply)
-            return
-        if self._access.prefix:
-            scope = {**scope, "path": below(scope["path"], self._access.prefix)}
+        if prefix := self._access.prefix:
+            if scope["path"] == prefix and scope["method"] in ("GET", "HEAD"):
+                await self._to_page(scope, receive, Reply(send, self._headers, head=scope["method"] == "HEAD"))
+                return
+            scope = {**scope, "path": below(scope["path"], prefix)}
         path = scope["path"]
         endpoint = path if path in ENDPOINTS else "page"
         stream = path.startswith(routes.STREAMS)
+        events = path.startswith(routes.EVENTS)
+        reply = Reply(send, self._headers, head=scope["method"] == "HEAD", events=events)
         try:
             admitted = self._admit(scope)
             self.working += not stream

@@ -6,6 +6,7 @@ here as if it were theirs, but the browser still sends their name in `Host`.
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import re
 from collections.abc import Sequence
@@ -13,6 +14,8 @@ from collections.abc import Sequence
 from sentopt.demo.limits import is_loopback
 from sentopt.errors import ServingError
 
+_LONGEST = 300  # characters of a name with its port; DNS has 253
+_REMEMBERED = 1_000  # decisions: every request asks for one
 _VALID = re.compile(r"(?:[A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?\Z")
 _NAME = re.compile(r"(?:\*\.)?[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?)*\Z")
 
@@ -34,6 +37,7 @@ class AllowedHosts:
         self._names = frozenset(name for name in read if not name.startswith("*"))
         self._below = tuple(name[1:] for name in read if name.startswith("*"))
         self._any = not read and not is_loopback(bound)
+        self._decided = functools.lru_cache(_REMEMBERED)(self._decide)
 
     def allow(self, host: str, server: str = "") -> bool:
         """Whether the value of a `Host` header may be answered.
@@ -42,15 +46,13 @@ class AllowedHosts:
             host: the value, with or without a port.
             server: the address that the connection came to. Probes call the server by it; no page has it as a name.
         """
+        return len(host) <= _LONGEST and self._decided(host, server)
+
+    def _decide(self, host: str, server: str) -> bool:
         name = without_port(host).rstrip(".").lower()
         if not _VALID.match(host):
             return False
         return self._any or name in self._names or name.endswith(self._below) or name == server or is_loopback(name)
-
-
-def is_valid(host: str) -> bool:
-    """Whether this is a name or an address, with or without a port."""
-    return bool(_VALID.match(host))
 
 
 def without_port(host: str) -> str:

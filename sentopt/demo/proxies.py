@@ -6,10 +6,11 @@ rightmost address that is no proxy's is the client's. What stands to the left of
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from sentopt.errors import ServingError
 
@@ -19,13 +20,14 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 FORWARDING = (b"forwarded", b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host")
 _MOST_PROXIES = 32  # in a row
 _LONGEST = 4_096  # of `Forwarded`
+_LONGEST_ADDRESS = 100
+_REMEMBERED = 1_000  # addresses: those of proxies come with every request
 _PORT = re.compile(r":\d{1,5}\Z")
 _PAIR = re.compile(r"""\s*([\w!#$%&'*+.^`|~-]+)=("(?:[^"\\]|\\.)*"|[^\s;,"]*)\s*""", re.ASCII)
 _SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
 
 
-@dataclass(frozen=True, slots=True)
-class Client:
+class Client(NamedTuple):
     """Who sent a request: the address, and scheme and host as its browser shows them, where a proxy told them."""
 
     address: str
@@ -33,8 +35,7 @@ class Client:
     host: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class _Hop:
+class _Hop(NamedTuple):
     """What one proxy said of whom it was asked by."""
 
     address: str
@@ -53,6 +54,7 @@ class TrustedProxies:
         Raises:
             ServingError: one of them is neither.
         """
+        self._decided = functools.lru_cache(_REMEMBERED)(self._decide)
         self._networks = tuple(read_network(str(network)) for network in networks)
 
     def __bool__(self) -> bool:
@@ -60,7 +62,7 @@ class TrustedProxies:
 
     def trust(self, peer: str) -> bool:
         """Whether `peer` is a proxy of these."""
-        return self._trusts(read_address(peer))
+        return len(peer) <= _LONGEST_ADDRESS and self._decided(peer)
 
     def client(self, peer: str, headers: Iterable[tuple[bytes, bytes]]) -> Client:
         """Who sent a request that came from `peer`; `peer` itself where that is no trusted proxy.
@@ -88,11 +90,12 @@ class TrustedProxies:
             if (parsed := read_address(hop.address)) is None:
                 break  # "unknown", a hidden name, or nonsense: nothing to the left of it can be believed
             address, used = str(parsed), used + 1
-            if not self._trusts(parsed):
+            if not self.trust(address):
                 break
         return address, used
 
-    def _trusts(self, address: Address | None) -> bool:
+    def _decide(self, peer: str) -> bool:
+        address = read_address(peer)
         return address is not None and any(address in network for network in self._networks)
 
 
@@ -119,6 +122,11 @@ def read_network(text: str) -> Network:
 
 def read_address(text: str) -> Address | None:
     """An address with or without quotes, brackets, port and zone; None where there is none."""
+    return _parsed(text) if len(text) <= _LONGEST_ADDRESS else None
+
+
+@functools.lru_cache(_REMEMBERED)
+def _parsed(text: str) -> Address | None:
     text = text.strip().strip('"')
     if text.startswith("["):
         inside, closing, rest = text[1:].partition("]")

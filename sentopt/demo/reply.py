@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from starlette.types import Message, Send
 
-_EVENTS = b"text/event-stream"
 _UNBUFFERED = (b"x-accel-buffering", b"no")  # nginx would keep events until 4 or 8 KiB of them are there
 
 
 class Reply:
     """Adds the security headers to a response, and records its status."""
 
-    def __init__(self, send: Send, headers: list[tuple[bytes, bytes]], *, head: bool = False) -> None:
+    def __init__(
+        self, send: Send, headers: Sequence[tuple[bytes, bytes]], *, head: bool = False, events: bool = False
+    ) -> None:
         """
         Args:
             send: as ASGI has it.
             headers: for every response.
             head: the request is a HEAD, whose response has no body.
+            events: the response may be a stream of events.
         """
         self._send = send
-        self._headers = headers
+        self._headers = [*headers, _UNBUFFERED] if events else headers
         self._head = head
         self._ended = False
         self.status = 0
@@ -28,9 +32,7 @@ class Reply:
         """Send a message of the response."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            sent = message.get("headers", ())
-            events = any(name == b"content-type" and value.startswith(_EVENTS) for name, value in sent)
-            message["headers"] = [*sent, *self._headers, *([_UNBUFFERED] if events else ())]
+            message["headers"] = [*message.get("headers", ()), *self._headers]
         elif message["type"] == "http.response.body":
             self._ended = not message.get("more_body", False)
             if self._head:

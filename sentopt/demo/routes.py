@@ -16,7 +16,7 @@ ENDPOINTS = {
 PROBES = ("/healthz", "/readyz")  # come without a password
 GRADIO = "/gradio_api/"
 STREAMS = (GRADIO + "heartbeat/",)  # endless: never waited for
-_EVENTS = (*STREAMS, GRADIO + "queue/data", GRADIO + "call/")  # are spent by who reads them: HEAD would lose them
+EVENTS = (*STREAMS, GRADIO + "queue/data", GRADIO + "call/")  # are spent by who reads them: HEAD would lose them
 _PAGE: dict[str, tuple[str, ...]] = {
     "GET": (
         *("/", "/config", "/theme.css", "/favicon.ico", "/manifest.json", "/robots.txt"),
@@ -42,9 +42,12 @@ def methods(path: str) -> tuple[str, ...]:
         found = []
     else:
         found = [method for method in _PAGE if path in _PAGE[method] or _is_below(path, _PAGE_BELOW[method])]
-    if "GET" in found and not path.startswith(_EVENTS):
+    if "GET" in found and not path.startswith(EVENTS):
         found.insert(1, "HEAD")
     return tuple(found)
+
+
+_OF_ENDPOINTS = {path: methods(path) for path in ENDPOINTS}
 
 
 def check(path: str, method: str) -> None:
@@ -53,7 +56,7 @@ def check(path: str, method: str) -> None:
     Raises:
         RequestRefused: with 404 or 405.
     """
-    taken = methods(path)
+    taken = _OF_ENDPOINTS.get(path) or methods(path)
     if not taken:
         raise RequestRefused(404, "there is nothing here")
     if method not in taken:
