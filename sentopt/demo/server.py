@@ -17,7 +17,7 @@ from sentopt.demo import api
 from sentopt.demo.access import Access
 from sentopt.demo.admission import Admission
 from sentopt.demo.credentials import VARIABLE, Credentials
-from sentopt.demo.hosts import AllowedHosts
+from sentopt.demo.hosts import AllowedHosts, read_name
 from sentopt.demo.limits import Limits, is_loopback
 from sentopt.demo.page import layout
 from sentopt.demo.prefix import read_prefix
@@ -118,9 +118,9 @@ def serve(
 
 def _public_address(address: str, access: Access, names: Sequence[str]) -> str:
     """What the page calls the server: behind a proxy by the first name that was given, over TLS."""
-    named = [name for name in names if not name.startswith("*")]
+    named = [read_name(name) for name in names if not name.startswith("*")]
     if access.proxies and named:
-        address = f"https://{named[0]}"
+        address = f"https://[{named[0]}]" if ":" in named[0] else f"https://{named[0]}"
     return f"{address}{access.prefix}"
 
 

@@ -14,6 +14,7 @@ import signal
 import socket
 import ssl
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from demo_browser import Visit, chromium, needs_chromium
 from demo_server import Server, ask, serving
 from pages import blocks
 
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="clients need the addresses 127.x.x.x")
 NGINX = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
 CADDY = shutil.which("caddy")
 PAGE = "docs/deploy/proxy.md"
@@ -315,3 +317,15 @@ def test_an_accepted_request_is_finished_through_the_proxy_when_the_server_stops
         assert len(json.loads(reply.read())["predictions"]) == 1_000
         connection.close()
         server.process.wait(20)
+
+
+def test_the_configuration_for_traefik_names_what_it_defines() -> None:
+    """Traefik is in none of the registries that the tests use, so it is not run."""
+    yaml = pytest.importorskip("yaml")
+    http = yaml.safe_load(block_of("yaml"))["http"]
+    (router,) = http["routers"].values()
+    assert router["service"] in http["services"]
+    assert set(router["middlewares"]) <= http["middlewares"].keys()
+    assert f"PathPrefix(`{PREFIX}`)" in router["rule"]
+    (server,) = http["services"][router["service"]]["loadBalancer"]["servers"]
+    assert server == {"url": "http://127.0.0.1:7860"}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import resource
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +21,7 @@ FULL = Path("/dev/full")
 @pytest.fixture
 def smallest_files() -> Iterator[None]:
     """No file of this process grows beyond 300 bytes: the write that would make it do so is cut short."""
+    resource = pytest.importorskip("resource")
     before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (300, hard))
@@ -73,6 +73,7 @@ def test_a_log_that_is_removed_or_read_only_stops_nothing(tmp_path: Path) -> Non
     with TextLog.open(path) as log:
         path.unlink()
         assert log.add(["a"], [ANSWER])
-    reading = os.open(tmp_path, os.O_RDONLY)
+    (tmp_path / "other").touch()
+    reading = os.open(tmp_path / "other", os.O_RDONLY)
     assert TextLog(path, reading).add(["a"], [ANSWER]) is False
     os.close(reading)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+import re
 
-_OWN = (b'"/manifest.json"', b'"./assets/', b'"/assets/')
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
 class PageBelow:
@@ -17,6 +17,8 @@ class PageBelow:
     def __init__(self, app: ASGIApp, prefix: str) -> None:
         self._app = app
         self._prefix = prefix.encode()
+        below = re.escape(self._prefix[1:])
+        self._own = re.compile(rb'\b((?:src|href)=")\.?/(?!/|' + below + rb"/)")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The ASGI call."""
@@ -42,7 +44,6 @@ class PageBelow:
         await self._app({**scope, "headers": plain}, receive, collect)
 
     def _below(self, page: bytes) -> bytes:
-        for own in _OWN:
-            page = page.replace(own, b'"' + self._prefix + own[1:].removeprefix(b"."))
+        page = self._own.sub(rb"\g<1>" + self._prefix + b"/", page)
         icon = b'<link rel="icon" href="' + self._prefix + b'/favicon.ico" />'  # else browsers ask the root for one
         return page.replace(b"</head>", icon + b"</head>", 1)
