@@ -28,7 +28,10 @@ _REWORDED = (
     (re.compile(r"--overwrite"), "overwrite=True"),
     (re.compile(r"--text-column"), "text_column="),
     (re.compile(r"(TableOptions\(encoding)=([\w-]+)\)"), r"\1='\2')"),
-    (re.compile(r"--(data|model|output|port|host|auth)\b"), r"\1="),
+    (re.compile(r"--trusted-proxy\b"), "trusted_proxies="),
+    (re.compile(r"--allowed-host\b"), "allowed_hosts="),
+    (re.compile(r"--root-path\b"), "root_path="),
+    (re.compile(r"--(data|model|output|port|host|auth|rate)\b"), r"\1="),
     (re.compile(r"--set\b"), "overrides="),
 )
 

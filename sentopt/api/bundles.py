@@ -32,6 +32,7 @@ from sentopt.wording import for_python
 
 if TYPE_CHECKING:
     from sentopt.demo.limits import Limits
+    from sentopt.demo.proxies import Network
 
 _OPTIONS = "options=TableOptions({}={})"
 
@@ -215,6 +216,10 @@ def serve(
     auth: StrPath | None = None,
     log_texts: StrPath | None = None,
     limits: Limits | None = None,
+    rate: float | None = None,
+    trusted_proxies: Sequence[str | Network] = (),
+    allowed_hosts: Sequence[str] = (),
+    root_path: str = "",
     say: Callable[[str], None] | None = None,
     block: bool | None = None,
 ) -> Demo | None:
@@ -227,6 +232,12 @@ def serve(
         auth: file of `name:password` lines; empty for the environment variable; None asks for no password.
         log_texts: file that gets every text with its answer; None keeps no text.
         limits: other bounds than those for the host.
+        rate: requests a second of one client, in the place of that of `limits`.
+        trusted_proxies: addresses and CIDR networks of proxies, which are believed about their clients' addresses
+            (X-Forwarded-For, Forwarded). Other senders of these headers are not.
+        allowed_hosts: names that the server answers to, beside those of loopback; `*.example.com` for all below it.
+            Without them, a server on loopback answers to localhost alone, another one to any name.
+        root_path: the path below which a proxy shows the demo, such as `/demo`.
         say: receives the address, and warnings; by default they go to stderr.
         block: serve until interrupted; otherwise in a thread. By default it blocks, but not in notebooks, where an
             event loop is running already.
@@ -236,7 +247,7 @@ def serve(
 
     Raises:
         BundleError: the bundle cannot be loaded.
-        ServingError: the port is taken, or a file cannot be used.
+        ServingError: the port is taken, a file cannot be used, or an argument is wrong.
         MissingExtraError: the packages of `sentopt[demo]` are not installed.
     """
     with needs_extra("demo"):
@@ -250,6 +261,10 @@ def serve(
         auth=None if auth is None else str(auth),
         log_texts=None if log_texts is None else Path(log_texts),
         limits=limits,
+        rate=rate,
+        trusted_proxies=trusted_proxies,
+        allowed_hosts=allowed_hosts,
+        root_path=root_path,
     )
     if block if block is not None else not _has_event_loop():
         work()

@@ -84,12 +84,17 @@ def demo(arguments: argparse.Namespace) -> int:
 
     e.g. sentopt demo --bundle exports/quickstart/bundle --port 8000
          sentopt demo --host 0.0.0.0 --auth people.txt
+         sentopt demo --trusted-proxy 127.0.0.1 --allowed-host example.com --root-path /demo
     """
     sentopt.serve(
         _bundle(arguments),
         host=arguments.host,
         port=arguments.port,
         auth=arguments.auth,
+        rate=arguments.rate,
+        trusted_proxies=arguments.trusted_proxy,
+        allowed_hosts=arguments.allowed_host,
+        root_path=arguments.root_path,
         log_texts=arguments.log_texts,
     )
     return 0

@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 from sentopt._version import __version__
 from sentopt.cli import bundle_verbs, information_verbs, run_verbs
 from sentopt.cli.printing import EXIT_USAGE
+from sentopt.errors import ServingError
 
 Option = tuple[str, dict[str, Any]]
 
@@ -67,6 +68,26 @@ def _number(kind: type[int] | type[float], least: int, most: int) -> Callable[[s
         return value
 
     read.__name__ = kind.__name__  # argparse names it where the text is no number
+    return read
+
+
+def _of_demo(option: str) -> Callable[[str], Any]:
+    """What reads the value of one of the demo's options as the demo does."""
+
+    def read(text: str) -> Any:
+        from sentopt.demo import hosts, limits, prefix, proxies
+
+        readers: dict[str, Callable[[str], Any]] = {
+            "--trusted-proxy": proxies.read_network,
+            "--allowed-host": hosts.read_name,
+            "--root-path": prefix.read_prefix,
+            "--rate": limits.read_rate,
+        }
+        try:
+            return readers[option](text)
+        except ServingError as error:
+            raise argparse.ArgumentTypeError(str(error).removeprefix(f"{option} ")) from error
+
     return read
 
 
@@ -163,6 +184,35 @@ VERBS: dict[Callable[[argparse.Namespace], int], tuple[Option, ...]] = {
             "ask for a password: a file of name:password lines, else SENTOPT_DEMO_AUTH",
             nargs="?",
             const="",
+        ),
+        _value(
+            "--trusted-proxy",
+            "CIDR",
+            "believe this proxy or network about the addresses of clients (X-Forwarded-For, Forwarded); repeatable",
+            action="append",
+            type=_of_demo("--trusted-proxy"),
+            default=[],
+        ),
+        _value(
+            "--allowed-host",
+            "NAME",
+            "answer to this name, too, or to all below *.NAME; repeatable (default on loopback: localhost alone)",
+            action="append",
+            type=_of_demo("--allowed-host"),
+            default=[],
+        ),
+        _value(
+            "--root-path",
+            "PATH",
+            "path below which a proxy shows the demo, e.g. /demo",
+            type=_of_demo("--root-path"),
+            default="",
+        ),
+        _value(
+            "--rate",
+            "N",
+            "requests a second of one client (default: 20, or 5000 on loopback without a proxy)",
+            type=_of_demo("--rate"),
         ),
         _value("--log-texts", "FILE", "add texts and answers to this file, a JSON object a line", type=Path),
     ),

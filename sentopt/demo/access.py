@@ -1,21 +1,35 @@
-"""Who may reach the demo: from which pages, with which password, and framed by whom."""
+"""Who may reach the demo: under which names, from which pages, with which password, and framed by whom."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sentopt.demo.credentials import Credentials
-from sentopt.demo.limits import LOOPBACK
+from sentopt.demo.hosts import AllowedHosts, without_port
+from sentopt.demo.proxies import TrustedProxies
 from sentopt.errors import RequestRefused
+
+_DEFAULT_PORTS = {"http": ":80", "https": ":443"}
+_ONCE = (b"host", b"origin", b"authorization", b"content-type", b"content-length", b"content-encoding")
 
 
 @dataclass(frozen=True)
 class Access:
-    """Who may reach the demo, and from where its page may be framed."""
+    """Who may reach the demo, and from where its page may be framed.
 
-    host: str = "127.0.0.1"
+    Attributes:
+        hosts: the names that it answers to.
+        credentials: names and passwords; None asks for none.
+        framed_by: the origins whose pages may show the demo in a frame.
+        proxies: those whose word about a client counts.
+        prefix: the path below which they show the demo.
+    """
+
+    hosts: AllowedHosts = field(default_factory=AllowedHosts)
     credentials: Credentials | None = None
     framed_by: str = ""
+    proxies: TrustedProxies = field(default_factory=TrustedProxies)
+    prefix: str = ""
 
     def security_headers(self) -> list[tuple[bytes, bytes]]:
         """For every response. Gradio's page is scripts and styles of its own, some of them inline or evaluated."""
@@ -37,19 +51,62 @@ class Access:
         }
         return [(name.lower().encode(), value.encode()) for name, value in headers.items()]
 
-    def check_origin(self, method: str, headers: dict[bytes, str]) -> None:
-        """Refuse pages from elsewhere, which would use the visitor's browser to reach this server by any name.
+    def check_host(self, headers: dict[bytes, str], told: str = "", *, server: str, version: str) -> None:
+        """Refuse names that are not the server's, in what the client or a trusted proxy sent.
+
+        Both must be: whoever can send requests from a proxy's address, such as the browser on the same machine, can
+        send any header but `Host`.
+
+        Args:
+            headers: of the request.
+            told: the name that a trusted proxy told.
+            server: the address that the connection came to.
+            version: of HTTP; browsers speak no version that has no `Host`.
+
+        Raises:
+            RequestRefused: the request names another server, or none.
+        """
+        host = headers.get(b"host")
+        if host is None and version in ("1.0", "0.9"):
+            return
+        if host is None:
+            raise RequestRefused(400, "the header Host is missing")
+        for name in (host, told) if told else (host,):
+            if not self.hosts.allow(name, server):
+                raise RequestRefused(
+                    400,
+                    f"this server does not answer to the name {without_port(name)[:100]}: on its own machine it is "
+                    "localhost, and it is started with --allowed-host for other names",
+                )
+
+    def check_origin(self, headers: dict[bytes, str], told: str = "") -> None:
+        """Refuse a request by a page from elsewhere, which would use the visitor's browser.
+
+        Args:
+            headers: of the request.
+            told: the name that a proxy told.
 
         Raises:
             RequestRefused: the request comes from one.
         """
-        host = headers.get(b"host", "")
-        name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
-        if self.host in LOOPBACK and name.strip("[]").lower() not in LOOPBACK:
-            raise RequestRefused(
-                400, "this server answers to the name localhost only; for others, start it with --host"
-            )
         origin = headers.get(b"origin")
-        here = {host, headers.get(b"x-forwarded-host", host)}
-        if method == "POST" and origin is not None and origin.partition("://")[2] not in here:
+        if origin is None:
+            return
+        scheme, _, site = origin.partition("://")
+        host = headers.get(b"host", "")
+        default = _DEFAULT_PORTS.get(scheme, "")
+        here = {name.removesuffix(default).lower() for name in (host, told or host)}
+        if not site or site.removesuffix(default).lower() not in here:
             raise RequestRefused(400, "requests from other sites are not answered")
+
+
+def check_repeated(headers: list[tuple[bytes, bytes]]) -> None:
+    """Refuse a second header of a name that has one value: servers do not agree on which of them counts.
+
+    Raises:
+        RequestRefused: there is one.
+    """
+    names = [name for name, _ in headers]
+    for name in _ONCE:
+        if names.count(name) > 1:
+            raise RequestRefused(400, f"the header {name.decode().title()} is sent twice")

@@ -1,44 +1,33 @@
-"""Checks that every request must pass before it reaches an endpoint or the page: an ASGI middleware.
-
-Only the routes that the page and the endpoints use are let through. Gradio has many more (uploads, files by path,
-proxies, code editing for developers), and each of them has been the subject of an advisory or may be of the next.
-"""
+"""Checks that every request must pass before it reaches an endpoint or the page: an ASGI middleware."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
-import json
 import logging
+import math
 import time
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.responses import RedirectResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from sentopt.demo.access import Access
-from sentopt.demo.api import ENDPOINTS, problem
+from sentopt.demo import routes
+from sentopt.demo.access import Access, check_repeated
+from sentopt.demo.api import problem
+from sentopt.demo.bodies import check_plain, in_one_piece, without_lone_surrogates
 from sentopt.demo.limits import Limits
+from sentopt.demo.prefix import below
+from sentopt.demo.proxies import FORWARDING, Client, network_of
 from sentopt.demo.rates import Rates
+from sentopt.demo.reply import Reply
+from sentopt.demo.routes import ENDPOINTS
 from sentopt.demo.service import Service
 from sentopt.errors import RequestRefused
 
-_OPEN = ("/healthz", "/readyz")  # probes come without a password
-_GRADIO = "/gradio_api/"
-_PAGE: dict[str, tuple[str, ...]] = {
-    "GET": (
-        *("/", "/config", "/theme.css", "/favicon.ico", "/manifest.json", "/robots.txt"),
-        *(_GRADIO + name for name in ("info", "queue/data", "startup-events", "theme.css", "app_id")),
-    ),
-    "POST": tuple(_GRADIO + name for name in ("queue/join", "cancel", "reset")),
-}
-_PAGE_BELOW: dict[str, tuple[str, ...]] = {
-    "GET": ("/assets/", "/static/", _GRADIO + "heartbeat/", _GRADIO + "call/"),
-    "POST": (_GRADIO + "call/", _GRADIO + "run/"),
-}
-_STREAMS = (_GRADIO + "heartbeat/",)  # endless: never waited for
 DISCARDED = 16  # times the largest body; what is larger still is cut off
 _GUESSES = (1.0, 5.0)  # wrong passwords of one address: so many a second, so many at once
 _LENGTH_DIGITS = 20
+_NOT_PASSED_ON = frozenset((*FORWARDING, b"host", b"x-gradio-server"))
 
 _log = logging.getLogger("sentopt.demo")
 
@@ -51,11 +40,12 @@ class Admission:
         self._service = service
         self._access = access
         self._limits: Limits = service.limits
-        self._rates = Rates(service.limits.client_rate, 2 * service.limits.client_rate)
+        self._rates = Rates(service.limits.client_rate, max(1.0, 2 * service.limits.client_rate))
         self._guesses = Rates(*_GUESSES)
         self._headers = access.security_headers()
         self._streams: set[asyncio.Task[None]] = set()
         self._held = 0
+        self._told_of_proxy = False
         self.working = 0
         self.draining = False
         service.counters.watch("sentopt_requests_in_progress", "Requests being answered", lambda: self.working)
@@ -69,14 +59,21 @@ class Admission:
             await send({"type": "websocket.close", "code": 1008})
             return
         started = time.perf_counter()
-        reply = _Reply(send, self._headers)
-        endpoint = scope["path"] if scope["path"] in ENDPOINTS else "page"
-        stream = scope["path"].startswith(_STREAMS)
+        if prefix := self._access.prefix:
+            if scope["path"] == prefix and scope["method"] in ("GET", "HEAD"):
+                await self._to_page(scope, receive, Reply(send, self._headers, head=scope["method"] == "HEAD"))
+                return
+            scope = {**scope, "path": below(scope["path"], prefix)}
+        path = scope["path"]
+        endpoint = path if path in ENDPOINTS else "page"
+        stream = path.startswith(routes.STREAMS)
+        events = path.startswith(routes.EVENTS)
+        reply = Reply(send, self._headers, head=scope["method"] == "HEAD", events=events)
         try:
-            self._admit(scope)
+            admitted = self._admit(scope)
             self.working += not stream
             try:
-                await self._serve(scope, receive, reply, stream)
+                await self._serve(admitted, receive, reply, stream)
             finally:
                 self.working -= not stream
         except RequestRefused as error:
@@ -96,7 +93,12 @@ class Admission:
         for task in self._streams:
             task.cancel()
 
-    async def _serve(self, scope: Scope, receive: Receive, reply: _Reply, stream: bool) -> None:
+    async def _to_page(self, scope: Scope, receive: Receive, reply: Reply) -> None:
+        """The page has relative addresses, so that its own ends with a slash."""
+        query = scope.get("query_string", b"").decode("latin-1")
+        await RedirectResponse(f"{self._access.prefix}/{query and '?'}{query}")(scope, receive, reply)
+
+    async def _serve(self, scope: Scope, receive: Receive, reply: Reply, stream: bool) -> None:
         if stream:
             await self._stream(scope, receive, reply)
             return
@@ -105,13 +107,13 @@ class Admission:
             if scope["method"] == "POST":
                 await self._read(body, receive)
                 if scope["path"] not in ENDPOINTS:
-                    _check_plain(body)
-                receive = _in_one_piece(body, receive)
+                    check_plain(body)
+                receive = in_one_piece(without_lone_surrogates(body), receive)
             await self._app(scope, receive, reply)
         finally:
             self._held -= len(body)
 
-    async def _stream(self, scope: Scope, receive: Receive, reply: _Reply) -> None:
+    async def _stream(self, scope: Scope, receive: Receive, reply: Reply) -> None:
         task = asyncio.ensure_future(self._app(scope, receive, reply))
         self._streams.add(task)
         try:
@@ -121,25 +123,67 @@ class Admission:
         finally:
             self._streams.discard(task)
 
-    def _admit(self, scope: Scope) -> None:
+    def _admit(self, scope: Scope) -> Scope:
+        """Refuse a request, or give the scope for the application.
+
+        Raises:
+            RequestRefused: with status and reason.
+        """
         path, method = scope["path"], scope["method"]
         headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
-        self._access.check_origin(method, headers)
-        _check_route(path, method)
-        if path in _OPEN:
-            return
-        address = _address(scope)
-        self._check_password(address, headers)
-        if method != "POST":
-            return
+        if len(headers) != len(scope["headers"]):
+            check_repeated(scope["headers"])
+        client = self._client(scope, headers)
+        server = str((scope.get("server") or ("",))[0])
+        self._access.check_host(headers, client.host, server=server, version=scope.get("http_version", "1.1"))
+        if method == "POST":
+            told = client.host if self._access.proxies else headers.get(b"x-forwarded-host", "")
+            self._access.check_origin(headers, told)
+        routes.check(path, method)
+        if path in routes.PROBES:
+            return _as_get(scope)
+        self._check_password(network_of(client.address), headers)
+        if method == "POST":
+            self._check_work(path, network_of(client.address), headers)
+        return self._passed_on(_as_get(scope), client)
+
+    def _client(self, scope: Scope, headers: dict[bytes, str]) -> Client:
+        peer = str((scope.get("client") or ("",))[0])
+        if self._access.proxies:
+            return self._access.proxies.client(peer, scope["headers"])
+        if not self._told_of_proxy and (b"x-forwarded-for" in headers or b"forwarded" in headers):
+            self._told_of_proxy = True
+            _log.warning(
+                "a proxy at %s forwards requests, and all of its visitors count as one: "
+                "if it is yours, start the demo with --trusted-proxy %s",
+                *(peer, peer),
+            )
+        return Client(peer)
+
+    def _passed_on(self, scope: Scope, client: Client) -> Scope:
+        """The request as the client sent it to the proxy; the endpoints do not look."""
+        if not self._access.proxies or scope["path"] in ENDPOINTS:
+            return scope
+        own = [host for name, host in scope["headers"] if name == b"host"]
+        hosts = [client.host.encode("latin-1")] if client.host else own
+        others = [header for header in scope["headers"] if header[0] not in _NOT_PASSED_ON]
+        headers = [*((b"host", host) for host in hosts), *others]
+        scheme = client.scheme or scope.get("scheme", "http")
+        return {**scope, "client": (client.address, 0), "scheme": scheme, "headers": headers}
+
+    def _check_work(self, path: str, address: str, headers: dict[bytes, str]) -> None:
+        """Refuse a request that is too much, or that brings no JSON."""
         if not self._rates.take(address):
-            raise self._refused(429, "rate", "too many requests from this address; try again in a second", 1)
+            seconds = max(1, math.ceil(1 / self._limits.client_rate))
+            raise self._refused(429, "rate", f"too many requests from this address; try again in {seconds} s", seconds)
         if self.draining:
             raise self._refused(503, "stopping", "the server is stopping", 5)
         if self.working >= self._limits.requests or (self._service.full and path in ENDPOINTS):
             raise self._refused(503, "overload", "too many requests are being answered; try again in a second", 1)
         if headers.get(b"content-type", "").partition(";")[0].strip().lower() != "application/json":
             raise RequestRefused(415, "send JSON, with the header Content-Type: application/json")
+        if headers.get(b"content-encoding", "identity").strip().lower() not in ("", "identity"):
+            raise RequestRefused(415, "send the body as it is: compressed ones are not read")
         announced = headers.get(b"content-length", "0")
         if not (announced.isascii() and announced.isdigit()):
             raise RequestRefused(400, "the header Content-Length is no number")
@@ -182,14 +226,16 @@ class Admission:
         if self._held > self._limits.held_bytes:
             raise self._refused(503, "overload", "too much is being answered; try again in a second", 1)
 
-    async def _refuse(self, scope: Scope, receive: Receive, reply: _Reply, error: RequestRefused) -> None:
+    async def _refuse(self, scope: Scope, receive: Receive, reply: Reply, error: RequestRefused) -> None:
         headers = {}
         if error.retry_after:
             headers["Retry_After"] = str(error.retry_after)
         if error.status == 401:
             headers["WWW_Authenticate"] = 'Basic realm="sentopt demo", charset="UTF-8"'
         if error.status == 405:
-            headers["Allow"] = ENDPOINTS[scope["path"]]
+            headers["Allow"] = ", ".join(routes.methods(scope["path"]))
+        if error.status == 415:
+            headers["Accept_Encoding"] = "identity"
         if error.status in (408, 413) or self.draining:
             headers["Connection"] = "close"  # the rest of the body is not read
         if not reply.status:
@@ -203,77 +249,6 @@ class Admission:
         return self._refused(413, "size", f"a request may have at most {self._limits.body_bytes:,} bytes", None)
 
 
-def _check_plain(body: bytearray) -> None:
-    """Refuse JSON objects in places where the page sends texts.
-
-    Gradio takes some of them for files: it would look for the path or fetch the address before a handler is asked.
-    """
-    try:
-        sent = json.loads(body)
-    except (ValueError, RecursionError):
-        raise RequestRefused(422, "this is not JSON") from None
-    values = [value for name, value in sent.items() if name != "event_data"] if isinstance(sent, dict) else [sent]
-    while values:
-        value = values.pop()
-        if isinstance(value, dict):
-            raise RequestRefused(422, "texts are strings, and several of them a list of strings; no files are taken")
-        if isinstance(value, list):
-            values += value
-
-
-def _in_one_piece(body: bytearray, receive: Receive) -> Receive:
-    given = False
-
-    async def replay() -> Message:
-        nonlocal given
-        if given:
-            return await receive()
-        given = True
-        return {"type": "http.request", "body": bytes(body), "more_body": False}
-
-    return replay
-
-
-class _Reply:
-    """Adds the security headers to a response, and records its status."""
-
-    def __init__(self, send: Send, headers: list[tuple[bytes, bytes]]) -> None:
-        self._send = send
-        self._headers = headers
-        self._ended = False
-        self.status = 0
-
-    async def __call__(self, message: Message) -> None:
-        if message["type"] == "http.response.start":
-            self.status = message["status"]
-            message["headers"] = [*message.get("headers", ()), *self._headers]
-        elif message["type"] == "http.response.body":
-            self._ended = not message.get("more_body", False)
-        await self._send(message)
-
-    async def end(self) -> None:
-        """End a response whose handler failed half-way."""
-        if self.status and not self._ended:
-            await self({"type": "http.response.body", "body": b"", "more_body": False})
-
-
-def _check_route(path: str, method: str) -> None:
-    if path in ENDPOINTS:
-        if method != ENDPOINTS[path]:
-            raise RequestRefused(405, f"{path} takes {ENDPOINTS[path]}")
-        return
-    plain = not any(part in path for part in ("..", "\\", "//", "\0"))
-    group = "GET" if method == "HEAD" else method
-    below = any(path.startswith(folder) and path != folder for folder in _PAGE_BELOW.get(group, ()))
-    if not plain or not (below or path in _PAGE.get(group, ())):
-        raise RequestRefused(404, "there is nothing here")
-
-
-def _address(scope: Scope) -> str:
-    """The key of the rate limit: an IPv4 address, or the IPv6 network that one customer usually has."""
-    client = str((scope.get("client") or ("",))[0])
-    if ":" not in client:
-        return client
-    if mapped := ipaddress.IPv6Address(client.partition("%")[0]).ipv4_mapped:
-        return str(mapped)
-    return str(ipaddress.IPv6Network((client.partition("%")[0], 64), strict=False))
+def _as_get(scope: Scope) -> Scope:
+    """HEAD is answered as GET, without the body."""
+    return {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope

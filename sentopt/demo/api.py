@@ -158,14 +158,9 @@ _TABLE: tuple[tuple[str, type[BaseModel], type[BaseModel], Callable[[Service], A
     ("/predict_batch", Texts, Labels, _predict_batch),
     ("/explain", Text, Reasons, _explain),
 )
-ENDPOINTS = {
-    **{path: "POST" for path, *_ in _TABLE},
-    **dict.fromkeys(("/healthz", "/readyz", "/metrics", "/openapi.json"), "GET"),
-}
-"""The method of each."""
 
 
-def create(service: Service, *, lifespan: Any) -> FastAPI:
+def create(service: Service, *, lifespan: Any, prefix: str = "") -> FastAPI:
     """The application that describes the endpoints and reports on the server; the page is mounted in it."""
     app = FastAPI(
         title="sentopt demo",
@@ -174,6 +169,7 @@ def create(service: Service, *, lifespan: Any) -> FastAPI:
         docs_url=None,  # its page would load scripts from elsewhere; the demo's own page describes the endpoints
         redoc_url=None,
         lifespan=lifespan,
+        servers=[{"url": prefix}] if prefix else None,
     )
 
     @app.get("/healthz", include_in_schema=False)

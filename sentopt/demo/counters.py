@@ -28,6 +28,9 @@ class Counters:
             registry=self.registry,
         )
         self.refused = Counter("sentopt_refused", "Requests refused", ["reason"], registry=self.registry)
+        self.unlogged = Counter(
+            "sentopt_unlogged_texts", "Answered texts that the log of texts could not take", registry=self.registry
+        )
         self.seconds = Histogram(
             "sentopt_request_seconds",
             "From the arrival of a request to its answer",

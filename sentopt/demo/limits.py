@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import ipaddress
+import math
+from dataclasses import dataclass, replace
 
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
+from sentopt.errors import ServingError
+
+SLOWEST, FASTEST = 0.01, 100_000.0  # requests a second of one client
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,44 @@ class Limits:
     drain_seconds: float = 20.0
 
     @classmethod
-    def for_host(cls, host: str) -> Limits:
-        """An address that only this machine can reach has one user, who may be as fast as the machine."""
-        return cls(client_rate=5_000.0) if host in LOOPBACK else cls()
+    def for_host(cls, host: str, *, proxied: bool = False) -> Limits:
+        """An address that only this machine can reach has one user, who may be as fast as the machine.
+
+        Args:
+            host: the address that the server listens on.
+            proxied: whether others reach it through a proxy.
+        """
+        return cls(client_rate=5_000.0) if is_loopback(host) and not proxied else cls()
+
+    def at_rate(self, rate: float) -> Limits:
+        """The same with another rate of one client.
+
+        Raises:
+            ServingError: it is no rate.
+        """
+        return replace(self, client_rate=read_rate(rate))
+
+
+def is_loopback(host: str) -> bool:
+    """Whether this is a name or an address by which only this machine reaches itself."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def read_rate(value: str | float) -> float:
+    """Requests a second of one client.
+
+    Raises:
+        ServingError: it is no number, too small or too large.
+    """
+    try:
+        rate = float(value)
+    except (TypeError, ValueError):
+        rate = math.nan
+    if not SLOWEST <= rate <= FASTEST:
+        raise ServingError(f"--rate {value}: expected requests a second, from {SLOWEST} to {FASTEST:,.0f}")
+    return rate

@@ -5,34 +5,32 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import json
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
-from typing import Any, TextIO
 
 import uvicorn
 from fastapi import FastAPI
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from sentopt.demo import api
 from sentopt.demo.access import Access
 from sentopt.demo.admission import Admission
 from sentopt.demo.credentials import VARIABLE, Credentials
-from sentopt.demo.limits import LOOPBACK, Limits
+from sentopt.demo.hosts import AllowedHosts, read_name
+from sentopt.demo.limits import Limits, is_loopback
 from sentopt.demo.page import layout
+from sentopt.demo.prefix import read_prefix
+from sentopt.demo.protocol import ImpatientProtocol
+from sentopt.demo.proxies import Network, TrustedProxies
 from sentopt.demo.service import Service
+from sentopt.demo.text_log import TextLog
 from sentopt.errors import ServingError
 from sentopt.runtime.classifier import Classifier
 
-_HEAD_SECONDS = 10.0  # from the opening of a connection, or the first byte, to the end of a request head
-_HEAD_BYTES = 2**16
-_LONGEST_LINE = 2**20  # of a log of texts
 
-
-def create_app(bundle: Path, access: Access, limits: Limits, *, address: str, log: TextIO | None = None) -> Admission:
+def create_app(bundle: Path, access: Access, limits: Limits, *, address: str, log: TextLog | None = None) -> Admission:
     """The whole application for one bundle, as ASGI; `address` is what its page calls itself, `log` gets the texts.
 
     Raises:
@@ -48,8 +46,8 @@ def create_app(bundle: Path, access: Access, limits: Limits, *, address: str, lo
         yield
         await service.stop()
 
-    app = api.create(service, lifespan=lifespan)
-    layout.mount(app, service, bundle, address)
+    app = api.create(service, lifespan=lifespan, prefix=access.prefix)
+    layout.mount(app, service, bundle, address, access.prefix)
     return Admission(api.Api(service, app), service, access)
 
 
@@ -62,6 +60,10 @@ def serve(
     auth: str | None = None,
     framed_by: str = "",
     limits: Limits | None = None,
+    rate: float | None = None,
+    trusted_proxies: Sequence[str | Network] = (),
+    allowed_hosts: Sequence[str] = (),
+    root_path: str = "",
     log_texts: Path | None = None,
     on_start: Callable[[str, Callable[[], None]], None] = lambda address, stop: None,
 ) -> None:
@@ -75,31 +77,52 @@ def serve(
         auth: a file of name:password lines; empty for the environment variable; None asks for no password.
         framed_by: the origins whose pages may show the demo in a frame.
         limits: other bounds than those for the host.
+        rate: requests a second of one client, in the place of that of `limits`.
+        trusted_proxies: addresses and networks whose word about clients counts.
+        allowed_hosts: names that the server answers to, beside those of loopback.
+        root_path: the path below which a proxy shows the demo.
         log_texts: a file to which every text is added with its answer; None keeps no text.
         on_start: is told the address, and given a function that ends the serving from another thread.
 
     Raises:
         BundleError: the bundle cannot be loaded.
-        ServingError: the port is taken, or a file cannot be used.
+        ServingError: the port is taken, a file cannot be used, or an argument is wrong.
     """
-    credentials = None if auth is None else Credentials.read(auth)
-    if host not in LOOPBACK and credentials is None and not framed_by:
+    proxies = TrustedProxies([trusted_proxies] if isinstance(trusted_proxies, str) else trusted_proxies)
+    allowed_hosts = [allowed_hosts] if isinstance(allowed_hosts, str) else allowed_hosts
+    access = Access(
+        AllowedHosts(host, allowed_hosts),
+        None if auth is None else Credentials.read(auth),
+        framed_by,
+        proxies,
+        read_prefix(root_path),
+    )
+    limits = limits or Limits.for_host(host, proxied=bool(proxies))
+    limits = limits if rate is None else limits.at_rate(rate)
+    if not is_loopback(host) and access.credentials is None and not framed_by:
         say(
             f"warning: {host} can be reached from other machines, and the demo asks for no password; "
             f"use --auth with a file of name:password lines, or with {VARIABLE}"
         )
-    limits = limits or Limits.for_host(host)
     shown = f"[{host}]" if ":" in host else host
-    access = Access(host, credentials, framed_by)
     with contextlib.ExitStack() as stack:
         listening = stack.enter_context(_listen(host, port))
         address = f"http://{shown}:{listening.getsockname()[1]}"
-        log = stack.enter_context(open_log(log_texts)) if log_texts else None
-        server = _Server(create_app(bundle, access, limits, address=address, log=log), limits)
+        log = stack.enter_context(TextLog.open(log_texts)) if log_texts else None
+        public = _public_address(address, access, allowed_hosts)
+        app = create_app(bundle, access, limits, address=public, log=log)
+        server = _Server(app, limits, lambda: on_start(address, server.stop))
         say(f"serving {bundle} on {address} (Ctrl-C stops)")
-        on_start(address, server.stop)
         stack.enter_context(contextlib.suppress(KeyboardInterrupt))
         server.run(sockets=[listening])
+
+
+def _public_address(address: str, access: Access, names: Sequence[str]) -> str:
+    """What the page calls the server: behind a proxy by the first name that was given, over TLS."""
+    named = [read_name(name) for name in names if not name.startswith("*")]
+    if access.proxies and named:
+        address = f"https://[{named[0]}]" if ":" in named[0] else f"https://{named[0]}"
+    return f"{address}{access.prefix}"
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -114,6 +137,7 @@ def _listen(host: str, port: int) -> socket.socket:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind(address)
+        listening.listen()  # at once: until a socket listens, the system lets another server bind the same port
     except OSError as error:
         listening.close()
         raise ServingError(
@@ -123,57 +147,23 @@ def _listen(host: str, port: int) -> socket.socket:
     return listening
 
 
-def open_log(log: Path) -> TextIO:
-    """Open the log for appending; after an incomplete last line, a new line is started.
-
-    Raises:
-        ServingError: it is there and another file, or cannot be written.
-    """
-    try:
-        first, last = _first_and_last_line(log) if log.is_file() else (b"", b"")
-        if first and not (_is_answer(first) and (_is_answer(last) or not last.endswith(b"\n"))):
-            raise ServingError(f"{log} exists and is no log of texts and answers; name another file with --log-texts")
-        stream = log.open("a", encoding="utf-8")
-        if last and not last.endswith(b"\n"):
-            stream.write("\n")
-    except OSError as error:
-        raise ServingError(f"cannot write texts to {log}: {error.strerror}") from error
-    return stream
-
-
-def _first_and_last_line(log: Path) -> tuple[bytes, bytes]:
-    """Up to a mebibyte of each."""
-    with log.open("rb") as stream:
-        first = stream.readline(_LONGEST_LINE)
-        stream.seek(max(0, log.stat().st_size - _LONGEST_LINE))
-        return first, next(reversed(stream.read().splitlines(keepends=True)), b"")
-
-
-def _is_answer(line: bytes) -> bool:
-    """Whether a line has the format that `Service` writes."""
-    try:
-        entry = json.loads(line)
-    except ValueError:
-        return False
-    return isinstance(entry, dict) and set(entry) == {"text", "label", "score"}
-
-
 class _Server(uvicorn.Server):
     """Stops in order: refuse new requests, finish the accepted ones, end the streams of open pages, close."""
 
-    def __init__(self, gate: Admission, limits: Limits) -> None:
+    def __init__(self, gate: Admission, limits: Limits, on_start: Callable[[], None]) -> None:
         self._gate = gate
+        self._on_start = on_start
         self._drain_seconds = limits.drain_seconds
         super().__init__(
             uvicorn.Config(
                 gate,
-                http=_ImpatientProtocol,
+                http=ImpatientProtocol,
                 ws="none",
                 lifespan="on",
                 log_level="error",
                 access_log=False,
                 server_header=False,
-                proxy_headers=False,  # anybody could send them
+                proxy_headers=False,  # `Admission` reads them, from trusted proxies alone
                 limit_concurrency=limits.connections,
                 timeout_keep_alive=30,
                 timeout_graceful_shutdown=1,
@@ -184,6 +174,11 @@ class _Server(uvicorn.Server):
         """End as after Ctrl-C; may be called from any thread."""
         self.should_exit = True
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._on_start()
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._gate.draining = True
         end = time.monotonic() + self._drain_seconds
@@ -191,45 +186,3 @@ class _Server(uvicorn.Server):
             await asyncio.sleep(0.02)
         self._gate.end_streams()
         await super().shutdown(sockets)
-
-
-class _ImpatientProtocol(HttpToolsProtocol):
-    """Bounds time and size of a request head; uvicorn bounds neither."""
-
-    _waiting: asyncio.TimerHandle | None = None
-    _in_head = True
-    _head_bytes = 0
-
-    def connection_made(self, transport: Any) -> None:
-        super().connection_made(transport)
-        self._wait()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._arrived()
-        super().connection_lost(exc)
-
-    def data_received(self, data: bytes) -> None:
-        if self._in_head:
-            self._wait()
-            self._head_bytes += len(data)
-        super().data_received(data)
-        if self._in_head and self._head_bytes > _HEAD_BYTES:
-            self.transport.close()
-
-    def on_headers_complete(self) -> None:
-        self._in_head, self._head_bytes = False, 0
-        self._arrived()
-        super().on_headers_complete()
-
-    def on_message_complete(self) -> None:
-        self._in_head = True
-        super().on_message_complete()
-
-    def _wait(self) -> None:
-        if self._waiting is None:
-            self._waiting = self.loop.call_later(_HEAD_SECONDS, self.transport.close)
-
-    def _arrived(self) -> None:
-        if self._waiting is not None:
-            self._waiting.cancel()
-            self._waiting = None

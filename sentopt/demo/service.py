@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TextIO
 
 from sentopt.demo import explanation
 from sentopt.demo.batcher import Batcher
 from sentopt.demo.counters import Counters
 from sentopt.demo.explanation import Explanation
 from sentopt.demo.limits import Limits
+from sentopt.demo.text_log import TextLog
 from sentopt.errors import RequestRefused
 from sentopt.runtime.classifier import Classifier, Prediction
 
@@ -29,12 +28,12 @@ class Answers:
 class Service:
     """One classifier behind limits, batches and counters. `start` it in the event loop of its callers."""
 
-    def __init__(self, classifier: Classifier, limits: Limits, log: TextIO | None = None) -> None:
+    def __init__(self, classifier: Classifier, limits: Limits, log: TextLog | None = None) -> None:
         """
         Args:
             classifier: answers.
             limits: bounds on what is asked.
-            log: a stream that gets every text with its answer, one JSON object per line; None keeps no texts.
+            log: gets every text with its answer; None keeps no texts.
         """
         self.classifier = classifier
         self._log = log
@@ -87,10 +86,8 @@ class Service:
         return Explanation(predictions[0], words, len(predictions), (time.perf_counter() - start) * 1e3)
 
     def _keep(self, texts: Sequence[str], predictions: Sequence[Prediction]) -> None:
-        if self._log is not None:
-            lines = [{"text": t, "label": p.label, "score": p.score} for t, p in zip(texts, predictions, strict=True)]
-            self._log.writelines(json.dumps(line) + "\n" for line in lines)
-            self._log.flush()
+        if self._log is not None and not self._log.add(texts, predictions):
+            self.counters.unlogged.inc(len(texts))
 
     def check(self, texts: Sequence[str]) -> None:
         """Refuse a value that is no list of texts, too many texts, and texts that are too long.

@@ -2,6 +2,7 @@
 
 import asyncio
 import copy
+import ipaddress
 import json
 import logging
 import os
@@ -10,6 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from pathlib import Path
 from types import SimpleNamespace
@@ -337,6 +339,35 @@ def test_a_demo_in_the_background(where: str, fp32_bundle: Path) -> None:
         sentopt.serve(fp32_bundle, port=int(demo.address.rpartition(":")[2]), say=lambda line: None, block=False)
     demo.stop()
     assert not demo.thread.is_alive()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Gradio leaves event loops in threads
+def test_a_demo_in_the_background_knows_the_clients_of_a_proxy(fp32_bundle: Path) -> None:
+    pytest.importorskip("sentopt.demo.server")
+    demo = sentopt.serve(
+        fp32_bundle,
+        port=0,
+        rate=0.5,
+        trusted_proxies=[ipaddress.ip_network("127.0.0.0/8")],
+        allowed_hosts="demo.example",
+        root_path="/sentiment/",
+        say=lambda line: None,
+        block=False,
+    )
+    assert demo is not None
+
+    def status(client: str) -> int:
+        named = {"Content-Type": "application/json", "Host": "demo.example", "X-Forwarded-For": client}
+        request = urllib.request.Request(f"{demo.address}/sentiment/predict", b'{"text": "great"}', named)
+        try:
+            with urllib.request.urlopen(request, timeout=30) as response:
+                return int(response.status)
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code
+
+    assert [status(client) for client in ("203.0.113.1", "203.0.113.1", "203.0.113.2")] == [200, 429, 200]
+    demo.stop()
 
 
 def test_force_redoes_every_stage_once(frames: Any, backbone: Path, tmp_path: Path) -> None:

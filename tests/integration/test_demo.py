@@ -2,13 +2,17 @@
 
 import base64
 import concurrent.futures
+import contextlib
 import gc
+import gzip
 import http.client
 import importlib.util
 import json
 import shutil
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -135,7 +139,7 @@ def test_lone_surrogates_pass_through_gradio(server: Server) -> None:
         (b'["a"]', 422, "object"),
         (b"", 422, "JSON"),
         (b"\xff\xfe", 422, "JSON"),
-        (b'{"text": "\\ud800"}', 422, "body"),
+        (b'{"text": "\xed\xa0\x80"}', 422, "JSON"),
         (json.dumps({"text": "x" * 20_001}).encode(), 422, "20000"),
         (json.dumps({"text": "x" * 2**20}).encode(), 413, "1,048,576 bytes"),
         (b"[" * 100_000, 422, "JSON"),
@@ -175,6 +179,157 @@ def test_a_request_head_may_not_grow_for_ever(server: Server) -> None:
         connection.sendall(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX: ")
         with pytest.raises(OSError, match=r"(?i)reset|pipe|abort"):
             connection.sendall(b"x" * 2**26)
+
+
+def raw(server: Server, sent: bytes, *, timeout: float = 30.0) -> bytes:
+    """Everything that comes back on one connection, whose last request says that it is the last."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=timeout) as connection:
+        connection.sendall(sent)
+        parts = []
+        while part := connection.recv(65_536):
+            parts.append(part)
+    return b"".join(parts)
+
+
+def test_a_head_that_is_too_large_is_told_so(server: Server) -> None:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * (2**16))
+        assert connection.recv(100).startswith(b"HTTP/1.1 431 ")
+
+
+def test_a_body_has_no_endless_trailer(server: Server) -> None:
+    head = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    chunked = head + b"Transfer-Encoding: chunked\r\n\r\n"
+    small = b'd\r\n{"text": "a"}\r\n0\r\nX-More: yes\r\nHost: evil.example\r\n\r\n'
+    assert b'"label"' in raw(server, chunked + small + b"GET /healthz HTTP/1.0\r\n\r\n")
+    for endless in (b'd\r\n{"text": "a"}\r\n0\r\n' + b"X: y\r\n" * 2**19, b"1;" + b"x" * 2**22 + b"\r\n"):
+        with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
+            started = time.perf_counter()
+            with contextlib.suppress(ConnectionError):
+                connection.sendall(chunked + endless)
+                assert b'"label"' not in connection.recv(65_536)
+            assert time.perf_counter() - started < 8, "it was read until the time for a body was over"
+    assert ask(server.address + "/healthz").status == 200
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (b"GET /healthz HTTP/1.0\r\n\r\n", 200),
+        (b"GET /healthz HTTP/1.0\r\nHost: evil.example\r\n\r\n", 400),
+        (b"GET /healthz HTTP/1.1\r\nConnection: close\r\n\r\n", 400),
+        (b"HEAD /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", 200),
+        (b"HEAD /metrics HTTP/1.0\r\n\r\n", 200),
+        (b"HEAD / HTTP/1.0\r\n\r\n", 200),
+        (b"HEAD /config HTTP/1.0\r\n\r\n", 200),
+        (b"HEAD /gradio_api/heartbeat/abc HTTP/1.0\r\n\r\n", 405),
+        (b"OPTIONS /predict HTTP/1.0\r\nOrigin: https://evil.example\r\n\r\n", 405),
+        (b"PUT / HTTP/1.0\r\n\r\n", 405),
+        (b"OPTIONS * HTTP/1.0\r\n\r\n", 404),
+        (b"CONNECT localhost:80 HTTP/1.0\r\n\r\n", 400),
+        (b"GET http://localhost/healthz HTTP/1.0\r\n\r\n", 200),
+        (b"GET http://127.0.0.1:80/healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", 200),
+        (b"GET http://evil.example/healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", 400),
+        (b"GET http://[2001:db8::1]:80/healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", 400),
+        (b"GET /healthz HTTP/1.0\r\nHost: localhost\r\nHost: localhost\r\n\r\n", 400),
+        (b"GET /healthz HTTP/1.0\r\nHost: localhost\r\nHost: evil.example\r\n\r\n", 400),
+    ],
+)
+def test_what_probes_and_proxies_send_has_an_answer(server: Server, head: bytes, status: int) -> None:
+    answer = raw(server, head)
+    first, _, body = answer.partition(b"\r\n\r\n")
+    assert int(first.split()[1]) == status, answer[:300]
+    if head.startswith(b"HEAD"):
+        assert not body
+    if status == 405:
+        assert b"\r\nallow: " in first.lower()
+        assert b"access-control" not in first.lower()
+
+
+def test_a_client_that_waits_for_permission_is_refused_before_it_sends(server: Server) -> None:
+    head = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nExpect: 100-continue\r\n"
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
+        connection.sendall(head + b"Content-Length: 99999999\r\n\r\n")
+        assert connection.recv(100).startswith(b"HTTP/1.1 413 ")
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
+        connection.sendall(head + b"Content-Length: 13\r\n\r\n")
+        assert connection.recv(100).startswith(b"HTTP/1.1 100 ")
+        connection.sendall(b'{"text": "a"}')
+        assert connection.recv(100).startswith(b"HTTP/1.1 200 ")
+
+
+def test_a_chunked_body_beyond_the_limit_is_refused(server: Server) -> None:
+    head = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    head += b"Transfer-Encoding: chunked\r\n\r\n"
+    assert raw(server, head + b"no number\r\n").startswith(b"HTTP/1.1 400 ")
+    chunks = (b"10000\r\n" + b"x" * 65_536 + b"\r\n") * 17
+    assert raw(server, head + chunks + b"0\r\n\r\n").startswith(b"HTTP/1.1 413 ")
+
+
+def test_a_compressed_bomb_is_not_unpacked(server: Server) -> None:
+    bomb = gzip.compress(b'{"text": "' + b"a" * 2**26 + b'"}')
+    assert len(bomb) < 2**17
+    reply = ask(server.address + "/predict", bomb, Content_Encoding="gzip")
+    assert (reply.status, reply.headers["Accept-Encoding"]) == (415, "identity")
+    assert "compressed" in reply.json["detail"]
+
+
+def test_one_broken_text_does_not_refuse_the_others(server: Server, bundled: Classifier) -> None:
+    texts = ["great great day", "half \ud83d of a pair", "\udc00", "whole 😀", "terrible food"]
+    found = post(server.address + "/predict_batch", {"texts": texts})
+    assert found.status == 200
+    assert [p["label"] for p in found.json["predictions"]] == [p.label for p in bundled.predict(texts)]
+    reply = ask(server.address + "/explain", b'{"text": "great \\ud800 day"}')
+    assert (reply.status, [w["text"] for w in reply.json["words"]]) == (200, ["great", "\ufffd", "day"])
+    for route in ("predict", "explain"):
+        reply = ask(f"{server.address}/gradio_api/run/{route}", b'{"data": ["great \\ud800 day"]}')
+        assert (reply.status, reply.json["data"][0]["label"]) == (200, bundled("great \ufffd day").label)
+
+
+def test_a_full_disk_stops_no_answer(finished_run: Path) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full on this machine")
+    with serving("--run-dir", str(finished_run), "--log-texts", "/dev/full") as server:
+        for _ in range(3):
+            assert post(server.address + "/predict", {"text": "a"}).status == 200
+        assert post(server.address + "/predict_batch", {"texts": ["a", "b"]}).status == 200
+        assert post(server.address + "/explain", {"text": "a b"}).status == 200
+        metrics = ask(server.address + "/metrics").body
+    assert b"sentopt_unlogged_texts_total 6.0" in metrics
+    assert "".join(server.output).count("texts cannot be added to /dev/full (No space left on device)") == 1
+
+
+def test_a_client_that_sends_and_leaves_is_no_error(server: Server) -> None:
+    head = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 13\r\n\r\n"
+    for _ in range(20):
+        with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
+            connection.sendall(head + b'{"text": "a"}')
+            connection.shutdown(socket.SHUT_WR)
+            connection.recv(1)
+    assert b"sentopt_errors_total{" not in ask(server.address + "/metrics").body
+
+
+def test_of_two_servers_that_start_at_once_one_has_the_port(finished_run: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = str(listening.getsockname()[1])
+    command = [sys.executable, "-m", "sentopt", "demo", "--run-dir", str(finished_run), "--port", port]
+    both = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    try:
+        end = time.monotonic() + 60
+        while all(process.poll() is None for process in both):
+            assert time.monotonic() < end, "two servers have one port"
+            time.sleep(0.05)
+        ended = next(process for process in both if process.poll() is not None)
+        assert ended.returncode == 1
+        assert ended.stderr
+        assert "Choose another port" in ended.stderr.read()
+    finally:
+        for process in both:
+            if process.poll() is None:
+                process.send_signal(signal.SIGINT)
+            assert process.stderr
+            process.stderr.close()
+            process.wait(30)
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from sentopt.data import tables
 from sentopt.errors import DataError, ServingError
 from sentopt.files import journal
 from sentopt.run_dir import RunDir
+from sentopt.runtime.classifier import Prediction
 
 pytestmark = pytest.mark.usefixtures("contenders_here")
 
@@ -600,18 +601,22 @@ def test_verbs_that_only_read_change_nothing(
     ],
 )
 def test_texts_are_only_added_to_a_log_of_texts(tmp_path: Path, content: str, accepted: bool) -> None:
-    server = pytest.importorskip("sentopt.demo.server")
+    text_log = pytest.importorskip("sentopt.demo.text_log")
+    answer = Prediction("b", 0.5, {"b": 0.5}, truncated=False)
     log = tmp_path / "log.jsonl"
     log.write_text(content)
     before = state(tmp_path)
     if accepted:
-        with server.open_log(log) as stream:
-            stream.write("next\n")
-        assert log.read_text().removeprefix(content) in ("next\n", "\nnext\n")
-        assert log.read_text().endswith("\nnext\n") or not content
+        with text_log.TextLog.open(log) as opened:
+            assert opened.add(["next"], [answer])
+        line = '{"text": "next", "label": "b", "score": 0.5}\n'
+        assert log.read_text().removeprefix(content) in (line, f"\n{line}")
         return
-    with pytest.raises(ServingError, match="exists and is no log of texts and answers"):
-        server.open_log(log)
+    with (
+        pytest.raises(ServingError, match="exists and is no log of texts and answers"),
+        text_log.TextLog.open(log),
+    ):
+        pass
     assert state(tmp_path) == before
 
 

@@ -16,11 +16,13 @@ from starlette.types import Message, Receive, Scope, Send
 from sentopt.demo import admission, rates
 from sentopt.demo.access import Access
 from sentopt.demo.admission import Admission
-from sentopt.demo.api import ENDPOINTS
 from sentopt.demo.counters import Counters
 from sentopt.demo.credentials import Credentials
+from sentopt.demo.hosts import AllowedHosts
 from sentopt.demo.limits import Limits
+from sentopt.demo.proxies import TrustedProxies
 from sentopt.demo.rates import Rates
+from sentopt.demo.routes import ENDPOINTS
 from sentopt.errors import RequestRefused
 
 Answer = Callable[[Scope, Receive, Send], Awaitable[None]]
@@ -235,10 +237,24 @@ def test_nothing_else_is_there(path: str) -> None:
     assert app.paths == []
 
 
-@pytest.mark.parametrize("path", ["/", "/config", "/assets/a.js", "/gradio_api/call/predict"])
-def test_the_page_takes_no_other_methods(path: str) -> None:
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        ("/", "GET, HEAD"),
+        ("/config", "GET, HEAD"),
+        ("/assets/a.js", "GET, HEAD"),
+        ("/gradio_api/queue/join", "POST"),
+        ("/gradio_api/call/predict", "GET, POST"),
+        ("/gradio_api/queue/data", "GET"),
+        (HEARTBEAT, "GET"),
+    ],
+)
+def test_the_page_takes_no_other_methods_and_tells_its_own(path: str, allowed: str) -> None:
     closed = make(app := App())
-    assert {ask(closed, path, method).status for method in ("PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")} == {404}
+    others = {"PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "HEAD", "GET", "POST"} - {*allowed.split(", ")}
+    for method in others:
+        answer = ask(closed, path, method)
+        assert (answer.status, answer.headers["allow"]) == (405, allowed)
     assert app.paths == []
 
 
@@ -260,16 +276,30 @@ def test_a_route_does_not_open_those_whose_names_begin_with_its_name(method: str
 @pytest.mark.parametrize("path", ENDPOINTS)
 def test_endpoints_tell_the_method_that_they_take(path: str, method: str) -> None:
     answer = ask(make(app := App()), path, method)
-    if method == ENDPOINTS[path]:
+    taken = {"GET": ["GET", "HEAD"], "POST": ["POST"]}[ENDPOINTS[path]]
+    if method in taken:
         assert answer.status == 200
     else:
-        assert (answer.status, answer.headers["allow"], app.paths) == (405, ENDPOINTS[path], [])
+        assert (answer.status, answer.headers["allow"], app.paths) == (405, ", ".join(taken), [])
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics", "/openapi.json", "/"])
+def test_head_is_answered_as_get_without_the_body(path: str) -> None:
+    methods: list[str] = []
+
+    async def listen(scope: Scope, receive: Receive, send: Send) -> None:
+        methods.append(scope["method"])
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"4")]})
+        await send({"type": "http.response.body", "body": b"fine"})
+
+    answer = ask(make(App(listen)), path, "HEAD")
+    assert (methods, answer.status, answer.headers["content-length"], answer.body) == (["GET"], 200, "4", b"")
 
 
 @pytest.mark.parametrize("bound", ["127.0.0.1", "localhost", "::1"])
 @pytest.mark.parametrize("host", ["localhost", "localhost:7860", "127.0.0.1:80", "127.0.0.1", "[::1]", "[::1]:7860"])
 def test_this_machine_is_reached_by_its_own_names(bound: str, host: str) -> None:
-    assert ask(make(access=Access(host=bound)), "/", host=host).status == 200
+    assert ask(make(access=Access(AllowedHosts(bound))), "/", host=host).status == 200
 
 
 def test_names_of_hosts_have_no_case() -> None:
@@ -303,7 +333,7 @@ def test_other_names_do_not_reach_a_server_on_loopback(host: str, path: str) -> 
 
 @pytest.mark.parametrize("host", ["demo.example", "10.0.0.7:7860", "localhost"])
 def test_any_name_reaches_a_server_that_others_may_reach(host: str) -> None:
-    assert ask(make(access=Access(host="0.0.0.0")), "/", host=host).status == 200
+    assert ask(make(access=Access(AllowedHosts("0.0.0.0"))), "/", host=host).status == 200
 
 
 @pytest.mark.parametrize(
@@ -332,11 +362,11 @@ def test_pages_from_elsewhere_cannot_post(path: str, origin: str) -> None:
     [("localhost:7860", "http://localhost:7860"), ("demo.example", "https://demo.example")],
 )
 def test_its_own_page_can_post(host: str, origin: str) -> None:
-    assert ask(make(access=Access(host="0.0.0.0")), "/predict", "POST", host=host, origin=origin).status == 200
+    assert ask(make(access=Access(AllowedHosts("0.0.0.0"))), "/predict", "POST", host=host, origin=origin).status == 200
 
 
 def test_its_own_page_can_post_through_a_proxy_that_names_it() -> None:
-    opened = make(access=Access(host="0.0.0.0"))
+    opened = make(access=Access(AllowedHosts("0.0.0.0")))
     named = {"host": "10.0.0.7:7860", "x-forwarded-host": "demo.example"}
     assert ask(opened, "/predict", "POST", **named, origin="https://demo.example").status == 200
     assert ask(opened, "/predict", "POST", **named, origin="https://evil.example").status == 400
@@ -766,3 +796,236 @@ def test_the_page_takes_texts_and_no_objects(path: str, sent: bytes, status: int
     app = App()
     assert ask(make(app), path, "POST", client=Client([sent])).status == status
     assert app.bodies == ([sent] if status == 200 else [])
+
+
+def test_a_half_of_a_surrogate_pair_is_repaired_for_the_endpoints_and_for_the_page() -> None:
+    sent = b'{"data": ["a \\ud83d b", "\\uD83D\\uDE00 stays", "\\\\ud83d stays", "\\udc00\\ud83d"]}'
+    kept = b'{"data": ["a \\ufffd b", "\\uD83D\\uDE00 stays", "\\\\ud83d stays", "\\ufffd\\ufffd"]}'
+    for path in ("/predict", "/gradio_api/run/predict", "/gradio_api/queue/join"):
+        assert ask(make(app := App()), path, "POST", client=Client([sent[:20], sent[20:]])).status == 200
+        assert app.bodies == [kept]
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "GZIP", "deflate", "br", "zstd", "identity, gzip", "x-gzip"])
+@pytest.mark.parametrize("path", ["/predict", "/gradio_api/run/predict"])
+def test_compressed_bodies_are_refused_unread(path: str, encoding: str) -> None:
+    client = Client([b"\x1f\x8b" * 1_000])
+    answer = ask(make(app := App()), path, "POST", content_encoding=encoding, client=client)
+    assert (answer.status, answer.headers["accept-encoding"], app.paths, client.taken) == (415, "identity", [], 0)
+    assert "compressed" in answer.detail
+
+
+def test_a_body_that_is_said_to_be_as_it_is_is_taken() -> None:
+    assert ask(make(), "/predict", "POST", content_encoding="identity").status == 200
+
+
+def request_of(*headers: tuple[str, str], version: str = "1.1", path: str = "/healthz", method: str = "GET") -> Scope:
+    return {
+        "type": "http",
+        "http_version": version,
+        "method": method,
+        "path": path,
+        "client": ("127.0.0.1", 50_000),
+        "server": ("127.0.0.1", 7860),
+        "headers": [(name.encode(), value.encode()) for name, value in headers],
+    }
+
+
+def status_of(gate: Gate, scope: Scope) -> int:
+    client = Client()
+    asyncio.run(gate(scope, client.receive, client.send))
+    return int(client.got[0]["status"])
+
+
+@pytest.mark.parametrize("bound", ["127.0.0.1", "0.0.0.0"])
+@pytest.mark.parametrize(("version", "status"), [("1.0", 200), ("1.1", 400)])
+def test_only_an_old_client_may_leave_the_host_out(bound: str, version: str, status: int) -> None:
+    """Load balancers probe so; browsers, which other sites could use, do not."""
+    gate = make(access=Access(AllowedHosts(bound)))
+    assert status_of(gate, request_of(version=version)) == status
+    assert status_of(gate, request_of(("host", ""), version=version)) == 400
+
+
+@pytest.mark.parametrize(
+    "twice",
+    [
+        ("host", "localhost", "evil.example"),
+        ("host", "localhost", "localhost"),
+        ("origin", "http://localhost", "https://evil.example"),
+        ("authorization", "Basic YTpi", "Basic Yzpk"),
+        ("content-type", "application/json", "text/plain"),
+        ("content-length", "2", "3"),
+        ("content-encoding", "identity", "gzip"),
+    ],
+)
+@pytest.mark.parametrize("bound", ["127.0.0.1", "0.0.0.0"])
+def test_a_header_of_one_value_comes_once(twice: tuple[str, str, str], bound: str) -> None:
+    name, one, other = twice
+    gate = make(app := App(), access=Access(AllowedHosts(bound)))
+    host = [] if name == "host" else [("host", "localhost")]
+    scope = request_of(*host, (name, one), (name, other), path="/predict", method="POST")
+    assert (status_of(gate, scope), app.paths) == (400, [])
+
+
+@pytest.mark.parametrize(
+    "host", ["a b", "a/b", "http://a", "a@b", "[", "[::1", "[::1]x", "a:b:c", "a:port", ",", "a,b"]
+)
+def test_what_is_no_host_is_refused_everywhere(host: str) -> None:
+    assert ask(make(access=Access(AllowedHosts("0.0.0.0"))), "/", host=host).status == 400
+
+
+class Behind(App):
+    """An application that remembers the scopes that it got."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scopes: list[Scope] = []
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.scopes.append(scope)
+        await super().__call__(scope, receive, send)
+
+
+def proxied(app: App | None = None, *, names: Sequence[str] = ("demo.example",), prefix: str = "", **more: Any) -> Gate:
+    """A server on loopback behind a proxy at 127.0.0.1."""
+    credentials = more.pop("credentials", None)
+    hosts = AllowedHosts("127.0.0.1", names)
+    return make(app, Access(hosts, credentials, proxies=TrustedProxies(["127.0.0.1"]), prefix=prefix), **more)
+
+
+def test_wrong_passwords_lock_out_one_visitor_of_a_proxy_and_not_the_others(clock: SimpleNamespace) -> None:
+    gate = proxied(credentials=Credentials({"ann": "s3cret"}))
+    wrong, right = {"authorization": basic("ann", "guess")}, {"authorization": basic("ann", "s3cret")}
+    assert statuses(gate, 6, "/", "GET", **wrong, x_forwarded_for="203.0.113.1") == [401] * 5 + [429]
+    assert ask(gate, "/", **right, x_forwarded_for="203.0.113.1").status == 429
+    assert ask(gate, "/", **right, x_forwarded_for="203.0.113.2").status == 200
+    assert ask(gate, "/", **right, forwarded="for=203.0.113.2").status == 200
+    assert ask(gate, "/", **right, forwarded="for=203.0.113.1").status == 429
+    assert ask(gate, "/", **right, x_forwarded_for="203.0.113.2, 203.0.113.1").status == 429
+
+
+def test_who_is_no_trusted_proxy_cannot_choose_an_address(clock: SimpleNamespace) -> None:
+    gate = proxied(credentials=Credentials({"ann": "s3cret"}))
+    wrong = {"authorization": basic("ann", "guess"), "address": "198.51.100.7"}
+    found = [ask(gate, "/", **wrong, x_forwarded_for=f"203.0.113.{i}", forwarded=f"for=10.0.0.{i}") for i in range(6)]
+    assert [answer.status for answer in found] == [401] * 5 + [429]
+
+
+def test_the_rate_counts_the_visitors_of_a_proxy_one_by_one(clock: SimpleNamespace) -> None:
+    gate = proxied(client_rate=1.0)
+    assert statuses(gate, 3, x_forwarded_for="203.0.113.1") == [200, 200, 429]
+    assert statuses(gate, 3, x_forwarded_for="203.0.113.2") == [200, 200, 429]
+    assert statuses(gate, 3, x_forwarded_for="[2001:db8::1]:4711") == [200, 200, 429]
+    assert statuses(gate, 1, x_forwarded_for="2001:db8::ffff") == [429]
+
+
+@pytest.mark.parametrize(("rate", "wait"), [(0.1, "10"), (0.4, "3"), (1.0, "1"), (20.0, "1")])
+def test_a_slow_rate_lets_a_request_through_and_tells_how_long_to_wait(
+    clock: SimpleNamespace, rate: float, wait: str
+) -> None:
+    gate = make(client_rate=rate)
+    found = [ask(gate, "/predict", "POST") for _ in range(50)]
+    assert found[0].status == 200
+    assert (found[-1].status, found[-1].headers["retry-after"]) == (429, wait)
+    clock.now += float(wait)
+    assert ask(gate, "/predict", "POST").status == 200
+
+
+def test_the_page_sees_the_request_as_the_client_sent_it_to_the_proxy() -> None:
+    gate = proxied(app := Behind())
+    named = {"x-forwarded-for": "203.0.113.1", "x-forwarded-proto": "https", "x-forwarded-host": "demo.example"}
+    assert ask(gate, "/config", **named, x_gradio_server="http://evil.example").status == 200
+    (scope,) = app.scopes
+    assert (scope["scheme"], scope["client"][0]) == ("https", "203.0.113.1")
+    assert scope["headers"] == [(b"host", b"demo.example")]
+
+
+def test_the_page_sees_no_forwarding_headers_of_others() -> None:
+    gate = proxied(app := Behind())
+    named = {"x_forwarded_proto": "https", "x_forwarded_host": "evil.example", "forwarded": "host=evil.example"}
+    assert ask(gate, "/config", address="198.51.100.7", **named).status == 200
+    (scope,) = app.scopes
+    assert (scope["scheme"], scope["client"][0]) == ("http", "198.51.100.7")
+    assert scope["headers"] == [(b"host", b"localhost:7860")]
+
+
+def test_a_browser_on_the_machine_of_the_proxy_cannot_forge_the_name() -> None:
+    """By DNS rebinding a page there sends any header from 127.0.0.1, but not another `Host` than its own."""
+    gate = proxied(app := App())
+    forged = {"host": "evil.example", "x_forwarded_host": "demo.example", "x_forwarded_for": "203.0.113.1"}
+    assert ask(gate, "/predict", "POST", **forged, origin="http://evil.example").status == 400
+    assert ask(gate, "/", host="localhost", x_forwarded_host="evil.example").status == 400
+    assert app.paths == []
+
+
+@pytest.mark.parametrize(
+    ("headers", "origin", "status"),
+    [
+        ({"host": "demo.example"}, "https://demo.example", 200),
+        ({"host": "demo.example:443"}, "https://demo.example", 200),
+        ({"host": "demo.example"}, "https://DEMO.example:443", 200),
+        ({"host": "127.0.0.1:7860", "x_forwarded_host": "demo.example"}, "https://demo.example", 200),
+        ({"host": "127.0.0.1:7860", "forwarded": "for=10.0.0.9;host=demo.example"}, "https://demo.example", 200),
+        ({"host": "demo.example"}, "https://demo.example:8443", 400),
+        ({"host": "demo.example"}, "https://evil.example", 400),
+        ({"host": "127.0.0.1:7860"}, "https://demo.example", 400),
+    ],
+)
+def test_the_page_below_a_name_of_the_proxy_may_post(headers: dict[str, str], origin: str, status: int) -> None:
+    assert ask(proxied(), "/predict", "POST", **headers, origin=origin).status == status
+
+
+def test_a_proxy_that_is_not_named_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    gate = make()
+    for _ in range(3):
+        ask(gate, "/", x_forwarded_for="203.0.113.1", address="10.0.0.7")
+    assert [record.message.count("--trusted-proxy 10.0.0.7") for record in caplog.records] == [1]
+    caplog.clear()
+    ask(proxied(), "/", x_forwarded_for="203.0.113.1")
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize("path", ["/predict", "/tools/demo/predict"])
+def test_a_prefix_may_be_removed_by_the_proxy_or_left(path: str) -> None:
+    gate = proxied(app := App(), prefix="/tools/demo")
+    assert ask(gate, path, "POST").status == 200
+    assert app.paths == ["/predict"]
+    assert 'sentopt_requests_total{endpoint="/predict",status="200"} 1.0' in counted(gate)
+
+
+@pytest.mark.parametrize(
+    ("path", "seen"),
+    [
+        ("/tools/demo/", ["/"]),
+        ("/tools/demo/assets/a.js", ["/assets/a.js"]),
+        ("/tools/demo/gradio_api/upload", []),
+        ("/tools/demo/tools/demo/config", []),
+        ("/tools/demonstration/config", []),
+        ("/tools", []),
+        ("/tools/demo/../config", []),
+    ],
+)
+def test_only_open_routes_are_below_a_prefix(path: str, seen: list[str]) -> None:
+    gate = proxied(app := App(), prefix="/tools/demo")
+    assert ask(gate, path).status == (200 if seen else 404)
+    assert app.paths == seen
+
+
+def test_the_prefix_itself_leads_to_the_page() -> None:
+    gate = proxied(app := App(), prefix="/tools/demo")
+    for method in ("GET", "HEAD"):
+        answer = ask(gate, "/tools/demo", method)
+        assert (answer.status, answer.headers["location"], app.paths) == (307, "/tools/demo/", [])
+        assert answer.headers.keys() >= SECURITY
+    assert ask(gate, "/tools/demo", "POST").status == 404
+
+
+def test_events_are_not_kept_back_by_nginx() -> None:
+    async def stream(scope: Scope, receive: Receive, send: Send) -> None:
+        kind = b"text/event-stream; charset=utf-8" if scope["path"].startswith("/gradio_api/") else b"text/html"
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", kind)]})
+        await send({"type": "http.response.body", "body": b""})
+
+    gate = make(App(stream))
+    assert ask(gate, "/gradio_api/queue/data").headers["x-accel-buffering"] == "no"
+    assert "x-accel-buffering" not in ask(gate, "/").headers

@@ -14,7 +14,10 @@ from sentopt import recipe
 from sentopt.cli import parser
 
 BLOCKS = [block for page in PAGES for block in blocks(page)]
-LANGUAGES = {"sh", "python", "text", "toml", "json", "dockerfile", "js", "powershell"}
+LANGUAGES = {
+    *("sh", "python", "text", "toml", "json", "dockerfile", "js", "powershell"),
+    *("nginx", "caddyfile", "yaml"),
+}
 QUESTIONS = (
     *("time-and-memory", "own-model", "stars", "platforms", "bulk-scoring", "metrics", "lean", "refused"),
     *("retraining", "training-curves"),

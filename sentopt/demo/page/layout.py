@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from sentopt.bundles import facts as recorded
 from sentopt.demo.api import explanation_json, label_json
 from sentopt.demo.page import compare, evidence, examples, many, try_it
+from sentopt.demo.page.below import PageBelow
 from sentopt.demo.page.refusals import shown
 from sentopt.demo.run_facts import RunFacts
 from sentopt.demo.service import Service
@@ -24,8 +25,16 @@ _FONTS = ("ui-sans-serif", "system-ui", "sans-serif")
 _STYLE = Path(__file__).with_name("style.css")
 
 
-def mount(app: FastAPI, service: Service, bundle: Path, address: str) -> None:
-    """Put the page at the root of `app`, with everything off that it does not need."""
+def mount(app: FastAPI, service: Service, bundle: Path, address: str, prefix: str = "") -> None:
+    """Put the page at the root of `app`, with everything off that it does not need.
+
+    Args:
+        app: gets the page.
+        service: answers.
+        bundle: the folder of the bundle.
+        address: what the page calls the server.
+        prefix: the path below which a proxy shows the page.
+    """
     page = build(service, bundle, address)
     page.queue(max_size=_WAITING, default_concurrency_limit=8)
     page._queue.sleep_when_free = _QUEUE_POLL
@@ -33,6 +42,7 @@ def mount(app: FastAPI, service: Service, bundle: Path, address: str) -> None:
         app,
         page,
         path="/",
+        root_path=prefix,
         footer_links=[],
         allowed_paths=[],
         blocked_paths=["/"],
@@ -45,6 +55,8 @@ def mount(app: FastAPI, service: Service, bundle: Path, address: str) -> None:
         theme=gr.themes.Soft(primary_hue="teal", font=_FONTS, font_mono=("ui-monospace", "monospace")),
         css_paths=_STYLE,
     )
+    if prefix:
+        app.add_middleware(PageBelow, prefix=prefix)
 
 
 def build(service: Service, bundle: Path, address: str) -> gr.Blocks:
