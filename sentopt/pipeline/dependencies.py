@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from sentopt import backbones
+from sentopt import backbones, records
 from sentopt import recipe as recipes
 from sentopt.data import sources, unlabelled
 from sentopt.measure import hardware
@@ -63,13 +63,25 @@ def quantize(recipe: Recipe, cache: StageCache, specs: Sequence[VariantSpec]) ->
     ]
 
 
-def verify(recipe: Recipe, cache: StageCache, specs: Sequence[VariantSpec], *, emulated: bool) -> list[object]:
-    """The graphs, what they must prove, and this machine's instruction set."""
+def verify(
+    recipe: Recipe, cache: StageCache, specs: Sequence[VariantSpec], *, emulated: Sequence[bool]
+) -> list[object]:
+    """The graphs, what they must prove, this machine's instruction set, and which of the other CPUs it can emulate.
+
+    One CPU is written as it was when there was room for one only, so that runs of before stay current.
+    """
+    rules = records.to_json(recipe.verify)
+    one = len(recipe.verify.cpu) == 1
     return [
         *_graphs(cache),
-        [recipe.verify, recipe.train.metric, recipe.model.max_length, [spec.name for spec in specs]],
+        [
+            {**rules, "cpu": rules["cpu"][0]} if one else rules,
+            recipe.train.metric,
+            recipe.model.max_length,
+            [spec.name for spec in specs],
+        ],
         unlabelled.depends(recipe.data),
-        [hardware.describe().isa, emulated],
+        [hardware.describe().isa, emulated[0] if one else list(emulated)],
         _versions("onnxruntime", "openvino", "torch", "numpy"),
     ]
 

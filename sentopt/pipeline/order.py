@@ -158,7 +158,8 @@ class Pipeline:
             from sentopt.stages import verify
         specs = limits.variants(self.recipe, self.run_dir)
         work = partial(verify.run, self.recipe, self.run_dir, specs=specs, progress=self.progress)
-        depends = dependencies.verify(self.recipe, self.cache, specs, emulated=emulation.is_available())
+        emulated = [not emulation.problem(cpu) for cpu in self.recipe.verify.cpu]
+        depends = dependencies.verify(self.recipe, self.cache, specs, emulated=emulated)
         outputs = [self.run_dir.flips(spec.name) for spec in specs if spec.ships]
         return self.cache.run(
             "verify", VerifyResult, depends, outputs, lambda: work(reference_check=self.check_reference())
