@@ -71,7 +71,7 @@ _PYTHON_PACKAGES = (
 _WHEELS = ("onnxruntime", "numpy", "tokenizers")
 _MANYLINUX = (17, 41)  # of the C library: the oldest that wheels name, and that of the release
 _MIRROR = "http://deb.debian.org/debian"
-_KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 _KEYRING_PACKAGE = "debian-archive-keyring"
 _RECORD = "sentopt-part.json"
 _TIMEOUT_SECONDS = 1800
@@ -391,8 +391,8 @@ def _mirror() -> str:
 
 def _keyring() -> Path:
     """Debian's keys: this machine's, or, on Ubuntu, those of the package that Ubuntu signs."""
-    if _KEYRING.is_file():
-        return _KEYRING
+    if KEYRING.is_file():
+        return KEYRING
     place = _downloads() / "keyring"
     place.mkdir(parents=True, exist_ok=True)
     _run(
@@ -402,7 +402,7 @@ def _keyring() -> Path:
     )
     for archive in place.glob("*.deb"):
         _run(["dpkg-deb", "-x", str(archive), str(place)], f"{archive.name} cannot be unpacked")
-    if keys := sorted(place.rglob(f"{_KEYRING.stem}.*gp*")):
+    if keys := sorted(place.rglob(f"{KEYRING.stem}.*gp*")):
         return keys[0]
     raise EmulationError(f"{_KEYRING_PACKAGE} holds no keys: give this message to the authors of sentopt")
 
