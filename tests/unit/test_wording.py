@@ -22,6 +22,8 @@ from sentopt.wording import in_python
         ("replace it with --force", "replace it with force=True"),
         ("name labelled texts with --data", "name labelled texts with data="),
         ("give its folder: --model FOLDER", "give its folder: model=FOLDER"),
+        ("`sentopt emulator --yes` does it", "`sentopt.emulator(fetch=True)` does it"),
+        ("`sentopt emulator` says what", "`sentopt.emulator()` says what"),
         ("nothing to change: a--b", "nothing to change: a--b"),
     ],
 )
