@@ -17,7 +17,7 @@ BLOCKS = [block for page in PAGES for block in blocks(page)]
 LANGUAGES = {"sh", "python", "text", "toml", "json", "dockerfile"}
 QUESTIONS = (
     *("time-and-memory", "own-model", "stars", "platforms", "bulk-scoring", "metrics", "lean", "refused"),
-    *("retraining", "training-curves"),
+    *("retraining", "training-curves", "other-cpus"),
 )
 
 
