@@ -18,10 +18,11 @@ options = onnxruntime.SessionOptions()
 options.register_custom_ops_library(get_library_path())
 session = onnxruntime.InferenceSession(bundle / "onnx/model_string.onnx", options, providers=["CPUExecutionProvider"])
 
-texts = np.array(json.load(sys.stdin), dtype=object)
-best, rows = session.run(["label_ids", "probabilities"], {"texts": texts})
+# JSON may hold half a surrogate pair, which no operator reads; sentopt reads it as U+FFFD.
+texts = [text.encode("utf-16", "surrogatepass").decode("utf-16", "replace") for text in json.load(sys.stdin.buffer)]
+best, rows = session.run(["label_ids", "probabilities"], {"texts": np.array(texts, dtype=object)})
 answers = [
     {"label": labels[i], "probabilities": dict(zip(labels, row.tolist(), strict=True))}
     for i, row in zip(best, rows, strict=True)
 ]
-json.dump(answers, sys.stdout, ensure_ascii=False)
+sys.stdout.buffer.write(json.dumps(answers, ensure_ascii=False).encode())

@@ -9,5 +9,7 @@ import sys
 from sentopt import Classifier
 
 classifier = Classifier.load(sys.argv[1])
-answers = [{"label": p.label, "probabilities": p.probabilities} for p in classifier.predict(json.load(sys.stdin))]
-json.dump(answers, sys.stdout, ensure_ascii=False)
+answers = [
+    {"label": p.label, "probabilities": p.probabilities} for p in classifier.predict(json.load(sys.stdin.buffer))
+]
+sys.stdout.buffer.write(json.dumps(answers, ensure_ascii=False).encode())
