@@ -45,7 +45,8 @@ def train(recipe: Recipe, cache: StageCache) -> list[object]:
 
 def export(recipe: Recipe, cache: StageCache, specs: Sequence[VariantSpec]) -> list[object]:
     """The checkpoint, and how graphs are made."""
-    settings = replace(recipe.export, string_input=False, fp32_fallback=False, trim_keep=0)
+    settings = records.to_json(replace(recipe.export, string_input=False, fp32_fallback=False, trim_keep=0))
+    del settings["standard_operators"]  # of INT8; and runs of before did not have it
     return [
         cache.outputs("train"),
         [settings, recipe.model.max_length, [spec.name for spec in specs]],
@@ -59,6 +60,7 @@ def quantize(recipe: Recipe, cache: StageCache, specs: Sequence[VariantSpec]) ->
         cache.outputs("prepare"),
         *_graphs(cache, "train", "export"),
         [list(specs), recipe.model.max_length, recipe.export.trim_keep],
+        *(["standard operators"] if recipe.export.standard_operators else []),
         _versions("optimum-onnx", "onnx", "onnxruntime", "numpy"),
     ]
 

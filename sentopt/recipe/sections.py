@@ -415,6 +415,12 @@ class ExportSection:
         "list, which are the most frequent ones in BERT's family.",
         like=("trim", "vocab_size"),
     )
+    standard_operators: bool = option(
+        False,
+        help="Write lean-int8 with operators of the ONNX standard alone, for engines other than onnxruntime. The "
+        "labels are the same; onnxruntime takes a few percent longer.",
+        like=("qdq", "contrib", "standard"),
+    )
     string_input: bool = option(False, help="Add a graph to the bundle that takes texts instead of token ids.")
     fp32_fallback: bool = option(
         False,
