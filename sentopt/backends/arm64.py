@@ -439,6 +439,8 @@ def _run(command: Sequence[str], failed: str, *, cwd: Path | None = None) -> str
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if line.startswith(("E:", "ERROR", "W:"))]
         said = (lines or done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[0]
+        if broken := re.search(r"connection broken by .*", done.stderr):  # pip says that no version was found, only
+            said += f" ({broken[0][:300]})"
         raise EmulationError(
             f"{failed}: {said}\nWhat was downloaded so far is kept; the same command goes on from there."
         )

@@ -9,7 +9,7 @@ import onnx
 import onnxruntime
 import pytest
 
-from sentopt import Classifier, __version__
+from sentopt import Classifier, __version__, cli
 from sentopt.data import store
 from sentopt.graph import metadata
 from sentopt.run_dir import RunDir
@@ -73,3 +73,13 @@ def test_a_bundle_without_metadata_is_loaded_as_before(bundle: Path, tmp_path: P
     bare = Classifier.open(tmp_path / "plain.onnx", described.encoder, described.labels)
     texts = ["great great", "terrible terrible", ""]
     assert np.array_equal(bare.logits(texts), described.logits(texts))
+
+
+def test_operators_of_the_standard_alone_remake_only_int8(run_copy: Path) -> None:
+    run_dir = RunDir(run_copy)
+    before = {name: run_dir.model(name).stat().st_mtime_ns for name in VARIANTS}
+    assert "com.microsoft" in {node.domain for node in onnx.load(run_dir.model("lean-int8")).graph.node}
+    assert cli.main(["export", "--run-dir", str(run_copy), "--set", "export.standard_operators=true"]) == 0
+    assert {node.domain for node in onnx.load(run_dir.model("lean-int8")).graph.node} == {""}
+    after = {name: run_dir.model(name).stat().st_mtime_ns for name in VARIANTS}
+    assert [name for name in VARIANTS if after[name] == before[name]] == ["onnx-fp32", "lean-fp32"]

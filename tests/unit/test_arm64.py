@@ -96,6 +96,17 @@ def test_without_a_network_the_words_of_apt_are_told(debian: Debian, capsys: pyt
     assert cli.main(["emulator", "--yes"]) == 0
 
 
+def test_an_index_that_cannot_be_reached_is_told_as_that(debian: Debian, monkeypatch: pytest.MonkeyPatch) -> None:
+    """pip's last words are that it found no version."""
+    monkeypatch.delenv("PIP_NO_INDEX")
+    monkeypatch.delenv("PIP_FIND_LINKS")
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
+    monkeypatch.setenv("PIP_RETRIES", "1")
+    with pytest.raises(EmulationError, match=r"pip cannot download onnxruntime==.*connection broken by .*refused"):
+        arm64.set_up()
+
+
 @pytest.mark.parametrize(
     ("fault", "said"),
     [
