@@ -20,15 +20,29 @@ FORMERLY = "formerly"
 """In the metadata of a field: the name that it had in records of earlier versions, which are still read."""
 
 
+ONE_OR_MANY = "one_or_many"
+"""In the metadata of a tuple field: none, one and more items are written as null, the item itself, and a list.
+
+So a record of an earlier version, which had room for one item, is still read, and is written as it was.
+"""
+
+
 def to_json(record: object) -> Any:
     """Dicts, lists and scalars that hold the same values as a dataclass instance, nested ones included."""
     if dataclasses.is_dataclass(record) and not isinstance(record, type):
-        return {field.name: to_json(getattr(record, field.name)) for field in dataclasses.fields(record)}
+        return {field.name: _field_to_json(record, field) for field in dataclasses.fields(record)}
     if isinstance(record, Mapping):
         return {str(key): to_json(value) for key, value in record.items()}
     if isinstance(record, list | tuple):
         return [to_json(value) for value in record]
     return record
+
+
+def _field_to_json(record: object, field: dataclasses.Field[Any]) -> Any:
+    value = to_json(getattr(record, field.name))
+    if field.metadata.get(ONE_OR_MANY) and len(value) < 2:
+        return value[0] if value else None
+    return value
 
 
 def from_json(kind: type[R], value: object) -> R:
@@ -88,7 +102,10 @@ def _decode_dataclass(kind: type, value: object, where: str, problems: list[str]
     arguments = {}
     for name, field in fields.items():
         if name in value:
-            arguments[name] = decode(hints[name], value[name], _join(where, name), problems)
+            item = value[name]
+            if field.metadata.get(ONE_OR_MANY) and not isinstance(item, list | tuple):
+                item = [] if item is None else [item]
+            arguments[name] = decode(hints[name], item, _join(where, name), problems)
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
             problems.append(f"{_join(where, name)}: missing")
     return None if len(problems) > found else kind(**arguments)

@@ -10,7 +10,7 @@ from sentopt.measure.hardware import Hardware
 from sentopt.measure.scores import Scores
 from sentopt.measure.stats import PairedComparison
 from sentopt.measure.timing import LatencySummary
-from sentopt.records import FORMERLY
+from sentopt.records import FORMERLY, ONE_OR_MANY
 
 
 @dataclass(frozen=True)
@@ -289,7 +289,12 @@ class Verdict:
     exact: bool = False
     tested: bool = True
     batch_flips: BatchFlips | None = None
-    cpu_flips: CpuFlips | None = None
+    cpu_flips: tuple[CpuFlips, ...] = field(default=(), metadata={ONE_OR_MANY: True})
+
+    @property
+    def worst_cpu(self) -> CpuFlips | None:
+        """The emulated CPU on which the largest share of labels changed; None where none was emulated."""
+        return max(self.cpu_flips, key=lambda flips: flips.changed / flips.texts, default=None)
 
     @property
     def undecided(self) -> tuple[Criterion, ...]:

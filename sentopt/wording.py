@@ -24,6 +24,8 @@ _REWORDED = (
     (re.compile(r"--run-dir ([A-Z][A-Z_]+)"), r"run_dir=\1"),
     (re.compile(r"--(data|model) ([A-Z][A-Z_]+)"), r"\1=\2"),
     (re.compile(r"--run-dir"), "run_dir="),
+    (re.compile(r"`sentopt emulator --yes`"), "`sentopt.emulator(fetch=True)`"),
+    (re.compile(r"`sentopt emulator`"), "`sentopt.emulator()`"),
     (re.compile(r"--force"), "force=True"),
     (re.compile(r"--overwrite"), "overwrite=True"),
     (re.compile(r"--text-column"), "text_column="),

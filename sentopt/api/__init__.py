@@ -9,7 +9,7 @@ as it was.
 """
 
 from sentopt.api.bundles import check, pack, push, score, serve, tune
-from sentopt.api.machine import Environment, environment
+from sentopt.api.machine import Environment, emulator, environment
 from sentopt.api.run import Report, Run
 from sentopt.api.runs import average, find, open, optimize, train
 
@@ -19,6 +19,7 @@ __all__ = [
     "Run",
     "average",
     "check",
+    "emulator",
     "environment",
     "find",
     "open",

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from sentopt import progress as progress_module
 from sentopt._optional import needs_extra
 from sentopt.api.arguments import StrPath
 from sentopt.bundles import pack as packing
@@ -23,6 +24,7 @@ from sentopt.bundles.score import TableSummary, score_table
 from sentopt.data.options import TableOptions
 from sentopt.data.tables import DETECTED
 from sentopt.errors import BundleError, ServingError
+from sentopt.progress import Choice
 from sentopt.run_dir import RunDir, latest
 from sentopt.runtime.classifier import Classifier
 from sentopt.runtime.description import DESCRIPTION_FILE, read_description
@@ -99,19 +101,23 @@ def find(bundle: StrPath | None = None, run_dir: StrPath | None = None) -> Path:
 
 
 @for_python
-def check(bundle: StrPath, *, cpu: str = "") -> BundleCheck:
+def check(bundle: StrPath, *, cpu: str = "", progress: Choice = False) -> BundleCheck:
     """Whether a bundle is intact and answers its golden texts here as where it was verified.
 
     Args:
         bundle: the folder that holds `sentopt.json`.
-        cpu: answer on this CPU model, emulated by qemu-user.
+        cpu: answer on this CPU model, emulated by qemu-user: one of x86-64, such as EPYC-Milan, or one of ARM64, such
+            as neoverse-n1, which `sentopt.emulator` sets up once.
+        progress: of an emulated check: True for bars or lines on stderr, or a function that receives lines.
 
     Raises:
         BundleIntegrityError: a file is missing, or is not the one that was verified.
         BundleError: it answers otherwise, or cannot be loaded.
         EmulationError: the CPU cannot be emulated here.
     """
-    return check_elsewhere(Path(bundle), cpu) if cpu else check_bundle(Path(bundle))
+    if cpu:
+        return check_elsewhere(Path(bundle), cpu, progress=progress_module.of(progress))
+    return check_bundle(Path(bundle))
 
 
 @for_python

@@ -5,10 +5,15 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
+from sentopt import progress as progress_module
+from sentopt.backends import arm64
+from sentopt.backends.arm64 import SetUp
 from sentopt.errors import OutputError
 from sentopt.measure import hardware
 from sentopt.measure.hardware import Hardware
+from sentopt.progress import Choice
 from sentopt.runtime.tuning import cache_folder
+from sentopt.wording import for_python
 
 _VARIABLES = ("SENTOPT_MODEL_DIR", "SENTOPT_DATA_DIR", "SENTOPT_CACHE_DIR")
 
@@ -38,6 +43,21 @@ class Environment:
             *(f"{package}=={version}" for package, version in self.versions.items()),
         ]
         return "\n".join(lines)
+
+
+@for_python
+def emulator(*, fetch: bool = False, progress: Choice = True) -> SetUp:
+    """The ARM64 Python with which `check(cpu="neoverse-n1")` and `verify.cpu` answer; set up where that is asked for.
+
+    Args:
+        fetch: fetch and unpack what is missing: qemu and Python from Debian, wheels from pip's index. Otherwise nothing
+            is changed, and the answer says what that would fetch and how much disk it would take.
+        progress: True for bars or lines on stderr, False for none, or a function that receives lines.
+
+    Raises:
+        EmulationError: it cannot be set up on this machine, or what came does not work.
+    """
+    return arm64.set_up(progress_module.of(progress)) if fetch else arm64.state()
 
 
 def environment() -> Environment:

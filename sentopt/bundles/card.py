@@ -149,7 +149,12 @@ It sorts texts like those of its training data into {_listed(d.labels)}. The fig
 texts: on other kinds of text, other languages, or later times it may be much worse, so measure it on your own before
 you rely on it. It reads the {_read_end(d)} {d.max_length} tokens only. It repeats prejudices of its training texts and
 of its backbone; do not decide about people with it alone. INT8 arithmetic differs between CPUs: `check=True`
-compares the answers on this one with those that were verified."""
+compares the answers on this one with those that were verified.{_elsewhere(d)}"""
+
+
+def _elsewhere(d: BundleDescription) -> str:
+    told = [f"{on.changed} of {on.texts} on {in_markdown(on.cpu)}" for on in facts.verified(d).elsewhere]
+    return f" Labels that changed on emulated CPUs: {', '.join(told)}." if told else ""
 
 
 def _files(d: BundleDescription) -> str:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import onnxruntime
 
-from sentopt import records
 from sentopt.backends import emulation
 from sentopt.bundles import facts
+from sentopt.errors import BundleIntegrityError, EmulationError
 from sentopt.measure import hardware
 from sentopt.measure.hardware import Hardware
-from sentopt.runtime.classifier import Classifier
-from sentopt.runtime.description import read_description
+from sentopt.progress import SILENT, Progress
+from sentopt.runtime.classifier import Classifier, softmax
 
 
 @dataclass(frozen=True)
@@ -48,9 +48,13 @@ def check(bundle: Path) -> BundleCheck:
         BundleError: not a bundle, a newer schema, damaged files, or golden texts answered differently.
     """
     classifier = Classifier.load(bundle)
+    return _compared(classifier, classifier.check_golden())
+
+
+def _compared(classifier: Classifier, difference: float) -> BundleCheck:
+    """The outcome where the golden texts are answered as verified, with this largest difference."""
     description = classifier.description
     assert description is not None
-    difference = classifier.check_golden()
     here, measured = hardware.describe(), facts.measured(description)
     return BundleCheck(
         variant=description.variant,
@@ -68,17 +72,37 @@ def check(bundle: Path) -> BundleCheck:
     )
 
 
-def check_elsewhere(bundle: Path, cpu: str) -> BundleCheck:
-    """`check` in a process on an emulated CPU.
+def check_elsewhere(bundle: Path, cpu: str, *, progress: Progress = SILENT) -> BundleCheck:
+    """`check` in processes on an emulated CPU.
 
     Raises:
-        BundleError: this is no bundle.
-        EmulationError: the CPU cannot be emulated here, or the check failed on it.
+        BundleError: see `check`.
+        EmulationError: the CPU cannot be emulated here, or did not answer.
     """
-    read_description(bundle)  # what is no bundle is told as that
-    printed = emulation.python(cpu, "-m", "sentopt", "check", str(bundle), "--json")
-    checked = records.from_json(BundleCheck, {k: v for k, v in json.loads(printed).items() if k != "bundle"})
-    return replace(checked, here=hardware.describe(), same_instruction_set=False, emulated_cpu=cpu)
+    classifier = Classifier.load(bundle)  # what is no bundle, or a damaged one, is told as that
+    description = classifier.description
+    assert description is not None
+    golden = description.golden
+    if not golden:
+        raise BundleIntegrityError(f"{bundle} carries no golden texts to check")
+    if problem := emulation.problem(cpu):
+        raise EmulationError(problem)
+    progress.say(f"on an emulated {cpu}: {len(golden)} golden texts, each takes a fraction of a second")
+    with progress.count(f"check: {description.variant} on an emulated {cpu}", len(golden), "texts") as advance:
+        answers = emulation.bundle_answers(bundle, [g.text for g in golden], cpu=cpu, advance=advance)
+    expected = np.array([g.probabilities for g in golden], dtype=np.float32)
+    actual = softmax(answers.logits)
+    changed = int((expected.argmax(axis=1) != actual.argmax(axis=1)).sum())
+    difference = float(np.abs(expected - actual).max())
+    if changed or not difference <= description.golden_tolerance:
+        raise BundleIntegrityError(
+            f"an emulated {cpu} answers the golden texts differently from the machine that verified the bundle: "
+            f"{changed} of {len(golden)} labels changed, largest probability difference {difference:.4f} "
+            f"(allowed {description.golden_tolerance:.4f}). That CPU computes INT8 products differently: for it, ship "
+            "lean-int8 or an FP32 variant (--set export.variants=...)"
+        )
+    outcome = _compared(classifier, difference)
+    return replace(outcome, onnxruntime=answers.onnxruntime, same_instruction_set=False, emulated_cpu=cpu)
 
 
 def machine_in_words(outcome: BundleCheck) -> str:

@@ -31,6 +31,15 @@ class LabelScores:
 
 
 @dataclass(frozen=True)
+class ChangedOnCpu:
+    """How many of some test texts get another label on an emulated CPU."""
+
+    cpu: str
+    changed: int
+    texts: int
+
+
+@dataclass(frozen=True)
 class Verified:
     """What the verification found on the test split."""
 
@@ -40,6 +49,7 @@ class Verified:
     agreement: float
     reason: str
     per_label: tuple[LabelScores, ...]
+    elsewhere: tuple[ChangedOnCpu, ...]
 
 
 @dataclass(frozen=True)
@@ -85,6 +95,7 @@ def verified(description: BundleDescription) -> Verified:
             agreement=found.number("agreement_with_pytorch", 0, 1),
             reason=printable(found.text("reason")),
             per_label=tuple(_scores(scores) for scores in found.objects("per_label")) if "per_label" in found else (),
+            elsewhere=_elsewhere(found),
         )
 
     return _read(description, read)
@@ -153,6 +164,22 @@ def calibration_error(description: BundleDescription) -> float | None:
 
 def _text(facts: Fields, key: str) -> str:
     return printable(facts.text(key)) if key in facts else ""
+
+
+def _elsewhere(found: Fields) -> tuple[ChangedOnCpu, ...]:
+    """Older bundles have one record or null, newer ones a list."""
+    told = found.values.get("cpu_flips")
+    if not told:
+        return ()
+    each = found.objects("cpu_flips") if isinstance(told, list) else [found.inner("cpu_flips")]
+    return tuple(
+        ChangedOnCpu(
+            cpu=printable(one.text("model")),
+            changed=one.integer("changed", 0, _MOST),
+            texts=one.integer("texts", 1, _MOST),
+        )
+        for one in each
+    )
 
 
 def _scores(scores: Fields) -> LabelScores:

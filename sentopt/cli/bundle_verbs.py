@@ -105,13 +105,12 @@ def check(arguments: argparse.Namespace) -> int:
 
     e.g. sentopt check exports/quickstart/bundle --json
          sentopt check --cpu EPYC-Milan
+         sentopt check --cpu neoverse-n1
     """
     from sentopt.bundles import words
 
     folder = _bundle(arguments)
-    if arguments.cpu:
-        print(f"on an emulated {arguments.cpu}; a golden text takes a fraction of a second", file=sys.stderr)
-    checked = sentopt.check(folder, cpu=arguments.cpu or "")
+    checked = sentopt.check(folder, cpu=arguments.cpu or "", progress=True)
     if arguments.json:
         return print_json({"bundle": str(folder), **as_json(checked)})
     print(*words.of_check(folder, checked), sep="\n")

@@ -1,4 +1,4 @@
-"""The verbs that need neither a run nor a bundle: recipes, env."""
+"""The verbs that need neither a run nor a bundle: recipes, env, emulator."""
 
 from __future__ import annotations
 
@@ -50,4 +50,15 @@ def env(arguments: argparse.Namespace) -> int:
     if arguments.json:
         return print_json(as_json(machine))
     print(machine)
+    return 0
+
+
+def emulator(arguments: argparse.Namespace) -> int:
+    """What `check --cpu` needs for ARM64 models: what it would fetch, and with --yes, set it up.
+
+    e.g. sentopt emulator
+         sentopt emulator --yes
+    """
+    found = sentopt.emulator(fetch=arguments.yes)
+    print_json(as_json(found)) if arguments.json else print(found)
     return 0

@@ -218,7 +218,7 @@ VERBS: dict[Callable[[argparse.Namespace], int], tuple[Option, ...]] = {
     ),
     bundle_verbs.check: (
         *_OF_BUNDLE,
-        _value("--cpu", "MODEL", "answer on this CPU model, emulated by qemu-user (qemu-x86_64 -cpu help)"),
+        _value("--cpu", "MODEL", "answer on this CPU model, emulated by qemu-user: EPYC-Milan, neoverse-n1, ..."),
     ),
     bundle_verbs.tune: _OF_BUNDLE,
     bundle_verbs.pack: (
@@ -247,4 +247,5 @@ VERBS: dict[Callable[[argparse.Namespace], int], tuple[Option, ...]] = {
         _JSON,
     ),
     information_verbs.env: (_JSON,),
+    information_verbs.emulator: (_flag("--yes", "fetch and unpack what is missing"), _JSON),
 }

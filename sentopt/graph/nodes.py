@@ -56,6 +56,11 @@ class GraphWriter:
         """`x @ weight + bias` in FP32."""
         return self.add("Add", self.add("MatMul", x, self.constant(dense.weight)), self.constant(dense.bias), name=name)
 
+    def _domains(self) -> dict[str, int]:
+        """Other engines refuse onnxruntime's own domain; it is named only where a node is of it."""
+        contrib = any(node.domain == _CONTRIB for node in self._nodes)
+        return {"": OPSET, **({_CONTRIB: 1} if contrib else {})}
+
     def model(self, *, inputs: Sequence[str], outputs: Sequence[tuple[str, Sequence[str | int]]]) -> onnx.ModelProto:
         """The finished model: int64 `inputs` of shape (batch_size, sequence_length), float32 `outputs`.
 
@@ -74,7 +79,7 @@ class GraphWriter:
         )
         model = helper.make_model(
             graph,
-            opset_imports=[helper.make_opsetid("", OPSET), helper.make_opsetid(_CONTRIB, 1)],
+            opset_imports=[helper.make_opsetid(domain, version) for domain, version in self._domains().items()],
             ir_version=_IR_VERSION,
             producer_name="sentopt",
         )

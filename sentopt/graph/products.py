@@ -95,11 +95,16 @@ class Site:
 
 
 class Int8Products(FloatProducts):
-    """INT8 at the given `sites`, FP32 elsewhere. Tables and FP32 weights are stored as INT8 with one scale per row."""
+    """INT8 at the given `sites`, FP32 elsewhere. Tables and FP32 weights are stored as INT8 with one scale per row.
 
-    def __init__(self, sites: Mapping[str, Site]) -> None:
+    With `standard`, a product is four operators of ONNX itself in place of one of onnxruntime's, for other engines. The
+    integers are the same.
+    """
+
+    def __init__(self, sites: Mapping[str, Site], *, standard: bool = False) -> None:
         super().__init__()
         self._sites = sites
+        self._standard = standard
 
     def product(self, graph: GraphWriter, x: str, dense: Dense, site: str) -> str:
         """See `Products`."""
@@ -116,6 +121,14 @@ class Int8Products(FloatProducts):
             graph.constant(np.array(quantization.zero_point, dtype=np.uint8)),
         )
         bytes_ = graph.add("QuantizeLinear", x, scale, zero_point)
+        if self._standard:
+            sums = graph.add("MatMulInteger", bytes_, graph.constant(rounded), zero_point)
+            scaled = graph.add(
+                "Mul",
+                graph.add("Cast", sums, to=TensorProto.FLOAT),
+                graph.constant(np.float32(quantization.scale) * scales),
+            )
+            return graph.add("Add", scaled, graph.constant(dense.bias), name=site)
         return graph.add(
             "MatMulIntegerToFloat",
             bytes_,

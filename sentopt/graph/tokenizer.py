@@ -119,6 +119,7 @@ def tokenizer_graph(facts: WordPieces, names: Sequence[str], *, opset: int, ir_v
         [helper.make_tensor_value_info(INPUT, TensorProto.STRING, ["texts"])],
         [helper.make_tensor_value_info(outputs[name], TensorProto.INT64, ["texts", "tokens"]) for name in names],
         writer.constants,
+        value_info=writer.known,
     )
     opsets = [helper.make_opsetid(domain, version) for domain, version in {"": opset, **_OPSETS}.items()]
     return helper.make_model(graph, opset_imports=opsets, ir_version=ir_version, producer_name="sentopt")
@@ -182,6 +183,7 @@ class _Writer(GraphWriter):
     def __init__(self, facts: WordPieces) -> None:
         super().__init__()
         self.facts = facts
+        self.known: list[onnx.ValueInfoProto] = []  # types that shape inference cannot find by itself
         needed = 2 + len(facts.special)
         reserved = set("".join(facts.vocabulary)) | set("\0\t\n")  # used by pieces, and as separators by operators
         free = [c for c, into in facts.table.changed.items() if not into and c not in reserved]
@@ -260,6 +262,8 @@ class _Writer(GraphWriter):
             unknown_token=f.unknown,
             max_input_chars_per_word=f.longest_word,
         )
+        # onnx's shape inference of LabelEncoder crashes the process where the type of its input is not known.
+        self.known.append(helper.make_tensor_value_info(tokens, TensorProto.STRING, ["pieces"]))
         ids = self._node(
             "ai.onnx.ml",
             "LabelEncoder",

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from sentopt import backbones
+from sentopt import backbones, records
 from sentopt import recipe as recipes
 from sentopt.data import sources, unlabelled
 from sentopt.measure import hardware
@@ -45,7 +45,8 @@ def train(recipe: Recipe, cache: StageCache) -> list[object]:
 
 def export(recipe: Recipe, cache: StageCache, specs: Sequence[VariantSpec]) -> list[object]:
     """The checkpoint, and how graphs are made."""
-    settings = replace(recipe.export, string_input=False, fp32_fallback=False, trim_keep=0)
+    settings = records.to_json(replace(recipe.export, string_input=False, fp32_fallback=False, trim_keep=0))
+    del settings["standard_operators"]  # of INT8; and runs of before did not have it
     return [
         cache.outputs("train"),
         [recipes.identity(settings), recipe.model.max_length, [spec.name for spec in specs]],
@@ -59,17 +60,30 @@ def quantize(recipe: Recipe, cache: StageCache, specs: Sequence[VariantSpec]) ->
         cache.outputs("prepare"),
         *_graphs(cache, "train", "export"),
         [list(specs), recipe.model.max_length, recipe.export.trim_keep],
+        *(["standard operators"] if recipe.export.standard_operators else []),
         _versions("optimum-onnx", "onnx", "onnxruntime", "numpy"),
     ]
 
 
-def verify(recipe: Recipe, cache: StageCache, specs: Sequence[VariantSpec], *, emulated: bool) -> list[object]:
-    """The graphs, what they must prove, and this machine's instruction set."""
+def verify(
+    recipe: Recipe, cache: StageCache, specs: Sequence[VariantSpec], *, emulated: Sequence[bool]
+) -> list[object]:
+    """The graphs, what they must prove, this machine's instruction set, and which of the other CPUs it can emulate.
+
+    One CPU is written as it was when there was room for one only, so that runs of before stay current.
+    """
+    rules = records.to_json(recipe.verify)
+    one = len(recipe.verify.cpu) == 1
     return [
         *_graphs(cache),
-        [recipe.verify, recipe.train.metric, recipe.model.max_length, [spec.name for spec in specs]],
+        [
+            {**rules, "cpu": rules["cpu"][0]} if one else rules,
+            recipe.train.metric,
+            recipe.model.max_length,
+            [spec.name for spec in specs],
+        ],
         unlabelled.depends(recipe.data),
-        [hardware.describe().isa, emulated],
+        [hardware.describe().isa, emulated[0] if one else list(emulated)],
         _versions("onnxruntime", "openvino", "torch", "numpy"),
     ]
 

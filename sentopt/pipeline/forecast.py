@@ -288,7 +288,8 @@ def _verify(measured: Rehearsal, recipe: Recipe, specs: Sequence[VariantSpec], t
 
     slow, total = _slowness(measured), 0.0
     beside = 0 if recipe.data.validation == TEST_AS_VALIDATION else texts["validation"]
-    emulated = min(recipe.verify.cpu_texts, texts["test"]) if emulation.is_available() else 0
+    emulated = min(recipe.verify.cpu_texts, texts["test"])
+    cpus = sum(not emulation.problem(cpu) for cpu in recipe.verify.cpu) if emulated else 0
     for spec in specs:
         if spec.name == REFERENCE:
             continue
@@ -299,10 +300,10 @@ def _verify(measured: Rehearsal, recipe: Recipe, specs: Sequence[VariantSpec], t
             total += min(_FLIP_TEXTS, texts["test"]) * many
         if spec.backend == "torch":
             total += measured.load_seconds
-        if emulated and spec.dtype == "int8" and spec.backend == "onnx":
+        if cpus and spec.dtype == "int8" and spec.backend == "onnx":
             start, each = _EMULATION_SECONDS
             size = (measured.parameters - measured.embeddings) / 10.8e6 * measured.tokens / 20
-            total += start * slow + each * slow * size * math.ceil(emulated / available_cores())
+            total += cpus * (start * slow + each * slow * size * math.ceil(emulated / available_cores()))
     return total
 
 

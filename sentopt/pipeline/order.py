@@ -155,7 +155,8 @@ class Pipeline:
         specs = limits.variants(self.recipe, self.run_dir)
         check = self.check_reference
         work = partial(steps.verify, self.recipe, self.run_dir, specs, self.progress, check_reference=check)
-        depends = dependencies.verify(self.recipe, self.cache, specs, emulated=emulation.is_available())
+        emulated = [not emulation.problem(cpu) for cpu in self.recipe.verify.cpu]
+        depends = dependencies.verify(self.recipe, self.cache, specs, emulated=emulated)
         outputs = [self.run_dir.flips(spec.name) for spec in specs if spec.ships]
         return self.cache.run("verify", VerifyResult, depends, outputs, work)
 

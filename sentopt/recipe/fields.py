@@ -221,6 +221,8 @@ class Keys:
     def translate(self, name: str, value: Any) -> tuple[Key, Any]:
         """The key that `name` stands for, and its value where `value` is given under that name.
 
+        One string, where a list of strings is expected, is a list of that one.
+
         Raises:
             UnknownKeyError: see `find`.
         """
@@ -229,7 +231,7 @@ class Keys:
         for spelling in key.declaration.also:
             if spelling.name == name.rpartition(".")[2]:
                 value = spelling.translate(value)
-        return key, value
+        return key, [value] if key.kind == tuple[str, ...] and isinstance(value, str) else value
 
     def _reason(self, section: str, last: str) -> str:
         meant = self._meant(section, last.strip().lower().replace("-", "_"))

@@ -51,6 +51,10 @@ def _is_grid(cells: Sequence[tuple[int, int]]) -> bool:
     return len(cells) > 0 and all(batch > 0 and tokens > 1 for batch, tokens in cells)
 
 
+def _are_cpus(names: Sequence[str]) -> bool:
+    return all(re.fullmatch(r"[A-Za-z0-9][\w.+=,-]*", name) for name in names)
+
+
 @dataclass(frozen=True)
 class RunSection:
     """Name and seed of the run."""
@@ -420,6 +424,12 @@ class ExportSection:
         "list, which are the most frequent ones in BERT's family.",
         like=("trim", "vocab_size"),
     )
+    standard_operators: bool = option(
+        False,
+        help="Write lean-int8 with operators of the ONNX standard alone, for engines other than onnxruntime. The "
+        "labels are the same; onnxruntime takes a few percent longer.",
+        like=("qdq", "contrib", "standard"),
+    )
     string_input: bool = option(False, help="Add a graph to the bundle that takes texts instead of token ids.")
     fp32_fallback: bool = option(
         False,
@@ -471,13 +481,19 @@ class VerifySection:
     allow_weak_reference: bool = option(
         False, help="Ship even where PyTorch itself is not proven better than always answering the majority label."
     )
-    cpu: str = option(
-        "EPYC-Milan",
-        help="CPU model that qemu-user emulates, where it is installed, to check INT8 answers on another instruction "
-        "set.",
+    cpu: tuple[str, ...] = option(
+        ("EPYC-Milan",),
+        valid=_are_cpus,
+        expected="names of CPU models, such as EPYC-Milan and neoverse-n1",
+        help="CPU models that qemu-user emulates, where it is installed, to check INT8 answers on other instruction "
+        "sets. ARM64 models need `sentopt emulator --yes` once.",
+        like=("cpus", "emulate", "qemu"),
     )
     cpu_texts: int = option(
-        16, at_least=0, unit="texts", help="Test texts that are answered on the emulated CPU; 0 skips it."
+        16,
+        at_least=0,
+        unit="texts",
+        help="Test texts that are answered on each emulated CPU, the first ones of the split; 0 skips it.",
     )
 
 

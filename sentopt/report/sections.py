@@ -73,13 +73,24 @@ def legend(verdicts: Sequence[Verdict], bench: BenchResult) -> str:
 
 
 def _on_other_cpus(verdicts: Sequence[Verdict]) -> list[str]:
-    """How many labels change on an emulated CPU, a line for each CPU and count."""
+    """How many labels change on emulated CPUs, a line for each CPU and count."""
     variants: dict[str, list[str]] = {}
-    for v in verdicts:
-        if v.cpu_flips:
-            outcome = f"emulated {v.cpu_flips.model}: {v.cpu_flips.changed} of {v.cpu_flips.texts} labels change"
-            variants.setdefault(outcome, []).append(v.variant)
+    for cpu in _emulated_cpus(verdicts):
+        for v in verdicts:
+            if changed := _changed_on(cpu, v):
+                variants.setdefault(f"emulated {cpu}: {changed} labels change", []).append(v.variant)
     return [f"{outcome} ({', '.join(names)})" for outcome, names in variants.items()]
+
+
+def _emulated_cpus(verdicts: Sequence[Verdict]) -> list[str]:
+    """The CPU models that answered for some variant, in the order of the recipe."""
+    return list(dict.fromkeys(flips.model for v in verdicts for flips in v.cpu_flips))
+
+
+def _changed_on(cpu: str, verdict: Verdict) -> str:
+    """How many labels of how many texts change there; empty where it did not answer."""
+    found = next((flips for flips in verdict.cpu_flips if flips.model == cpu), None)
+    return f"{found.changed} of {found.texts}" if found else ""
 
 
 def _comparison_row(row: BenchRow, verdict: Verdict | None, reference: BenchRow | None) -> tuple[str, ...]:
@@ -202,7 +213,7 @@ def _verdict_section(manifest: Manifest, images: dict[str, Path]) -> Section:
         f"with tokenization, {bench.threads} threads, {bench.rounds} interleaved rounds ({bench.depth} benchmark)."
     )
     if elsewhere := _on_other_cpus(verified.verdicts):
-        paragraphs.append(f"How another CPU answers: {'; '.join(elsewhere)}.")
+        paragraphs.append(f"How other CPUs answer: {'; '.join(elsewhere)}.")
     return Section(
         "Verdict",
         tuple(paragraphs),
@@ -212,6 +223,7 @@ def _verdict_section(manifest: Manifest, images: dict[str, Path]) -> Section:
 
 
 def _verification_section(recipe: Recipe, verified: VerifyResult) -> Section:
+    cpus = _emulated_cpus(verified.verdicts)
     rows = tuple(
         (
             v.variant,
@@ -221,7 +233,7 @@ def _verification_section(recipe: Recipe, verified: VerifyResult) -> Section:
             f"{v.scores.macro_f1:.4f}",
             f"{v.max_probability_difference:.4f}",
             "-" if v.batch_flips is None else f"{v.batch_flips.changed} of {v.batch_flips.texts}",
-            "-" if v.cpu_flips is None else f"{v.cpu_flips.changed} of {v.cpu_flips.texts}",
+            *(_changed_on(cpu, v) or "-" for cpu in cpus),
         )
         for v in verified.verdicts
     )
@@ -233,7 +245,7 @@ def _verification_section(recipe: Recipe, verified: VerifyResult) -> Section:
         "macro F1",
         "largest change of a probability",
         "labels changed by batching",
-        f"labels changed on {recipe.verify.cpu}",
+        *(f"labels changed on {cpu}" for cpu in cpus),
     )
     tables = (
         Table(headings, rows, title="Each variant against PyTorch, on the test split"),

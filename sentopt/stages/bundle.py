@@ -143,7 +143,7 @@ def _description(
             "agreement_with_pytorch": verdict.agreement,
             "comparison": records.to_json(verdict.comparison),
             "batch_flips": records.to_json(verdict.batch_flips),
-            "cpu_flips": records.to_json(verdict.cpu_flips),
+            "cpu_flips": records.to_json(verdict)["cpu_flips"],
             "reason": verdict.reason,
         },
         "measured": {

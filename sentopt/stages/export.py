@@ -15,7 +15,7 @@ from sentopt.backends.torch import TorchEngine
 from sentopt.data import store
 from sentopt.errors import ExportError
 from sentopt.files import atomic
-from sentopt.graph import families, lean, vocabulary
+from sentopt.graph import families, lean, metadata, vocabulary
 from sentopt.graph.products import FloatProducts
 from sentopt.progress import SILENT, Progress
 from sentopt.recipe import Recipe
@@ -56,6 +56,7 @@ def run(recipe: Recipe, run_dir: RunDir, *, specs: Sequence[VariantSpec], progre
                     onnx.save(lean.write(families.read(run_dir.checkpoint), FloatProducts()), model)
                 else:
                     _export(exporter, run_dir.checkpoint, model, recipe)
+                metadata.describe_file(model, store.read_labels(run_dir), recipe.model.max_length)
                 checks.append(_check(spec.name, reference, OnnxSession(model), batches, recipe.export.tolerance))
                 variants.append(MadeVariant(spec.name, model.stat().st_size))
             advance(1)

@@ -15,7 +15,7 @@ import onnx
 from sentopt.data import store
 from sentopt.errors import ExportError
 from sentopt.files import atomic
-from sentopt.graph import families, lean, vocabulary
+from sentopt.graph import families, lean, metadata, vocabulary
 from sentopt.graph.calibration import calibrate
 from sentopt.graph.products import Int8Products
 from sentopt.progress import SILENT, Progress
@@ -43,7 +43,7 @@ def run(
     exporter = exporters.choose(recipe.export.exporter)[0] if to_convert else "torch"
     with progress.count("quantize", len(to_convert), "traced graphs") as advance:
         for spec in to_convert:
-            traced.append(_make(run_dir, spec, exporter))
+            traced.append(_make(recipe, run_dir, spec, exporter))
             advance(1)
     lean_specs = [spec for spec in specs if not spec.quantize]
     if not lean_specs:
@@ -63,7 +63,9 @@ def run(
             if spec.trimmed:
                 kept, vocabulary_summary = _trim_tokenizer(recipe, run_dir, encoder, texts, folder)
                 model = vocabulary.trim(architecture, kept)
-            onnx.save(lean.write(model, Int8Products(calibrated.sites)), folder / "model.onnx")
+            graph = lean.write(model, Int8Products(calibrated.sites, standard=recipe.export.standard_operators))
+            metadata.describe(graph, store.read_labels(run_dir), recipe.model.max_length)
+            onnx.save(graph, folder / "model.onnx")
             variants.append(MadeVariant(spec.name, (folder / "model.onnx").stat().st_size))
     return QuantizeResult(tuple(variants), calibration, vocabulary_summary)
 
@@ -82,7 +84,7 @@ def _trim_tokenizer(
     return kept, vocabulary.compare(run_dir.checkpoint, folder, test)
 
 
-def _make(run_dir: RunDir, spec: VariantSpec, exporter: exporters.Exporter) -> MadeVariant:
+def _make(recipe: Recipe, run_dir: RunDir, spec: VariantSpec, exporter: exporters.Exporter) -> MadeVariant:
     assert spec.parent is not None
     assert spec.quantize is not None
     with atomic.replace_folder(run_dir.variant(spec.name)) as folder:
@@ -95,6 +97,7 @@ def _make(run_dir: RunDir, spec: VariantSpec, exporter: exporters.Exporter) -> M
             raise ExportError(
                 f"cannot quantize {spec.parent} to {spec.name}: {type(error).__name__}: {error}"
             ) from error
+        metadata.describe_file(target, store.read_labels(run_dir), recipe.model.max_length)
         return MadeVariant(spec.name, target.stat().st_size)
 
 

@@ -24,7 +24,7 @@ from sentopt._optional import require
 from sentopt.data import store
 from sentopt.errors import ExportError
 from sentopt.files import atomic
-from sentopt.graph import tokenizer
+from sentopt.graph import metadata, tokenizer
 from sentopt.results import StringInput
 from sentopt.run_dir import RunDir
 from sentopt.runtime.batching import batched
@@ -120,7 +120,9 @@ def add(run_dir: RunDir, folder: Path, *, seed: int) -> StringInput:
     )
     texts = list(dict.fromkeys([*parity_texts(folder, seed), *(e.text for e in store.read_split(run_dir, "test"))]))
     check_tokens(open_session(front.SerializeToString()), encoder, texts)
-    content = tokenizer.join(front, body, logits=description.output).SerializeToString()
+    joined = tokenizer.join(front, body, logits=description.output)
+    metadata.describe(joined, description.labels, description.max_length)
+    content = joined.SerializeToString()
     difference = _check_answers(open_session(content), Classifier.load(folder, engine="onnxruntime"), texts)
     (folder / FILE).write_bytes(content)
     version = extensions().__version__

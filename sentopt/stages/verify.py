@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -27,9 +26,7 @@ from sentopt.progress import SILENT, Progress
 from sentopt.recipe import TEST_AS_VALIDATION, Recipe, VerifySection
 from sentopt.results import BatchFlips, CpuFlips, Criterion, Outcome, ReferenceCheck, Verdict, VerifyResult
 from sentopt.run_dir import SPLITS, RunDir
-from sentopt.runtime.batching import batched
 from sentopt.runtime.classifier import Classifier, softmax
-from sentopt.runtime.cores import available_cores
 from sentopt.runtime.session import FloatArray
 from sentopt.variants import REFERENCE, VARIANTS, VariantSpec
 
@@ -98,11 +95,12 @@ def run(
     labels = store.read_labels(run_dir)
     evidence = _evidence(recipe, run_dir, labels, progress)
     judged = {}
+    elsewhere = _Elsewhere.of(recipe.verify, progress)
     for spec in specs:
         if spec.name == REFERENCE:  # its saved logits are the reference
             judged[spec.name] = _compare_reference(evidence, labels, recipe)
             continue
-        judged[spec.name] = _judge(spec, recipe, run_dir, labels, evidence, progress)
+        judged[spec.name] = _judge(spec, recipe, run_dir, labels, evidence, elsewhere, progress)
     exact = {name for name, single in judged.items() if single.verdict.exact}
     agreement = {name: single.agreement_on_validation for name, single in judged.items()}
     order = gate.testing_order(specs, exact, agreement if evidence.ordered_by == "validation" else None)
@@ -116,7 +114,7 @@ def run(
         ordered_by=evidence.ordered_by,
         validation_texts=len(evidence.validation.texts) if evidence.ordered_by == "table" else 0,
         unlabelled_texts=len(evidence.unlabelled.texts),
-        notices=evidence.notices,
+        notices=(*evidence.notices, *elsewhere.notices),
     )
 
 
@@ -210,6 +208,7 @@ def _judge(
     run_dir: RunDir,
     labels: Sequence[str],
     evidence: _Evidence,
+    elsewhere: _Elsewhere,
     progress: Progress,
 ) -> _Judged:
     candidate = Candidate.of(spec, run_dir, labels, recipe.model.max_length)
@@ -218,9 +217,9 @@ def _judge(
     answers = 2 * len(texts) + len(texts[:_FLIP_TEXTS]) if spec.ships else len(texts)
     with progress.count(f"verify: {spec.name}", answers, "answers") as advance, counted(classifier, advance):
         whole, batch_flips = _answer(classifier, texts, ships=spec.ships)
-    cpu_flips = None
-    if spec.dtype == "int8" and spec.backend == "onnx" and emulation.is_available():
-        cpu_flips = emulated_flips(candidate, recipe.verify, texts, whole[_SINGLE], progress)
+    cpu_flips: tuple[CpuFlips, ...] = ()
+    if spec.dtype == "int8" and spec.backend == "onnx":
+        cpu_flips = elsewhere.flips(candidate, texts, whole[_SINGLE])
     judged = _compare(spec, classifier, _rows(whole, evidence.rows), evidence, labels, recipe, progress)
     verdict = replace(judged.verdict, batch_flips=batch_flips, cpu_flips=cpu_flips)
     if spec.ships:
@@ -246,35 +245,63 @@ def _both_modes(classifier: Classifier, texts: Sequence[str]) -> ModeLogits:
     return {_BATCHED: classifier.logits(texts), _SINGLE: classifier.logits(texts, batch_size=1)}
 
 
+@dataclass
+class _Elsewhere:
+    """The emulated CPUs of a run; `notices` say which of them could not answer, and why."""
+
+    cpus: list[str]
+    texts: int
+    progress: Progress
+    notices: list[str]
+
+    @classmethod
+    def of(cls, verify: VerifySection, progress: Progress) -> _Elsewhere:
+        """Those that can be emulated here. Where the recipe leaves them to sentopt, those that cannot be go untold."""
+        elsewhere = cls([], verify.cpu_texts, progress, [])
+        for cpu in verify.cpu if verify.cpu_texts else ():
+            if not (problem := emulation.problem(cpu)):
+                elsewhere.cpus.append(cpu)
+            elif verify.cpu != VerifySection().cpu:
+                elsewhere.tell(f"nothing was tested on an emulated {cpu}: {problem}")
+        return elsewhere
+
+    def flips(self, candidate: Candidate, texts: Sequence[str], native: FloatArray) -> tuple[CpuFlips, ...]:
+        """Label changes on each CPU that answered."""
+        found = []
+        for cpu in self.cpus:
+            try:
+                found.append(emulated_flips(candidate, texts[: self.texts], native, cpu=cpu, progress=self.progress))
+            except EmulationError as error:
+                self.tell(f"{candidate.spec.name} was not tested on an emulated {cpu}: {error}")
+        return tuple(found)
+
+    def tell(self, notice: str) -> None:
+        """For the report, and now."""
+        notice = " ".join(notice.split())
+        self.notices.append(notice)
+        self.progress.say(f"note: {notice}")
+
+
 def emulated_flips(
-    candidate: Candidate,
-    verify: VerifySection,
-    texts: Sequence[str],
-    native: FloatArray,
-    progress: Progress,
-) -> CpuFlips | None:
-    """Label changes of the first texts on an emulated CPU, with one process per core."""
-    sample = texts[: verify.cpu_texts]
-    if not sample:
-        return None
-    parts = list(batched(sample, -(-len(sample) // available_cores())))
-    try:
-        what = f"verify: {candidate.spec.name} on an emulated {verify.cpu}"
-        with (
-            progress.count(what, len(sample), "texts") as advance,
-            ThreadPoolExecutor(max_workers=available_cores()) as pool,
-        ):
-            answered = []
-            for logits in pool.map(lambda part: emulation.logits(candidate, part, cpu=verify.cpu), parts):
-                answered.append(logits)
-                advance(len(logits))
-        emulated = np.concatenate(answered)
-    except EmulationError as error:
-        progress.say(f"note: {candidate.spec.name} was not tested on an emulated CPU: {error}")
-        return None
-    native = native[: len(sample)]
-    difference = float(np.abs(emulated - native).max())
-    return CpuFlips(verify.cpu, len(sample), _count_changes(emulated, native), difference)
+    candidate: Candidate, texts: Sequence[str], native: FloatArray, *, cpu: str, progress: Progress = SILENT
+) -> CpuFlips:
+    """Label changes of `texts` on an emulated CPU.
+
+    Args:
+        candidate: the variant.
+        texts: one or more, answered one at a time.
+        native: its logits here, of these texts and maybe of more after them, one at a time.
+        cpu: the CPU model.
+        progress: where the texts are counted.
+
+    Raises:
+        EmulationError: the CPU cannot be emulated, or did not answer.
+    """
+    what = f"verify: {candidate.spec.name} on an emulated {cpu}"
+    with progress.count(what, len(texts), "texts") as advance:
+        emulated = emulation.logits(candidate, texts, cpu=cpu, advance=advance)
+    native = native[: len(texts)]
+    return CpuFlips(cpu, len(texts), _count_changes(emulated, native), float(np.abs(emulated - native).max()))
 
 
 def _compare_reference(evidence: _Evidence, labels: Sequence[str], recipe: Recipe) -> _Judged:

@@ -11,6 +11,7 @@ import subprocess
 import sysconfig
 from pathlib import Path
 
+import onnx
 import onnxruntime
 import pytest
 
@@ -19,6 +20,7 @@ from sentopt import Classifier, Prediction, cli
 EXAMPLES = Path(__file__).parents[2] / "demo" / "embed"
 TEXTS: list[str] = json.loads((EXAMPLES / "texts.json").read_text(encoding="utf-8"))
 HEADER = "onnxruntime_c_api.h"
+ODD = ["terrible\0great great", "\0", "half a \ud83d pair and \udca9 the other", "\u00e9t\u00e9 \u2764\ufe0f"]
 PLACES = (os.environ.get("ONNXRUNTIME_INCLUDE", ""), "/usr/include/onnxruntime", "/usr/local/include/onnxruntime")
 
 
@@ -42,10 +44,11 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def answer(*command: str, lines: list[str], preload: str = "") -> subprocess.CompletedProcess[str]:
-    text, environment = "".join(f"{line}\n" for line in lines), {**os.environ, "LD_PRELOAD": preload}
-    return subprocess.run(
-        command, input=text, capture_output=True, encoding="utf-8", env=environment, check=False, timeout=120
-    )
+    """What the program answers in a console that is not UTF-8; half a surrogate pair is written as three bytes."""
+    text = "".join(f"{line}\n" for line in lines).encode("utf-8", "surrogatepass")
+    environment = {**os.environ, "LD_PRELOAD": preload, "LC_ALL": "C", "LANG": "C"}
+    done = subprocess.run(command, input=text, capture_output=True, env=environment, check=False, timeout=120)
+    return subprocess.CompletedProcess(command, done.returncode, done.stdout.decode(), done.stderr.decode())
 
 
 def assert_same(done: subprocess.CompletedProcess[str], expected: list[Prediction]) -> None:
@@ -65,8 +68,10 @@ def test_token_ids_are_answered_as_by_the_classifier(
     classifier = Classifier.load(bundle)
     assert classifier.description is not None
     lines = [" ".join(map(str, tokens.ids)) for tokens in classifier.encoder.encode(TEXTS)]
-    done = answer(str(program), str(bundle / classifier.description.model_file), *classifier.labels, lines=lines)
-    assert_same(done, classifier.predict(TEXTS))
+    model = str(bundle / classifier.description.model_file)
+    assert_same(answer(str(program), model, lines=lines), classifier.predict(TEXTS))
+    other_names = answer(str(program), model, "x", "y", "z", lines=lines[:1])
+    assert other_names.stdout.partition("\t")[0] in ("x", "y", "z")
 
 
 def test_texts_are_answered_as_by_the_classifier(program: Path, run_copy: Path) -> None:
@@ -80,9 +85,15 @@ def test_texts_are_answered_as_by_the_classifier(program: Path, run_copy: Path) 
     assert cli.main(["export", "--run-dir", str(run_copy), "--string-input"]) == 0
     model = run_copy / "bundle" / "onnx" / "model_string.onnx"
     classifier = Classifier.load(run_copy / "bundle", engine="onnxruntime")
-    lines = [text for text in TEXTS if "\n" not in text and "\0" not in text]
-    done = answer(str(program), "-x", str(operators), str(model), *classifier.labels, lines=lines, preload=str(python))
+    lines = [text for text in [*TEXTS, *ODD] if "\n" not in text]
+    done = answer(str(program), "-x", str(operators), str(model), lines=lines, preload=str(python))
     assert_same(done, classifier.predict(lines))
+    bad = b"great \xff\xc0\xaf great \xe2\x82 caf\xe9\n"
+    environment = {**os.environ, "LD_PRELOAD": str(python)}
+    command = [str(program), "-x", str(operators), str(model)]
+    told = subprocess.run(command, input=bad, capture_output=True, env=environment, check=True, timeout=120).stdout
+    read = classifier(bad[:-1].decode("utf-8", "replace"))
+    assert told.decode().partition("\t")[0] == read.label
 
 
 @pytest.mark.parametrize(
@@ -94,6 +105,10 @@ def test_texts_are_answered_as_by_the_classifier(program: Path, run_copy: Path) 
         (["99999999999999999999"], 3, "no token id"),
         (["2 5 3"], 2, "as many labels"),
         (["2 999999 3"], 3, "out of data bounds"),
+        (["2 5\0 3"], 3, "holds a NUL character"),
+        (["\x002 5 3"], 3, "holds a NUL character"),
+        ([" ".join(["5"] * 49)], 3, "more tokens than the model reads"),
+        (["2 5 3"], 1, "usage"),
     ],
 )
 def test_what_cannot_be_answered_is_an_error(
@@ -108,3 +123,15 @@ def test_what_cannot_be_answered_is_an_error(
 def test_the_program_says_how_it_is_used(program: Path) -> None:
     assert "usage" in answer(str(program), lines=[]).stderr
     assert "onnxruntime" in answer(str(program), "nowhere.onnx", "a", "b", lines=[]).stderr
+
+
+def test_a_model_without_labels_asks_for_them(program: Path, fp32_bundle: Path, tmp_path: Path) -> None:
+    """As bundles of before have it."""
+    model = onnx.load(fp32_bundle / "onnx" / "model.onnx")
+    del model.metadata_props[:]
+    onnx.save(model, tmp_path / "model.onnx")
+    done = answer(str(program), str(tmp_path / "model.onnx"), lines=["2 5 3"])
+    assert done.returncode == 1
+    assert "the model does not name its labels" in done.stderr
+    done = answer(str(program), str(tmp_path / "model.onnx"), "a", "b", "c", lines=["2 5 3"])
+    assert done.stdout.partition("\t")[0] in ("a", "b", "c")

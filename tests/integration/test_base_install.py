@@ -90,7 +90,7 @@ def test_verbs_of_the_runtime_work_and_the_others_name_their_extra(
     rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     assert [row["label"] for row in rows] == ["positive", "negative"]
     checked = run(command, "check", bundle, cwd=tmp_path)
-    if emulation.is_available():
+    if not emulation.problem("EPYC-Milan"):
         elsewhere = run(command, "check", bundle, "--cpu", "EPYC-Milan", cwd=tmp_path)
         assert elsewhere.splitlines()[:3] == checked.splitlines()[:3]
     assert "kept for this machine" in run(command, "tune", bundle, cwd=tmp_path)

@@ -192,12 +192,15 @@ def test_the_legend_explains_the_table_and_tells_of_the_emulated_cpu(read: tuple
         assert term in plain
     assert "untested: " not in plain
     assert "emulated" not in plain
-    flips = CpuFlips("EPYC-Milan", 16, 1, 0.2)
+    flips = CpuFlips("EPYC-Milan", 16, 1, 0.2), CpuFlips("neoverse-n1", 16, 0, 0.1)
     changed = [
         replace(v, cpu_flips=flips, tested=False) if v.variant.endswith("int8") else v for v in verified.verdicts
     ]
     told = sections.legend(changed, measured)
     assert "emulated EPYC-Milan: 1 of 16 labels change (onnx-int8, lean-int8)" in told
+    assert "emulated neoverse-n1: 0 of 16 labels change (onnx-int8, lean-int8)" in told
+    assert all(v.worst_cpu == flips[0] for v in changed if v.cpu_flips)
+    assert [v.worst_cpu for v in changed if not v.cpu_flips] == [None] * (len(changed) - 2)
     assert "untested: " in told
     assert max(map(len, told.splitlines())) <= 100
     without_lean = replace(measured, rows=tuple(row for row in measured.rows if "lean" not in row.variant))

@@ -241,6 +241,22 @@ def test_a_site_without_calibration_stays_fp32(architecture: Callable[[str], Arc
     assert [node.name for node in graph.node if node.op_type == "MatMulIntegerToFloat"] == ["layer.0.up"]
 
 
+@pytest.mark.parametrize("family", ["bert", "gpt2"])
+def test_operators_of_the_standard_alone_give_the_same_answers(
+    family: str, architecture: Callable[[str], Architecture], encoder: TextEncoder
+) -> None:
+    made = architecture(family)
+    sites = calibrate(made, encoder, TRAINING).sites
+    assert sites
+    usual, standard = (lean.write(made, Int8Products(sites, standard=only)) for only in (False, True))
+    assert {node.domain for node in usual.graph.node} == {"", "com.microsoft"}
+    assert {node.domain for node in standard.graph.node} == {""}
+    assert [entry.domain for entry in standard.opset_import] == [""]
+    assert sum(node.op_type == "MatMulInteger" for node in standard.graph.node) == len(sites)
+    one, other = (logits_of(graph.SerializeToString(), encoder, [TEST]) for graph in (usual, standard))
+    assert np.abs(one - other).max() < 1e-5
+
+
 def logits_of(model: bytes, encoder: TextEncoder, batches: list[list[str]]) -> FloatArray:
     session = OnnxSession(model)
     return np.concatenate([session.run(encoder.pad(encoder.encode(batch))) for batch in batches])

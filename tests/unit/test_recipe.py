@@ -392,3 +392,26 @@ def test_published_hyperparameters(name: str, expected: tuple[object, ...]) -> N
     )
     assert found == expected
     assert (train.scheduler, train.warmup_ratio, train.encoder_dropout) == ("linear", 0.0, True)
+
+
+@pytest.mark.parametrize("given", ["neoverse-n1", ["neoverse-n1"], ("neoverse-n1",)])
+def test_one_cpu_model_is_a_list_of_one(given: object) -> None:
+    assert recipe.load("quickstart", {"verify.cpu": given}).verify.cpu == ("neoverse-n1",)
+    assert recipe.load("quickstart", {"verify": {"cpu": given}}).verify.cpu == ("neoverse-n1",)
+
+
+def test_cpu_models_are_given_as_a_word_or_a_list() -> None:
+    assert recipe.parse_settings(["verify.cpu=neoverse-n1"]) == {"verify.cpu": ["neoverse-n1"]}
+    assert recipe.parse_settings(["cpu=['EPYC-Milan', 'cortex-a72']"]) == {"verify.cpu": ["EPYC-Milan", "cortex-a72"]}
+    assert recipe.load("quickstart", {"verify.cpu": []}).verify.cpu == ()
+    for wrong in ("[EPYC-Milan,neoverse-n1]", "", "-cpu", "a b"):
+        with pytest.raises(RecipeError, match="expected names of CPU models, such as EPYC-Milan and neoverse-n1"):
+            recipe.load("quickstart", {"verify.cpu": wrong})
+    with pytest.raises(RecipeError, match=r"verify\.cpu: expected a list, found 7"):
+        recipe.load("quickstart", {"verify.cpu": 7})
+
+
+def test_a_recipe_of_before_names_one_cpu_model(tmp_path: Path) -> None:
+    text = recipe.to_toml(recipe.load("quickstart")).replace('cpu = ["EPYC-Milan"]', 'cpu = "Nehalem"')
+    (tmp_path / "old.toml").write_text(text, encoding="utf-8")
+    assert recipe.load(str(tmp_path / "old.toml")).verify.cpu == ("Nehalem",)

@@ -53,3 +53,24 @@ class Renamed:
 def test_records_of_earlier_versions_are_read() -> None:
     assert records.from_json(Renamed, {"way": "x"}) == records.from_json(Renamed, {"mode": "x"}) == Renamed("x")
     assert records.to_json(Renamed("x")) == {"mode": "x"}
+
+
+@dataclass(frozen=True)
+class Listed:
+    items: tuple[Inner, ...] = field(default=(), metadata={records.ONE_OR_MANY: True})
+
+
+@pytest.mark.parametrize(
+    ("items", "written"),
+    [
+        ((), None),
+        ((Inner((1.0,)),), {"numbers": [1.0], "name": None}),
+        ((Inner(()), Inner(())), [{"numbers": [], "name": None}, {"numbers": [], "name": None}]),
+    ],
+)
+def test_one_item_is_written_as_it_was_before_there_could_be_many(items: tuple[Inner, ...], written: object) -> None:
+    assert records.to_json(Listed(items)) == {"items": written}
+    assert records.from_json(Listed, {"items": written}) == Listed(items)
+    assert records.from_json(Listed, {"items": records.to_json(list(items))}) == Listed(items)
+    with pytest.raises(ValueError, match=r"items\[0\]: expected a table"):
+        records.from_json(Listed, {"items": 3})

@@ -24,6 +24,8 @@ from sentopt.wording import in_python
         ("give its folder: --model FOLDER", "give its folder: model=FOLDER"),
         ("Name it with --text-column", "Name it with text_column="),
         ("with options=TableOptions(encoding=cp1252).", "with options=TableOptions(encoding='cp1252')."),
+        ("`sentopt emulator --yes` does it", "`sentopt.emulator(fetch=True)` does it"),
+        ("`sentopt emulator` says what", "`sentopt.emulator()` says what"),
         ("nothing to change: a--b", "nothing to change: a--b"),
     ],
 )

@@ -1,10 +1,11 @@
 /* Classify texts with a bundle of sentopt and the C API of ONNX Runtime.
  *
- *   predict MODEL LABEL... < ids.txt                a line is one text: its token ids, separated by blanks
- *   predict -x LIBRARY MODEL LABEL... < texts.txt   a line is one text; MODEL takes strings, LIBRARY has its operators
+ *   predict MODEL < ids.txt                a line is one text: its token ids, separated by blanks
+ *   predict -x LIBRARY MODEL < texts.txt   a line is one text in UTF-8; MODEL takes strings, LIBRARY has its operators
  *
- * LABEL... are the "labels" of the bundle's sentopt.json, in that order. For every line one is printed: the label, a
- * tabulator, and the probability of each label. Exit code 1 on errors.
+ * For every line one is printed: the label, a tabulator, and the probability of each label, in the order of the model's
+ * labels. The model's metadata name them. A model without such metadata needs them as arguments after MODEL: the
+ * "labels" of the bundle's sentopt.json, in that order. Exit code 1 on errors.
  */
 #define _POSIX_C_SOURCE 200809L /* getline, setenv */
 
@@ -36,14 +37,39 @@ static void *checked(void *allocated) {
   return allocated;
 }
 
-/* A model and what it is called with. */
+/* A model, what it says of itself, and what it is called with. */
 typedef struct {
   OrtSession *session;
+  char **labels; /* none where the model does not name them */
+  size_t label_count;
+  size_t max_length; /* 0 where the model does not say */
   size_t inputs;
   char *names[MOST_INPUTS];
   int takes_text;
   const char *output; /* a graph of texts answers with probabilities, the others with logits */
 } Model;
+
+/* A value of the model's metadata, to be freed with the allocator, or NULL. */
+static char *look_up(const OrtModelMetadata *metadata, const char *key) {
+  char *value = NULL;
+  check(ort->ModelMetadataLookupCustomMetadataMap(metadata, allocator, key, &value));
+  return value;
+}
+
+static void read_metadata(Model *model) {
+  OrtModelMetadata *metadata;
+  char key[64], *value;
+  check(ort->SessionGetModelMetadata(model->session, &metadata));
+  while (snprintf(key, sizeof key, "sentopt.label.%zu", model->label_count), (value = look_up(metadata, key))) {
+    model->labels = checked(realloc(model->labels, (model->label_count + 1) * sizeof *model->labels));
+    model->labels[model->label_count++] = value;
+  }
+  if ((value = look_up(metadata, "sentopt.max_length"))) {
+    model->max_length = strtoul(value, NULL, 10);
+    check(ort->AllocatorFree(allocator, value));
+  }
+  ort->ReleaseModelMetadata(metadata);
+}
 
 static Model open_model(const OrtEnv *env, const char *path, const char *library) {
   Model model = {0};
@@ -53,6 +79,7 @@ static Model open_model(const OrtEnv *env, const char *path, const char *library
   if (library) check(ort->RegisterCustomOpsLibrary_V2(options, library));
   check(ort->CreateSession(env, path, options, &model.session));
   ort->ReleaseSessionOptions(options);
+  read_metadata(&model);
 
   check(ort->SessionGetInputCount(model.session, &model.inputs));
   if (model.inputs == 0 || model.inputs > MOST_INPUTS) fail("the model has no input or too many", path);
@@ -72,7 +99,8 @@ static Model open_model(const OrtEnv *env, const char *path, const char *library
 }
 
 /* The numbers of a line in a new array; `count` says how many. */
-static int64_t *parse_ids(const char *line, size_t *count) {
+static int64_t *parse_ids(const char *line, size_t length, size_t *count) {
+  if (memchr(line, 0, length)) fail("a line that is not token ids: it holds a NUL character", NULL);
   int64_t *ids = checked(malloc((strlen(line) / 2 + 1) * sizeof *ids));
   char *end;
   *count = 0;
@@ -95,20 +123,60 @@ static OrtValue *run(const Model *model, OrtValue *const *values) {
   return found;
 }
 
-static OrtValue *answer_text(const Model *model, const char *text) {
+/* How many bytes at `text` are one character in UTF-8, shortest form and no half of a surrogate pair; 0 if none are. */
+static size_t character(const unsigned char *text, size_t length) {
+  const unsigned char first = text[0];
+  if (first < 0x80) return 1;
+  const size_t size = first < 0xC2 || first > 0xF4 ? 0 : first < 0xE0 ? 2 : first < 0xF0 ? 3 : 4;
+  if (size == 0 || size > length) return 0;
+  const unsigned char least = first == 0xE0 ? 0xA0 : first == 0xF0 ? 0x90 : 0x80;
+  const unsigned char most = first == 0xED ? 0x9F : first == 0xF4 ? 0x8F : 0xBF;
+  if (text[1] < least || text[1] > most) return 0;
+  for (size_t i = 2; i < size; i++)
+    if ((text[i] & 0xC0) != 0x80) return 0;
+  return size;
+}
+
+/* A copy in which U+FFFD stands for whatever is not UTF-8; half a surrogate pair, three bytes of some writers, is one. */
+static char *repaired(const char *text, size_t *length) {
+  const unsigned char *from = (const unsigned char *)text, *end = from + *length;
+  char *copy = checked(malloc(3 * *length + 1)), *to = copy;
+  while (from < end) {
+    size_t size = character(from, (size_t)(end - from));
+    if (size) {
+      memcpy(to, from, size);
+      to += size;
+    } else {
+      memcpy(to, "\xEF\xBF\xBD", 3);
+      to += 3;
+      size = from[0] == 0xED && end - from >= 3 && (from[1] & 0xE0) == 0xA0 && (from[2] & 0xC0) == 0x80 ? 3 : 1;
+    }
+    from += size;
+  }
+  *length = (size_t)(to - copy);
+  return copy;
+}
+
+static OrtValue *answer_text(const Model *model, const char *line, size_t length) {
   OrtValue *value;
   const int64_t shape[] = {1};
+  char *text = repaired(line, &length), *content;
   check(ort->CreateTensorAsOrtValue(allocator, shape, 1, ONNX_TENSOR_ELEMENT_DATA_TYPE_STRING, &value));
-  check(ort->FillStringTensor(value, &text, 1));
+  /* FillStringTensor would end the text at a NUL character. */
+  check(ort->GetResizedStringTensorElementBuffer(value, 0, length, &content));
+  memcpy(content, text, length);
+  free(text);
   OrtValue *found = run(model, &value);
   ort->ReleaseValue(value);
   return found;
 }
 
 /* Alone in its batch a text needs no padding: the mask is ones, positions count up, and the only type is 0. */
-static OrtValue *answer_ids(const Model *model, const char *line) {
+static OrtValue *answer_ids(const Model *model, const char *line, size_t length) {
   size_t count;
-  int64_t *ids = parse_ids(line, &count);
+  int64_t *ids = parse_ids(line, length, &count);
+  if (model->max_length && count > model->max_length)
+    fail("a text of more tokens than the model reads; cut it between its special tokens", line);
   const int64_t shape[] = {1, (int64_t)count};
   int64_t *data[MOST_INPUTS];
   OrtValue *values[MOST_INPUTS];
@@ -146,7 +214,7 @@ static void print_answer(const Model *model, OrtValue *found, char *const *label
   check(ort->GetTensorTypeAndShape(found, &info));
   check(ort->GetTensorShapeElementCount(info, &size));
   ort->ReleaseTensorTypeAndShapeInfo(info);
-  if (size != count) fail("the model does not have as many labels as were given", NULL);
+  if (size != count) fail("the model does not have as many labels as were given or as it names", NULL);
   check(ort->GetTensorMutableData(found, (void **)&row));
   if (!model->takes_text) softmax(row, count);
   for (size_t i = 1; i < count; i++)
@@ -160,7 +228,7 @@ int main(int argc, char **argv) {
   const char *library = argc > 2 && !strcmp(argv[1], "-x") ? argv[2] : NULL;
   char **rest = argv + (library ? 3 : 1);
   const int left = argc - (library ? 3 : 1);
-  if (left < 3) fail("usage: predict [-x LIBRARY] MODEL LABEL LABEL... < lines", NULL);
+  if (left < 1 || left == 2) fail("usage: predict [-x LIBRARY] MODEL [LABEL LABEL...] < lines", NULL);
 
   /* From 1.29 on onnxruntime sends usage data from Linux unless this is set before it starts. */
   setenv("ORT_DISABLE_TELEMETRY", "1", 0);
@@ -171,17 +239,22 @@ int main(int argc, char **argv) {
   check(ort->GetAllocatorWithDefaultOptions(&allocator));
   check(ort->CreateCpuMemoryInfo(OrtArenaAllocator, OrtMemTypeDefault, &memory));
   Model model = open_model(env, rest[0], library);
+  char *const *labels = left > 1 ? rest + 1 : model.labels;
+  const size_t count = left > 1 ? (size_t)left - 1 : model.label_count;
+  if (!count) fail("the model does not name its labels: give those of sentopt.json as arguments after it", rest[0]);
 
   char *line = NULL;
   size_t capacity = 0;
   for (ssize_t length; (length = getline(&line, &capacity, stdin)) != -1;) {
-    if (length && line[length - 1] == '\n') line[length - 1] = '\0';
-    OrtValue *found = model.takes_text ? answer_text(&model, line) : answer_ids(&model, line);
-    print_answer(&model, found, rest + 1, (size_t)left - 1);
+    if (length && line[length - 1] == '\n') line[--length] = '\0';
+    OrtValue *found = (model.takes_text ? answer_text : answer_ids)(&model, line, (size_t)length);
+    print_answer(&model, found, labels, count);
     ort->ReleaseValue(found);
   }
 
   free(line);
+  for (size_t i = 0; i < model.label_count; i++) check(ort->AllocatorFree(allocator, model.labels[i]));
+  free(model.labels);
   for (size_t i = 0; i < model.inputs; i++) check(ort->AllocatorFree(allocator, model.names[i]));
   ort->ReleaseSession(model.session);
   ort->ReleaseMemoryInfo(memory);
