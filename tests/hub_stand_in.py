@@ -23,6 +23,11 @@ class Hub(ThreadingHTTPServer):
         self.stored: dict[str, bytes] = {}
         self.commits: list[dict[str, Any]] = []
 
+    @property
+    def is_private(self) -> bool:
+        """Whether the repository was asked to be; huggingface_hub 2 names its visibility."""
+        return self.repository.get("private") is True or self.repository.get("visibility") == "private"
+
 
 class _Handler(BaseHTTPRequestHandler):
     server: Hub

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from huggingface_hub import CommitOperationAdd, HfApi
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
+from huggingface_hub.errors import HFValidationError, LocalTokenNotFoundError
 
 from sentopt.bundles import card
 from sentopt.errors import PublishError
@@ -45,7 +45,7 @@ def push(
         )
     except HFValidationError as error:
         raise PublishError(f"{repository!r} is no name of a repository, expected OWNER/NAME: {error}") from error
-    except (LocalTokenNotFoundError, HfHubHTTPError, OSError) as error:
+    except Exception as error:  # the hub client passes on those of its HTTP library: requests, httpx or httpx2
         raise PublishError(f"cannot push to {repository} at {api.endpoint}: {error}\n{_advice(error)}") from error
     return str(done.commit_url)
 

@@ -41,7 +41,7 @@ def test_all_files_and_a_card_arrive_in_one_commit(hub: hub_stand_in.Hub, bundle
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == f"{hub.address}/me/tiny/commit/{'0' * 40}"
     assert hub_stand_in.TOKEN not in done.stdout + done.stderr
-    assert hub.repository["private"] is True
+    assert hub.is_private
     (commit,) = hub.commits
     assert (commit["branch"], commit["message"]) == ("main", "first")
     card = commit["files"].pop("README.md").decode()
