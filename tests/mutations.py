@@ -272,7 +272,7 @@ def _other(draw: Draw, field: FieldDescriptor, value: Any) -> Any:
         kept = value[: draw(st.integers(0, len(value)))]
         return draw(st.sampled_from((kept, value + kept[:64], b"", b"/etc/passwd")))
     if field.type == FieldDescriptor.TYPE_ENUM:
-        return draw(st.sampled_from(field.enum_type.values)).number
+        return draw(st.sampled_from([value.number for value in field.enum_type.values]))
     if field.type == FieldDescriptor.TYPE_INT32:
         return draw(st.sampled_from([number for number in ODD_INTEGERS if abs(number) < 2**31]))
     if field.type == FieldDescriptor.TYPE_UINT64:

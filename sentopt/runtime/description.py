@@ -8,7 +8,6 @@ the model may refer to listed files only. Keys that are not known here are left 
 from __future__ import annotations
 
 import hashlib
-import re
 import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -31,7 +30,7 @@ VOCABULARY_FILE = "tokenizer.json"
 _LONGEST_DESCRIPTION = 16 * 2**20  # bytes; the largest that `sentopt export` writes has a hundredth of that
 _LONGEST_SETTINGS = 64 * 2**20
 _MOST_TOKENS, _MOST_IDS, _MOST_BYTES = 1_000_000, 2**31 - 1, 2**50
-_SHA256 = re.compile("[0-9a-f]{64}")
+_HEXADECIMAL = frozenset("0123456789abcdef")
 
 Side = Literal["left", "right"]
 """The end at which a text longer than `max_length` is truncated."""
@@ -273,7 +272,7 @@ def _files(listed: Fields) -> dict[str, tuple[int, str]]:
         if fault := fault_of_path(name):
             raise ValueError(f"{shown(name)} cannot be the name of a file in a bundle: {fault}")
         entry = listed.inner(name)
-        if not _SHA256.fullmatch(entry.text("sha256")):
+        if len(entry.text("sha256")) != 64 or not _HEXADECIMAL.issuperset(entry.text("sha256")):
             raise entry.fault("sha256", "64 hexadecimal digits")
         files[name] = (entry.integer("bytes", 0, _MOST_BYTES), entry.text("sha256"))
     if pair := same_file((*files, DESCRIPTION_FILE)):

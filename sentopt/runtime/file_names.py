@@ -6,12 +6,13 @@ everywhere that mean something else anywhere.
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from collections.abc import Iterable
 
-_DEVICE = re.compile(r"(CON|PRN|AUX|NUL|CLOCK\$|CONIN\$|CONOUT\$|(COM|LPT)[0-9¹²³]) *(\..*)?", re.IGNORECASE)
-_FORBIDDEN = re.compile(r'[\x00-\x1f\x7f<>"|?*]')
+_DEVICES = frozenset(("CON", "PRN", "AUX", "NUL", "CLOCK$", "CONIN$", "CONOUT$")) | {
+    f"{port}{number}" for port in ("COM", "LPT") for number in "0123456789¹²³"
+}
+_FORBIDDEN = frozenset('<>"|?*\x7f').union(map(chr, range(32)))
 
 
 def refusal(name: str) -> str:
@@ -26,11 +27,11 @@ def refusal(name: str) -> str:
         return "has a backslash or a colon, which lead out of the folder on Windows"
     if "" in parts or "." in parts:
         return "is not a plain relative path"
-    if _FORBIDDEN.search(name):
+    if not _FORBIDDEN.isdisjoint(name):
         return "has a character that file names cannot have on Windows"
     if any(part.endswith((".", " ")) for part in parts):
         return "has a part that ends in a dot or a space, which Windows drops"
-    if any(_DEVICE.fullmatch(part) for part in parts):
+    if any(part.partition(".")[0].rstrip(" ").upper() in _DEVICES for part in parts):
         return "is the name of a device on Windows"
     return ""
 

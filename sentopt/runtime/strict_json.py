@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from sentopt.runtime.names import LONGEST_NAME, fault_of_name, printable
@@ -72,7 +71,6 @@ def shown(value: object) -> str:
     return printable(repr(value[:_SHOWN] + "…" if isinstance(value, str) and len(value) > _SHOWN else value))
 
 
-@dataclass(frozen=True)
 class Fields:
     """An object of a document, whose values are taken by key with their type checked.
 
@@ -80,8 +78,9 @@ class Fields:
     ValueError if the value is missing or is not what is expected.
     """
 
-    values: dict[str, Any]
-    where: str = ""
+    def __init__(self, values: dict[str, Any], where: str = "") -> None:
+        self.values = values
+        self.where = where
 
     @classmethod
     def of(cls, value: object, where: str = "") -> Fields:
