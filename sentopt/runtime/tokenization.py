@@ -102,7 +102,11 @@ class TextEncoder:
         Raises:
             BundleError: a file is missing or cannot be parsed, the padding token is none of the vocabulary, or a text
                 has no room beside the special tokens.
+            InputError: `max_length` or `pad_token_id` is no such number.
         """
+        max_length = arguments.whole_number("max_length", max_length)
+        if pad_token_id is not None:
+            pad_token_id = arguments.whole_number("pad_token_id", pad_token_id, least=0)
         path = display_path(source, VOCABULARY_FILE)
         with _in_words(f"cannot read the tokenizer {path}"):
             tokenizer = Tokenizer.from_buffer(read_file(source, VOCABULARY_FILE, longest=_LONGEST_VOCABULARY))

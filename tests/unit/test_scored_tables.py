@@ -130,8 +130,9 @@ def typed(draw: st.DrawFn, depth: int) -> tuple[pyarrow.DataType, st.SearchStrat
     shape = draw(st.sampled_from(["plain", "plain", "list", "large_list", "map", "struct"] if depth else ["plain"]))
     if shape == "plain":
         plain = list(PLAIN)
-        if depth < 2:  # inside of others: what Python can build
-            plain = [kind for kind in plain if not (pyarrow.types.is_temporal(kind) or kind == pyarrow.null())]
+        if depth < 2:  # inside of others: what Python can build, and what pyarrow can slice when it writes Parquet
+            inside = {pyarrow.null(), pyarrow.string_view()}
+            plain = [kind for kind in plain if not (pyarrow.types.is_temporal(kind) or kind in inside)]
         kind = draw(st.sampled_from(plain))
         return kind, PLAIN[kind]
     inner, values = draw(typed(depth - 1))
@@ -787,7 +788,7 @@ for name in ("in.csv", "in.jsonl", "in.json"):
     try:
         score.score_table(Model(), folder / name, folder / "out.parquet", text_column=column, progress=False)
     except MissingExtraError as error:
-        assert 'pip install -c constraints.txt "sentopt[train]"' in str(error)
+        assert 'pip install "sentopt[train]"' in str(error)
     else:
         raise AssertionError(name)
 assert not (folder / "out.parquet").exists() and not list(folder.glob(".tmp-*"))
