@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import queue
-import socket
 import sys
 import threading
 from collections.abc import Callable, Sequence
@@ -12,7 +11,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from sentopt import progress as progress_module
 from sentopt._optional import needs_extra
@@ -66,10 +64,6 @@ class Demo:
         thread = threading.Thread(target=serve_and_tell, name="sentopt demo", daemon=True)
         thread.start()
         told = started.get()
-        while not isinstance(told, BaseException) and not _answers(told[0]):
-            thread.join(0.05)
-            if not thread.is_alive():
-                told = started.get()
         if isinstance(told, BaseException):
             raise told
         return cls(told[0], thread, told[1])
@@ -319,16 +313,6 @@ def score(
 
 def _to_stderr(line: str) -> None:
     sys.stderr.write(f"{line}\n")
-
-
-def _answers(address: str) -> bool:
-    """Whether connections to `http://host:port` are taken."""
-    where = urlsplit(address)
-    try:
-        socket.create_connection((where.hostname or "", where.port or 80), timeout=1.0).close()
-    except OSError:
-        return False
-    return True
 
 
 def _has_event_loop() -> bool:

@@ -231,6 +231,11 @@ def _obstacle() -> str:
             f"this system ({_distribution()}): use Debian or Ubuntu (a container is enough, and no root is needed), or "
             "run `sentopt check BUNDLE` on an ARM64 machine"
         )
+    if missing := [name for name in _WHEELS if name not in _versions()]:
+        return (
+            f"the emulated CPU gets the packages that are installed here, and {', '.join(missing)} cannot be found: "
+            "install it under this name (onnxruntime itself, not one of its builds for a GPU)"
+        )
     place = next(path for path in (folder(), *folder().absolute().parents) if path.exists())
     free, needed = shutil.disk_usage(place).free, DISK_BYTES + 2 * DOWNLOAD_BYTES
     if free < needed:
@@ -290,15 +295,18 @@ def _build_packages(fresh: Path, progress: Progress) -> None:
 
 
 def _check_works(command: list[str], variables: dict[str, str], program: str, expected: str) -> None:
-    done = subprocess.run(
-        [*command, "-c", program],
-        env=variables,
-        capture_output=True,
-        text=True,
-        timeout=_TIMEOUT_SECONDS,
-        check=False,
-        cwd="/",
-    )
+    try:
+        done = subprocess.run(
+            [*command, "-c", program],
+            env=variables,
+            capture_output=True,
+            text=True,
+            timeout=_TIMEOUT_SECONDS,
+            check=False,
+            cwd="/",
+        )
+    except subprocess.TimeoutExpired as error:
+        raise EmulationError(f"the ARM64 Python was unpacked and did not end within {_TIMEOUT_SECONDS} s") from error
     if done.returncode or done.stdout.strip() != expected:
         said = (done.stderr.strip().splitlines() or [done.stdout.strip() or "nothing"])[-1]
         raise EmulationError(
@@ -384,7 +392,10 @@ def _mirror() -> str:
     if named := os.environ.get(MIRROR_VARIABLE):
         return named.rstrip("/")
     asked = ["apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages"]
-    done = subprocess.run(asked, capture_output=True, text=True, timeout=_TIMEOUT_SECONDS, check=False)
+    try:
+        done = subprocess.run(asked, capture_output=True, text=True, timeout=_TIMEOUT_SECONDS, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return _MIRROR
     used = [line.strip().rstrip("/") for line in done.stdout.splitlines()]
     return next((address for address in used if address.endswith("/debian")), _MIRROR)
 

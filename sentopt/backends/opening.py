@@ -30,13 +30,27 @@ def capabilities(checkpoint: Path) -> set[Need]:
             available.add("wordpiece")
     if is_installed("openvino"):
         available.add("openvino")
-    if hardware.describe().has_bf16():
+    if computes_bf16():
         available.add("bf16")
     if is_installed("torch") and _torch_sees_cuda():
         available.add("cuda")
         if "CUDAExecutionProvider" in _providers():
             available.add("onnxruntime-cuda")
     return available
+
+
+def computes_bf16() -> bool:
+    """Whether BF16 is fast on this CPU.
+
+    PyTorch's BF16 products on a CPU are those of oneDNN, which its builds for macOS leave out.
+    """
+    if not hardware.describe().has_bf16():
+        return False
+    if not is_installed("torch"):
+        return True
+    import torch
+
+    return bool(torch.backends.mkldnn.is_available())
 
 
 @dataclass(frozen=True)

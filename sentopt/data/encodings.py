@@ -112,9 +112,8 @@ def detect(path: Path, options: TableOptions) -> Encoding:
         return Encoding(_with_mark(options.encoding))
     with open_bytes(path) as stream:
         head = stream.read(4096)
-    for mark, codec in _MARKS:
-        if head.startswith(mark):
-            return Encoding(codec)
+    if marked := of_mark(head):
+        return Encoding(marked)
     wide = _unmarked_utf16(head)
     if wide:
         return Encoding(wide, f"{path.name}: read as {wide}, according to its first bytes")
@@ -122,9 +121,19 @@ def detect(path: Path, options: TableOptions) -> Encoding:
     return Encoding("utf-8") if bad is None else _guess(path, bad, options)
 
 
+def of_mark(head: bytes) -> str:
+    """The codec that a byte-order mark at the start of `head` names; empty without one."""
+    return next((codec for mark, codec in _MARKS if head.startswith(mark)), "")
+
+
+def shown(codec: str) -> str:
+    """A codec as messages call it."""
+    return "UTF-8" if codec.startswith("utf-8") else codec
+
+
 def wrong_byte(path: Path, codec: str, error: UnicodeDecodeError, options: TableOptions) -> DataError:
     """The error for bytes that are invalid in `codec`."""
-    name = "UTF-8" if codec.startswith("utf-8") else codec
+    name = shown(codec)
     bad = _first_wrong(path, codec, limit=None)
     where = f"byte 0x{bad.byte:02x} in line {bad.line}" if bad else error.reason
     return DataError(

@@ -108,17 +108,18 @@ class _Lines:
         lines = self._split(self._decoder.decode(block[: max(0, error.start - before)]), final=False)
         wrong = error.object[error.start : error.start + 1]
         around = error.object[max(0, error.start - _SHOWN) : error.start + _SHOWN].split(b"\n")
-        shown = next(part for part in around if wrong in part)
+        shown, codec = next(part for part in around if wrong in part), encodings.shown(self._encoding)
         return lines, DataError(
-            f"standard input, line {self._number + 1}: byte 0x{wrong.hex()} is not {self._encoding} (in {shown!r}); "
+            f"standard input, line {self._number + 1}: byte 0x{wrong.hex()} is not {codec} (in {shown!r}); "
             "name the encoding of its texts, such as --encoding windows-1252"
         )
 
     def _new_decoder(self, first: bytes) -> io.IncrementalNewlineDecoder:
-        if not self._stated and first.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-            self._encoding = "utf-16"
-        elif codecs.lookup(self._encoding).name == "utf-8":
-            self._encoding = "utf-8-sig" if first.startswith(codecs.BOM_UTF8) else "utf-8"
+        marked = encodings.of_mark(first)
+        if marked and not self._stated:
+            self._encoding = marked
+        elif codecs.lookup(self._encoding).name in ("utf-8", "utf-8-sig"):
+            self._encoding = "utf-8-sig" if marked == "utf-8-sig" else "utf-8"
         return io.IncrementalNewlineDecoder(codecs.getincrementaldecoder(self._encoding)("strict"), translate=True)
 
     def _split(self, text: str, *, final: bool) -> list[str]:

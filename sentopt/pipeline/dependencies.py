@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from sentopt import backbones, records
 from sentopt import recipe as recipes
+from sentopt.backends import webassembly
 from sentopt.data import sources, unlabelled
 from sentopt.measure import hardware
 from sentopt.pipeline.cache import StageCache
@@ -99,7 +100,7 @@ def bench(recipe: Recipe, cache: StageCache, specs: Sequence[VariantSpec]) -> li
 
 
 def bundle(recipe: Recipe, cache: StageCache, selection: Selection, shipment: Shipment) -> list[object]:
-    """The graphs, all that is said of the selected variant, and the operators of a graph that takes texts.
+    """The graphs, all that is said of the selected variant, the operators of a graph that takes texts, and WebAssembly.
 
     A bundle without such a graph stays current where that package is upgraded.
     """
@@ -113,6 +114,7 @@ def bundle(recipe: Recipe, cache: StageCache, selection: Selection, shipment: Sh
         shipment.spec,
         shipment.fallback[0].name if shipment.fallback else None,
         *(["string_input", hardware.versions(packages)] if recipe.export.string_input else []),
+        *(["webassembly"] if webassembly.is_available() else []),
     ]
 
 

@@ -130,9 +130,12 @@ class Pipeline:
     def export(self) -> ExportResult:
         """The FP32 ONNX graphs, checked against PyTorch."""
         self._ensure_trained()
-        limits.check_packages(self.recipe)
         specs = limits.variants(self.recipe, self.run_dir, made_by="export")
-        work = partial(steps.export, self.recipe, self.run_dir, specs, self.progress)
+
+        def work() -> ExportResult:
+            limits.check_packages(self.recipe)
+            return steps.export(self.recipe, self.run_dir, specs, self.progress)
+
         depends = dependencies.export(self.recipe, self.cache, specs)
         outputs = [self.run_dir.model(spec.name) for spec in specs]
         result = self.cache.run("export", ExportResult, depends, outputs, work)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import importlib.metadata
 from typing import Literal
 
-from packaging.requirements import Requirement
-
 from sentopt._optional import is_installed
 from sentopt.errors import ExportError, MissingExtraError
 
@@ -46,6 +44,8 @@ def unsupported_transformers() -> str | None:
 
     The requirement is the one that Optimum's exporter states itself. It can be imported with others, too.
     """
+    from packaging.requirements import Requirement  # transformers brings it
+
     found = importlib.metadata.version("transformers")
     for line in importlib.metadata.requires("optimum-onnx") or ():
         requirement = Requirement(line)

@@ -19,11 +19,12 @@ import transformers
 from torch.utils.data import Sampler, SequentialSampler
 from transformers import DataCollatorWithPadding, IntervalStrategy, Trainer, TrainingArguments
 
+from sentopt.backends import opening
 from sentopt.backends.torch import limit_threads
 from sentopt.data.splits import Example
 from sentopt.errors import RecipeError, TrainingInterrupted
 from sentopt.files import atomic, durable, journal
-from sentopt.measure import hardware, metrics
+from sentopt.measure import metrics
 from sentopt.progress import SILENT, Progress
 from sentopt.recipe import Recipe, TrainSection
 from sentopt.results import Steps
@@ -345,15 +346,12 @@ def _share_of_batch(batch_size: int) -> int:
 
 
 def _precision(wanted: str) -> str:
-    """What training computes in; `auto` is BF16 where the hardware has it, else FP16 on a GPU and FP32 on a CPU.
-
-    PyTorch's BF16 products on a CPU are those of oneDNN, which its builds for macOS leave out.
-    """
+    """What training computes in; `auto` is BF16 where the hardware has it, else FP16 on a GPU and FP32 on a CPU."""
     if wanted != "auto":
         return wanted
     if torch.cuda.is_available():
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
-    return "bf16" if hardware.describe().has_bf16() and torch.backends.mkldnn.is_available() else "fp32"
+    return "bf16" if opening.computes_bf16() else "fp32"
 
 
 def _adversary(model: Any, length: float) -> AdversarialEmbeddings | None:

@@ -277,7 +277,7 @@ def test_a_filter_answers_the_lines_before_a_wrong_byte(fp32_bundle: Path, optio
         out, err = process.communicate(b"great great\nterrible\ncaf\xe9\ngreat\n", timeout=120)
         assert process.returncode == 1
         assert len(out.splitlines()) == 2
-        assert err.startswith(b"sentopt: standard input, line 3: byte 0xe9 is not utf-8")
+        assert err.startswith(b"sentopt: standard input, line 3: byte 0xe9 is not UTF-8")
         assert len(err.splitlines()) == 1
 
 

@@ -213,3 +213,19 @@ def test_a_page_for_the_web_copies_nothing_from_or_to_outside(tmp_path: Path, na
     assert done.returncode == 1
     assert "lists a file that lies outside the bundle" in done.stderr
     assert not (tmp_path / "page").exists()
+
+
+@pytest.mark.skipif(NODE is None, reason="node is not on PATH")
+@pytest.mark.parametrize(
+    "name", ["../secret.onnx", "//host/model.onnx", "https://host/model.onnx", "%2e%2e/secret.onnx"]
+)
+def test_a_page_for_the_web_copies_no_model_from_outside(tmp_path: Path, name: str) -> None:
+    bundle = small_bundles.write(tmp_path / "bundle")
+    (tmp_path / "secret.onnx").write_bytes(b"secret")
+    small_bundles.edit(bundle, lambda facts: facts.update(model_file=name))
+    done = subprocess.run(
+        [str(NODE), str(MAKE_WEB), str(bundle), str(tmp_path / "page")], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "lists a file that lies outside the bundle" in done.stderr
+    assert not (tmp_path / "page").exists()

@@ -4,6 +4,8 @@ import { mkdir, readFile, readdir, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 
+import { described } from "./sentopt-classifier/classifier.mjs";
+
 const HERE = path.dirname(fileURLToPath(import.meta.url));
 const PAGE = path.join(HERE, "..", "..", "web");
 const LIBRARIES = path.join(HERE, "node_modules");
@@ -12,12 +14,10 @@ if (process.argv.length !== 4) fail("usage: npm run web -- BUNDLE OUT");
 // npm runs this script in the folder of package.json; paths are meant from where npm was called.
 const [bundle, out] = process.argv.slice(2).map((name) => path.resolve(process.env.INIT_CWD ?? "", name));
 
-const facts = await readFile(path.join(bundle, "sentopt.json"), "utf8").then(JSON.parse, () =>
+const text = await readFile(path.join(bundle, "sentopt.json"), "utf8").catch(() =>
   fail(`${bundle} is not a bundle: it has no sentopt.json`),
 );
-// A bundle may be somebody else's: its names say what is copied from where to where.
-const outside = Object.keys(facts.files).find((name) => /^[/]|(^|[/])[.][.]([/]|$)|[\\:]/.test(name));
-if (outside !== undefined) fail(`sentopt.json lists a file that lies outside the bundle: ${JSON.stringify(outside)}`);
+const facts = checked(text);
 if ((await readdir(out).catch(() => [])).length > 0) fail(`${out} is not empty`);
 
 const copies = [
@@ -59,6 +59,14 @@ function withJs(source) {
 
 function sha256(bytes) {
   return createHash("sha256").update(bytes).digest("hex");
+}
+
+function checked(text) {
+  try {
+    return described(JSON.parse(text));
+  } catch (error) {
+    return fail(error instanceof SyntaxError ? `sentopt.json cannot be read as JSON: ${error.message}` : error.message);
+  }
 }
 
 function fail(message) {

@@ -219,12 +219,22 @@ async function verified(read, facts, { onProgress = () => {}, signal }) {
   );
 }
 
+/** Whether a name is that of a file below the bundle's folder, on every system and as part of an address. */
+function isInside(name) {
+  return !/^[/]|(^|[/])[.]{1,2}([/]|$)|[\\:?#%]|^$/.test(name);
+}
+
 /** `facts` if it describes a bundle that this code reads. */
-function described(facts) {
+export function described(facts) {
   if (!SCHEMAS.includes(facts?.schema_version)) {
     throw new Error(`sentopt.json has schema ${facts?.schema_version}, expected ${SCHEMAS.join(" or ")}`);
   }
   const { labels, max_length, output, model_file, files, golden } = facts;
+  // A bundle may be somebody else's, and its names say what is read from where: no address, nothing outside its folder.
+  const outside = [...Object.keys(files ?? {}), String(model_file)].find((name) => !isInside(name));
+  if (outside !== undefined) {
+    throw new Error(`sentopt.json lists a file that lies outside the bundle: ${JSON.stringify(outside)}`);
+  }
   const whole = (number) => Number.isInteger(number) && number >= 0;
   const wrong = [
     !(Array.isArray(labels) && labels.length > 1 && labels.every((label) => typeof label === "string")) && "labels",
