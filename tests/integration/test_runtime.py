@@ -142,7 +142,7 @@ def test_a_newer_schema_is_refused(bundle: Path, edit_description: Callable[...,
     ("changes", "message"),
     [
         ({"labels": ["only one"]}, "malformed"),
-        ({"files": {"../outside": {"bytes": 1, "sha256": "0"}}}, "outside the bundle"),
+        ({"files": {"../outside": {"bytes": 1, "sha256": "0"}}}, "outside the folder"),
         ({"model_file": "other.onnx"}, "not among the hashed files"),
         ({"schema_version": "1"}, "no schema_version"),
         ({"golden": [{"text": "x"}]}, "malformed"),

@@ -81,8 +81,8 @@ def test_the_python_page_documents_the_public_names(site: Path) -> None:
 
 def test_files_of_the_repository_that_are_no_page_are_named_not_linked(site: Path) -> None:
     page = (site / "deploy/javascript.html").read_text(encoding="utf-8")
-    assert "classifier.mjs" in page
-    assert 'href="classifier.mjs"' not in page
+    assert "transformers.mjs" in page
+    assert 'href="transformers.mjs"' not in page
 
 
 def test_the_notebook_is_a_page_with_its_outputs(site: Path) -> None:
