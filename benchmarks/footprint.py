@@ -1,4 +1,5 @@
-"""What the base install costs: megabytes on disk, time and memory of a first prediction, time of `sentopt --help`.
+"""What the base install costs: megabytes on disk, time and memory of a first prediction and of a text of 10 MB, time of
+`sentopt --help`.
 
     python benchmarks/footprint.py [BUNDLE]
 
@@ -23,10 +24,28 @@ from sentopt import Classifier
 Classifier.load(sys.argv[1])("The soup was cold and nobody cared.")
 print(open("/proc/self/status").read().partition("VmHWM:")[2].split()[0])
 """
+LONG_TEXT = """
+import statistics, sys, time
+from sentopt import Classifier
+def peak():
+    return int(open("/proc/self/status").read().partition("VmHWM:")[2].split()[0])
+def milliseconds(text):
+    start = time.perf_counter()
+    classifier(text)
+    return 1000 * (time.perf_counter() - start)
+classifier = Classifier.load(sys.argv[1])
+full = "The soup was cold and nobody cared. " * 40
+text = full * (10_000_000 // len(full))
+classifier(full)
+before, first = peak(), milliseconds(text)
+more = peak() - before
+rounds = [(milliseconds(full), milliseconds(text)) for _ in range(20)]
+print(first, more, *(statistics.median(column) for column in zip(*rounds)))
+"""
 
 
 def main() -> None:
-    """Print the three lines."""
+    """Print a line for each."""
     bundle = Path(sys.argv[1] if len(sys.argv) > 1 else "exports/quickstart/bundle").resolve()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
@@ -35,6 +54,12 @@ def main() -> None:
         seconds, outputs = timed([python, "-c", FIRST_PREDICTION, bundle])
         peak = statistics.median(int(output) for output in outputs) / 1024
         print(f"import, load, first prediction: {seconds:.2f} s, {peak:.0f} MiB peak")
+        _, outputs = timed([python, "-c", LONG_TEXT, bundle])
+        first, more, full, text = (statistics.median(float(o.split()[i]) for o in outputs) for i in range(4))
+        print(
+            f"a text of 10 MB: {text:.1f} ms (the first {first:.0f}), {more / 1024:.0f} MiB more at the peak; "
+            f"a text that just fills the model: {full:.1f} ms"
+        )
         seconds, _ = timed([folder / "venv" / "bin" / "sentopt", "--help"])
         print(f"sentopt --help: {seconds:.3f} s")
 
