@@ -78,17 +78,6 @@ def problem(cpu: str) -> str:
     return ""
 
 
-def python(cpu: str, *arguments: str, text: str = "", silent_seconds: float = SILENT_SECONDS) -> str:
-    """Run Python with `arguments` on the CPU model `cpu`. Returns its standard output.
-
-    Raises:
-        EmulationError: the model cannot be emulated here, or the program failed, crashed or printed nothing for long.
-    """
-    printed: list[str] = []
-    _run(cpu, arguments, text, printed.append, silent_seconds)
-    return "".join(printed)
-
-
 def logits(
     candidate: Candidate, texts: Sequence[str], *, cpu: str, advance: Callable[[int], None] = lambda more: None
 ) -> FloatArray:
@@ -138,21 +127,19 @@ def _answer(request: Mapping[str, Any], texts: Sequence[str], cpu: str, advance:
             advance(1)
 
     try:
-        _run(cpu, ("-m", "sentopt.backends.emulated"), json.dumps({**request, "texts": list(texts)}), receive)
+        python(cpu, ("-m", "sentopt.backends.emulated"), json.dumps({**request, "texts": list(texts)}), receive)
     except EmulationError as error:
         told = f", after {len(rows) - 1} of {len(texts)} texts" if rows else ", before the first text"
         raise EmulationError(str(error).replace(f" on an emulated {cpu}", f" on an emulated {cpu}{told}", 1)) from error
     return Answers(np.array(rows[1:], dtype=np.float32), rows[0]["onnxruntime"])
 
 
-def _run(
-    cpu: str,
-    arguments: Sequence[str],
-    text: str,
-    receive: Callable[[str], None],
-    silent_seconds: float = SILENT_SECONDS,
-) -> None:
-    """Run Python on `cpu`, give it `text`, and hand each line that it prints to `receive`."""
+def python(cpu: str, arguments: Sequence[str], text: str, receive: Callable[[str], None]) -> None:
+    """Run Python on the CPU model `cpu`, give it `text`, and hand each line that it prints to `receive`.
+
+    Raises:
+        EmulationError: the model cannot be emulated here, or the program failed, crashed or printed nothing for long.
+    """
     emulator = _emulator(cpu)
     with (
         tempfile.TemporaryDirectory(prefix="sentopt-") as scratch,
@@ -172,7 +159,7 @@ def _run(
             cwd=scratch,  # where an emulator that crashes leaves a dump
             env=emulator.environment(modules),
         )
-        with process, _watched(process, silent_seconds) as watch:
+        with process, _watched(process) as watch:
             assert process.stdin is not None
             assert process.stdout is not None
             with contextlib.suppress(BrokenPipeError):  # it has ended, and its exit code says why
@@ -182,7 +169,7 @@ def _run(
                 watch.answered()
                 receive(line)
         if watch.is_over:
-            raise EmulationError(f"the program printed nothing for {silent_seconds:g} s on an emulated {cpu}")
+            raise EmulationError(f"the program printed nothing for {SILENT_SECONDS:g} s on an emulated {cpu}")
         if process.returncode:
             raise EmulationError(_failure(cpu, emulator, process.returncode, said))
 
@@ -206,9 +193,9 @@ def _failure(cpu: str, emulator: _Emulator, code: int, said: IO[str]) -> str:
 class _Watch:
     """Ends a process that prints nothing for long."""
 
-    def __init__(self, process: subprocess.Popen[str], seconds: float) -> None:
+    def __init__(self, process: subprocess.Popen[str]) -> None:
         self.is_over = False
-        self._process, self._seconds = process, seconds
+        self._process = process
         self._timer = self._started()
 
     def answered(self) -> None:
@@ -222,7 +209,7 @@ class _Watch:
         self._process.kill()
 
     def _started(self) -> threading.Timer:
-        timer = threading.Timer(self._seconds, self._end)
+        timer = threading.Timer(SILENT_SECONDS, self._end)
         timer.daemon = True
         timer.start()
         return timer
@@ -233,8 +220,8 @@ class _Watch:
 
 
 @contextlib.contextmanager
-def _watched(process: subprocess.Popen[str], seconds: float) -> Iterator[_Watch]:
-    watch = _Watch(process, seconds)
+def _watched(process: subprocess.Popen[str]) -> Iterator[_Watch]:
+    watch = _Watch(process)
     try:
         yield watch
         process.wait()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import onnxruntime
 
 from sentopt.backends import emulation
@@ -15,6 +14,7 @@ from sentopt.measure import hardware
 from sentopt.measure.hardware import Hardware
 from sentopt.progress import SILENT, Progress
 from sentopt.runtime.classifier import Classifier, softmax
+from sentopt.runtime.comparison import compare
 
 
 @dataclass(frozen=True)
@@ -90,18 +90,16 @@ def check_elsewhere(bundle: Path, cpu: str, *, progress: Progress = SILENT) -> B
     progress.say(f"on an emulated {cpu}: {len(golden)} golden texts, each takes a fraction of a second")
     with progress.count(f"check: {description.variant} on an emulated {cpu}", len(golden), "texts") as advance:
         answers = emulation.bundle_answers(bundle, [g.text for g in golden], cpu=cpu, advance=advance)
-    expected = np.array([g.probabilities for g in golden], dtype=np.float32)
-    actual = softmax(answers.logits)
-    changed = int((expected.argmax(axis=1) != actual.argmax(axis=1)).sum())
-    difference = float(np.abs(expected - actual).max())
-    if changed or not difference <= description.golden_tolerance:
+    found = compare([g.probabilities for g in golden], softmax(answers.logits))
+    if not found.is_within(description.golden_tolerance):
         raise BundleIntegrityError(
             f"an emulated {cpu} answers the golden texts differently from the machine that verified the bundle: "
-            f"{changed} of {len(golden)} labels changed, largest probability difference {difference:.4f} "
+            f"{found.changed} of {len(golden)} labels changed, "
+            f"largest probability difference {found.largest_difference:.4f} "
             f"(allowed {description.golden_tolerance:.4f}). That CPU computes INT8 products differently: for it, ship "
             "lean-int8 or an FP32 variant (--set export.variants=...)"
         )
-    outcome = _compared(classifier, difference)
+    outcome = _compared(classifier, found.largest_difference)
     return replace(outcome, onnxruntime=answers.onnxruntime, same_instruction_set=False, emulated_cpu=cpu)
 
 

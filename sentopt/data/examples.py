@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from sentopt.data import surrogates
 from sentopt.errors import DataError
 from sentopt.run_dir import Split
+from sentopt.runtime.surrogates import repaired
 
 
 @dataclass(frozen=True)
@@ -72,4 +72,4 @@ def as_text(value: Any, where: str) -> str:
     if isinstance(value, list | tuple | dict):
         kind = "an object" if isinstance(value, dict) else "a list"
         raise DataError(f"{where}: the text is {kind} ({str(value)[:60]}), expected one text; is it the right column?")
-    return surrogates.repaired(str(value))
+    return repaired(str(value))

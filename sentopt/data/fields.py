@@ -11,6 +11,7 @@ from typing import Any
 
 MISSING: Any = object()
 """What `find` returns where there is no such field."""
+_MOST_INNER = 50
 
 
 def find(row: Any, name: str) -> Any:
@@ -43,9 +44,9 @@ def splits(name: str) -> Iterator[tuple[str, str]]:
         at = name.rfind(".", 0, at)
 
 
-def names(row: Mapping[str, Any], *, most: int = 50) -> list[str]:
-    """The columns of a row, then the names of fields inside of them; at most `most` of these."""
-    return [*map(str, row), *islice(_inner(row, ""), most)]
+def names(row: Mapping[str, Any]) -> list[str]:
+    """The columns of a row, then the names of fields inside of them; at most 50 of these."""
+    return [*map(str, row), *islice(_inner(row, ""), _MOST_INNER)]
 
 
 def _inner(value: Mapping[str, Any], prefix: str) -> Iterator[str]:

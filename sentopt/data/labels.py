@@ -21,6 +21,7 @@ from sentopt.data.examples import RawRow
 from sentopt.errors import DataError
 from sentopt.recipe import DataSection
 from sentopt.run_dir import Split
+from sentopt.runtime.surrogates import repaired
 
 SHOWN = 5
 _MOST_LABELS = 1000
@@ -149,9 +150,7 @@ class _Values:
         return self._of_other(value, where)
 
     def _of_string(self, value: str, where: str) -> str:
-        text = value.strip()
-        if not text.isascii():  # JSON can hold lone surrogates; they become U+FFFD
-            text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        text = repaired(value.strip())
         if not normal_form(text):
             return ""
         if _LITERAL.fullmatch(text) and len(text) < 1000:

@@ -13,10 +13,11 @@ from itertools import zip_longest
 from typing import Any
 
 from sentopt import records
-from sentopt.data import fields, folders, stored_names, surrogates
+from sentopt.data import fields, folders, stored_names
 from sentopt.data.examples import RawData, RawRow
 from sentopt.errors import DataError
 from sentopt.run_dir import SPLITS, Split
+from sentopt.runtime.surrogates import repaired
 
 MEMORY = "memory"
 _EXPECTED = (
@@ -232,7 +233,7 @@ def _plain(value: Any) -> object:
     if hasattr(value, "item") and not isinstance(value, str | bytes):
         value = value.item() if getattr(value, "size", 1) == 1 and not getattr(value, "ndim", 0) else value.tolist()
     if isinstance(value, str):
-        return surrogates.repaired(value)
+        return repaired(value)
     missing = type(value).__name__ in ("NAType", "NaTType") or (isinstance(value, float) and value != value)
     return None if missing else value
 

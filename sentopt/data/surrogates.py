@@ -1,22 +1,13 @@
-"""Repair half characters: JSON and Excel can escape a lone surrogate such as `\\ud83d`, but no UTF-8 file can hold it.
-
-Each becomes U+FFFD, as in the runtime and in any UTF-8 decoder.
-"""
+"""Half characters (lone surrogates) in documents of JSON: each becomes U+FFFD, as in the runtime."""
 
 from __future__ import annotations
 
 import re
 from typing import Any
 
-_SURROGATE = re.compile("[\ud800-\udfff]")
+from sentopt.runtime.surrogates import repaired
+
 _ESCAPED = re.compile(r"\\u[dD][89a-fA-F]")
-
-
-def repaired(text: str) -> str:
-    """The text, with U+FFFD for each lone surrogate."""
-    if text.isascii() or not _SURROGATE.search(text):
-        return text
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def repaired_value(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Read and write table files row by row, so that files larger than memory can be scored.
+"""Read table files row by row, so that files larger than memory can be scored.
 
 CSV, TSV and JSON (plain or .gz) need the standard library only; Parquet, Arrow and Excel need packages of the extras.
 """
@@ -13,9 +13,8 @@ from typing import Any
 
 from sentopt.data import columnar, delimited, documents, encodings, formats, workbooks
 from sentopt.data.options import TableOptions
-from sentopt.data.row_writer import RowWriter
 
-__all__ = ["DETECTED", "Row", "RowWriter", "class_names", "count_rows", "read_lines", "read_numbered", "read_rows"]
+__all__ = ["DETECTED", "Row", "class_names", "count_rows", "read_lines", "read_numbered", "read_rows"]
 
 Row = Mapping[str, Any]
 DETECTED = TableOptions()

@@ -100,8 +100,7 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
 class Api:
     """The endpoints, and FastAPI for everything else.
 
-    FastAPI describes the endpoints, but a request that passes its layers costs a third of a short text's time in the
-    model (measured on two cores: 958 answers a second, 1,210 without them). So a request to one of them is validated
+    FastAPI describes the endpoints, but its layers slow down every request. So a request to one of them is validated
     by the same model and answered by the same function directly.
     """
 

@@ -28,15 +28,7 @@ _SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
 
 
 class Client(NamedTuple):
-    """Who sent a request: the address, and scheme and host as its browser shows them, where a proxy told them."""
-
-    address: str
-    scheme: str = ""
-    host: str = ""
-
-
-class _Hop(NamedTuple):
-    """What one proxy said of whom it was asked by."""
+    """Who sent a request, here or to a proxy: the address, and scheme and host as its browser shows them, if told."""
 
     address: str
     scheme: str = ""
@@ -73,17 +65,17 @@ class TrustedProxies:
         if not self.trust(peer):
             return Client(peer)
         told = _told(headers)
-        plain = [_Hop(item) for item in _items(told[b"x-forwarded-for"])]
+        plain = [Client(item) for item in _items(told[b"x-forwarded-for"])]
         standard = _forwarded(told[b"forwarded"])
         address, used = self._walk(peer, plain or standard)
         if plain and standard and self._walk(peer, standard)[0] != address:
             address, used = peer, 0
-        named = standard[-used] if used and not plain else _Hop("")
+        named = standard[-used] if used and not plain else Client("")
         scheme = _from_right(_items(told[b"x-forwarded-proto"]), used) or named.scheme
         host = _from_right(_items(told[b"x-forwarded-host"]), used) or named.host
         return Client(address, _SCHEMES.get(scheme.lower(), ""), host)
 
-    def _walk(self, peer: str, hops: Sequence[_Hop]) -> tuple[str, int]:
+    def _walk(self, peer: str, hops: Sequence[Client]) -> tuple[str, int]:
         """The nearest address that is no trusted proxy, else the farthest that was told, and at which hop."""
         address, used = peer, 0
         for hop in reversed(hops[-_MOST_PROXIES:]):
@@ -178,10 +170,10 @@ def _from_right(items: Sequence[str], position: int) -> str:
     return items[-min(max(position, 1), len(items))] if items else ""
 
 
-def _forwarded(header: str) -> list[_Hop]:
+def _forwarded(header: str) -> list[Client]:
     """The elements of `Forwarded` headers; one that names nobody where they are malformed."""
     if len(header) > _LONGEST:
-        return [_Hop("")]
+        return [Client("")]
     elements: list[dict[str, str]] = [{}]
     position = 0
     while position < len(header):
@@ -190,8 +182,8 @@ def _forwarded(header: str) -> list[_Hop]:
             position += 1
             continue
         if not (pair := _PAIR.match(header, position)) or header[pair.end() : pair.end() + 1] not in ("", ",", ";"):
-            return [_Hop("")]
+            return [Client("")]
         value = re.sub(r"\\(.)", r"\1", pair[2][1:-1]) if pair[2].startswith('"') else pair[2]
         elements[-1][pair[1].lower()] = value
         position = pair.end()
-    return [_Hop(e.get("for", ""), e.get("proto", ""), e.get("host", "")) for e in elements if e]
+    return [Client(e.get("for", ""), e.get("proto", ""), e.get("host", "")) for e in elements if e]

@@ -14,6 +14,7 @@ from sentopt.data.examples import Example
 from sentopt.errors import SentoptError
 from sentopt.manifest import Manifest
 from sentopt.recipe import Recipe
+from sentopt.report.render import drawn
 from sentopt.report.section import Section
 from sentopt.report.sections import sections
 from sentopt.results import BundleResult
@@ -57,7 +58,7 @@ class RunFacts:
             self.manifest,
             stages={name: replace(s, result=without_folders(s.result)) for name, s in self.manifest.stages.items()},
         )
-        images = {path.stem: path for path in self.run_dir.plots.glob("*.png")}
+        images = drawn(self.run_dir)
         return {section.title: section for section in sections(self.recipe, public, images)}
 
 

@@ -26,7 +26,8 @@ from sentopt.demo.protocol import ImpatientProtocol
 from sentopt.demo.proxies import Network, TrustedProxies
 from sentopt.demo.service import Service
 from sentopt.demo.text_log import TextLog
-from sentopt.errors import ServingError
+from sentopt.errors import InputError, ServingError
+from sentopt.runtime import arguments
 from sentopt.runtime.classifier import Classifier
 
 
@@ -73,7 +74,7 @@ def serve(
         bundle: the folder that holds `sentopt.json`.
         say: is told the address, and a warning if there is one.
         host: the address to listen on; anything but loopback can be reached from other machines.
-        port: the port to listen on.
+        port: the port to listen on; 0 takes a free one.
         auth: a file of name:password lines; empty for the environment variable; None asks for no password.
         framed_by: the origins whose pages may show the demo in a frame.
         limits: other bounds than those for the host.
@@ -88,6 +89,7 @@ def serve(
         BundleError: the bundle cannot be loaded.
         ServingError: the port is taken, a file cannot be used, or an argument is wrong.
     """
+    port = _checked_port(port)
     proxies = TrustedProxies([trusted_proxies] if isinstance(trusted_proxies, str) else trusted_proxies)
     allowed_hosts = [allowed_hosts] if isinstance(allowed_hosts, str) else allowed_hosts
     access = Access(
@@ -123,6 +125,14 @@ def _public_address(address: str, access: Access, names: Sequence[str]) -> str:
     if access.proxies and named:
         address = f"https://[{named[0]}]" if ":" in named[0] else f"https://{named[0]}"
     return f"{address}{access.prefix}"
+
+
+def _checked_port(port: int) -> int:
+    """A port; the system would take 70000 for 4464."""
+    try:
+        return arguments.whole_number("port", port, least=0, most=65535, hint="0 takes a free one")
+    except InputError as error:
+        raise ServingError(str(error)) from None
 
 
 def _listen(host: str, port: int) -> socket.socket:

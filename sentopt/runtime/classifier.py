@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sentopt.errors import BundleError, BundleIntegrityError, InputError
-from sentopt.runtime import arguments, batching
+from sentopt.runtime import arguments, batching, comparison
 from sentopt.runtime.description import BundleDescription, Source, check_files, read_description
 from sentopt.runtime.options import DEFAULT_OPTIONS, Options
 from sentopt.runtime.session import CPU, FloatArray, OnnxSession
@@ -303,18 +303,17 @@ class Classifier:
         if self.description is None or not self.description.golden:
             raise BundleIntegrityError("this classifier carries no golden texts to check")
         golden = self.description.golden
-        expected = np.array([g.probabilities for g in golden], dtype=np.float32)
-        actual = np.concatenate([self.predict_proba([g.text]) for g in golden])
-        changed = int((expected.argmax(axis=1) != actual.argmax(axis=1)).sum())
-        difference = float(np.abs(expected - actual).max())
-        if changed or not difference <= self.description.golden_tolerance:
+        answered = np.concatenate([self.predict_proba([g.text]) for g in golden])
+        found = comparison.compare([g.probabilities for g in golden], answered)
+        if not found.is_within(self.description.golden_tolerance):
             raise BundleIntegrityError(
                 "this machine answers the golden texts differently from the machine that verified the bundle: "
-                f"{changed} of {len(golden)} labels changed, largest probability difference {difference:.4f} "
+                f"{found.changed} of {len(golden)} labels changed, "
+                f"largest probability difference {found.largest_difference:.4f} "
                 f"(allowed {self.description.golden_tolerance:.4f}). "
                 "Its CPU rounds INT8 products differently; export on this machine, or ship an FP32 variant."
             )
-        return difference
+        return found.largest_difference
 
     def _batches(self, tokens: Sequence[Tokens], batch_size: int | None) -> list[Positions]:
         if batch_size is None:

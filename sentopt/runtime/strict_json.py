@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NoReturn
 
-from sentopt.runtime.names import LONGEST_NAME, fault_of_name, printable
+from sentopt.runtime.names import fault_of_name, printable
 
 _SHOWN = 60
 _BOM = b"\xef\xbb\xbf"
@@ -107,10 +107,10 @@ class Fields:
             raise self.fault(key, "a text")
         return value
 
-    def name(self, key: str, *, longest: int = LONGEST_NAME) -> str:
+    def name(self, key: str) -> str:
         """A text that `fault_of_name` accepts."""
         value = self.text(key)
-        if fault := fault_of_name(value, longest):
+        if fault := fault_of_name(value):
             raise ValueError(f"{self.where}{key} cannot be {shown(value)}: {fault}")
         return value
 
@@ -121,12 +121,12 @@ class Fields:
             raise self.fault(key, f"an integer from {lowest:,} to {highest:,}")
         return value
 
-    def number(self, key: str, lowest: float = -math.inf, highest: float = math.inf) -> float:
-        """A finite number within bounds; no boolean."""
+    def number(self, key: str, lowest: float, highest: float) -> float:
+        """A number within finite bounds; no boolean."""
         value = self.values.get(key)
         if isinstance(value, bool) or not isinstance(value, int | float) or not lowest <= value <= highest:
-            raise self.fault(key, "a number" if lowest == -math.inf else f"a number from {lowest:g} to {highest:g}")
-        return _finite(value)
+            raise self.fault(key, f"a number from {lowest:g} to {highest:g}")
+        return float(value)
 
     def boolean(self, key: str) -> bool:
         """True or false."""
@@ -167,10 +167,3 @@ class Fields:
         if len(values) != count or not all(right):
             raise self.fault(key, f"{count} numbers from 0 to 1, one for each label")
         return tuple(float(value) for value in values)
-
-
-def _finite(value: float) -> float:
-    try:
-        return float(value)
-    except OverflowError:
-        raise ValueError(f"{shown(value)} is too large for a number") from None

@@ -28,6 +28,7 @@ from sentopt.runtime.description import (
 )
 from sentopt.runtime.names import printable
 from sentopt.runtime.strict_json import shown
+from sentopt.runtime.surrogates import repaired
 
 if TYPE_CHECKING:
     from sentopt.runtime.cuts import Cuts
@@ -163,7 +164,7 @@ class TextEncoder:
         raise AssertionError("the last part is complete")
 
     def _tokens(self, text: str) -> Tokens:
-        text = _repaired(text)
+        text = repaired(text)
         with _in_words("the tokenizer failed"):
             encoding = self._tokenizer.encode(text)
         if not encoding.ids:
@@ -198,14 +199,6 @@ def _in_words(what: str) -> Iterator[None]:
 def _checked(text: Any, position: int) -> str:
     if not isinstance(text, str):
         raise InputError(f"text {position} is {type(text).__name__}, expected str: {text!r:.80}")
-    return text
-
-
-def _repaired(text: str) -> str:
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:  # lone surrogates become U+FFFD, as in any UTF-8 decoder
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return text
 
 

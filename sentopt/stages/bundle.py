@@ -24,6 +24,7 @@ from sentopt.recipe import Recipe
 from sentopt.results import BenchResult, BundleResult, Confidence, PrepareResult, StringInput, Verdict
 from sentopt.run_dir import RunDir
 from sentopt.runtime.classifier import Classifier, softmax
+from sentopt.runtime.comparison import compare
 from sentopt.runtime.description import DESCRIPTION_FILE, schema_of, sha256_file
 from sentopt.runtime.options import Options
 from sentopt.runtime.session import OnnxSession
@@ -177,25 +178,23 @@ def _in_webassembly(
     if not texts or not webassembly.is_available():
         return {}
     try:
-        found = webassembly.answer(model, OnnxSession(model).output, encoder, [text["text"] for text in texts])
+        answers = webassembly.answer(model, OnnxSession(model).output, encoder, [text["text"] for text in texts])
     except EmulationError as error:
         progress.say(f"note: {spec.name} was not tested in WebAssembly: {error}")
         return {}
-    expected = np.array([text["probabilities"] for text in texts], dtype=np.float32)
-    answered = softmax(found.logits)
-    largest = float(np.abs(answered - expected).max())
-    changed = int((answered.argmax(axis=1) != expected.argmax(axis=1)).sum())
-    if changed:
+    found = compare([text["probabilities"] for text in texts], softmax(answers.logits))
+    largest = found.largest_difference
+    if found.changed:
         progress.say(
-            f"note: in WebAssembly {changed} of {len(texts)} golden texts get another label, so browsers will refuse "
-            "this bundle; its FP32 graph answers there as here (export.fp32_fallback=true carries one)"
+            f"note: in WebAssembly {found.changed} of {len(texts)} golden texts get another label, so browsers will "
+            "refuse this bundle; its FP32 graph answers there as here (export.fp32_fallback=true carries one)"
         )
     return {
         "webassembly": {
-            "onnxruntime_web": found.version,
+            "onnxruntime_web": answers.version,
             "golden_tolerance": golden.tolerance(largest, max(largest, verdict.max_probability_difference)),
             "largest_difference": largest,
-            "labels_changed": changed,
+            "labels_changed": found.changed,
         }
     }
 

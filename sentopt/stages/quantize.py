@@ -1,8 +1,8 @@
 """Stage `quantize`: the INT8 graphs.
 
 Traced graphs get dynamic INT8 by onnxruntime's quantizer, which Optimum calls where it traced them: weights are rounded
-here, activations at run time. Lean graphs are written
-from the checkpoint, with activations calibrated on training texts. A trimmed graph also gets a tokenizer of its own.
+here, activations at run time. Lean graphs are written from the checkpoint, with activations calibrated on training
+texts. A trimmed graph also gets a tokenizer of its own.
 """
 
 from __future__ import annotations

@@ -42,15 +42,17 @@ def reusing_freed_memory() -> Iterator[None]:
         libc.malloc_trim(0)
 
 
-def bound(limit: int | None = None) -> bool:
-    """Return unused memory to the system if this process uses more than `limit` bytes. Returns whether it did.
+def bound() -> bool:
+    """Return unused memory to the system if this process uses more than a quarter of the granted memory.
 
-    The default limit is a quarter of the granted memory. A model that needs more is trained as fast, and in as much
-    memory, as without `reusing_freed_memory`.
+    A model that needs more is trained as fast, and in as much memory, as without `reusing_freed_memory`.
+
+    Returns:
+        Whether unused memory was returned.
     """
     if not _is_glibc():
         return False
-    if memory.resident_bytes() <= (hardware.granted_memory_bytes() * _SHARE if limit is None else limit):
+    if memory.resident_bytes() <= hardware.granted_memory_bytes() * _SHARE:
         return False
     ctypes.CDLL(None).malloc_trim(0)
     return True

@@ -15,6 +15,7 @@ from csv_files import write_csv
 
 from sentopt import __version__, cli
 from sentopt.data import tables
+from sentopt.data.row_writer import RowWriter
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -101,7 +102,7 @@ def test_predict_a_table(finished_run: Path, tmp_path: Path, sentopt: Run, suffi
         {"id": 9, "review": None}
     ]
     source, target = tmp_path / f"in.{suffix}", tmp_path / "out.csv"
-    with tables.RowWriter(source, ["id", "review"]) as writer:
+    with RowWriter(source, ["id", "review"]) as writer:
         writer.write(rows)
     code, out, err = sentopt(
         "predict", "--run-dir", finished_run, "--input", source, "--text-column", "review", "--output", target

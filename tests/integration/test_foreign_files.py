@@ -14,6 +14,7 @@ from folder_state import state
 
 from sentopt import cli, manifest, score
 from sentopt.data import tables
+from sentopt.data.row_writer import RowWriter
 from sentopt.errors import DataError, ServingError
 from sentopt.files import journal
 from sentopt.run_dir import RunDir
@@ -412,7 +413,7 @@ def test_predict_does_not_replace_a_file_unless_told_to(in_folder: Path, finishe
 @pytest.mark.parametrize("suffix", ["csv", "csv.gz", "jsonl", "parquet"])
 def test_an_input_is_never_its_own_output(in_folder: Path, finished_run: Path, sentopt: Run, suffix: str) -> None:
     source = in_folder / f"in.{suffix}"
-    with tables.RowWriter(source, ["text"]) as writer:
+    with RowWriter(source, ["text"]) as writer:
         writer.write([{"text": "great"}])
     (in_folder / f"link.{suffix}").symlink_to(source)
     os.link(source, in_folder / f"hard.{suffix}")
@@ -440,7 +441,7 @@ def test_columns_of_the_table_are_kept(
     in_folder: Path, finished_run: Path, sentopt: Run, column: str, suffix: str
 ) -> None:
     source = in_folder / f"in.{suffix}"
-    with tables.RowWriter(source, ["text", column]) as writer:
+    with RowWriter(source, ["text", column]) as writer:
         writer.write([{"text": "great great", column: "mine"}])
     code, _, err = sentopt("predict", "--run-dir", finished_run, "--input", source, "--output", "out.csv")
     (row,) = tables.read_rows(in_folder / "out.csv")

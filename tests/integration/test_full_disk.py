@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from sentopt import cli
-from sentopt.data import tables
+from sentopt.data.row_writer import RowWriter
 from sentopt.files import atomic, durable
 from sentopt.runtime.classifier import Classifier
 
@@ -91,7 +91,7 @@ def test_outputs_on_a_full_disk(
     disk: Mount, fp32_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source = tmp_path / "in.csv"
-    with tables.RowWriter(source, ["text"]) as writer:
+    with RowWriter(source, ["text"]) as writer:
         writer.write([{"text": f"great {i}"} for i in range(400)])
     root = disk("size=8k")
     (root / "mine.txt").write_text("mine")

@@ -46,7 +46,9 @@ def test_it_is_set_up_once(debian: Debian, capsys: pytest.CaptureFixture[str]) -
     assert debian.log.read_text() == asked
     left = {path.name for path in arm64.folder().iterdir() if path.is_dir()}
     assert "downloads" not in left
-    assert emulation.python("cortex-a72", "-c", "print(6 * 7)") == "42\n"
+    printed: list[str] = []
+    emulation.python("cortex-a72", ["-c", "print(6 * 7)"], "", printed.append)
+    assert printed == ["42\n"]
 
 
 def test_what_was_downloaded_is_not_fetched_again(debian: Debian) -> None:
@@ -218,6 +220,8 @@ def test_nothing_of_this_python_reaches_the_emulated_one(debian: Debian, monkeyp
         monkeypatch.setenv(name, "/nowhere")
     monkeypatch.setenv("PYTHONPATH", "/of/this/python")
     program = "import os; print(*sorted(os.environ)); print(os.environ['PYTHONPATH'])"
-    names, path = emulation.python("neoverse-n1", "-c", program).splitlines()
+    printed: list[str] = []
+    emulation.python("neoverse-n1", ["-c", program], "", printed.append)
+    names, path = printed
     assert not {"PYTHONHOME", "LD_LIBRARY_PATH", "LD_PRELOAD"} & set(names.split())
     assert "/of/this/python" not in path.split(os.pathsep)

@@ -358,6 +358,8 @@ def test_a_wrong_value_of_an_option_is_a_usage_error(
         ({"trusted_proxies": "nginx"}, r"^trusted_proxies= nginx: expected an address"),
         ({"allowed_hosts": "a/b"}, r"^allowed_hosts= a/b: expected a name"),
         ({"root_path": "demo"}, r"^root_path= demo: expected a path"),
+        ({"port": 70_000}, r"^port must be from 0 to 65535, found 70000; 0 takes a free one$"),
+        ({"port": "http"}, r"^port must be a whole number, from 0 to 65535, found 'http' \(str\)"),
         ({"rate": 0}, r"^rate= 0: expected requests a second"),
     ],
 )

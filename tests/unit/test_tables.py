@@ -7,6 +7,7 @@ import pytest
 
 from sentopt.data import arrow_types, tables
 from sentopt.data.options import TableOptions
+from sentopt.data.row_writer import RowWriter
 from sentopt.errors import DataError
 
 ROWS = [
@@ -22,7 +23,7 @@ ROWS = [
 )
 def test_what_is_written_is_read(name: str, tmp_path: Path) -> None:
     path = tmp_path / name
-    with tables.RowWriter(path, ["text", "n"]) as writer:
+    with RowWriter(path, ["text", "n"]) as writer:
         writer.write(ROWS[:2])
         writer.write(ROWS[2:])
     assert [dict(row) for row in tables.read_rows(path)] == ROWS
@@ -31,7 +32,7 @@ def test_what_is_written_is_read(name: str, tmp_path: Path) -> None:
 
 def test_an_interrupted_write_leaves_no_file(tmp_path: Path) -> None:
     def stop_half_way() -> None:
-        with tables.RowWriter(tmp_path / "t.csv", ["text"]) as writer:
+        with RowWriter(tmp_path / "t.csv", ["text"]) as writer:
             writer.write([{"text": "x"}])
             raise RuntimeError("stop")
 
@@ -172,7 +173,7 @@ def test_columns_of_several_kinds_are_written_to_parquet(tmp_path: Path) -> None
     rows = [*late, {"note": "hello", "n": 1.5, "any": {"a": 1}}, {"note": None, "n": None, "any": "text"}]
     survey = arrow_types.TypeSurvey()
     survey.add(rows)
-    with tables.RowWriter(tmp_path / "t.parquet", ["note", "n", "any"], survey.types()) as writer:
+    with RowWriter(tmp_path / "t.parquet", ["note", "n", "any"], survey.types()) as writer:
         writer.write(rows[:3])
         writer.write(rows[3:])
     found = list(tables.read_rows(tmp_path / "t.parquet"))
@@ -184,7 +185,7 @@ def test_columns_of_several_kinds_are_written_to_parquet(tmp_path: Path) -> None
 def test_what_parquet_cannot_hold_is_said(tmp_path: Path) -> None:
     with (
         pytest.raises(DataError, match="the values of column 'n' do not fit into one type of Parquet"),
-        tables.RowWriter(tmp_path / "t.parquet", ["n"]) as writer,
+        RowWriter(tmp_path / "t.parquet", ["n"]) as writer,
     ):
         writer.write([{"n": 1}, {"n": "a"}])
     assert not list(tmp_path.iterdir())
