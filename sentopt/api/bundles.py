@@ -24,6 +24,7 @@ from sentopt.data.tables import DETECTED
 from sentopt.errors import BundleError, ServingError
 from sentopt.progress import Choice
 from sentopt.run_dir import RunDir, latest
+from sentopt.runtime.arguments import path
 from sentopt.runtime.classifier import Classifier
 from sentopt.runtime.description import DESCRIPTION_FILE, read_description
 from sentopt.runtime.trials import Tuned
@@ -83,10 +84,10 @@ def find(bundle: StrPath | None = None, run_dir: StrPath | None = None) -> Path:
         RunDirError: there is no run.
     """
     if bundle is not None:
-        return Path(bundle).expanduser()
+        return path("bundle", bundle).expanduser()
     if run_dir is None:
         return latest(with_bundle=True).bundle
-    run = RunDir(Path(run_dir).expanduser())
+    run = RunDir(path("run_dir", run_dir).expanduser())
     if (run.root / DESCRIPTION_FILE).is_file():
         return run.root
     if not run.bundle.is_dir():
@@ -110,8 +111,8 @@ def check(bundle: StrPath, *, cpu: str = "", progress: Choice = False) -> Bundle
         EmulationError: the CPU cannot be emulated here.
     """
     if cpu:
-        return check_elsewhere(Path(bundle), cpu, progress=progress_module.of(progress))
-    return check_bundle(Path(bundle))
+        return check_elsewhere(path("bundle", bundle), cpu, progress=progress_module.of(progress))
+    return check_bundle(path("bundle", bundle))
 
 
 @for_python
@@ -125,7 +126,7 @@ def tune(bundle: StrPath, texts: Sequence[str] = ()) -> Tuned:
     Raises:
         BundleError: it cannot be loaded, or has no golden texts and none are given.
     """
-    return measure(Path(bundle), texts)
+    return measure(path("bundle", bundle), texts)
 
 
 @for_python
@@ -158,18 +159,20 @@ def pack(
         OutputError: another file is there.
         InputError: name, version or output cannot be used.
     """
-    folder = Path(bundle)
+    folder = path("bundle", bundle)
     name = name or packing.plain_name(read_description(folder))
     if wheel or self_contained:
         return packing.wheel(
             folder,
-            Path(output or "."),
+            path("output", output if output is not None else "."),
             name=name,
             version=version,
             overwrite=overwrite,
             self_contained=self_contained,
         )
-    return packing.archive(folder, Path(output or f"{name}.tar.gz"), overwrite=overwrite)
+    return packing.archive(
+        folder, path("output", output if output is not None else f"{name}.tar.gz"), overwrite=overwrite
+    )
 
 
 @for_python
@@ -203,7 +206,7 @@ def push(
     with needs_extra("hub"):
         from sentopt.bundles import push as publishing
     return publishing.push(
-        Path(bundle), repository, private=private, revision=revision, license_id=license, message=message
+        path("bundle", bundle), repository, private=private, revision=revision, license_id=license, message=message
     )
 
 
@@ -254,12 +257,12 @@ def serve(
         from sentopt.demo import server
     work = partial(
         server.serve,
-        Path(bundle),
+        path("bundle", bundle),
         say=say or _to_stderr,
         host=host,
         port=port,
         auth=None if auth is None else str(auth),
-        log_texts=None if log_texts is None else Path(log_texts),
+        log_texts=None if log_texts is None else path("log_texts", log_texts),
         limits=limits,
         rate=rate,
         trusted_proxies=trusted_proxies,
@@ -302,8 +305,8 @@ def score(
     loaded = classifier if isinstance(classifier, Classifier) else Classifier.load(classifier)
     return score_table(
         loaded,
-        Path(source),
-        Path(target),
+        path("source", source),
+        path("target", target),
         text_column=text_column,
         progress=progress,
         options=replace(options, setting=_OPTIONS) if options.setting == DETECTED.setting else options,

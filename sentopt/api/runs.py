@@ -20,6 +20,7 @@ from sentopt.pipeline import Depth, Pipeline, ranks
 from sentopt.progress import Choice
 from sentopt.recipe import Recipe
 from sentopt.run_dir import EXPORTS, RunDir, latest
+from sentopt.runtime.arguments import path
 from sentopt.runtime.description import DESCRIPTION_FILE
 from sentopt.training import distributed
 from sentopt.training.caller import kept_for_programs
@@ -177,7 +178,7 @@ def open(run_dir: StrPath) -> Run:
     Raises:
         RunDirError: there is none in `run_dir`.
     """
-    folder = RunDir(Path(run_dir).expanduser())
+    folder = RunDir(path("run_dir", run_dir).expanduser())
     if (folder.root / DESCRIPTION_FILE).is_file():
         raise RunDirError(
             f"{folder.root} is a bundle, not a run: load it with sentopt.Classifier.load({str(folder.root)!r})"

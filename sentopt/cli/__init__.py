@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from sentopt.cli import failures, parser
-from sentopt.cli.printing import EXIT_ERROR, EXIT_INTERRUPTED, EXIT_USAGE, fail
+from sentopt.cli.printing import EXIT_ERROR, EXIT_INTERRUPTED, EXIT_USAGE, WrongUsage, fail
 from sentopt.errors import RankError, RecipeError, SentoptError, TrainingInterrupted
 from sentopt.files import streams
 from sentopt.wording import for_command_line
@@ -41,6 +41,8 @@ def _failed(error: Exception, arguments: argparse.Namespace) -> int:
         return 0
     if isinstance(error, RecipeError):
         return fail(str(failures.as_typed(error)), EXIT_USAGE)
+    if isinstance(error, WrongUsage):
+        return fail(str(error), EXIT_USAGE)
     if isinstance(error, TrainingInterrupted):
         return fail(str(error), EXIT_INTERRUPTED)
     if full := failures.full_disk(error, arguments):

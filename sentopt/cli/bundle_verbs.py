@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import sentopt
-from sentopt.cli.printing import EXIT_USAGE, as_json, fail, note, print_json
+from sentopt.cli.printing import EXIT_USAGE, WrongUsage, as_json, fail, note, print_json
 
 if TYPE_CHECKING:
     from sentopt.runtime.classifier import Classifier, Prediction
@@ -189,6 +189,8 @@ def _bundle(arguments: argparse.Namespace) -> Path:
     from sentopt.api.bundles import find
     from sentopt.run_dir import RunDir, newer_than
 
+    if arguments.bundle and arguments.run_dir:
+        raise WrongUsage(f"give a bundle ({arguments.bundle}) or a run with --run-dir ({arguments.run_dir}), not both")
     folder = find(arguments.bundle, arguments.run_dir)
     if not arguments.bundle and not arguments.run_dir:
         note(*(f"{run.root} is newer and has no bundle: {folder} is used" for run in newer_than(RunDir(folder.parent))))

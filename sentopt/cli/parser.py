@@ -51,7 +51,15 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _value(name: str, metavar: str, help: str, **settings: Any) -> Option:
+    if metavar != "TEXT" and not settings.keys() & {"default", "type", "action"}:
+        settings["type"] = _filled  # an unset variable of a shell must not mean the default
     return name, {"metavar": metavar, "help": help, **settings}
+
+
+def _filled(text: str) -> str:
+    if not text.strip():
+        raise argparse.ArgumentTypeError(f"expected a value, found {text!r}")
+    return text
 
 
 def _flag(name: str, help: str) -> Option:

@@ -9,6 +9,10 @@ from typing import Any
 EXIT_ERROR, EXIT_USAGE, EXIT_NONE_PASSED, EXIT_INTERRUPTED = 1, 2, 3, 130
 
 
+class WrongUsage(Exception):
+    """Options that do not go together; the exit code is `EXIT_USAGE`."""
+
+
 def as_json(record: object) -> Any:
     """A record of findings as dicts, lists and scalars."""
     from sentopt.records import to_json

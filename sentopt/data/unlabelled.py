@@ -27,18 +27,32 @@ class Unlabelled:
     notice: str
 
 
+def check(data: DataSection) -> None:
+    """That the file is there, if one is named.
+
+    Raises:
+        DataError: it is not.
+    """
+    if data.unlabelled and not Path(data.unlabelled).expanduser().is_file():
+        raise DataError(f"data.unlabelled: no such file: {Path(data.unlabelled).expanduser()}")
+
+
 def depends(data: DataSection) -> list[str]:
     """The identity of the texts: SHA-256 of the file and the options for reading it; empty without a file.
 
     Raises:
         DataError: the file does not exist.
     """
+    check(data)
     if not data.unlabelled:
         return []
-    path = Path(data.unlabelled).expanduser()
-    if not path.is_file():
-        raise DataError(f"data.unlabelled: no such file: {path}")
-    return [sha256_file(path), data.text_column, data.encoding, data.delimiter, data.quote]
+    return [
+        sha256_file(Path(data.unlabelled).expanduser()),
+        data.text_column,
+        data.encoding,
+        data.delimiter,
+        data.quote,
+    ]
 
 
 def load(data: DataSection, known: Iterable[str], *, seed: int) -> Unlabelled:

@@ -11,6 +11,7 @@ from typing import Literal
 from sentopt import manifest
 from sentopt._optional import check_installed
 from sentopt.backends import emulation
+from sentopt.data import unlabelled
 from sentopt.data.examples import RawData
 from sentopt.manifest import Manifest
 from sentopt.pipeline import continuation, dependencies, evidence, forecast, limits, ranks, steps
@@ -72,6 +73,7 @@ class Pipeline:
         if self._prepared:
             return self._prepared
         continuation.check_inputs(self.run_dir, self.recipe, self.inputs)
+        unlabelled.check(self.recipe.data)  # now, and not when `verify` reads it
         self.cache.claim()
         if not self.force:
             continuation.check(self.run_dir, self.manifest, self.recipe)

@@ -1,4 +1,4 @@
-"""What callers pass to the runtime: numbers and texts, checked in one place.
+"""What callers pass to the runtime: numbers, paths and texts, checked in one place.
 
 A wrong argument must not look like an answer. A `DataFrame` is an iterable of its column names, a dict of its keys; a
 negative batch size makes no batches at all.
@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import math
 import operator
+import os
 from collections.abc import Mapping, Set
+from pathlib import Path
 from typing import Any
 
 from sentopt.errors import InputError
@@ -31,6 +33,21 @@ def whole_number(name: str, value: Any, *, least: int = 1, most: int | None = No
     if number < least or (most is not None and number > most):
         raise InputError(f"{name} must be {expected}, found {number}{ending}")
     return number
+
+
+def path(name: str, value: Any) -> Path:
+    """`value` as a path.
+
+    Raises:
+        InputError: it is none, or is empty: that would be the current folder.
+    """
+    try:
+        named = os.fspath(value)
+    except TypeError:
+        named = b""
+    if not isinstance(named, str) or not named:
+        raise InputError(f"{name} must be a path, found {_described(value)}")
+    return Path(named)
 
 
 def probability(name: str, value: Any) -> float:

@@ -135,7 +135,7 @@ class Classifier:
             MissingExtraError: the engine is not installed.
         """
         options = Options(threads, check, engine, tuning, providers, abstain_below, fallback)
-        source: Source = _in_memory(bundle) if isinstance(bundle, Mapping) else Path(bundle)
+        source: Source = _in_memory(bundle) if isinstance(bundle, Mapping) else arguments.path("bundle", bundle)
         description = read_description(source)
         check_files(source, description)
         if options.fallback:

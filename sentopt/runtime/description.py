@@ -229,7 +229,8 @@ def _sha256(source: Source, name: str) -> str:
 def _check_version(path: str, facts: object) -> None:
     version = facts.get("schema_version") if isinstance(facts, dict) else None
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
-        raise BundleError(f"{path} is malformed: it has no schema_version")
+        found = shown(version) if isinstance(facts, dict) and "schema_version" in facts else "none"
+        raise BundleError(f"{path} is malformed: schema_version must be a whole number of at least 1, found {found}")
     if version > SCHEMA_VERSION:
         raise BundleVersionError(
             f"{path} has schema {shown(version)}, this sentopt reads up to {SCHEMA_VERSION}. "

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 _DEVICES = frozenset(("CON", "PRN", "AUX", "NUL", "CLOCK$", "CONIN$", "CONOUT$")) | {
     f"{port}{number}" for port in ("COM", "LPT") for number in "0123456789¹²³"
 }
+_LONGEST_PART = 255
 _FORBIDDEN = frozenset('<>"|?*\x7f').union(map(chr, range(32)))
 
 
@@ -29,6 +30,8 @@ def refusal(name: str) -> str:
         return "is not a plain relative path"
     if not _FORBIDDEN.isdisjoint(name):
         return "has a character that file names cannot have on Windows"
+    if any(len(part.encode("utf-8", "surrogatepass")) > _LONGEST_PART for part in parts):
+        return f"has a part of more than {_LONGEST_PART} bytes, which file systems do not take"
     if any(part.endswith((".", " ")) for part in parts):
         return "has a part that ends in a dot or a space, which Windows drops"
     if any(part.partition(".")[0].rstrip(" ").upper() in _DEVICES for part in parts):

@@ -8,6 +8,7 @@ them differently. Everything else is escaped where it is written.
 from __future__ import annotations
 
 import re
+import unicodedata
 
 from sentopt.runtime.file_names import refusal
 
@@ -34,7 +35,7 @@ def printable(text: object, *, longest: int = LONGEST_LABEL) -> str:
 
 def fault_of_name(text: str, longest: int = LONGEST_NAME) -> str:
     """Why `text` cannot be a name, or an empty string."""
-    if not text.strip():
+    if all(character.isspace() or unicodedata.category(character) == "Cf" for character in text):
         return "it is empty"
     if len(text) > longest:
         return f"it has {len(text):,} characters, at most {longest:,} are allowed"

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import sentopt
 from sentopt import Classifier
 from sentopt.errors import InputError
 from sentopt.runtime import arguments, trials, tuning
@@ -169,3 +170,13 @@ def test_what_is_no_text_is_named_with_its_place(classifier: Classifier, wrong: 
 def test_one_text_is_not_tuned_with_letter_by_letter(bundle: Path) -> None:
     with pytest.raises(InputError, match="found one text"):
         trials.tune(bundle, "great")
+
+
+@pytest.mark.parametrize("wrong", [None, 1, b"x", [], ""])
+def test_a_bundle_is_named_by_a_path(wrong: object) -> None:
+    with pytest.raises(InputError, match=r"^bundle must be a path, found "):
+        Classifier.load(wrong)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"^bundle must be a path, found "):
+        sentopt.check(wrong)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"^run_dir must be a path, found "):
+        sentopt.open(wrong)  # type: ignore[arg-type]

@@ -39,7 +39,7 @@ OF_WINDOWS = [
     "a\nb",
     "a\x00b",
 ]
-UNPLAIN = ["", "onnx//model.onnx", "./model.onnx", "onnx/./model.onnx", "onnx/"]
+UNPLAIN = ["", "onnx//model.onnx", "./model.onnx", "onnx/./model.onnx", "onnx/", "a" * 256, "onnx/" + "型" * 86]
 FINE = [
     "onnx/model_quantized.onnx",
     "sentopt.json",
@@ -47,6 +47,8 @@ FINE = [
     "console.txt",
     "nullable.json",
     "com10",
+    "a" * 255,
+    "型" * 85,
     "auxiliary/aux-file.txt",
     "tokenizer (1).json",
     "müller.json",

