@@ -49,9 +49,11 @@ def score_table(
     is the dialect of a CSV or TSV file.
 
     Raises:
-        DataError: unreadable input, a missing column, columns that would be overwritten, or no columns.
+        DataError: unreadable input, a missing column, columns that would be overwritten, no columns, or a delimiter or
+            quote that is none.
         OutputError: `target` exists and `overwrite` is false, or is `source`.
     """
+    options.check()
     formats.table_format(target)
     outputs.check(target, overwrite=overwrite, inputs=[source])
     notices: list[str] = []

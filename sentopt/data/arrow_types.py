@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from sentopt._optional import require
@@ -88,13 +89,16 @@ class TypeSurvey:
         return True
 
 
-def can_be_stored(kind: Any) -> bool:
-    """Whether a Parquet file can hold values of this type."""
+def can_be_stored(*kinds: Any) -> bool:
+    """Whether a Parquet file can hold values of these types."""
     pyarrow = require("pyarrow", extra="train")
-    schema = pyarrow.schema([("column", kind)])
+    schema = pyarrow.schema([(f"column {i}", kind) for i, kind in enumerate(kinds)])
     try:
         with require("pyarrow.parquet", extra="train").ParquetWriter(pyarrow.BufferOutputStream(), schema) as writer:
             writer.write_table(schema.empty_table())
+            with suppress(pyarrow.ArrowInvalid):  # fields inside of a column may not be null, which is no fault of it
+                # Some types are refused with the first row only, such as dictionaries of lists.
+                writer.write_table(pyarrow.table([pyarrow.nulls(1, kind) for kind in kinds], schema=schema))
     except (pyarrow.ArrowException, OSError):
         return False
     return True
@@ -108,8 +112,23 @@ def as_text(value: Any) -> str | None:
 
 
 def as_json(value: Any) -> str:
-    """JSON of a value; bytes and other types without a form in JSON are written as text."""
-    return json.dumps(value, ensure_ascii=False, default=_as_plain)
+    """JSON of a value; bytes and other types without a form in JSON are written as text.
+
+    NaN and infinity are kept under these names, which many readers of JSON refuse: see `as_strict_json`.
+    """
+    return _dumped(value, allow_nan=True)
+
+
+def as_strict_json(value: Any) -> str:
+    """Like `as_json`; NaN and infinity are null."""
+    try:
+        return _dumped(value, allow_nan=False)
+    except ValueError:  # read and written again, because the numbers may be anywhere inside
+        return _dumped(json.loads(as_json(value), parse_constant=lambda name: None), allow_nan=False)
+
+
+def _dumped(value: Any, *, allow_nan: bool) -> str:
+    return json.dumps(value, ensure_ascii=False, default=_as_plain, allow_nan=allow_nan)
 
 
 def _as_plain(value: Any) -> str:

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from sentopt._optional import require
-from sentopt.data import fields
+from sentopt.data import fields, nanoseconds
 from sentopt.errors import DataError
+from sentopt.runtime.surrogates import repaired
 
 _BATCH = 1024
 _MOST_NAMES = 1000
@@ -148,15 +149,19 @@ def row_count(path: Path) -> int:
 
 
 def class_names(path: Path, kind: str, column: str) -> tuple[str, ...]:
-    """The label names of `column` that `datasets` stored in the file (`ClassLabel`); empty if there are none."""
+    """The label names of `column` that `datasets` stored in the file (`ClassLabel`).
+
+    Empty if there are none, or if the metadata is not as `datasets` writes it.
+    """
     metadata = schema(path, kind).metadata or {}
     try:
         features = json.loads(metadata.get(b"huggingface", b"{}"))["info"]["features"]
         feature = fields.find(features, column)
-        names = feature["names"] if feature["_type"] == "ClassLabel" else ()
-    except (KeyError, TypeError, ValueError):
+        names = feature["names"] if feature["_type"] == "ClassLabel" else []
+    except (KeyError, TypeError, ValueError, RecursionError):
         return ()
-    return tuple(str(name) for name in names)
+    usable = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    return tuple(repaired(name) for name in names) if usable else ()
 
 
 def _schema(path: Path, kind: str) -> Any:
@@ -173,7 +178,7 @@ def _schema(path: Path, kind: str) -> Any:
 def _rows(path: Path, batch: Any, before: int) -> list[dict[str, Any]]:
     """The rows of a batch; `before` rows of the file precede it."""
     try:
-        rows: list[dict[str, Any]] = batch.to_pylist()
+        rows: list[dict[str, Any]] = nanoseconds.values(batch.to_struct_array())
     except Exception:  # see _as_python, which says where
         lists = [
             _as_python(path, name, column, before)
@@ -189,7 +194,7 @@ def _as_python(path: Path, name: str, column: Any, before: int) -> list[Any]:
     pyarrow raises various exceptions for dates, times and time zones that Python cannot represent.
     """
     try:
-        return list(column.to_pylist())
+        return nanoseconds.values(column)
     except Exception as error:
         for row, value in enumerate(column, before + 1):
             try:

@@ -51,9 +51,7 @@ def read(
             lines = LineBuffer(chain(io.StringIO(sample, newline=""), stream))
             yield from _rows(path, lines, dialect, options, notify, header)
     except UnicodeError as error:
-        if isinstance(error, UnicodeDecodeError):
-            raise encodings.wrong_byte(path, encoding.codec, error, options) from error
-        raise DataError(f"{path} is not {encoding.codec}: {error}") from error
+        raise encodings.wrong_byte(path, encoding.codec, error, options) from error
 
 
 def _rows(

@@ -139,7 +139,11 @@ def detect(sample: str, *, complete: bool, usual: str, options: TableOptions, na
     """The dialect of the file `name`, which begins with `sample`, and notices about it.
 
     `usual` is the delimiter that the name implies; `complete` means that the sample is the whole file.
+
+    Raises:
+        DataError: the stated delimiter or quote is none.
     """
+    options.check()
     notices: list[str] = []
     lines = [line for line in io.StringIO(sample, newline="") if line.strip("\r\n")]
     stated = re.match(r"sep=(.)\r?\n?$", lines[0], re.IGNORECASE) if lines else None

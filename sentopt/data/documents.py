@@ -35,7 +35,7 @@ def read_lines(path: Path, options: TableOptions, notify: Callable[[str], None])
             for number, line in enumerate(stream, 1):
                 if line.strip():
                     yield f"line {number}", _object(path, number, line)
-    except UnicodeDecodeError as error:
+    except UnicodeError as error:
         raise encodings.wrong_byte(path, encoding.codec, error, options) from error
 
 
@@ -51,7 +51,7 @@ def read_document(path: Path, options: TableOptions, notify: Callable[[str], Non
     try:
         with io.TextIOWrapper(encodings.open_bytes(path), encoding=encoding.codec) as stream:
             text = stream.read()
-    except UnicodeDecodeError as error:
+    except UnicodeError as error:
         raise encodings.wrong_byte(path, encoding.codec, error, options) from error
     if not text.strip():
         raise DataError(f"{path} is empty: expected an array of objects")

@@ -128,14 +128,15 @@ def of_mark(head: bytes) -> str:
 
 def shown(codec: str) -> str:
     """A codec as messages call it."""
-    return "UTF-8" if codec.startswith("utf-8") else codec
+    return "UTF-8" if codecs.lookup(codec).name in ("utf-8", "utf-8-sig") else codec
 
 
-def wrong_byte(path: Path, codec: str, error: UnicodeDecodeError, options: TableOptions) -> DataError:
-    """The error for bytes that are invalid in `codec`."""
+def wrong_byte(path: Path, codec: str, error: UnicodeError, options: TableOptions) -> DataError:
+    """The error for bytes that are invalid in `codec`; some codecs raise a plain `UnicodeError`, without a place."""
     name = shown(codec)
-    bad = _first_wrong(path, codec, limit=None)
-    where = f"byte 0x{bad.byte:02x} in line {bad.line}" if bad else error.reason
+    bad = _first_wrong(path, codec, limit=None) if isinstance(error, UnicodeDecodeError) else None
+    reason = error.reason if isinstance(error, UnicodeDecodeError) else str(error)
+    where = f"byte 0x{bad.byte:02x} in line {bad.line}" if bad else reason
     return DataError(
         f"{path} is not {name}: {where}. "
         f"Name its encoding with {options.how('encoding', 'windows-1252')}, or convert it, for example: "

@@ -12,6 +12,7 @@ from typing import Any
 MISSING: Any = object()
 """What `find` returns where there is no such field."""
 _MOST_INNER = 50
+_MOST_DIGITS = 18
 
 
 def find(row: Any, name: str) -> Any:
@@ -62,7 +63,8 @@ def _of_list(values: Sequence[Any], name: str) -> Any:
     if values and all(isinstance(item, tuple) and len(item) == 2 for item in values):
         return find({str(key): item for key, item in values}, name)
     head, _, rest = name.partition(".")
-    if not (head.isascii() and head.isdecimal() and int(head) < len(values)):
+    # Python refuses to convert thousands of digits.
+    if not (head.isascii() and head.isdecimal() and len(head) <= _MOST_DIGITS and int(head) < len(values)):
         return MISSING
     item = values[int(head)]
     return find(item, rest) if rest else item

@@ -114,6 +114,13 @@ class _Lines:
             "name the encoding of its texts, such as --encoding windows-1252"
         )
 
+    def refused(self, error: UnicodeError) -> DataError:
+        """The error for bytes of which the codec does not say which one is wrong."""
+        return DataError(
+            f"standard input is not {encodings.shown(self._encoding)} ({error}); "
+            "name the encoding of its texts, such as --encoding windows-1252"
+        )
+
     def _new_decoder(self, first: bytes) -> io.IncrementalNewlineDecoder:
         marked = encodings.of_mark(first)
         if marked and not self._stated:
@@ -144,6 +151,8 @@ def _read(descriptor: int, lines: _Lines, blocks: queue.Queue[Block]) -> None:
                 ended, problem = lines.of(block), None
             except UnicodeDecodeError as error:
                 ended, problem = lines.of_good(block, error)
+            except UnicodeError as error:  # some codecs do not say where
+                raise lines.refused(error) from error
             if ended:
                 blocks.put(ended)
             if problem is not None:

@@ -72,14 +72,11 @@ def compression(path: Path) -> str:
 
 
 def _check(schema: Any, target: Path) -> None:
+    if arrow_types.can_be_stored(*schema.types):
+        return
     for field in schema:
-        if not (_is_plain(field.type) or arrow_types.can_be_stored(field.type)):
+        if not arrow_types.can_be_stored(field.type):
             raise DataError(
                 f"{target}: the column {field.name!r} has the type {field.type}, which Parquet cannot hold; "
                 "write a .jsonl or .csv file, or leave the column out"
             )
-
-
-def _is_plain(kind: Any) -> bool:
-    types = require("pyarrow.types", extra="train")
-    return bool(types.is_primitive(kind) or types.is_string(kind) or types.is_large_string(kind))

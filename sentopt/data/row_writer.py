@@ -131,14 +131,14 @@ class _JsonLinesSink:
             if isinstance(row, ObjectLine):
                 self._stream.write(f"{_extended(row, more)}\n")
             else:
-                self._stream.write(f"{arrow_types.as_json({**row, **more})}\n")
+                self._stream.write(f"{arrow_types.as_strict_json({**row, **more})}\n")
 
 
 def _extended(row: ObjectLine, more: Row) -> str:
     """The line of a row as it was read, with further keys at its end."""
     if not more:
         return row.line
-    return f"{row.line[:-1].rstrip()}{', ' if row else ''}{arrow_types.as_json(more)[1:]}"
+    return f"{row.line[:-1].rstrip()}{', ' if row else ''}{arrow_types.as_strict_json(more)[1:]}"
 
 
 class _DelimitedSink:

@@ -71,7 +71,7 @@ def read_lines(path: Path, options: TableOptions = DETECTED, notify: Callable[[s
         with path.open(encoding=encoding.codec) as lines:
             for line in lines:
                 yield line.rstrip("\n")
-    except UnicodeDecodeError as error:
+    except UnicodeError as error:
         raise encodings.wrong_byte(path, encoding.codec, error, options) from error
 
 

@@ -915,6 +915,43 @@ def test_stored_names_decide_what_a_number_is(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        CLASS_LABEL.replace('["bad", "good"]', "null"),
+        CLASS_LABEL.replace('["bad", "good"]', "7"),
+        CLASS_LABEL.replace('["bad", "good"]', '"ab"'),
+        CLASS_LABEL.replace('["bad", "good"]', '["bad", 1]'),
+        CLASS_LABEL.replace('["bad", "good"]', '{"0": "bad"}'),
+        '{"info": {"features": [1, 2]}}',
+        '{"info": null}',
+        "[1]",
+        "no JSON",
+        "[" * 100_000,
+        "\udcff",
+    ],
+)
+def test_metadata_without_usable_label_names_is_ignored(metadata: str, tmp_path: Path) -> None:
+    texts, path = [f"text {i}" for i in range(40)], tmp_path / "a.parquet"
+    stored = metadata.encode("utf-8", "surrogateescape")
+    path.write_bytes(columns("parquet", text=texts, label=[0, 1] * 20, metadata=stored))
+    assert prepare(path).labels == ("0", "1")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("a.jsonl", r"a\.jsonl has no column 'tags\.9+\.label'"), ("a.parquet", r"^40 row\(s\) have no label: ")],
+)
+def test_a_column_of_labels_with_very_many_digits(name: str, message: str, tmp_path: Path) -> None:
+    rows = [{"text": f"text {i}", "tags": [{"label": "no"}]} for i in range(40)]
+    if name == "a.jsonl":
+        (tmp_path / name).write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    else:
+        parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / name)
+    with pytest.raises(DataError, match=message):
+        prepare(tmp_path / name, f"data.label_column=tags.{'9' * 5000}.label")
+
+
 @pytest.mark.parametrize("declared", [["good", "awful"], ["a", "b", "c"]])
 def test_declared_names_that_do_not_fit_the_stored_ones(declared: list[str], tmp_path: Path) -> None:
     path = labelled(tmp_path / "a.parquet", ("bad", "good"), 1)

@@ -87,6 +87,8 @@ def test_a_stated_encoding_counts(tmp_path: Path) -> None:
     assert lines_of("日本\n".encode("shift_jis"), tmp_path, encoding="shift_jis") == ["日本"]
     with pytest.raises(DataError, match="there is no encoding 'nonsense'"):
         lines_of(b"one", tmp_path, encoding="nonsense")
+    with pytest.raises(DataError, match=r"standard input is not utf-16 \(.*\); name the encoding of its texts"):
+        lines_of(b"one\n", tmp_path, encoding="utf-16")
 
 
 @pytest.mark.parametrize(

@@ -306,6 +306,40 @@ def test_arrow_types_that_parquet_lacks_are_said_before_any_work(tmp_path: Path)
     assert [row["odd"] for row in tables.read_rows(tmp_path / "out.jsonl")] == [1, "b"]
 
 
+NO_PARQUET = {
+    "month_day_nano_interval": pyarrow.array([(1, 2, 3), None], pyarrow.month_day_nano_interval()),
+    "run_end_encoded": pyarrow.RunEndEncodedArray.from_arrays([2], ["a"]),
+    "struct": pyarrow.array([{"gap": (1, 2, 3)}, None], pyarrow.struct([("gap", pyarrow.month_day_nano_interval())])),
+    "dictionary": pyarrow.DictionaryArray.from_arrays(pyarrow.array([0, 0], pyarrow.int8()), pyarrow.array([[1]])),
+}
+
+
+@pytest.mark.parametrize("name", NO_PARQUET)
+def test_every_type_that_parquet_lacks_is_found_before_any_text_is_classified(name: str, tmp_path: Path) -> None:
+    table = pyarrow.table({"text": ["a", "b"], "plain": [1, 2], "odd": NO_PARQUET[name]})
+    with pyarrow.ipc.new_file(str(tmp_path / "in.arrow"), table.schema) as writer:
+        writer.write_table(table)
+    classifier = OneLabel()
+    with pytest.raises(DataError, match=rf"out\.parquet: the column 'odd' has the type {name}.*, which Parquet cannot"):
+        score.score_table(
+            classifier,  # type: ignore[arg-type]
+            tmp_path / "in.arrow",
+            tmp_path / "out.parquet",
+            text_column="text",
+            progress=False,
+        )
+    assert classifier.texts == []
+    assert [path.name for path in tmp_path.iterdir()] == ["in.arrow"]
+
+
+def test_fields_that_may_not_be_null_are_no_type_that_parquet_lacks(tmp_path: Path) -> None:
+    kind = pyarrow.struct([pyarrow.field("n", pyarrow.int8(), nullable=False)])
+    table = pyarrow.table({"text": ["a"], "box": pyarrow.array([{"n": 1}], kind)})
+    feather.write_feather(table, str(tmp_path / "in.feather"))
+    scored(tmp_path / "in.feather", tmp_path / "out.parquet")
+    assert parquet.read_table(tmp_path / "out.parquet")["box"].type == kind
+
+
 @pytest.mark.parametrize("taken", ["label", "score", "p_bad"])
 def test_columns_called_like_the_answers_are_kept(taken: str, tmp_path: Path) -> None:
     source, target = tmp_path / "in.parquet", tmp_path / "out.parquet"
@@ -592,6 +626,74 @@ def test_values_that_json_and_csv_lack_are_written_as_text(tmp_path: Path) -> No
         assert (json.loads(row["map"]) if name == "out.csv" else row["map"]) == [["k", "v"]]
 
 
+def test_numbers_that_json_lacks_are_null(tmp_path: Path) -> None:
+    nan, infinity = float("nan"), float("inf")
+    table = pyarrow.table({"text": ["a", "NaN"], "x": [nan, -infinity], "deep": [[{"y": infinity, "z": 0.5}], []]})
+    parquet.write_table(table, tmp_path / "in.parquet")
+
+    def refused(name: str) -> None:
+        raise AssertionError(f"{name} is no JSON")
+
+    scored(tmp_path / "in.parquet", tmp_path / "out.jsonl")
+    lines = (tmp_path / "out.jsonl").read_text().splitlines()
+    rows = [json.loads(line, parse_constant=refused) for line in lines]
+    assert [(row["text"], row["x"]) for row in rows] == [("a", None), ("NaN", None)]
+    assert rows[0]["deep"] == [{"y": None, "z": 0.5}]
+    scored(tmp_path / "in.parquet", tmp_path / "out.csv")
+    first, second = tables.read_rows(tmp_path / "out.csv")
+    assert json.loads(first["deep"]) == [{"y": infinity, "z": 0.5}]
+    assert (first["x"], second["x"]) == ("nan", "-inf")
+
+
+def test_times_of_day_keep_their_nanoseconds(tmp_path: Path) -> None:
+    kind, counts = pyarrow.time64("ns"), [1, 3_600_000_001_000, None, 86_399_999_999_999]
+    box = pyarrow.struct([("t", kind), ("n", pyarrow.int8())])
+    table = pyarrow.table(
+        {
+            "text": list("abcd"),
+            "t": pyarrow.array(counts, kind),
+            "names": pyarrow.array(counts, kind).dictionary_encode(),
+            "list": pyarrow.array([[count] for count in counts], pyarrow.list_(kind)),
+            "map": pyarrow.array([[("k", count)] for count in counts], pyarrow.map_(pyarrow.string(), kind)),
+            "box": pyarrow.array([None, *({"t": count, "n": 1} for count in counts[1:])], box),
+        }
+    )
+    feather.write_feather(table, str(tmp_path / "in.feather"))
+    scored(tmp_path / "in.feather", tmp_path / "out.jsonl")
+    rows = list(tables.read_rows(tmp_path / "out.jsonl"))
+    expected = ["00:00:00.000000001", "01:00:00.000001", None, "23:59:59.999999999"]
+    for column in ("t", "names"):
+        assert [row[column] for row in rows] == expected
+    assert [row["list"] for row in rows] == [[text] for text in expected]
+    assert [row["map"] for row in rows] == [[["k", text]] for text in expected]
+    assert [row["box"] for row in rows] == [None, *({"t": text, "n": 1} for text in expected[1:])]
+    scored(tmp_path / "in.feather", tmp_path / "out.csv")
+    assert [row["t"] for row in tables.read_rows(tmp_path / "out.csv")] == [text or "" for text in expected]
+
+
+BAD_DIALECTS = [
+    ({"delimiter": "abc"}, "--delimiter 'abc': expected one character within a line, or one of tab, "),
+    ({"delimiter": "\n"}, "--delimiter '\\n': expected one character within a line, or one of tab, "),
+    ({"quote": "abc"}, "--quote 'abc': expected auto, nothing, or one character within a line"),
+    ({"delimiter": "comma", "quote": ","}, "--delimiter ',': fields are enclosed by the same character; "),
+    (
+        {"delimiter": '"'},
+        "--delimiter '\"': fields are enclosed by the same character; if quotes mean nothing in this ",
+    ),
+]
+
+
+@pytest.mark.parametrize(("stated", "message"), BAD_DIALECTS)
+def test_what_is_no_delimiter_and_no_quote_is_refused(stated: dict[str, str], message: str, tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text("text,x\na,1\n")
+    with pytest.raises(DataError) as caught:
+        scored(tmp_path / "in.csv", tmp_path / "out.csv", setting="--{} {}", **stated)
+    assert str(caught.value).startswith(message)
+    with pytest.raises(DataError, match=r"^--set data\.(delimiter|quote)="):
+        list(tables.read_rows(tmp_path / "in.csv", TableOptions(**stated)))
+    assert [path.name for path in tmp_path.iterdir()] == ["in.csv"]
+
+
 # ---- fields inside of columns
 
 NESTED = [
@@ -635,6 +737,16 @@ def test_a_column_whose_name_has_the_dot_comes_first(name: str, tmp_path: Path) 
         parquet.write_table(pyarrow.Table.from_pylist([row]), source)
     assert scored(source, tmp_path / "out.jsonl", "data.text")[1] == ["literal"]
     assert scored(source, tmp_path / "out.parquet", "data.text")[1] == ["literal"]
+
+
+def test_a_number_of_very_many_digits_names_no_item(tmp_path: Path) -> None:
+    column = f"m.{'9' * 5000}.t"
+    source = write_jsonl(tmp_path / "in.jsonl", '{"m": [{"t": "a"}]}')
+    with pytest.raises(DataError, match=r"in\.jsonl has no column 'm\.999"):
+        scored(source, tmp_path / "out.csv", column)
+    parquet.write_table(pyarrow.Table.from_pylist([{"m": [{"t": "a"}]}]), tmp_path / "in.parquet")
+    summary, texts = scored(tmp_path / "in.parquet", tmp_path / "out.csv", column)
+    assert (summary.empty, texts) == (1, [])
 
 
 def test_fields_of_maps_and_names_with_dots_inside(tmp_path: Path) -> None:

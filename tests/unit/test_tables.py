@@ -162,6 +162,22 @@ def test_lines_in_another_encoding_and_what_is_no_text(tmp_path: Path) -> None:
         list(tables.read_lines(path))
 
 
+@pytest.mark.parametrize("name", ["a.csv", "a.json", "a.jsonl", "a.txt"])
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "punycode"])
+def test_a_stated_encoding_that_the_file_has_not(name: str, encoding: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text('{"text": "a"}\n')
+    read = tables.read_lines if name.endswith(".txt") else tables.read_rows
+    with pytest.raises(DataError, match=rf"{name} is not {encoding}: .*Name its encoding with --set data\.encoding="):
+        list(read(tmp_path / name, TableOptions(encoding=encoding)))
+
+
+@pytest.mark.parametrize("encoding", ["", "utf-8-sig", "utf_8_sig", "U8"])
+def test_utf8_with_a_mark_is_called_utf8(encoding: str, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(b"\xef\xbb\xbftext\ncaf\xe9\n")
+    with pytest.raises(DataError, match=r"a\.csv is not UTF-8: byte 0xe9 in line 2\. "):
+        list(tables.read_rows(tmp_path / "a.csv", TableOptions(encoding=encoding)))
+
+
 def test_half_characters_of_json_are_replaced(tmp_path: Path) -> None:
     path = tmp_path / "cut.jsonl"
     path.write_text('{"text": "great \\ud83d", "more": ["\\ude00"]}\n{"text": "\\ud83d\\ude00"}\n')
