@@ -171,7 +171,8 @@ function showFacts(warning) {
   showFact("Verdict", `${verified.reason}.`);
   showFact("Model", `${variant}, ${megabytes} MB, reads up to ${facts.max_length} tokens`);
   showFact("Files", "as verified: their SHA-256 was compared when this page was opened");
-  if (golden.length > 0) showFact("In this browser", `the same labels as PyTorch for ${golden.length} golden texts`);
+  const compared = `the same labels as PyTorch for ${golden.length} golden texts`;
+  showFact("In this browser", golden.length > 0 ? compared : "not compared: the bundle carries no golden texts");
   if (warning) showFact("Scores", `${warning}.`);
   $("about").hidden = false;
 }

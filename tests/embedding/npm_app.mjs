@@ -24,6 +24,8 @@ const found = {
     await complaint(classifier.classifyAll(["one", 2])),
     await complaint(classifier.classifyAll(["one"], { batchSize: 0 })),
     await complaint(Classifier.load(null)),
+    await complaint(Classifier.load(bundle, null)),
+    await complaint(Classifier.load(bundle, { chek: true })),
     await complaint(Classifier.load(`${bundle}-that-is-not-there`)),
     await complaint(Classifier.load(bundle, { fallback: true })),
   ],

@@ -153,8 +153,14 @@ def test_moved_probabilities_warn_and_changed_labels_refuse(runtime: str, int8_b
     ("changes", "complaint"),
     [
         ({"schema_version": 99}, "sentopt.json has schema 99, expected 1 or 2"),
-        ({"labels": ["one"], "max_length": "48"}, "sentopt.json is malformed: labels, max_length"),
-        ({"files": {}}, "sentopt.json is malformed: files: tokenizer.json, files: tokenizer_config.json"),
+        (
+            {"labels": ["one"], "max_length": "48"},
+            "sentopt.json is malformed: labels (expected two or more names, all different), max_length (expected",
+        ),
+        (
+            {"files": {}},
+            "sentopt.json is malformed: files: tokenizer.json (expected its bytes and its sha256), files: ",
+        ),
     ],
 )
 def test_a_malformed_description_is_refused_in_words(
@@ -229,6 +235,15 @@ def test_the_page_answers_as_the_classifier(
         assert (f"Only the {end} 48 tokens" in answer["note"]) == prediction.truncated
         assert "Answered in" in answer["note"]
     assert any("Only the " in answer["note"] for answer in found["answers"])
+
+
+@in_chromium
+def test_the_page_says_where_there_is_nothing_to_compare(bundle: Path, edit_description: Any, tmp_path: Path) -> None:
+    edit_description(golden=[])
+    found = use_page(make_page(bundle, tmp_path / "page"), texts=["great"])
+    assert (found["headline"], found["console"]) == ("Ready", [])
+    assert "not compared: the bundle carries no golden texts" in found["facts"]
+    assert found["answers"][0]["headline"] == Classifier.load(bundle)("great").label
 
 
 @in_chromium

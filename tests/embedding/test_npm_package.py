@@ -34,6 +34,8 @@ COMPLAINTS = [
     "TypeError: text 1 must be a string, found 2",
     "TypeError: batchSize must be a whole number from 1, found 0",
     "TypeError: a bundle is the address of its folder",
+    "TypeError: the options of Classifier.load must be an object, found null",
+    'TypeError: Classifier.load has no option "chek"; its options are timeout, retries, pause,',
     "is not a bundle",
     "Error: fallback: true needs an FP32 graph, and this bundle carries none",
     "Error: this classifier was disposed of: load the bundle again",

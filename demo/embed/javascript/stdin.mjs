@@ -16,6 +16,6 @@ export async function textsOnStdin() {
 }
 
 export function fail(message, code = 1) {
-  console.error(message);
+  console.error(message.replaceAll(/\s*[\r\n]\s*/g, " ")); // one line, whatever a parser quotes
   process.exit(code);
 }

@@ -1,11 +1,12 @@
 // Classify texts with a pipeline of transformers.js:  node transformers.mjs BUNDLE [DTYPE] < texts.json
-import { access, readFile } from "node:fs/promises";
+import { access } from "node:fs/promises";
 import path from "node:path";
 
 import { Tensor, env, pipeline } from "@huggingface/transformers";
 
+import { descriptionOf, inWords, jsonOf } from "./description.mjs";
 import { asInPython } from "./sentopt-classifier/bert.mjs";
-import { cut, specialTokens } from "./sentopt-classifier/classifier.mjs";
+import { chosen, cut, specialTokens } from "./sentopt-classifier/classifier.mjs";
 import { fail, textsOnStdin } from "./stdin.mjs";
 
 const FILES = { fp32: "onnx/model.onnx", q8: "onnx/model_quantized.onnx" };
@@ -15,19 +16,20 @@ const bundle = path.resolve(process.argv[2]);
 env.allowRemoteModels = false;
 env.localModelPath = path.dirname(bundle);
 
-const read = async (name) =>
-  JSON.parse(await readFile(path.join(bundle, name), "utf8").catch((error) => fail(`no bundle: ${error.message}`)));
-const facts = await read("sentopt.json");
+const facts = await descriptionOf(bundle);
 const dtype = process.argv[3] ?? (facts.model_file === FILES.fp32 ? "fp32" : "q8");
-if (!(dtype in FILES)) fail(`dtype must be one of ${Object.keys(FILES).join(", ")}, found ${dtype}`, 2);
+if (!Object.hasOwn(FILES, dtype)) fail(`dtype must be one of ${Object.keys(FILES).join(", ")}, found ${dtype}`, 2);
 await access(path.join(bundle, FILES[dtype])).catch(() =>
   fail(`this bundle has no ${FILES[dtype]}, which dtype ${dtype} stands for; it has ${facts.model_file}`),
 );
-const classifier = await pipeline("text-classification", path.basename(bundle), { dtype, local_files_only: true });
+if (facts.model_file === FILES[dtype]) inWords(chosen, facts);
+const classifier = await pipeline("text-classification", path.basename(bundle), { dtype, local_files_only: true }).catch(
+  (error) => fail(`transformers.js cannot load ${bundle}: ${error.message}`),
+);
 
 // transformers.js splits words by the Unicode tables of the JavaScript engine: it shall use those of the training.
 const { tokenizer } = classifier;
-asInPython(tokenizer._tokenizer, await read("tokenizer.json"));
+asInPython(tokenizer._tokenizer, await jsonOf(bundle, "tokenizer.json"));
 // It cuts a long text on the right only, and cuts its final special tokens off too: it is cut here instead.
 const around = specialTokens({ encode: (text, options) => ({ ids: tokenizer.encode(text, options) }) });
 classifier.tokenizer = (text) => {

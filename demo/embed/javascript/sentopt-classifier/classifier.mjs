@@ -9,6 +9,7 @@
  */
 import { asInPython } from "./bert.mjs";
 import { readerOf } from "./files.mjs";
+import { OF_LOADING, OF_MANY_TEXTS, checkedOptions, named } from "./options.mjs";
 
 export { fetchedFrom } from "./files.mjs";
 
@@ -20,6 +21,7 @@ export class Classifier {
    * returns the bytes (Uint8Array) of a file, given its name.
    */
   static async load(bundle, options = {}) {
+    checkedOptions("Classifier.load", options, OF_LOADING);
     const { ort, Tokenizer, check = false, fallback = false, sessionOptions = {}, onWarning = console.warn } = options;
     if (!ort?.InferenceSession || typeof Tokenizer !== "function") {
       throw new TypeError("Classifier.load needs { ort, Tokenizer }: onnxruntime and @huggingface/tokenizers");
@@ -27,8 +29,7 @@ export class Classifier {
     const stop = new AbortController();
     const signal = options.signal ? AbortSignal.any([options.signal, stop.signal]) : stop.signal;
     const read = readerOf(bundle, { ...options, signal });
-    const description = described(parse("sentopt.json", await read("sentopt.json")));
-    const facts = fallback ? withFallback(description) : description;
+    const facts = chosen(described(parse("sentopt.json", await read("sentopt.json"))), fallback);
     const [file, config, model] = await verified(read, facts, { ...options, signal }).catch((error) => {
       stop.abort(error); // what is still being fetched
       throw error;
@@ -38,7 +39,13 @@ export class Classifier {
       throw new Error(`${facts.model_file} cannot be loaded by onnxruntime: ${error.message}`, { cause: error });
     });
     const classifier = new this(facts, tokenizer, session, ort);
-    if (check) await classifier.checked(onWarning);
+    try {
+      refuseOtherNames(session, facts);
+      if (check) await classifier.checked(onWarning);
+    } catch (error) {
+      await classifier.dispose();
+      throw error;
+    }
     return classifier;
   }
 
@@ -62,11 +69,10 @@ export class Classifier {
   }
 
   /** The answers for many texts, in their order. Texts of similar length are run together, `batchSize` at a time. */
-  async classifyAll(texts, { batchSize = 16 } = {}) {
-    const tokens = listOf(texts).map((text) => this.encode(text));
-    if (!Number.isInteger(batchSize) || batchSize < 1) {
-      throw new TypeError(`batchSize must be a whole number from 1, found ${named(batchSize)}`);
-    }
+  async classifyAll(texts, options = {}) {
+    const list = listOf(texts);
+    const { batchSize = 16 } = checkedOptions("classifyAll", options, OF_MANY_TEXTS);
+    const tokens = list.map((text) => this.encode(text));
     const order = tokens.map((_, i) => i).sort((a, b) => tokens[a].ids.length - tokens[b].ids.length);
     const answers = new Array(tokens.length);
     for (let start = 0; start < order.length; start += batchSize) {
@@ -86,6 +92,7 @@ export class Classifier {
    */
   async checkGolden() {
     const { golden, labels } = this.facts;
+    if (golden.length === 0) throw new Error("this bundle carries no golden texts to check");
     const changed = [];
     let largest = 0;
     for (const { text, probabilities } of golden) {
@@ -102,7 +109,6 @@ export class Classifier {
   async checked(onWarning) {
     const { texts, changed, largest, allowed, moved } = await this.checkGolden();
     if (changed.length > 0) {
-      await this.dispose();
       const advice = this.facts.fallback ? "load the FP32 graph of this bundle with fallback: true" : "ship an FP32 bundle";
       throw new Error(
         `${changed.length} of ${texts} golden texts have another label here than where the bundle was verified, ` +
@@ -139,8 +145,15 @@ export class Classifier {
     const run = this.session.run(this.inputs(tokens.map(({ ids }) => ids)));
     this.running.add(run);
     try {
-      const logits = [...(await run)[this.facts.output].data];
-      const { labels } = this.facts;
+      const { labels, output } = this.facts;
+      const { data, dims } = (await run)[output];
+      if (dims.length !== 2 || dims[0] !== tokens.length || dims[1] !== labels.length) {
+        throw new Error(
+          `the model answers ${tokens.length} texts with logits of shape ${dims.join(" × ")}, ` +
+            `expected ${tokens.length} × ${labels.length}: the bundle has ${labels.length} labels`,
+        );
+      }
+      const logits = [...data];
       return tokens.map(({ truncated }, row) => {
         const scores = softmax(logits.slice(row * labels.length, (row + 1) * labels.length));
         const best = indexOfLargest(scores);
@@ -167,6 +180,9 @@ export class Classifier {
   }
 }
 
+const ENGINE = "onnxruntime";
+const ENGINES = [ENGINE, "openvino"]; // those of bundles; here is the first
+const INPUTS = ["input_ids", "attention_mask", "token_type_ids", "position_ids"];
 const SCHEMAS = [1, 2]; // 2 says with truncation_side that long texts are cut on the left
 
 /**
@@ -224,35 +240,94 @@ function isInside(name) {
   return !/^[/]|(^|[/])[.]{1,2}([/]|$)|[\\:?#%]|^$/.test(name);
 }
 
+function isObject(value) {
+  return value !== null && typeof value === "object" && !Array.isArray(value);
+}
+
+function isWhole(value, lowest = 0) {
+  return Number.isSafeInteger(value) && value >= lowest;
+}
+
+function isShare(value) {
+  return Number.isFinite(value) && value >= 0 && value <= 1; // JSON's 1e999 is Infinity
+}
+
+function areLabels(labels) {
+  if (!Array.isArray(labels) || labels.length < 2 || new Set(labels).size < labels.length) return false;
+  return labels.every((label) => typeof label === "string" && label.trim() !== "");
+}
+
+function isGolden(golden, count) {
+  if (!isObject(golden) || typeof golden.text !== "string" || !Array.isArray(golden.probabilities)) return false;
+  return golden.probabilities.length === count && golden.probabilities.every(isShare);
+}
+
 /** `facts` if it describes a bundle that this code reads. */
 export function described(facts) {
-  if (!SCHEMAS.includes(facts?.schema_version)) {
-    throw new Error(`sentopt.json has schema ${facts?.schema_version}, expected ${SCHEMAS.join(" or ")}`);
+  if (!isObject(facts)) throw new Error(`sentopt.json is malformed: it must hold an object, found ${named(facts)}`);
+  if (!SCHEMAS.includes(facts.schema_version)) {
+    throw new Error(`sentopt.json has schema ${JSON.stringify(facts.schema_version)}, expected ${SCHEMAS.join(" or ")}`);
   }
-  const { labels, max_length, output, model_file, files, golden } = facts;
+  const { labels, output, model_file, files, golden, webassembly, engine = ENGINE, truncation_side = "right" } = facts;
   // A bundle may be somebody else's, and its names say what is read from where: no address, nothing outside its folder.
-  const outside = [...Object.keys(files ?? {}), String(model_file)].find((name) => !isInside(name));
+  const names = [...Object.keys(files ?? {}), ...(typeof model_file === "string" ? [model_file] : [])];
+  const outside = names.find((name) => !isInside(name));
   if (outside !== undefined) {
     throw new Error(`sentopt.json lists a file that lies outside the bundle: ${JSON.stringify(outside)}`);
   }
-  const whole = (number) => Number.isInteger(number) && number >= 0;
-  const wrong = [
-    !(Array.isArray(labels) && labels.length > 1 && labels.every((label) => typeof label === "string")) && "labels",
-    !(whole(max_length) && max_length > 0) && "max_length",
-    !whole(facts.pad_token_id) && "pad_token_id",
-    typeof output !== "string" && "output",
-    !Array.isArray(golden) && "golden",
-    ...["tokenizer.json", "tokenizer_config.json", model_file].map(
-      (name) => !(whole(files?.[name]?.bytes) && /^[0-9a-f]{64}$/.test(files[name].sha256)) && `files: ${name}`,
-    ),
-  ].filter(Boolean);
-  if (wrong.length > 0) throw new Error(`sentopt.json is malformed: ${wrong.join(", ")}`);
+  const isListed = (name) => isWhole(files?.[name]?.bytes) && /^[0-9a-f]{64}$/.test(files[name].sha256);
+  const tolerance = "expected a number from 0 to 1";
+  refuseMalformed([
+    [areLabels(labels), "labels (expected two or more names, all different)"],
+    [isWhole(facts.max_length, 1), "max_length (expected a whole number from 1)"],
+    [isWhole(facts.pad_token_id), "pad_token_id (expected a whole number from 0)"],
+    [["left", "right"].includes(truncation_side), "truncation_side (expected left or right)"],
+    [ENGINES.includes(engine), `engine (expected ${ENGINES.join(" or ")})`],
+    [typeof output === "string" && output.trim() !== "", "output (expected a name)"],
+    [typeof model_file === "string", "model_file (expected the name of a file)"],
+    [Array.isArray(golden), "golden (expected a list)"],
+    [isShare(facts.golden_tolerance), `golden_tolerance (${tolerance})`],
+    [(webassembly ?? null) === null || isObject(webassembly), "webassembly (expected an object)"],
+    [isShare(webassembly?.golden_tolerance ?? 0), `webassembly.golden_tolerance (${tolerance})`],
+    ...["tokenizer.json", "tokenizer_config.json", ...(typeof model_file === "string" ? [model_file] : [])].map((name) => [
+      isListed(name),
+      `files: ${name} (expected its bytes and its sha256)`,
+    ]),
+  ]);
+  const wrong = golden.findIndex((entry) => !isGolden(entry, labels.length));
+  const entry = `golden[${wrong}] (expected a text and ${labels.length} probabilities from 0 to 1, one for each label)`;
+  refuseMalformed([[wrong < 0, entry]]);
   return facts;
 }
 
-function withFallback(facts) {
+function refuseMalformed(findings) {
+  const wrong = findings.filter(([right]) => !right).map(([, words]) => words);
+  if (wrong.length > 0) throw new Error(`sentopt.json is malformed: ${wrong.join(", ")}`);
+}
+
+/** The description with its own graph, or with the FP32 graph that it may carry. */
+export function chosen(facts, fallback = false) {
+  const { engine = ENGINE } = facts;
+  if (!fallback) {
+    if (engine === ENGINE) return facts;
+    const advice = facts.fallback ? "load its FP32 graph with fallback: true" : `export a bundle for ${ENGINE}`;
+    throw new Error(`this bundle was verified with the engine ${JSON.stringify(engine)}, here is ${ENGINE}; ${advice}`);
+  }
   if (!facts.fallback) throw new Error("fallback: true needs an FP32 graph, and this bundle carries none");
-  return described({ ...facts, ...facts.fallback, fallback: undefined, webassembly: undefined });
+  const { variant, model_file, output, golden_tolerance } = facts.fallback;
+  const graph = { engine: ENGINE, variant, model_file, output, golden_tolerance };
+  return described({ ...facts, ...graph, fallback: undefined, webassembly: undefined });
+}
+
+/** The graph must have the output that is read, and no input but those that are given. */
+function refuseOtherNames({ inputNames, outputNames }, { model_file, output }) {
+  if (!outputNames.includes(output)) {
+    throw new Error(`${model_file} has no output ${JSON.stringify(output)}; it has ${outputNames.join(", ")}`);
+  }
+  const other = inputNames.find((name) => !INPUTS.includes(name));
+  if (other !== undefined) {
+    throw new Error(`${model_file} wants an input ${JSON.stringify(other)}; given are ${INPUTS.join(", ")}`);
+  }
 }
 
 function parse(name, bytes) {
@@ -271,13 +346,6 @@ function listOf(texts) {
     if (typeof text !== "string") throw new TypeError(`text ${i} must be a string, found ${named(text)}`);
     return text;
   });
-}
-
-/** A value as messages name it. */
-function named(value) {
-  if (value === null || value === undefined || typeof value === "number") return String(value);
-  if (typeof value === "string") return "one string";
-  return Array.isArray(value) ? "an array" : `a value of type ${typeof value}`;
 }
 
 async function sha256(bytes) {

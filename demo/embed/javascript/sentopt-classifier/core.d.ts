@@ -46,7 +46,7 @@ export interface Onnxruntime {
 }
 
 export interface FetchOptions {
-  /** Milliseconds without a byte after which a transfer is given up; 30,000 if not set. */
+  /** Milliseconds without a byte after which a transfer is given up, from 1 to 2^31 - 1; 30,000 if not set. */
   timeout?: number;
   /** How often a broken, stalled or refused (408, 429, from 500) transfer is tried again; 2 if not set. */
   retries?: number;
@@ -79,7 +79,8 @@ export class Classifier {
   /**
    * Load a bundle after comparing each file that is used with its recorded SHA-256.
    *
-   * @throws an Error that names the file that is missing, damaged or malformed, or the golden text with another label.
+   * @throws an Error that names the file that is missing, damaged or malformed, or the golden text with another label;
+   * a TypeError for an option that is not known or has another type.
    */
   static load(bundle: BundleSource, options: LoadOptions): Promise<Classifier>;
 
@@ -96,12 +97,20 @@ export class Classifier {
   /** The answers in the order of `texts`. Texts of similar length are run together, `batchSize` at a time (16 if not set). */
   classifyAll(texts: Iterable<string>, options?: { batchSize?: number }): Promise<Prediction[]>;
 
-  /** Answer the bundle's golden texts and compare with PyTorch. */
+  /**
+   * Answer the bundle's golden texts and compare with PyTorch.
+   *
+   * @throws an Error if the bundle carries none.
+   */
   checkGolden(): Promise<GoldenCheck>;
 
   /** Free the model's memory, once what is being answered is answered. Later calls are refused. */
   dispose(): Promise<void>;
 }
 
-/** A reader of the files below an address, with time-out and retries. */
+/**
+ * A reader of the files below an address, with time-out and retries.
+ *
+ * @throws TypeError for an option that is not known or has another type.
+ */
 export function fetchedFrom(base: string | URL, options?: FetchOptions): Reader;

@@ -1,9 +1,10 @@
 /** Where the files of a bundle come from: a server, memory, or the caller's own function. */
+import { LONGEST_WAIT, OF_FETCHES, checkedOptions } from "./options.mjs";
 
 /** A function (name, onBytes) => Promise<Uint8Array>; `onBytes` hears how many bytes of the file have arrived. */
 export function readerOf(bundle, options = {}) {
   if (typeof bundle === "function") return (name, onBytes) => read(bundle, name, onBytes);
-  if (typeof bundle === "string" || bundle instanceof URL) return fetchedFrom(bundle, options);
+  if (typeof bundle === "string" || bundle instanceof URL) return fetchedFrom(bundle, ofFetches(options));
   if (bundle !== null && typeof bundle === "object") {
     const files = bundle instanceof Map ? bundle : new Map(Object.entries(bundle));
     return (name) => read((name) => files.get(name), name);
@@ -12,6 +13,11 @@ export function readerOf(bundle, options = {}) {
     "a bundle is the address of its folder, its files' bytes by name, or an async function that returns the bytes of a " +
       `file; found ${bundle === null ? "null" : typeof bundle}`,
   );
+}
+
+/** The options of fetching among those of loading. */
+function ofFetches(options) {
+  return Object.fromEntries(Object.entries(options).filter(([name]) => Object.hasOwn(OF_FETCHES, name)));
 }
 
 async function read(source, name, onBytes) {
@@ -27,7 +33,9 @@ async function read(source, name, onBytes) {
  * A transfer that gets no byte for `timeout` milliseconds is given up. What a second attempt may cure (a broken
  * connection, a stalled one, status 408, 429 and from 500) is tried `retries` times again, after a pause that doubles.
  */
-export function fetchedFrom(base, { timeout = 30_000, retries = 2, pause = 500, cache = "no-cache", signal } = {}) {
+export function fetchedFrom(base, options = {}) {
+  checkedOptions("fetchedFrom", options, OF_FETCHES);
+  const { timeout = 30_000, retries = 2, pause = 500, cache = "no-cache", signal } = options;
   const folder = String(base).endsWith("/") ? String(base) : `${base}/`;
   const root = globalThis.location ? new URL(folder, globalThis.location.href) : new URL(folder);
   return async (name, onBytes = () => {}) => {
@@ -39,7 +47,7 @@ export function fetchedFrom(base, { timeout = 30_000, retries = 2, pause = 500, 
         if (attempt >= retries || error.final) {
           throw new Error(`${name} cannot be fetched: ${error.message}`, { cause: error });
         }
-        await new Promise((resolve) => setTimeout(resolve, pause * 2 ** attempt));
+        await new Promise((resolve) => setTimeout(resolve, Math.min(pause * 2 ** attempt, LONGEST_WAIT)));
       }
     }
   };

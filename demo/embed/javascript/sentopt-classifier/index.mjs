@@ -3,11 +3,12 @@ import { Tokenizer } from "@huggingface/tokenizers";
 import * as ort from "onnxruntime-web/wasm";
 
 import { Classifier as Core } from "./classifier.mjs";
+import { OF_LOADING, checkedOptions } from "./options.mjs";
 
 export { fetchedFrom } from "./files.mjs";
 
 export class Classifier extends Core {
-  static load(bundle, options = {}) {
-    return super.load(bundle, { ort, Tokenizer, ...options });
+  static async load(bundle, options = {}) {
+    return super.load(bundle, { ort, Tokenizer, ...checkedOptions("Classifier.load", options, OF_LOADING) });
   }
 }

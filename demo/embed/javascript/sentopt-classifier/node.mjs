@@ -6,11 +6,13 @@ import { fileURLToPath } from "node:url";
 import { Tokenizer } from "@huggingface/tokenizers";
 
 import { Classifier as Core } from "./classifier.mjs";
+import { OF_LOADING, checkedOptions } from "./options.mjs";
 
 export { fetchedFrom } from "./files.mjs";
 
 export class Classifier extends Core {
   static async load(bundle, options = {}) {
+    checkedOptions("Classifier.load", options, OF_LOADING);
     const ort = options.ort ?? (await onnxruntime());
     return super.load(onDisk(bundle), { Tokenizer, ...options, ort });
   }
