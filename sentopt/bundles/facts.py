@@ -11,23 +11,13 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from sentopt.errors import BundleError
+from sentopt.measure.scores import ClassScores
 from sentopt.runtime.description import DESCRIPTION_FILE, BundleDescription
 from sentopt.runtime.names import printable
 from sentopt.runtime.strict_json import Fields
 
 _MOST = 10**12
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class LabelScores:
-    """The scores of one label on the test split."""
-
-    label: str
-    precision: float
-    recall: float
-    f1: float
-    support: int
 
 
 @dataclass(frozen=True)
@@ -48,7 +38,7 @@ class Verified:
     macro_f1: float
     agreement: float
     reason: str
-    per_label: tuple[LabelScores, ...]
+    per_label: tuple[ClassScores, ...]
     elsewhere: tuple[ChangedOnCpu, ...]
 
 
@@ -182,8 +172,8 @@ def _elsewhere(found: Fields) -> tuple[ChangedOnCpu, ...]:
     )
 
 
-def _scores(scores: Fields) -> LabelScores:
-    return LabelScores(
+def _scores(scores: Fields) -> ClassScores:
+    return ClassScores(
         label=printable(scores.text("label")),
         precision=scores.number("precision", 0, 1),
         recall=scores.number("recall", 0, 1),

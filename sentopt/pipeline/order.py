@@ -90,7 +90,7 @@ class Pipeline:
         `depth` is that of the benchmark; None for a training alone. Under torchrun nothing is measured.
         """
         check_installed("torch", extra="train")
-        if depth:
+        if depth and (self.force or not self.cache.has("train")):  # later, `export` asks where it is not current
             limits.check_packages(self.recipe)
         self._fit_to_model()
         prepared = self.prepare()
