@@ -35,12 +35,14 @@ if TYPE_CHECKING:
         tune,
     )
     from sentopt.runtime.classifier import Classifier, Prediction
+    from sentopt.runtime.deferral import Stats
 
 __all__ = [
     "Classifier",
     "Prediction",
     "Report",
     "Run",
+    "Stats",
     "__version__",
     "average",
     "check",
@@ -62,7 +64,7 @@ __all__ = [
 # it to 0. The sender is also a thread that would keep forked processes from ending.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
-_RUNTIME = ("Classifier", "Prediction")
+_RUNTIME = ("Classifier", "Prediction", "Stats")
 
 
 def __getattr__(name: str) -> object:

@@ -9,7 +9,7 @@ from sentopt.measure.confidence import CoveragePoint
 from sentopt.measure.hardware import Hardware
 from sentopt.measure.scores import Scores
 from sentopt.measure.stats import PairedComparison
-from sentopt.measure.timing import LatencySummary
+from sentopt.measure.timing import Figure, LatencySummary
 from sentopt.records import FORMERLY, ONE_OR_MANY
 
 
@@ -117,6 +117,63 @@ class TrainResult(Steps):
 
 
 @dataclass(frozen=True)
+class StudentDepth:
+    """One number of layers that was tried: how the student answers the validation split.
+
+    `cost` is the expected time of a text by its cascade, relative to the full model's. Without distinct validation
+    texts there is neither accuracy nor agreement.
+    """
+
+    layers: int
+    steps: int
+    seconds: float
+    loss: float
+    accuracy: float | None
+    agreement: float | None
+    cost: float
+
+
+@dataclass(frozen=True)
+class DistillResult:
+    """The student. `tried` holds every number of layers that the recipe names; `layers` is the one that was kept.
+
+    `texts` counts training texts, `copies` changed copies of them, `unlabelled` the texts without labels.
+    """
+
+    layers: int
+    tried: tuple[StudentDepth, ...]
+    texts: int
+    copies: int
+    unlabelled: int
+    teacher_seconds: float
+    notices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class CascadeRule:
+    """When a student defers, as chosen on the validation split.
+
+    Attributes:
+        thresholds: for each label that the student answers, the probability below which a text is deferred.
+        texts: distinct validation texts.
+        deferred: the share of them that is deferred.
+        lost, gained: texts that only the full model, or only the cascade, answers correctly.
+        changed: texts to which the two give different labels.
+        limit: upper confidence limit of the loss of accuracy there, below which `margin` must stay.
+    """
+
+    thresholds: tuple[float, ...]
+    texts: int
+    deferred: float
+    lost: int
+    gained: int
+    changed: int
+    limit: float
+    margin: float
+    confidence: float
+
+
+@dataclass(frozen=True)
 class GraphCheck:
     """The largest logit difference of an FP32 graph to PyTorch over padded batches of `shapes` (batch, tokens)."""
 
@@ -181,11 +238,12 @@ class VocabularySummary:
 
 @dataclass(frozen=True)
 class QuantizeResult:
-    """The quantized graphs, the calibration of the lean ones (if any) and the trimmed vocabulary (if any)."""
+    """The quantized graphs, the calibration of the lean ones, the trimmed vocabulary and the rule of each cascade."""
 
     variants: tuple[MadeVariant, ...]
     calibration: CalibrationSummary | None
     vocabulary: VocabularySummary | None = None
+    cascades: dict[str, CascadeRule] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -199,12 +257,16 @@ class BatchFlips:
 
 @dataclass(frozen=True)
 class CpuFlips:
-    """Label changes on an emulated CPU `model` among the first `texts` texts, and the largest logit difference."""
+    """Label changes on an emulated CPU `model` among the first `texts` texts, and the largest logit difference.
+
+    `rerouted` counts the texts that a cascade defers there and not here, or here and not there.
+    """
 
     model: str
     texts: int
     changed: int
     max_logit_difference: float
+    rerouted: int = 0
 
 
 Outcome = Literal["pass", "undecided", "fail"]
@@ -272,6 +334,8 @@ class Verdict:
     one text at a time (single requests). `serving_mode` names it. All figures except `batch_flips` and
     `max_probability_difference` are of that mode. Variants that cannot ship are run in micro-batches only.
 
+    `deferred` is the share of the test split that a cascade hands to the full model; None for what is no cascade.
+
     `exact` variants give PyTorch's labels and probabilities and need no test. Others must meet all `criteria`, and no
     variant before them in the sequence may have failed; `tested` is False if one has.
     """
@@ -289,6 +353,7 @@ class Verdict:
     exact: bool = False
     tested: bool = True
     batch_flips: BatchFlips | None = None
+    deferred: float | None = None
     cpu_flips: tuple[CpuFlips, ...] = field(default=(), metadata={ONE_OR_MANY: True})
 
     @property
@@ -336,7 +401,8 @@ class BenchRow:
     """Measurements of one variant in a process of its own.
 
     `latency` is that of one test text, end to end with tokenization. `load_ms` and `first_ms` are the cold start.
-    `peak_memory_bytes` covers the whole benchmark; `bytes` is the size of the model file.
+    `peak_memory_bytes` covers the whole benchmark; `bytes` is the size of the model file. `deferred_latency` is that of
+    test texts that a cascade defers: what a text costs where every text is deferred.
     """
 
     variant: str
@@ -347,6 +413,7 @@ class BenchRow:
     first_ms: float
     peak_memory_bytes: int
     bytes: int
+    deferred_latency: LatencySummary | None = None
 
 
 @dataclass(frozen=True)
@@ -363,11 +430,15 @@ class BenchResult:
 
 @dataclass(frozen=True)
 class Selection:
-    """The variant that ships (None if none does), and the reason in words."""
+    """The variant that ships (None if none does), and the reason in words.
+
+    `figure` is that of the latencies by which variants were compared; runs of earlier versions compared medians.
+    """
 
     variant: str | None
     objective: str
     reason: str
+    figure: Figure = "p50"
 
 
 @dataclass(frozen=True)

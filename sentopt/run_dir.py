@@ -81,6 +81,16 @@ class RunDir:
         """Logits of the PyTorch model on the validation split: they order the variants, or are further evidence."""
         return self.root / "reference-validation.npy"
 
+    @property
+    def student(self) -> Path:
+        """The distilled student: the weights of its layers and its head."""
+        return self.root / "student"
+
+    @property
+    def distilling(self) -> Path:
+        """The state of a distillation that was interrupted; removed when it has finished."""
+        return self.root / "distilling"
+
     def variant(self, name: str) -> Path:
         """The folder of one variant."""
         return self.root / "variants" / name

@@ -10,9 +10,10 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
-Need = Literal["bf16", "cuda", "onnxruntime-cuda", "openvino", "lean", "wordpiece"]
+Need = Literal["bf16", "cuda", "onnxruntime-cuda", "openvino", "lean", "wordpiece", "student"]
 """What a variant needs. `lean` (a supported architecture) and `wordpiece` (a vocabulary that can be trimmed) are
-properties of the checkpoint, the others of the machine."""
+properties of the checkpoint, `student` (a distilled model of fewer layers) of the recipe and the checkpoint, the others
+of the machine."""
 REFERENCE = "torch"
 
 
@@ -41,6 +42,10 @@ class VariantSpec:
         stands_in_for: the variant that this one replaces if that one is not supported. Otherwise this one is made only
             on request.
         trimmed: the vocabulary lacks rare tokens, so the variant has a tokenizer of its own. Made only on request.
+        stages: "student" answers everything with the distilled student, "cascade" hands what the student is not sure of
+            to the full model. Both are fitted to validation texts and to texts without labels, so these texts are no
+            evidence for them. None: the model that was trained answers.
+        on_request: made only if a recipe names it.
         risk: rank in the fixed sequence if the validation split does not determine it; the safest variant is first.
     """
 
@@ -55,6 +60,8 @@ class VariantSpec:
     needs: tuple[Need, ...] = ()
     stands_in_for: str | None = None
     trimmed: bool = False
+    stages: Literal["student", "cascade"] | None = None
+    on_request: bool = False
     compiled: bool = False
     ships: bool = False
     risk: int = 0
@@ -139,6 +146,42 @@ VARIANTS: dict[str, VariantSpec] = {
             trimmed=True,
             ships=True,
             risk=8,
+        ),
+        VariantSpec(
+            "student-int8",
+            "a distilled student of fewer layers, INT8",
+            "quantize",
+            "onnx",
+            parent="lean-fp32",
+            dtype="int8",
+            needs=("lean", "student"),
+            stages="student",
+            ships=True,
+            risk=10,
+        ),
+        VariantSpec(
+            "cascade-int8",
+            "the student, and lean-int8 for the texts that it is not sure of, in one graph",
+            "quantize",
+            "onnx",
+            parent="lean-int8",
+            dtype="int8",
+            needs=("lean", "student"),
+            stages="cascade",
+            ships=True,
+            risk=9,
+        ),
+        VariantSpec(
+            "cascade-fp32",
+            "the cascade in FP32",
+            "quantize",
+            "onnx",
+            parent="lean-fp32",
+            needs=("lean", "student"),
+            stages="cascade",
+            on_request=True,
+            ships=True,
+            risk=9,
         ),
         VariantSpec(
             "openvino-bf16",
@@ -226,7 +269,9 @@ def runnable(have: Collection[Need], wanted: Collection[str] = ()) -> list[Varia
         raise ValueError(f"unknown variant {', '.join(unknown)}; known: {', '.join(VARIANTS)}")
     possible = {name for name, spec in VARIANTS.items() if set(spec.needs) <= set(have)}
     kept = set(wanted) or {
-        name for name in possible if VARIANTS[name].stands_in_for not in possible and not VARIANTS[name].trimmed
+        name
+        for name in possible
+        if VARIANTS[name].stands_in_for not in possible and not (VARIANTS[name].trimmed or VARIANTS[name].on_request)
     }
     pending = [REFERENCE, *kept]
     while pending:

@@ -52,6 +52,10 @@ class Contender:
         answers: list[list[float]] = self.classifier.predict_proba(list(texts)).tolist()
         return answers
 
+    def routes(self, texts: Sequence[str]) -> list[bool]:
+        deferred: list[bool] = self.classifier.routed(list(texts), batch_size=1)[1].tolist()
+        return deferred
+
     def peak_memory_bytes(self) -> int:
         return memory.peak_bytes()
 

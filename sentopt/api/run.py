@@ -73,7 +73,8 @@ class Run:
 
         Args:
             depth: "quick" measures what the selection needs, "full" also a grid of batches and lengths.
-            overrides: recipe keys of the sections export, verify, bench and select, such as `{"verify.margin": 0.5}`.
+            overrides: recipe keys of the sections distill, export, verify, bench and select, such as
+                `{"verify.margin": 0.5}`.
             force: redo stages that are unchanged.
             progress: True for bars or lines on stderr, False for none, or a function that receives lines.
             settings: recipe keys without their section, such as `margin=0.5`.

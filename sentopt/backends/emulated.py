@@ -26,9 +26,10 @@ def main() -> int:
     request = json.load(sys.stdin)
     try:
         classifier = _open(request)
-        _send({"onnxruntime": onnxruntime.__version__})
+        _send({"onnxruntime": onnxruntime.__version__, "cascade": classifier.is_cascade})
         for text in request["texts"]:
-            _send(classifier.logits([text])[0].tolist())
+            logits, deferred = classifier.routed([text])
+            _send({"logits": logits[0].tolist(), "deferred": bool(deferred[0])})
     except SentoptError as error:
         sys.stderr.write(f"{error}\n")
         return 1

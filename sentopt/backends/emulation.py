@@ -33,7 +33,7 @@ from sentopt.backends.worker import without_traceback
 from sentopt.errors import EmulationError
 from sentopt.runtime.batching import batched
 from sentopt.runtime.cores import available_cores, cpuinfo
-from sentopt.runtime.session import FloatArray
+from sentopt.runtime.session import BoolArray, FloatArray
 
 SILENT_SECONDS = 900.0
 """The longest that an emulated program may print nothing."""
@@ -63,10 +63,14 @@ class _Emulator:
 
 @dataclass(frozen=True)
 class Answers:
-    """Logits of (texts, labels) from an emulated CPU, and the version of onnxruntime there."""
+    """Logits of (texts, labels) from an emulated CPU, and the version of onnxruntime there.
+
+    `deferred` says of each text whether a cascade deferred it there; None for what is no cascade.
+    """
 
     logits: FloatArray
     onnxruntime: str
+    deferred: BoolArray | None = None
 
 
 def problem(cpu: str) -> str:
@@ -83,6 +87,16 @@ def logits(
 ) -> FloatArray:
     """Logits of `texts` on the CPU model `cpu`, one at a time, float32 of shape (texts, labels).
 
+    See `answers`.
+    """
+    return answers(candidate, texts, cpu=cpu, advance=advance).logits
+
+
+def answers(
+    candidate: Candidate, texts: Sequence[str], *, cpu: str, advance: Callable[[int], None] = lambda more: None
+) -> Answers:
+    """Answers to `texts` on the CPU model `cpu`, one at a time.
+
     There is one process per core, and `advance` is called with 1 for every text that is answered.
 
     Raises:
@@ -95,13 +109,13 @@ def logits(
         "max_length": candidate.max_length,
         "engine": candidate.spec.engine,
     }
-    return _answers(request, texts, cpu, advance).logits
+    return _answers(request, texts, cpu, advance)
 
 
 def bundle_answers(
     bundle: Path, texts: Sequence[str], *, cpu: str, advance: Callable[[int], None] = lambda more: None
 ) -> Answers:
-    """Like `logits`, for a bundle, which is loaded and hash-verified on that CPU.
+    """Like `answers`, for a bundle, which is loaded and hash-verified on that CPU.
 
     Raises:
         EmulationError: see `python`.
@@ -114,7 +128,12 @@ def _answers(request: Mapping[str, Any], texts: Sequence[str], cpu: str, advance
     parts = list(batched(texts, max(1, -(-len(texts) // processes))))
     with ThreadPoolExecutor(max_workers=processes) as pool:
         answered = list(pool.map(lambda part: _answer(request, part, cpu, advance), parts))
-    return Answers(np.concatenate([part.logits for part in answered]), answered[0].onnxruntime)
+    deferred = [part.deferred for part in answered if part.deferred is not None]
+    return Answers(
+        np.concatenate([part.logits for part in answered]),
+        answered[0].onnxruntime,
+        np.concatenate(deferred) if deferred else None,
+    )
 
 
 def _answer(request: Mapping[str, Any], texts: Sequence[str], cpu: str, advance: Callable[[int], None]) -> Answers:
@@ -131,7 +150,12 @@ def _answer(request: Mapping[str, Any], texts: Sequence[str], cpu: str, advance:
     except EmulationError as error:
         told = f", after {len(rows) - 1} of {len(texts)} texts" if rows else ", before the first text"
         raise EmulationError(str(error).replace(f" on an emulated {cpu}", f" on an emulated {cpu}{told}", 1)) from error
-    return Answers(np.array(rows[1:], dtype=np.float32), rows[0]["onnxruntime"])
+    first, *answered = rows
+    return Answers(
+        np.array([row["logits"] for row in answered], dtype=np.float32),
+        first["onnxruntime"],
+        np.array([row["deferred"] for row in answered], dtype=np.bool_) if first["cascade"] else None,
+    )
 
 
 def python(cpu: str, arguments: Sequence[str], text: str, receive: Callable[[str], None]) -> None:

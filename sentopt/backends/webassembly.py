@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from sentopt.errors import EmulationError
-from sentopt.runtime.session import FloatArray
+from sentopt.runtime.session import DEFERRED, BoolArray, FloatArray
 from sentopt.runtime.tokenization import TextEncoder
 
 _SCRIPT = Path(__file__).with_suffix(".cjs")
@@ -26,10 +26,14 @@ _TIMEOUT_SECONDS = 600
 
 @dataclass(frozen=True)
 class WebAssembly:
-    """Logits, float32 of shape (texts, labels), and the version of onnxruntime-web that computed them."""
+    """Logits, float32 of shape (texts, labels), and the version of onnxruntime-web that computed them.
+
+    `deferred` says of each text whether a cascade deferred it there; None for what is no cascade.
+    """
 
     logits: FloatArray
     version: str
+    deferred: BoolArray | None = None
 
 
 def is_available() -> bool:
@@ -54,7 +58,8 @@ def answer(model: Path, output: str, encoder: TextEncoder, texts: Sequence[str])
     Raises:
         EmulationError: Node or onnxruntime-web is missing, or cannot run the graph.
     """
-    request = {"model": str(model.resolve()), "output": output, "rows": [_row(encoder, text) for text in texts]}
+    rows = [_row(encoder, text) for text in texts]
+    request = {"model": str(model.resolve()), "output": output, "deferred": DEFERRED, "rows": rows}
     try:
         done = subprocess.run(
             [shutil.which("node") or "node", str(_SCRIPT)],
@@ -69,7 +74,8 @@ def answer(model: Path, output: str, encoder: TextEncoder, texts: Sequence[str])
     if not found:
         lines = [line for line in done.stderr.decode("utf-8", "replace").splitlines() if line.strip()]
         raise EmulationError(f"onnxruntime-web cannot run {model} in Node: {_reason(lines)}")
-    return WebAssembly(np.array(found["logits"], dtype=np.float32), str(found["version"]))
+    deferred = np.array(found["deferred"], dtype=np.bool_) if found["deferred"] is not None else None
+    return WebAssembly(np.array(found["logits"], dtype=np.float32), str(found["version"]), deferred)
 
 
 def _row(encoder: TextEncoder, text: str) -> Mapping[str, Any]:

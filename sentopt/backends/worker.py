@@ -66,6 +66,11 @@ class Worker:
         answers: list[list[float]] = self._request("probabilities", list(texts))
         return answers
 
+    def routes(self, texts: Sequence[str]) -> list[bool]:
+        """Which texts a cascade defers to its full model, each asked alone; none, if the classifier is no cascade."""
+        deferred: list[bool] = self._request("routes", list(texts))
+        return deferred
+
     def peak_memory_bytes(self) -> int:
         """Peak resident set size so far."""
         return int(self._request("memory", None))
@@ -180,12 +185,21 @@ def _probabilities(classifier: Classifier, texts: list[str]) -> object:
     return classifier.predict_proba(texts).tolist()
 
 
+def _routes(classifier: Classifier, texts: list[str]) -> list[bool]:
+    engine, encoder = classifier.engine, classifier.encoder
+    run_routed = getattr(engine, "run_routed", None) if getattr(engine, "is_cascade", False) else None
+    if run_routed is None:
+        return [False] * len(texts)
+    return [bool(run_routed(encoder.pad(encoder.encode([text])))[1][0]) for text in texts]
+
+
 _TASKS: dict[str, Callable[[Any, Any], object]] = {
     "single": _single,
     "many": _many,
     "tokens": _tokens,
     "tokenize": _tokenize,
     "probabilities": _probabilities,
+    "routes": _routes,
     "memory": lambda classifier, argument: memory.peak_bytes(),
 }
 

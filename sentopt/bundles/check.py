@@ -14,7 +14,7 @@ from sentopt.measure import hardware
 from sentopt.measure.hardware import Hardware
 from sentopt.progress import SILENT, Progress
 from sentopt.runtime.classifier import Classifier, softmax
-from sentopt.runtime.comparison import compare
+from sentopt.runtime.comparison import Comparison, compare
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,9 @@ class BundleCheck:
     `verified_on` and `verified_with` are the CPU and the version of onnxruntime that the bundle was verified with; the
     version is empty in bundles that do not record it. `here` is the machine; where `emulated_cpu` is named, it answered
     the golden texts, and the instruction set is not compared.
+
+    `deferred` golden texts were answered by the full model of a cascade (None: this is none). `rerouted` were deferred
+    here and not where the bundle was made, or the reverse.
     """
 
     variant: str
@@ -39,6 +42,8 @@ class BundleCheck:
     onnxruntime: str
     same_instruction_set: bool
     emulated_cpu: str = ""
+    deferred: int | None = None
+    rerouted: int = 0
 
 
 def check(bundle: Path) -> BundleCheck:
@@ -48,11 +53,11 @@ def check(bundle: Path) -> BundleCheck:
         BundleError: not a bundle, a newer schema, damaged files, or golden texts answered differently.
     """
     classifier = Classifier.load(bundle)
-    return _compared(classifier, classifier.check_golden())
+    return _compared(classifier, classifier.answer_golden())
 
 
-def _compared(classifier: Classifier, difference: float) -> BundleCheck:
-    """The outcome where the golden texts are answered as verified, with this largest difference."""
+def _compared(classifier: Classifier, found: Comparison) -> BundleCheck:
+    """The outcome where the golden texts are answered as verified."""
     description = classifier.description
     assert description is not None
     here, measured = hardware.describe(), facts.measured(description)
@@ -61,7 +66,7 @@ def _compared(classifier: Classifier, difference: float) -> BundleCheck:
         labels=description.labels,
         files=len(description.files),
         golden_texts=len(description.golden),
-        largest_difference=difference,
+        largest_difference=found.largest_difference,
         tolerance=description.golden_tolerance,
         verified_on=measured.cpu,
         verified_isa=measured.isa,
@@ -69,6 +74,8 @@ def _compared(classifier: Classifier, difference: float) -> BundleCheck:
         here=here,
         onnxruntime=onnxruntime.__version__,
         same_instruction_set=here.isa == measured.isa,
+        deferred=found.deferred,
+        rerouted=found.rerouted,
     )
 
 
@@ -90,16 +97,19 @@ def check_elsewhere(bundle: Path, cpu: str, *, progress: Progress = SILENT) -> B
     progress.say(f"on an emulated {cpu}: {len(golden)} golden texts, each takes a fraction of a second")
     with progress.count(f"check: {description.variant} on an emulated {cpu}", len(golden), "texts") as advance:
         answers = emulation.bundle_answers(bundle, [g.text for g in golden], cpu=cpu, advance=advance)
-    found = compare([g.probabilities for g in golden], softmax(answers.logits))
+    found = compare(
+        [g.probabilities for g in golden],
+        softmax(answers.logits),
+        recorded_deferred=[g.deferred for g in golden],
+        deferred=answers.deferred,
+    )
     if not found.is_within(description.golden_tolerance):
         raise BundleIntegrityError(
             f"an emulated {cpu} answers the golden texts differently from the machine that verified the bundle: "
-            f"{found.changed} of {len(golden)} labels changed, "
-            f"largest probability difference {found.largest_difference:.4f} "
-            f"(allowed {description.golden_tolerance:.4f}). That CPU computes INT8 products differently: for it, ship "
-            "lean-int8 or an FP32 variant (--set export.variants=...)"
+            f"{found.in_words(description.golden_tolerance)}. That CPU computes INT8 products differently: for it, "
+            "ship lean-int8 or an FP32 variant (--set export.variants=...)"
         )
-    outcome = _compared(classifier, found.largest_difference)
+    outcome = _compared(classifier, found)
     return replace(outcome, onnxruntime=answers.onnxruntime, same_instruction_set=False, emulated_cpu=cpu)
 
 

@@ -44,14 +44,21 @@ class Verified:
 
 @dataclass(frozen=True)
 class Measured:
-    """How fast the variant was, and where. Latencies are milliseconds; the version of onnxruntime may be empty."""
+    """How fast the variant was, and where. Latencies are milliseconds; the version of onnxruntime may be empty.
+
+    `mean` and `p95` are None in bundles of earlier versions. `all_deferred` is the mean for texts that a cascade
+    defers, None where there is no cascade or it deferred none.
+    """
 
     cpu: str
     cores: int
     isa: tuple[str, ...]
     threads: int
+    mean: float | None
     p50: float
+    p95: float | None
     p99: float
+    all_deferred: float | None
     texts_per_second: float
     onnxruntime: str
 
@@ -101,13 +108,18 @@ def measured(description: BundleDescription) -> Measured:
     def read(facts: Fields) -> Measured:
         found = facts.inner("measured")
         hardware, row = found.inner("hardware"), found.inner("row")
+        latency = row.inner("latency")
+        deferred = row.values.get("deferred_latency") is not None
         return Measured(
             cpu=printable(hardware.text("cpu")),
             cores=hardware.integer("cores", 1, _MOST),
             isa=tuple(printable(name) for name in hardware.texts("isa")),
             threads=found.integer("threads", 1, _MOST),
-            p50=row.inner("latency").number("p50", 0, _MOST),
-            p99=row.inner("latency").number("p99", 0, _MOST),
+            mean=_number(latency, "mean"),
+            p50=latency.number("p50", 0, _MOST),
+            p95=_number(latency, "p95"),
+            p99=latency.number("p99", 0, _MOST),
+            all_deferred=_number(row.inner("deferred_latency"), "mean") if deferred else None,
             texts_per_second=row.number("texts_per_second", 0, _MOST),
             onnxruntime=_text(found, "onnxruntime"),
         )
@@ -150,6 +162,22 @@ def calibration_error(description: BundleDescription) -> float | None:
         description,
         lambda facts: facts.inner("confidence").number("error", 0, 1) if "confidence" in facts else None,
     )
+
+
+def share_deferred(description: BundleDescription) -> float | None:
+    """The share of the test split that a cascade deferred; None for what is no cascade.
+
+    Raises:
+        BundleError: it is malformed.
+    """
+    return _read(
+        description,
+        lambda facts: facts.inner("cascade").number("deferred", 0, 1) if "cascade" in facts else None,
+    )
+
+
+def _number(facts: Fields, key: str) -> float | None:
+    return None if facts.values.get(key) is None else facts.number(key, 0, _MOST)
 
 
 def _text(facts: Fields, key: str) -> str:

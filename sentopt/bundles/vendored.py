@@ -27,8 +27,9 @@ __version__ = "{version}"
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 from {module}.{package}.runtime.classifier import Classifier, Prediction  # noqa: E402
+from {module}.{package}.runtime.deferral import Stats  # noqa: E402
 
-__all__ = ["Classifier", "Prediction", "__version__"]
+__all__ = ["Classifier", "Prediction", "Stats", "__version__"]
 '''
 
 

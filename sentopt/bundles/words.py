@@ -8,6 +8,7 @@ from pathlib import Path
 from sentopt.bundles.check import BundleCheck, machine_in_words, runtime_in_words
 from sentopt.bundles.score import TableSummary
 from sentopt.runtime.classifier import Classifier
+from sentopt.runtime.comparison import routes_in_words
 from sentopt.runtime.trials import Trial, Tuned
 from sentopt.runtime.tuning import Tuning
 
@@ -20,6 +21,8 @@ def of_check(folder: Path, checked: BundleCheck) -> Iterator[str]:
         f"golden:  {checked.golden_texts} texts answered as verified, "
         f"largest probability difference {checked.largest_difference:.4f} (allowed {checked.tolerance:.4f})"
     )
+    if routes := routes_in_words(checked.golden_texts, checked.deferred, checked.rerouted):
+        yield f"cascade: {routes}"
     yield f"machine: {machine_in_words(checked)}"
     yield f"runtime: {runtime_in_words(checked)}"
 

@@ -179,6 +179,10 @@ def create(service: Service, *, lifespan: Any, prefix: str = "") -> FastAPI:
     async def readyz() -> Response:
         return _json({"status": "ready"}) if service.ready else _json({"status": "not ready"}, 503)
 
+    @app.get("/stats", include_in_schema=False)
+    async def stats() -> Response:
+        return _json(asdict(service.classifier.stats()))
+
     @app.get("/metrics", include_in_schema=False)
     async def metrics() -> Response:
         return Response(service.counters.page(), media_type=CONTENT_TYPE_LATEST)

@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from sentopt.demo.counters import Counters
 from sentopt.demo.limits import Limits
@@ -27,10 +28,14 @@ _NEWEST = 0.2  # weight of the newest call in the running estimate of tokens per
 
 
 class _Job:
-    """A request: the tokens of its texts, how many of them have been batched, and the answers so far."""
+    """A request: the tokens of its texts, how many of them have been batched, and the answers so far.
 
-    def __init__(self, tokens: Sequence[Tokens], answer: asyncio.Future[list[Prediction]]) -> None:
+    The first `counted` texts are those of people; the others were made here.
+    """
+
+    def __init__(self, tokens: Sequence[Tokens], answer: asyncio.Future[list[Prediction]], counted: int) -> None:
         self.tokens = tokens
+        self.counted = counted
         self.answer = answer
         self.taken = 0
         self.predictions: list[Prediction | None] = [None] * len(tokens)
@@ -91,8 +96,12 @@ class Batcher:
         await asyncio.gather(*self._workers)
         self._threads.shutdown()
 
-    async def predict(self, texts: Sequence[str]) -> list[Prediction]:
+    async def predict(self, texts: Sequence[str], *, counted: int | None = None) -> list[Prediction]:
         """The predictions of one request, in the order of `texts`.
+
+        Args:
+            texts: what to answer.
+            counted: the number of texts, from the first on, that `Classifier.stats` counts; None: all.
 
         Raises:
             RequestRefused: there is more to do than can be done soon, or the server is stopping.
@@ -105,7 +114,7 @@ class Batcher:
         else:
             tokens = self._classifier.encoder.encode(texts)
         self._admit(size := sum(len(t.ids) for t in tokens))
-        job = _Job(tokens, loop.create_future())
+        job = _Job(tokens, loop.create_future(), len(tokens) if counted is None else counted)
         self._jobs.append(job)
         self.waiting_tokens += size
         self._arrived.set()
@@ -148,10 +157,12 @@ class Batcher:
             if not (pieces := self._take()):
                 continue
             tokens = [t for job, start, end in pieces for t in job.tokens[start:end]]
+            counted = [i < job.counted for job, start, end in pieces for i in range(start, end)]
+            answer = partial(self._classifier.predict_tokens, tokens, counted=counted)
             started = time.perf_counter()
             self._active += 1
             try:
-                predictions = await loop.run_in_executor(self._threads, self._classifier.predict_tokens, tokens)
+                predictions = await loop.run_in_executor(self._threads, answer)
             except Exception as error:
                 for job, _, _ in pieces:
                     job.fail(error)

@@ -10,7 +10,7 @@ from sentopt.errors import RequestRefused
 
 ENDPOINTS = {
     **dict.fromkeys(("/predict", "/predict_batch", "/explain"), "POST"),
-    **dict.fromkeys(("/healthz", "/readyz", "/metrics", "/openapi.json"), "GET"),
+    **dict.fromkeys(("/healthz", "/readyz", "/stats", "/metrics", "/openapi.json"), "GET"),
 }
 """The method of each endpoint; GET stands for HEAD, too."""
 PROBES = ("/healthz", "/readyz")  # come without a password

@@ -39,14 +39,15 @@ class Service:
         self._log = log
         self.limits = limits
         self.counters = Counters()
+        self.counters.watch_model(classifier.stats)
         self.batcher = Batcher(classifier, limits, self.counters)
         self.ready = False
 
     async def start(self) -> None:
         """Warm up with a first batch, which allocates the buffers and measures the speed; then accept requests."""
         self.batcher.start()
-        await self.batcher.predict(["a text to warm up with"] * self.classifier.tuning.max_batch)
-        await asyncio.gather(*(self.batcher.predict(["and one alone"]) for _ in range(4)))
+        await self.batcher.predict(["a text to warm up with"] * self.classifier.tuning.max_batch, counted=0)
+        await asyncio.gather(*(self.batcher.predict(["and one alone"], counted=0) for _ in range(4)))
         self.ready = True
 
     async def stop(self) -> None:
@@ -80,7 +81,7 @@ class Service:
         self.check([text])
         start = time.perf_counter()
         spans = explanation.parts(text, self.limits.words)
-        predictions = await self.batcher.predict([text, *explanation.without_each(text, spans)])
+        predictions = await self.batcher.predict([text, *explanation.without_each(text, spans)], counted=1)
         words = explanation.weigh(text, spans, predictions)
         self._keep([text], predictions[:1])
         return Explanation(predictions[0], words, len(predictions), (time.perf_counter() - start) * 1e3)

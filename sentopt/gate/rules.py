@@ -72,12 +72,17 @@ def testing_order(
         specs: all variants of the run.
         exact: names of variants with PyTorch's answers.
         agreement: agreement with PyTorch on the validation split, by name, which sorts the variants, highest first.
-            None sorts by `VariantSpec.risk`, lowest first.
+            None sorts by `VariantSpec.risk`, lowest first. Cascades come right after the last variant that is neither
+            dynamic INT8 nor a student: what they are made of is tested before them, and what is likely to fail after.
     """
     tested = sorted((spec for spec in specs if spec.ships and spec.name not in exact), key=lambda spec: spec.risk)
     if agreement is not None:
         tested.sort(key=lambda spec: -agreement[spec.name])
-    return [spec.name for spec in tested]
+    cascades = [spec for spec in tested if spec.stages == "cascade"]
+    others = [spec for spec in tested if spec.stages != "cascade"]
+    likely = [place for place, spec in enumerate(others) if spec.quantize is None and not spec.stages]
+    place = likely[-1] + 1 if likely else 0
+    return [spec.name for spec in (*others[:place], *cascades, *others[place:])]
 
 
 def fixed_sequence(outcomes: Mapping[str, Outcome]) -> dict[str, bool]:

@@ -50,6 +50,17 @@ def unsupported_reason(checkpoint: Path) -> str | None:
     return None
 
 
+def layers(checkpoint: Path) -> int:
+    """The number of layers of a supported checkpoint, by its configuration; 0 where that does not say."""
+    config = _read_config(checkpoint)
+    return int(next((config[key] for key in ("num_hidden_layers", "n_layers", "n_layer") if config.get(key)), 0))
+
+
+def reads_last(checkpoint: Path) -> bool:
+    """Whether the head of a supported checkpoint reads the last token of a text."""
+    return bool(_read_config(checkpoint).get("model_type") == "gpt2")
+
+
 def read(checkpoint: Path) -> Architecture:
     """Read the weights of a checkpoint.
 

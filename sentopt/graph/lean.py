@@ -31,40 +31,83 @@ _MASKED = 1e4  # exp(-1e4) is 0 in float32, and no score is that large
 
 def write(architecture: Architecture, products: Products) -> onnx.ModelProto:
     """The graph as a model: int64 inputs `input_ids` and `attention_mask` (batch, tokens), output `logits`."""
-    return _Writer(architecture, products).write()
+    g = GraphWriter()
+    add(g, architecture, products)
+    outputs: list[tuple[str, list[str | int]]] = [(OUTPUT, ["batch_size", architecture.labels])]
+    outputs += [(name, ["batch_size", "sequence_length", width]) for name, width in products.taps]
+    return g.model(inputs=INPUTS, outputs=outputs)
+
+
+def add(
+    g: GraphWriter,
+    architecture: Architecture,
+    products: Products,
+    *,
+    ids: str = "",
+    mask: str = "",
+    begun: tuple[str, int] | None = None,
+) -> str:
+    """Add the nodes of the whole model to a graph.
+
+    Args:
+        g: the graph.
+        architecture: the model.
+        products: how its products are computed.
+        ids: tensor in place of the graph's first input.
+        mask: tensor in place of its second one.
+        begun: what `add_layers` returned, and of how many layers: they are not computed again.
+
+    Returns:
+        The name of the logits.
+    """
+    return _Writer(g, architecture, products, ids=ids or INPUTS[0], mask=mask or INPUTS[1]).write(begun)
+
+
+def add_layers(g: GraphWriter, architecture: Architecture, products: Products, count: int) -> str:
+    """Add the embeddings and the first `count` layers, fewer than all. Returns the name of what they give out."""
+    return _Writer(g, architecture, products, ids=INPUTS[0], mask=INPUTS[1]).write_layers(count)
 
 
 class _Writer:
-    def __init__(self, architecture: Architecture, products: Products) -> None:
+    def __init__(self, g: GraphWriter, architecture: Architecture, products: Products, *, ids: str, mask: str) -> None:
         self.a = architecture
         self.products = products
-        self.g = GraphWriter()
+        self.g = g
+        self.ids = ids
+        self.mask = mask
         self.head_size = architecture.hidden // architecture.heads
 
-    def write(self) -> onnx.ModelProto:
+    def write_layers(self, count: int) -> str:
         x = self._embed()
         padding = self._padding_bias()
-        bias = self._causal(padding) if self.a.causal else padding
-        for i, block in enumerate(self.a.blocks[:-1]):
-            x = self._block(x, block, bias, f"layer.{i}")
-        x = self._last_block(x, self.a.blocks[-1], padding, f"layer.{len(self.a.blocks) - 1}")
+        return self._blocks(x, padding, range(count))
+
+    def write(self, begun: tuple[str, int] | None) -> str:
+        x, done = begun or (self._embed(), 0)
+        padding, last = self._padding_bias(), len(self.a.blocks) - 1
+        x = self._blocks(x, padding, range(done, last))
+        x = self._last_block(x, self.a.blocks[-1], padding, f"layer.{last}")
         if self.a.final_norm:
             x = self._norm(x, self.a.final_norm)
         x = self.g.add("Squeeze", x, self.g.integers(1))
         for i, step in enumerate(self.a.head):
-            last = i == len(self.a.head) - 1
-            x = self.g.dense(x, step.dense, name=OUTPUT if last else f"head.{i}")
+            last_step = i == len(self.a.head) - 1
+            x = self.g.dense(x, step.dense, name=OUTPUT if last_step else f"head.{i}")
             if step.activation:
                 x = self._activate(x, step.activation)
-        outputs: list[tuple[str, list[str | int]]] = [(OUTPUT, ["batch_size", self.a.labels])]
-        outputs += [(name, ["batch_size", "sequence_length", width]) for name, width in self.products.taps]
-        return self.g.model(inputs=INPUTS, outputs=outputs)
+        return x
+
+    def _blocks(self, x: str, padding: str, which: range) -> str:
+        bias = self._causal(padding) if self.a.causal else padding
+        for i in which:
+            x = self._block(x, self.a.blocks[i], bias, f"layer.{i}")
+        return x
 
     # Embeddings and masks
 
     def _embed(self) -> str:
         e = self.a.embeddings
-        words = self.products.look_up(self.g, e.words, "input_ids")
+        words = self.products.look_up(self.g, e.words, self.ids)
         x = self.g.add("Sum", words, self._position_rows())
         if e.norm:
             x = self._norm(x, e.norm)
@@ -74,10 +117,10 @@ class _Writer:
         e, g = self.a.embeddings, self.g
         rows = self.products.stored(g, e.rows)
         if e.positions == "absolute":
-            columns = g.add("Shape", "input_ids", start=1, end=2)
+            columns = g.add("Shape", self.ids, start=1, end=2)
             return g.add("Slice", rows, g.integers(0), columns, g.integers(0))
         if e.positions == "after_padding_id":
-            padding = g.add("Equal", "input_ids", g.integers(e.padding_id))
+            padding = g.add("Equal", self.ids, g.integers(e.padding_id))
             real = g.add("Cast", g.add("Not", padding), to=TensorProto.INT64)
             rank = g.add("Mul", g.add("CumSum", real, g.integers(1)), real)
             return g.add("Gather", rows, g.add("Add", rank, g.integers(e.padding_id)))
@@ -86,20 +129,20 @@ class _Writer:
     def _rank_in_text(self) -> str:
         """0, 1, 2, ... over the tokens with attention mask 1."""
         g = self.g
-        rank = g.add("Sub", g.add("CumSum", "attention_mask", g.integers(1)), g.integers(1))
+        rank = g.add("Sub", g.add("CumSum", self.mask, g.integers(1)), g.integers(1))
         return g.add("Max", rank, g.integers(0))
 
     def _padding_bias(self) -> str:
         """0 for real tokens, a large negative number for padding: (batch, 1, 1, tokens)."""
         g = self.g
-        kept = g.add("Cast", "attention_mask", to=TensorProto.FLOAT)
+        kept = g.add("Cast", self.mask, to=TensorProto.FLOAT)
         bias = g.add("Mul", g.add("Sub", kept, g.scalar(1.0)), g.scalar(_MASKED))
         return g.add("Unsqueeze", bias, g.integers(1, 2))
 
     def _causal(self, padding: str) -> str:
         """The padding bias plus a causal mask: (batch, 1, tokens, tokens)."""
         g = self.g
-        columns = g.add("Shape", "input_ids", start=1, end=2)
+        columns = g.add("Shape", self.ids, start=1, end=2)
         square = g.add("Expand", g.scalar(-_MASKED), g.add("Concat", columns, columns, axis=0))
         later = g.add("Trilu", square, g.constant(np.array(1, dtype=np.int64)), upper=1)
         return g.add("Add", padding, later)
@@ -166,8 +209,8 @@ class _Writer:
     def _last_column(self) -> str:
         """The column of each text's last real token: (batch, 1)."""
         g = self.g
-        column = g.add("CumSum", g.add("Expand", g.integers(1), g.add("Shape", "input_ids")), g.integers(1))
-        kept = g.add("Mul", column, "attention_mask")
+        column = g.add("CumSum", g.add("Expand", g.integers(1), g.add("Shape", self.ids)), g.integers(1))
+        kept = g.add("Mul", column, self.mask)
         return g.add("Sub", g.add("ReduceMax", kept, axes=[1], keepdims=1), g.integers(1))
 
     def _per_head(self, weight: FloatArray, order: tuple[int, int, int]) -> str:

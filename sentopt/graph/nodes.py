@@ -1,8 +1,8 @@
-"""Write an ONNX graph node by node."""
+"""Write an ONNX graph node by node, and the branch of an `If` inside of it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,20 +14,47 @@ from sentopt.graph.architecture import Dense
 OPSET = 17
 _IR_VERSION = 8  # the newest version that onnxruntime 1.20 reads
 _CONTRIB = "com.microsoft"
+_WORTH_SHARING = 1024  # bytes of a constant
 
 
 class GraphWriter:
     """Collects nodes in topological order. Every method that adds a node returns the name of its output tensor."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, prefix: str = "", outer: GraphWriter | None = None) -> None:
+        """
+        Args:
+            prefix: of every name that this writer gives.
+            outer: the writer of the graph that this one is a branch of. What that graph stores already is not stored
+                again.
+        """
         self._nodes: list[onnx.NodeProto] = []
         self._constants: dict[str, onnx.TensorProto] = {}
+        self._prefix = prefix
+        self._outer = outer
+
+    def named(self, prefix: str) -> GraphWriter:
+        """A writer of the same graph whose names begin with `prefix`."""
+        same = GraphWriter(prefix=prefix, outer=self._outer)
+        same._nodes, same._constants = self._nodes, self._constants
+        return same
 
     def constant(self, value: Any, name: str | None = None) -> str:
         """An initializer. Arrays keep their dtype; pass numpy scalars, not Python numbers."""
-        name = name or f"constant_{len(self._constants)}"
-        self._constants[name] = numpy_helper.from_array(np.array(value, order="C"), name)
+        name = name or f"{self._prefix}constant_{len(self._constants)}"
+        tensor = numpy_helper.from_array(np.array(value, order="C"), name)
+        if self._outer is not None and (stored := self._outer.stored_as(tensor)):
+            return stored
+        self._constants[name] = tensor
         return name
+
+    def stored_as(self, tensor: onnx.TensorProto) -> str:
+        """The name of a large constant of this graph with the same type, shape and values; empty if there is none."""
+        if len(tensor.raw_data) < _WORTH_SHARING:
+            return ""
+        for name, own in self._constants.items():
+            if (own.data_type, own.dims) == (tensor.data_type, tensor.dims) and own.raw_data == tensor.raw_data:
+                return name
+        return ""
 
     def integers(self, *values: int) -> str:
         """A one-dimensional int64 initializer: axes, sizes, shapes."""
@@ -46,7 +73,7 @@ class GraphWriter:
         self, operator: str, *inputs: str, outputs: int, name: str = "", contrib: bool = False, **attributes: Any
     ) -> list[str]:
         """A node with several outputs."""
-        label = name or f"{operator}_{len(self._nodes)}"
+        label = self._prefix + (name or f"{operator}_{len(self._nodes)}")
         names = [label] if outputs == 1 else [f"{label}.{i}" for i in range(outputs)]
         domain = _CONTRIB if contrib else ""
         self._nodes.append(helper.make_node(operator, list(inputs), names, name=label, domain=domain, **attributes))
@@ -56,13 +83,29 @@ class GraphWriter:
         """`x @ weight + bias` in FP32."""
         return self.add("Add", self.add("MatMul", x, self.constant(dense.weight)), self.constant(dense.bias), name=name)
 
+    def branch(self, name: str, output: str) -> onnx.GraphProto:
+        """The nodes as a branch of an `If`: without inputs of its own, with one float32 output of two axes."""
+        return helper.make_graph(
+            self._nodes,
+            name,
+            [],
+            [helper.make_tensor_value_info(output, TensorProto.FLOAT, [None, None])],
+            list(self._constants.values()),
+        )
+
     def _domains(self) -> dict[str, int]:
         """Other engines refuse onnxruntime's own domain; it is named only where a node is of it."""
-        contrib = any(node.domain == _CONTRIB for node in self._nodes)
+        contrib = any(node.domain == _CONTRIB for node in _with_branches(self._nodes))
         return {"": OPSET, **({_CONTRIB: 1} if contrib else {})}
 
-    def model(self, *, inputs: Sequence[str], outputs: Sequence[tuple[str, Sequence[str | int]]]) -> onnx.ModelProto:
-        """The finished model: int64 `inputs` of shape (batch_size, sequence_length), float32 `outputs`.
+    def model(
+        self,
+        *,
+        inputs: Sequence[str],
+        outputs: Sequence[tuple[str, Sequence[str | int]]],
+        flags: Sequence[tuple[str, Sequence[str | int]]] = (),
+    ) -> onnx.ModelProto:
+        """The finished model: int64 `inputs` (batch_size, sequence_length), float32 `outputs`, boolean `flags`.
 
         Raises:
             onnx.checker.ValidationError: the nodes do not form a valid graph.
@@ -74,7 +117,11 @@ class GraphWriter:
                 helper.make_tensor_value_info(name, TensorProto.INT64, ["batch_size", "sequence_length"])
                 for name in inputs
             ],
-            [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in outputs],
+            [
+                helper.make_tensor_value_info(name, kind, shape)
+                for kind, tensors in ((TensorProto.FLOAT, outputs), (TensorProto.BOOL, flags))
+                for name, shape in tensors
+            ],
             list(self._constants.values()),
         )
         model = helper.make_model(
@@ -85,3 +132,12 @@ class GraphWriter:
         )
         onnx.checker.check_model(model)
         return model
+
+
+def _with_branches(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
+    """The nodes, and those of their branches."""
+    for node in nodes:
+        yield node
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.GRAPH:
+                yield from _with_branches(attribute.g.node)

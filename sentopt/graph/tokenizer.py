@@ -19,7 +19,7 @@ Texts must be valid UTF-8: onnxruntime does not accept the lone surrogates that 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -129,6 +129,7 @@ def join(tokenizer: onnx.ModelProto, body: onnx.ModelProto, *, logits: str) -> o
     """One model from texts to `label_ids`, int64 (texts,), and `probabilities`, float32 (texts, labels)."""
     fed = [(node.name, _BODY + node.name) for node in body.graph.input]
     body = compose.add_prefix(body, prefix=_BODY)
+    _name_what_branches_read(body.graph.node, {given for given, _ in fed})
     (width,) = [o.type.tensor_type.shape.dim[-1].dim_value for o in body.graph.output if o.name == _BODY + logits]
     joined = compose.merge_models(tokenizer, body, io_map=fed)
     first, count = _BODY + "first", _BODY + "count"
@@ -151,6 +152,20 @@ def join(tokenizer: onnx.ModelProto, body: onnx.ModelProto, *, logits: str) -> o
         )
     )
     return joined
+
+
+def _name_what_branches_read(nodes: Iterable[onnx.NodeProto], given: Collection[str]) -> None:
+    """Give the branches of `nodes` the new names of what they read from around them, which `compose` leaves as it was.
+
+    The inputs of the body become tensors of the tokenizer, which has the names `given`.
+    """
+    branches = [attribute.g for node in nodes for attribute in node.attribute if attribute.type == attribute.GRAPH]
+    for branch in branches:
+        for node in branch.node:
+            for i, name in enumerate(node.input):
+                if name and not name.startswith(_BODY) and name not in given:
+                    node.input[i] = _BODY + name
+        _name_what_branches_read(branch.node, given)
 
 
 def _prefix_and_suffix(tokenizer: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -3,26 +3,41 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 _SETTLE_SECONDS = 0.02
+Figure = Literal["mean", "p50", "p95", "p99"]
+"""What many latencies are summed up in."""
 
 
 @dataclass(frozen=True)
 class LatencySummary:
-    """Percentiles of one workload in milliseconds."""
+    """Percentiles and mean of one workload in milliseconds; records of earlier versions have no mean."""
 
     p50: float
     p95: float
     p99: float
     samples: int
+    mean: float | None = None
+
+    def figure(self, name: Figure) -> float:
+        """The figure of that name.
+
+        Raises:
+            ValueError: this record has no mean.
+        """
+        value: float | None = getattr(self, name)
+        if value is None:
+            raise ValueError("this benchmark is of an earlier version and has no mean")
+        return value
 
 
 def summarize(milliseconds: Sequence[float]) -> LatencySummary:
-    """Percentiles with linear interpolation between order statistics.
+    """Percentiles with linear interpolation between order statistics, and the mean of all samples.
 
     Raises:
         ValueError: no samples.
@@ -30,7 +45,12 @@ def summarize(milliseconds: Sequence[float]) -> LatencySummary:
     if not milliseconds:
         raise ValueError("no samples to summarize")
     p50, p95, p99 = np.percentile(np.asarray(milliseconds), [50, 95, 99])
-    return LatencySummary(float(p50), float(p95), float(p99), len(milliseconds))
+    return LatencySummary(float(p50), float(p95), float(p99), len(milliseconds), float(np.mean(milliseconds)))
+
+
+def shared_figure(wanted: Figure, summaries: Iterable[LatencySummary]) -> Figure:
+    """`wanted` where every summary has it, else the median, which all have: only like is compared with like."""
+    return "p50" if wanted == "mean" and any(summary.mean is None for summary in summaries) else wanted
 
 
 def interleave(

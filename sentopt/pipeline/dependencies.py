@@ -46,7 +46,9 @@ def train(recipe: Recipe, cache: StageCache) -> list[object]:
 
 def export(recipe: Recipe, cache: StageCache, specs: Sequence[VariantSpec]) -> list[object]:
     """The checkpoint, and how graphs are made."""
-    settings = records.to_json(replace(recipe.export, string_input=False, fp32_fallback=False, trim_keep=0))
+    settings = records.to_json(
+        replace(recipe.export, string_input=False, fp32_fallback=False, full_graph=False, trim_keep=0)
+    )
     del settings["standard_operators"]  # of INT8; and runs of before did not have it
     return [
         cache.outputs("train"),
@@ -55,13 +57,26 @@ def export(recipe: Recipe, cache: StageCache, specs: Sequence[VariantSpec]) -> l
     ]
 
 
+def distill(recipe: Recipe, cache: StageCache) -> list[object]:
+    """The checkpoint, the texts that its student learns from, and how; what must be proven decides among students."""
+    return [
+        cache.outputs("prepare"),
+        cache.outputs("train"),
+        [recipe.distill, recipe.model.max_length, recipe.run.seed],
+        unlabelled.depends(recipe.data),
+        _rules(recipe) if len(recipe.distill.layers) > 1 else [],
+        _versions("torch", "onnxruntime", "tokenizers", "numpy"),
+    ]
+
+
 def quantize(recipe: Recipe, cache: StageCache, specs: Sequence[VariantSpec]) -> list[object]:
-    """The FP32 graphs, the texts for calibration, and how INT8 is made."""
+    """The FP32 graphs, the texts for calibration, the student, and how INT8 and thresholds are made."""
     return [
         cache.outputs("prepare"),
         *_graphs(cache, "train", "export"),
         [list(specs), recipe.model.max_length, recipe.export.trim_keep],
         *(["standard operators"] if recipe.export.standard_operators else []),
+        *([cache.outputs("distill"), recipe.distill, _rules(recipe)] if any(spec.stages for spec in specs) else []),
         _versions("optimum-onnx", "onnx", "onnxruntime", "numpy"),
     ]
 
@@ -94,6 +109,7 @@ def bench(recipe: Recipe, cache: StageCache, specs: Sequence[VariantSpec]) -> li
     return [
         *_graphs(cache),
         [recipe.bench, recipe.model.max_length, [spec.name for spec in specs]],
+        "means",  # benchmarks of earlier versions have none
         hardware.describe(),
         _versions("onnxruntime", "openvino", "torch", "tokenizers", "numpy"),
     ]
@@ -113,6 +129,8 @@ def bundle(recipe: Recipe, cache: StageCache, selection: Selection, shipment: Sh
         shipment.bench,
         shipment.spec,
         shipment.fallback[0].name if shipment.fallback else None,
+        *([shipment.full[0].name] if shipment.full else []),
+        *([shipment.cascades] if shipment.cascades else []),
         *(["string_input", hardware.versions(packages)] if recipe.export.string_input else []),
         *(["webassembly"] if webassembly.is_available() else []),
     ]
@@ -123,6 +141,13 @@ def report(cache: StageCache) -> list[object]:
     stages = cache.manifest.stages.items()
     finished = {name: (entry.fingerprint, entry.finished) for name, entry in stages if name != "report"}
     return [finished, _versions("sentopt", "matplotlib")]
+
+
+def _rules(recipe: Recipe) -> list[object]:
+    """What the thresholds of a cascade are chosen by."""
+    verify = recipe.verify
+    margins = [verify.margin, verify.recall_margin, verify.max_changed, verify.confidence]
+    return [*margins, recipe.train.metric, recipe.data.validation]
 
 
 def _graphs(cache: StageCache, *stages: str) -> list[object]:

@@ -41,6 +41,7 @@ _RELATIVE: Mapping[tuple[str, str], tuple[float, float]] = {
     ("openvino", "int8"): (0.15, 0.3),
 }
 _ON_GPU = (0.5, 0.05)
+_OF_A_STUDENT = 0.8  # seconds of a step on one layer of its own, in those of a layer of the whole model: the quickstart
 # The quickstart's stages on its machine, in seconds: a traced graph with its checks, a lean one, INT8 of a traced
 # graph, calibration with the INT8 of a lean graph, a benchmark's process of PyTorch, and one of another engine.
 _TRACED, _LEAN, _DYNAMIC, _CALIBRATED, _START_TORCH, _START = 4.0, 1.2, 1.5, 4.5, 5.0, 0.6
@@ -116,11 +117,15 @@ def measure(recipe: Recipe, run_dir: RunDir, prepared: PrepareResult, *, depth: 
     """
     from sentopt import backbones
     from sentopt.backends.opening import capabilities
+    from sentopt.graph import families
     from sentopt.pipeline import limits
     from sentopt.training import hints, rehearsal
 
     folder = backbones.resolve(recipe.model.backbone, recipe.model.revision)
-    specs = limits.among(capabilities(folder), recipe, source=recipe.run.name)
+    capable = capabilities(folder)
+    if limits.no_student(recipe, folder, sum(prepared.counts["validation"].values())) is not None:
+        capable.discard("student")
+    specs = limits.among(capable, recipe, source=recipe.run.name)
     measured = rehearsal.rehearse(recipe, run_dir)
     texts = {split: sum(counts.values()) for split, counts in prepared.counts.items()}
     evidence, most_lost = _what_may_be_lost(recipe, run_dir)
@@ -129,7 +134,7 @@ def measure(recipe: Recipe, run_dir: RunDir, prepared: PrepareResult, *, depth: 
     if measured.training:
         advice.append(hints.more_epochs(recipe.train, texts["train"]))
     return Forecast(
-        seconds=seconds_by_stage(measured, recipe, specs, texts, depth=depth),
+        seconds=seconds_by_stage(measured, recipe, specs, texts, depth=depth, layers=families.layers(folder)),
         memory_bytes=memory_by_stage(measured, specs),
         gpu_bytes=measured.training.gpu_bytes if measured.training else 0,
         texts=texts,
@@ -214,8 +219,12 @@ def seconds_by_stage(
     texts: Mapping[str, int],
     *,
     depth: Depth | None,
+    layers: int = 6,
 ) -> dict[str, float]:
-    """Seconds of each stage after `prepare`, given what was measured, the variants, and the texts of each split."""
+    """Seconds of each stage after `prepare`, given what was measured, the variants, and the texts of each split.
+
+    `layers` are those of the model.
+    """
     slow = _slowness(measured)
     size = measured.parameters / _PARAMETERS
     train = _train(measured, recipe, texts, save=_SAVE * slow * size)
@@ -224,10 +233,12 @@ def seconds_by_stage(
     export = sum((_LEAN if "lean" in spec.needs else _TRACED) for spec in specs if spec.made_by == "export")
     made = [spec for spec in specs if spec.made_by == "quantize"]
     quantize = _DYNAMIC * sum(spec.quantize is not None for spec in made)
-    quantize += _CALIBRATED * any(spec.quantize is None for spec in made)
+    quantize += _CALIBRATED * (any(spec.quantize is None for spec in made) + any(spec.stages for spec in made))
+    students = any(spec.stages for spec in specs)
     return {
         "train": train,
         "export": export * slow * size,
+        **({"distill": _distill(measured, recipe, texts["train"], layers)} if students else {}),
         "quantize": quantize * slow * size,
         "verify": _verify(measured, recipe, specs, texts),
         "bench": _bench(measured, recipe, specs, texts["test"], depth),
@@ -243,6 +254,7 @@ def memory_by_stage(measured: Rehearsal, specs: Sequence[VariantSpec]) -> dict[s
     return {
         "train": train,
         "export": round(exported),
+        **({"distill": round(exported)} if any(spec.stages for spec in specs) else {}),
         "quantize": round(exported),
         "verify": round(exported + 2 * model),
         "bench": round(exported + sum(_process_bytes(spec, model) for spec in specs)),
@@ -274,6 +286,19 @@ def _train(measured: Rehearsal, recipe: Recipe, texts: Mapping[str, int], *, sav
     evaluations = math.ceil(steps / (batch.eval_steps if batch.eval_strategy == "steps" else per_epoch))
     evaluation = _FORWARD_SHARE * of_batch * texts["validation"] / batch.batch_size
     return begin + steps * batch.gradient_accumulation * of_batch + evaluations * (evaluation + 2 * save) + answers
+
+
+def _distill(measured: Rehearsal, recipe: Recipe, texts: int, layers: int) -> float:
+    """The answers of the full model, and the steps of every student; texts without labels are not counted."""
+    settings = recipe.distill
+    lessons = texts * (1 + settings.copies)
+    answers = lessons * _RELATIVE["onnx", "float32"][1] * measured.many_seconds
+    training = measured.training
+    on_cpu = training is not None and not training.gpu_bytes  # where a student is trained, too
+    step = training.seconds / recipe.train.batch_size if training and on_cpu else 3 * measured.many_seconds
+    passes = min(lessons * settings.epochs, settings.max_steps * settings.batch_size)
+    own = sum(count - min(settings.shared, count - 1) for count in settings.layers if 0 < count < layers)
+    return answers + passes * step * _OF_A_STUDENT * own / max(1, layers)
 
 
 def _seconds_of(spec: VariantSpec, measured: Rehearsal) -> tuple[float, float]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from pathlib import Path
 
 from sentopt import backbones
 from sentopt import recipe as recipes
 from sentopt._optional import check_installed
 from sentopt.backends.opening import capabilities
 from sentopt.errors import RecipeError
-from sentopt.recipe import Recipe
+from sentopt.graph import families
+from sentopt.measure.stats import fewest_texts
+from sentopt.recipe import TEST_AS_VALIDATION, DistillSection, Recipe
 from sentopt.run_dir import RunDir
 from sentopt.stages import exporters
 from sentopt.variants import Need, VariantSpec, runnable
@@ -50,8 +53,55 @@ def variants(recipe: Recipe, run_dir: RunDir, *, made_by: str = "") -> list[Vari
     Raises:
         RecipeError: the recipe asks for others.
     """
-    specs = among(capabilities(run_dir.checkpoint), recipe, source=str(run_dir.recipe))
+    capable = capabilities(run_dir.checkpoint)
+    if no_student(recipe, run_dir.checkpoint, _lines(run_dir.split("validation"))) is not None:
+        capable.discard("student")
+    specs = among(capable, recipe, source=str(run_dir.recipe))
     return [spec for spec in specs if made_by in ("", spec.made_by)]
+
+
+def files(run_dir: RunDir, specs: Sequence[VariantSpec]) -> list[Path]:
+    """The files that make up these variants."""
+    trimmed = [run_dir.variant(spec.name) / "tokenizer.json" for spec in specs if spec.trimmed]
+    return [*(run_dir.model(spec.name) for spec in specs), *trimmed]
+
+
+def no_student(recipe: Recipe, checkpoint: Path, validation_texts: int) -> str | None:
+    """Why this run has no student: a reason for the user, or an empty one where nobody would expect it; else None.
+
+    Raises:
+        RecipeError: the recipe asks for a student that is no smaller than the model.
+    """
+    wanted, layers = recipe.distill.layers, families.layers(checkpoint)
+    if wanted == (0,) or families.unsupported_reason(checkpoint):
+        return ""
+    if min(wanted) >= layers:
+        if wanted == DistillSection().layers:
+            return ""
+        raise RecipeError(
+            "distill.layers", [f"a student has fewer layers than its model, which has {layers}; found {list(wanted)}"]
+        )
+    if recipe.distill.max_length and families.reads_last(checkpoint):
+        raise RecipeError("distill.max_length", ["the model reads the last token of a text, so its student must, too"])
+    needed = fewest_texts(margin=recipe.verify.margin / 100.0, confidence=recipe.verify.confidence)
+    texts = 0 if recipe.data.validation == TEST_AS_VALIDATION else validation_texts
+    if texts < needed:
+        return (
+            f"no student and no cascade: {texts} validation texts choose no threshold, for which {needed} or more are "
+            "needed"
+        )
+    return None
+
+
+def without_student(recipe: Recipe, run_dir: RunDir) -> tuple[str, ...]:
+    """What to say of a run that has no student."""
+    reason = no_student(recipe, run_dir.checkpoint, _lines(run_dir.split("validation")))
+    return (reason,) if reason and not recipe.export.variants else ()
+
+
+def _lines(path: Path) -> int:
+    with path.open("rb") as stream:
+        return sum(1 for _ in stream)
 
 
 def among(capable: Collection[Need], recipe: Recipe, *, source: str) -> list[VariantSpec]:

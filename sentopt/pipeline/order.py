@@ -23,6 +23,7 @@ from sentopt.report import render
 from sentopt.results import (
     BenchResult,
     BundleResult,
+    DistillResult,
     ExportResult,
     PrepareResult,
     QuantizeResult,
@@ -109,14 +110,8 @@ class Pipeline:
         key = manifest.fingerprint(depends)
         needed = not self.recipe.model.tuned and (self.force or not self.cache.is_current("train", key))
         ranks.announce(key if needed else "", self.recipe.model)
-
-        def work() -> TrainResult:
-            result = steps.train(
-                self.recipe, self.run_dir, resume_key=key, note=self.cache.note, progress=self.progress
-            )
-            continuation.remember(self.run_dir, self.recipe)
-            return result
-
+        note, progress = self.cache.note, self.progress
+        work = partial(steps.train, self.recipe, self.run_dir, resume_key=key, note=note, progress=progress)
         outputs = [self.run_dir.checkpoint, self.run_dir.reference, self.run_dir.validation_reference]
         title = "taking over the tuned model" if self.recipe.model.tuned else ""
         result = self.cache.run("train", TrainResult, depends, outputs, work, title=title)
@@ -139,20 +134,31 @@ class Pipeline:
             return steps.export(self.recipe, self.run_dir, specs, self.progress)
 
         depends = dependencies.export(self.recipe, self.cache, specs)
-        outputs = [self.run_dir.model(spec.name) for spec in specs]
-        result = self.cache.run("export", ExportResult, depends, outputs, work)
+        result = self.cache.run("export", ExportResult, depends, limits.files(self.run_dir, specs), work)
+        self.cache.note(*result.notices)
+        return result
+
+    def distill(self) -> DistillResult | None:
+        """The student of a cascade; None where no variant has one."""
+        self._ensure_trained()
+        if not any(spec.stages for spec in limits.variants(self.recipe, self.run_dir)):
+            self.cache.note(*limits.without_student(self.recipe, self.run_dir))
+            return None
+        depends = dependencies.distill(self.recipe, self.cache)
+        key, progress = manifest.fingerprint(depends), self.progress
+        work = partial(steps.distill, self.recipe, self.run_dir, resume_key=key, progress=progress)
+        result = self.cache.run("distill", DistillResult, depends, [self.run_dir.student], work)
         self.cache.note(*result.notices)
         return result
 
     def quantize(self) -> QuantizeResult:
-        """The INT8 graphs."""
+        """The INT8 graphs, and those of the student."""
         self.export()
+        self.distill()
         specs = limits.variants(self.recipe, self.run_dir, made_by="quantize")
         work = partial(steps.quantize, self.recipe, self.run_dir, specs, self.progress)
         depends = dependencies.quantize(self.recipe, self.cache, specs)
-        trimmed = [self.run_dir.variant(spec.name) / "tokenizer.json" for spec in specs if spec.trimmed]
-        outputs = [*(self.run_dir.model(spec.name) for spec in specs), *trimmed]
-        return self.cache.run("quantize", QuantizeResult, depends, outputs, work)
+        return self.cache.run("quantize", QuantizeResult, depends, limits.files(self.run_dir, specs), work)
 
     def verify(self) -> VerifyResult:
         """A verdict for every variant, valid for this machine's instruction set."""

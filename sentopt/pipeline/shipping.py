@@ -2,28 +2,86 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+
+from sentopt.errors import RecipeError
 from sentopt.pipeline.cache import StageCache
 from sentopt.recipe import Recipe
-from sentopt.results import BenchResult, PrepareResult, TrainResult, VerifyResult
+from sentopt.results import (
+    BenchResult,
+    DistillResult,
+    PrepareResult,
+    QuantizeResult,
+    TrainResult,
+    Verdict,
+    VerifyResult,
+)
+from sentopt.runtime.description import Cascade
 from sentopt.stages import select
 from sentopt.stages.bundle import Shipment
-from sentopt.variants import VARIANTS
+from sentopt.variants import VARIANTS, VariantSpec
 
 
 def shipment(recipe: Recipe, cache: StageCache, variant: str) -> Shipment:
     """The selected variant with all that its bundle says of it.
 
     Raises:
-        RecipeError: an FP32 fallback is asked for, and no graph can be one.
+        RecipeError: an FP32 fallback or the full graph of a cascade is asked for, and no graph can be one.
     """
     verdicts = {verdict.variant: verdict for verdict in cache.result("verify", VerifyResult).verdicts}
-    measured = cache.result("bench", BenchResult)
-    fallback = select.fallback(VARIANTS[variant], verdicts, measured.rows) if recipe.export.fp32_fallback else None
+    measured, spec = cache.result("bench", BenchResult), VARIANTS[variant]
+    fallback = (
+        select.fallback(spec, verdicts, measured.rows, percentile=recipe.select.percentile)
+        if recipe.export.fp32_fallback
+        else None
+    )
+    graphs = [spec, *([fallback] if fallback else [])]
     return Shipment(
-        spec=VARIANTS[variant],
+        spec=spec,
         verdict=verdicts[variant],
         bench=measured,
         confidence=cache.result("train", TrainResult).confidence,
         data=cache.result("prepare", PrepareResult),
         fallback=(fallback, verdicts[fallback.name]) if fallback else None,
+        full=_full(spec, verdicts) if recipe.export.full_graph else None,
+        cascades=dict(_cascades(recipe, cache, [verdicts[graph.name] for graph in graphs])),
     )
+
+
+def _full(spec: VariantSpec, verdicts: Mapping[str, Verdict]) -> tuple[VariantSpec, Verdict] | None:
+    """The graph that answers what a cascade defers; None for what is no cascade.
+
+    Raises:
+        RecipeError: it was not verified, or did not pass.
+    """
+    if spec.stages != "cascade" or spec.parent is None:
+        return None
+    verdict = verdicts.get(spec.parent)
+    if verdict is None or not verdict.passed:
+        why = f"was refused: {verdict.reason}" if verdict else "was not verified in this run"
+        raise RecipeError(
+            "export.full_graph",
+            [
+                f"{spec.parent}, the full model of {spec.name}, {why}. Without this key "
+                "the bundle carries the cascade alone"
+            ],
+        )
+    return VARIANTS[spec.parent], verdict
+
+
+def _cascades(recipe: Recipe, cache: StageCache, verdicts: list[Verdict]) -> Iterator[tuple[str, Cascade]]:
+    """What a bundle says of those of the variants that are cascades."""
+    for verdict in verdicts:
+        if VARIANTS[verdict.variant].stages == "cascade":
+            rule = cache.result("quantize", QuantizeResult).cascades[verdict.variant]
+            yield (
+                verdict.variant,
+                Cascade(
+                    layers=cache.result("distill", DistillResult).layers,
+                    thresholds=tuple(min(max(float(t), 0.0), 1.0) for t in rule.thresholds),
+                    max_length=recipe.distill.max_length,
+                    reads=recipe.distill.reads,
+                    deferred=verdict.deferred if verdict.deferred is not None else rule.deferred,
+                    texts=verdict.comparison.n,
+                ),
+            )

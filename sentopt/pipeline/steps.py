@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING
 
 from sentopt._optional import needs_extra
 from sentopt.data.examples import RawData
+from sentopt.pipeline import continuation
 from sentopt.progress import Progress
 from sentopt.recipe import Recipe, SelectSection
 from sentopt.results import (
     BenchResult,
     BenchRow,
     BundleResult,
+    DistillResult,
     ExportResult,
     PrepareResult,
     QuantizeResult,
@@ -44,10 +46,12 @@ def prepare(recipe: Recipe, run_dir: RunDir, given: RawData | None) -> PrepareRe
 def train(
     recipe: Recipe, run_dir: RunDir, *, resume_key: str, note: Callable[..., None], progress: Progress
 ) -> TrainResult:
-    """Fine-tune, and record what the model answers."""
+    """Fine-tune, record what the model answers, and remember what it was trained with."""
     with needs_extra("train"):
         from sentopt.stages import train
-    return train.run(recipe, run_dir, resume_key=resume_key, note=note, progress=progress)
+    result = train.run(recipe, run_dir, resume_key=resume_key, note=note, progress=progress)
+    continuation.remember(run_dir, recipe)
+    return result
 
 
 def join_training(recipe: Recipe, run_dir: RunDir, *, resume_key: str) -> None:
@@ -62,6 +66,13 @@ def export(recipe: Recipe, run_dir: RunDir, specs: Sequence[VariantSpec], progre
     with needs_extra("export"):
         from sentopt.stages import export
     return export.run(recipe, run_dir, specs=specs, progress=progress)
+
+
+def distill(recipe: Recipe, run_dir: RunDir, *, resume_key: str, progress: Progress) -> DistillResult:
+    """Train the student."""
+    with needs_extra("train"):
+        from sentopt.stages import distill
+    return distill.run(recipe, run_dir, resume_key=resume_key, progress=progress)
 
 
 def quantize(recipe: Recipe, run_dir: RunDir, specs: Sequence[VariantSpec], progress: Progress) -> QuantizeResult:

@@ -12,7 +12,7 @@ import enum
 import os
 import types
 import typing
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
@@ -51,6 +51,7 @@ class Declaration:
     also: tuple[Spelling, ...] = ()
     like: tuple[str, ...] = ()
     added_later: bool = False
+    qualified: bool = False
 
     @property
     def bounds(self) -> str:
@@ -91,12 +92,13 @@ def declared(
     also: tuple[str | Spelling, ...] = (),
     like: tuple[str, ...] = (),
     added_later: bool = False,
+    qualified: bool = False,
 ) -> dict[str, Declaration]:
     """Metadata of a field that has no default; arguments as in `option`."""
     spellings = tuple(name if isinstance(name, Spelling) else Spelling(name) for name in also)
     return {
         _METADATA: Declaration(
-            help, unit, at_least, at_most, above, below, valid, expected, spellings, like, added_later
+            help, unit, at_least, at_most, above, below, valid, expected, spellings, like, added_later, qualified
         )
     }
 
@@ -115,6 +117,7 @@ def option(
     also: tuple[str | Spelling, ...] = (),
     like: tuple[str, ...] = (),
     added_later: bool = False,
+    qualified: bool = False,
 ) -> T:
     """A field of a section: its default, and everything that is known about its key.
 
@@ -128,6 +131,7 @@ def option(
         also: other names that are accepted, without a section or after that of the key.
         like: names that are not accepted, but for which this key is suggested.
         added_later: the key is younger than the first release; see `Key.added_later`.
+        qualified: the key answers only to its full name: the bare one is that of another section's key.
     """
     metadata = declared(
         help=help,
@@ -141,6 +145,7 @@ def option(
         also=also,
         like=like,
         added_later=added_later,
+        qualified=qualified,
     )
     return field(default=default, metadata=metadata)
 
@@ -164,6 +169,11 @@ class Key:
     def added_later(self) -> bool:
         """Whether fingerprints leave the key out at its default, because older runs were made without it."""
         return self.declaration.added_later
+
+    @property
+    def is_qualified(self) -> bool:
+        """Whether only the full name stands for the key."""
+        return self.declaration.qualified
 
     @property
     def is_text(self) -> bool:
@@ -213,7 +223,7 @@ class Keys:
         """
         section, _, last = name.rpartition(".")
         for table in (self._also, self._named):
-            keys = [key for key in table.get(last, []) if section in ("", key.section)]
+            keys = [key for key in table.get(last, []) if section == key.section or not (section or key.is_qualified)]
             if len(keys) == 1 and name not in self.sections:
                 return keys[0]
         raise UnknownKeyError(f"{name}: {self._reason(section, last)}")
@@ -221,7 +231,7 @@ class Keys:
     def translate(self, name: str, value: Any) -> tuple[Key, Any]:
         """The key that `name` stands for, and its value where `value` is given under that name.
 
-        One string, where a list of strings is expected, is a list of that one.
+        One string or whole number, where a list of such is expected, is a list of that one.
 
         Raises:
             UnknownKeyError: see `find`.
@@ -231,7 +241,7 @@ class Keys:
         for spelling in key.declaration.also:
             if spelling.name == name.rpartition(".")[2]:
                 value = spelling.translate(value)
-        return key, [value] if key.kind == tuple[str, ...] and isinstance(value, str) else value
+        return key, [value] if (key.kind, type(value)) in _LISTS else value
 
     def _reason(self, section: str, last: str) -> str:
         meant = self._meant(section, last.strip().lower().replace("-", "_"))
@@ -249,17 +259,21 @@ class Keys:
     def _meant(self, section: str, last: str) -> list[str]:
         """Paths of the keys that an unknown name may stand for: by meaning first, then by similar letters."""
         for table in (self._named, self._also, self._like):
-            keys = table.get(last, [])
-            if keys:
-                return [key.path for key in keys if key.section == section] or [key.path for key in keys]
+            if keys := table.get(last, []):
+                return _likely(keys, section)
         names = {**self._like, **self._also, **self._named}
         within = {name for name, keys in names.items() if any(key.section == section for key in keys)}
         close = difflib.get_close_matches(last, within, n=1, cutoff=_SURE)
         close = close or difflib.get_close_matches(last, names, n=1, cutoff=_LIKELY)
         if close:
-            keys = names[close[0]]
-            return [key.path for key in keys if key.section == section] or [key.path for key in keys]
+            return _likely(names[close[0]], section)
         return difflib.get_close_matches(section, self.sections, n=1, cutoff=_SURE)
+
+
+def _likely(keys: Sequence[Key], section: str) -> list[str]:
+    """Paths of the keys of this section; if there is none, of those that a bare name can stand for; else of all."""
+    here = [key.path for key in keys if key.section == section]
+    return here or [key.path for key in keys if not key.is_qualified] or [key.path for key in keys]
 
 
 def _keys_of(section: str, kind: type) -> Iterator[Key]:
@@ -295,6 +309,7 @@ def kind_in_words(kind: Any) -> str:
     return _WORDS[kind]
 
 
+_LISTS: tuple[tuple[Any, type], ...] = ((tuple[str, ...], str), (tuple[int, ...], int))
 _WORDS: dict[Any, str] = {str: "string", int: "whole number", float: "number", bool: "true or false"}
 _PLURALS: dict[Any, str] = {
     str: "strings",

@@ -14,6 +14,7 @@ from sentopt import records
 from sentopt.errors import RecipeError
 from sentopt.recipe.fields import REQUIRED, UnknownKeyError
 from sentopt.recipe.sections import ENOUGH_STEPS, KEYS, ExportSection, Recipe, TrainSection
+from sentopt.variants import VARIANTS
 
 BUILTIN_FOLDER = Path(__file__).parent.parent / "recipes"
 DEFAULT_RECIPE = "quickstart"
@@ -253,6 +254,7 @@ def _read(path: Path) -> dict[str, Any]:
 def _contradictions(recipe: Recipe) -> list[str]:
     """Values that are each within their bounds and cannot be combined."""
     data, train = recipe.data, recipe.train
+    staged = [name for name in recipe.export.variants if name in VARIANTS and VARIANTS[name].stages]
     checks = [
         (data.dataset != "files" or data.train, "data.train: a path is needed when data.dataset is 'files'"),
         (data.dataset != "hub" or data.hub_id, "data.hub_id: an id is needed when data.dataset is 'hub'"),
@@ -264,6 +266,10 @@ def _contradictions(recipe: Recipe) -> list[str]:
         (
             train.eval_strategy != "steps" or train.eval_steps > 0,
             "train.eval_steps: expected 1 or more steps when train.eval_strategy is 'steps', found 0",
+        ),
+        (
+            not staged or recipe.distill.layers != (0,),
+            f"distill.layers: 0 makes no student, and export.variants names {', '.join(staged)}",
         ),
     ]
     return [message for holds, message in checks if not holds]

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from sentopt.measure.timing import Figure
 from sentopt.recipe.fields import Keys, Spelling, declared, option
 from sentopt.runtime.file_names import refusal
 
@@ -49,6 +50,15 @@ def _is_quote(text: str) -> bool:
 
 def _is_grid(cells: Sequence[tuple[int, int]]) -> bool:
     return len(cells) > 0 and all(batch > 0 and tokens > 1 for batch, tokens in cells)
+
+
+def _are_depths(layers: Sequence[int]) -> bool:
+    given = tuple(layers)
+    return given == (0,) or (bool(given) and all(0 < n <= 12 for n in given) and len(set(given)) == len(given))
+
+
+def _is_student_length(tokens: int) -> bool:
+    return tokens == 0 or 8 <= tokens <= 8192
 
 
 def _are_cpus(names: Sequence[str]) -> bool:
@@ -379,7 +389,8 @@ class TrainSection:
     )
     precision: Literal["auto", "fp32", "bf16", "fp16"] = option(
         "auto",
-        help="Number format of training. 'auto' is BF16 where the hardware has it, else FP16 on a GPU, FP32 on a CPU.",
+        help="Number format of training. 'auto' is BF16 where the hardware has it and, on a CPU, multiplies faster in "
+        "it; else FP16 on a GPU, FP32 on a CPU.",
         also=(Spelling("bf16", {True: "bf16", False: "fp32"}), Spelling("fp16", {True: "fp16", False: "fp32"})),
         like=("dtype", "torch_dtype", "mixed_precision", "amp"),
     )
@@ -393,6 +404,65 @@ class TrainSection:
     )
     sample_texts: tuple[str, ...] = option(
         SAMPLE_TEXTS, help="Texts whose answers are shown before and after training.", like=("examples", "samples")
+    )
+
+
+@dataclass(frozen=True)
+class DistillSection:
+    """The student: a model of fewer layers that learns to answer as the fine-tuned one does."""
+
+    layers: tuple[int, ...] = option(
+        (3,),
+        valid=_are_depths,
+        expected="0, or whole numbers of layers from 1 to 12, each once",
+        help="Layers of the student, fewer than those of the model. With several numbers, the one whose cascade is "
+        "fastest on the validation split is kept. 0: no student and no cascade.",
+        like=("num_layers", "student_layers", "depth", "num_hidden_layers"),
+    )
+    epochs: float = option(
+        2.0,
+        above=0,
+        qualified=True,
+        help="Passes over the training texts, their changed copies and the texts without labels.",
+    )
+    shared: int = option(
+        1,
+        at_least=0,
+        at_most=11,
+        unit="layers",
+        help="Leading layers that the student has in common with the model: they are not trained, and a cascade "
+        "computes them once. Where max_length is set, there are none.",
+        like=("frozen", "freeze_layers"),
+    )
+    copies: int = option(
+        1,
+        at_least=0,
+        at_most=20,
+        unit="copies",
+        help="Changed copies of each training text: tokens masked or left out, a part of the text, parts of two texts. "
+        "The fine-tuned model answers them, too.",
+        like=("augment", "augmentation"),
+    )
+    max_steps: int = option(
+        4_000,
+        at_least=1,
+        unit="steps",
+        qualified=True,
+        help="Train at most this many optimizer steps, whatever the number of texts.",
+    )
+    batch_size: int = option(32, at_least=1, unit="texts", qualified=True, help="Texts of a batch.")
+    learning_rate: float = option(4e-4, above=0, below=1, qualified=True, help="Highest learning rate of AdamW.")
+    max_length: int = option(
+        0,
+        valid=_is_student_length,
+        expected="0, or 8 to 8192 tokens",
+        qualified=True,
+        help="The student reads at most this many tokens of a text; 0 reads as many as the model. Not for models that "
+        "read the last token, such as GPT-2.",
+    )
+    reads: Literal["head", "head_and_tail"] = option(
+        "head",
+        help="Which tokens of a longer text the student reads: the first ones, or as many first ones as last ones.",
     )
 
 
@@ -434,6 +504,12 @@ class ExportSection:
     fp32_fallback: bool = option(
         False,
         help="Add the fastest verified FP32 graph to an INT8 bundle, for CPUs whose INT8 answers differ.",
+    )
+    full_graph: bool = option(
+        False,
+        help="Add the full model's graph to the bundle of a cascade, for hosts that cannot run its branch (`If`). It "
+        "must have passed verification itself.",
+        added_later=True,
     )
 
 
@@ -502,7 +578,7 @@ class BenchSection:
     """What is measured."""
 
     rounds: int = option(5, at_least=1, unit="rounds", help="Rounds in which the variants are timed in turn.")
-    texts: int = option(40, at_least=1, unit="texts", help="Test texts that are timed one by one in each round.")
+    texts: int = option(100, at_least=1, unit="texts", help="Test texts that are timed one by one in each round.")
     throughput_texts: int = option(
         128, at_least=1, unit="texts", help="Test texts that are answered at once to measure throughput."
     )
@@ -522,7 +598,13 @@ class SelectSection:
     """Which of the verified variants ships."""
 
     objective: Literal["latency", "throughput"] = option(
-        "latency", help="'latency' is the median time of one text, 'throughput' the texts per second of many."
+        "latency", help="'latency' is the time of one text, 'throughput' the texts per second of many."
+    )
+    percentile: Figure = option(
+        "mean",
+        help="The figure of the time of one text that the objective 'latency' minimizes, and that `speedup` compares. "
+        "The median of a cascade says nothing of the texts that it defers; the mean counts every text.",
+        added_later=True,
     )
     tie: float = option(
         0.03,
@@ -541,6 +623,7 @@ class Recipe:
     data: DataSection = field(default_factory=DataSection)
     model: ModelSection = field(default_factory=ModelSection)
     train: TrainSection = field(default_factory=TrainSection)
+    distill: DistillSection = field(default_factory=DistillSection)
     export: ExportSection = field(default_factory=ExportSection)
     verify: VerifySection = field(default_factory=VerifySection)
     bench: BenchSection = field(default_factory=BenchSection)

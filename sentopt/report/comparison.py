@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from sentopt._optional import needs_extra
 from sentopt.measure.stats import wilson_interval
+from sentopt.measure.timing import Figure
 from sentopt.report import sections
 from sentopt.report.tables import Table, as_html, as_text
 from sentopt.results import BenchResult, BenchRow, Selection, Verdict
@@ -22,8 +23,11 @@ class ComparedVariant:
     """Quality and speed of one variant.
 
     `accuracy` is that on the distinct test texts, with its 95 % interval; `agreement` the share of them that PyTorch
-    answers with the same label. Both are None where the variant was not verified. `p50_ms` and `p99_ms` are
-    milliseconds of one test text, tokenization included. `speedup` is the ratio of median latencies, PyTorch's to its.
+    answers with the same label. Both are None where the variant was not verified. `mean_ms`, `p50_ms`, `p95_ms` and
+    `p99_ms` are milliseconds of one test text, tokenization included; benchmarks of earlier versions have no mean.
+    `speedup` is the ratio of latencies, PyTorch's to its, by the figure that `select.percentile` names. `deferred` is
+    the share of the test texts that a cascade hands to its full model, `deferred_ms` the mean milliseconds of one such
+    text; both are None for what is no cascade.
     """
 
     variant: str
@@ -33,11 +37,15 @@ class ComparedVariant:
     accuracy_low: float | None
     accuracy_high: float | None
     agreement: float | None
+    mean_ms: float | None
     p50_ms: float
+    p95_ms: float
     p99_ms: float
     texts_per_second: float
     megabytes: float
     speedup: float | None
+    deferred: float | None
+    deferred_ms: float | None
 
 
 @dataclass(frozen=True)
@@ -75,27 +83,42 @@ class Comparison:
 def compare(verdicts: Sequence[Verdict], bench: BenchResult, selection: Selection | None) -> Comparison:
     """All variants that were measured."""
     judged = {verdict.variant: verdict for verdict in verdicts}
-    reference = next((row.latency.p50 for row in bench.rows if row.variant == REFERENCE), None)
+    figure = sections.decisive_figure(bench, selection)
+    speedups = _speedups(bench, figure)
     chosen = selection.variant if selection else None
-    rows = tuple(_compared(row, judged.get(row.variant), reference, chosen) for row in bench.rows)
+    rows = tuple(
+        _compared(row, judged.get(row.variant), speedups.get(row.variant), ships=row.variant == chosen)
+        for row in bench.rows
+    )
     table = sections.comparison(verdicts, bench, selection)
-    return Comparison(rows, table, sections.legend(verdicts, bench))
+    return Comparison(rows, table, sections.legend(verdicts, bench, selection))
 
 
-def _compared(row: BenchRow, verdict: Verdict | None, reference: float | None, chosen: str | None) -> ComparedVariant:
+def _speedups(bench: BenchResult, figure: Figure) -> dict[str, float]:
+    """PyTorch's latency divided by each variant's; nothing where PyTorch was not measured."""
+    latencies = {row.variant: row.latency.figure(figure) for row in bench.rows}
+    reference = latencies.get(REFERENCE)
+    return {name: reference / latency for name, latency in latencies.items()} if reference else {}
+
+
+def _compared(row: BenchRow, verdict: Verdict | None, speedup: float | None, *, ships: bool) -> ComparedVariant:
     n = verdict.comparison.n if verdict else 0
     low, high = wilson_interval(round(verdict.scores.accuracy * n), n, 0.95) if verdict else (None, None)
     return ComparedVariant(
         variant=row.variant,
-        ships=row.variant == chosen,
+        ships=ships,
         verdict=sections.verdict_word(row.variant, verdict),
         accuracy=verdict.scores.accuracy if verdict else None,
         accuracy_low=low,
         accuracy_high=high,
         agreement=verdict.agreement if verdict else None,
+        mean_ms=row.latency.mean,
         p50_ms=row.latency.p50,
+        p95_ms=row.latency.p95,
         p99_ms=row.latency.p99,
         texts_per_second=row.texts_per_second,
         megabytes=row.bytes / 1e6,
-        speedup=reference / row.latency.p50 if reference else None,
+        speedup=speedup,
+        deferred=verdict.deferred if verdict else None,
+        deferred_ms=row.deferred_latency.mean if row.deferred_latency else None,
     )

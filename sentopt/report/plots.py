@@ -9,10 +9,14 @@ from sentopt._optional import is_installed
 from sentopt.files import atomic
 from sentopt.manifest import Manifest
 from sentopt.measure.stats import wilson_interval
-from sentopt.results import BenchResult, TrainResult, VerifyResult
+from sentopt.measure.timing import Figure
+from sentopt.report.sections import decisive_figure
+from sentopt.results import BenchResult, Selection, TrainResult, VerifyResult
 from sentopt.run_dir import RunDir
 
 _COLOURS = ("#1f77b4", "#9467bd", "#7f7f7f", "#2ca02c", "#d62728", "#ff7f0e", "#17becf", "#8c564b")
+
+_FIGURES: dict[Figure, str] = {"mean": "mean", "p50": "median", "p95": "95th percentile", "p99": "99th percentile"}
 
 
 def draw(run_dir: RunDir, manifest: Manifest) -> dict[str, Path]:
@@ -30,7 +34,7 @@ def draw(run_dir: RunDir, manifest: Manifest) -> dict[str, Path]:
             bench, verified = manifest.result("bench", BenchResult), manifest.result("verify", VerifyResult)
             drawn += [
                 _save(folder, "latency_by_length", _latency(bench)),
-                _save(folder, "accuracy_latency", _tradeoff(bench, verified)),
+                _save(folder, "accuracy_latency", _tradeoff(bench, verified, _figure(manifest, bench))),
             ]
     return {name: run_dir.plots / f"{name}.png" for name in drawn}
 
@@ -89,10 +93,15 @@ def _latency(bench: BenchResult) -> Any:
     return figure
 
 
-def _tradeoff(bench: BenchResult, verified: VerifyResult) -> Any:
+def _figure(manifest: Manifest, bench: BenchResult) -> Figure:
+    selection = manifest.result("select", Selection) if "select" in manifest.stages else None
+    return decisive_figure(bench, selection)
+
+
+def _tradeoff(bench: BenchResult, verified: VerifyResult, latency: Figure) -> Any:
     figure, axes = _axes(
         "Accuracy and latency of each variant",
-        "median ms of one text (log scale)",
+        f"ms of one text, {_FIGURES[latency]} (log scale)",
         "test accuracy and its 95 % interval",
     )
     judged = {v.variant: v for v in verified.verdicts}
@@ -103,10 +112,11 @@ def _tradeoff(bench: BenchResult, verified: VerifyResult) -> Any:
         marker = "o" if verdict.passed else "x"
         label = row.variant if verdict.passed else f"{row.variant} (refused)"
         accuracy, texts = verdict.scores.accuracy, sum(c.support for c in verdict.scores.per_class)
-        axes.plot(row.latency.p50, accuracy, marker, markersize=9, color=colour, label=label)
+        milliseconds = row.latency.figure(latency)
+        axes.plot(milliseconds, accuracy, marker, markersize=9, color=colour, label=label)
         if texts:
             low, high = wilson_interval(round(accuracy * texts), texts, 0.95)
-            axes.plot([row.latency.p50] * 2, [low, high], "-", color=colour, alpha=0.4)
+            axes.plot([milliseconds] * 2, [low, high], "-", color=colour, alpha=0.4)
     axes.set_xscale("log")
     _plain_numbers(axes.xaxis)
     _legend_beside(axes)

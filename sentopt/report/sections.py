@@ -11,8 +11,9 @@ from sentopt.manifest import Manifest, StageEntry
 from sentopt.measure.hardware import Hardware
 from sentopt.measure.scores import Scores
 from sentopt.measure.stats import wilson_interval
+from sentopt.measure.timing import Figure, LatencySummary, shared_figure
 from sentopt.recipe import Recipe
-from sentopt.report import glossary, refused
+from sentopt.report import cascades, glossary, refused
 from sentopt.report.section import Section
 from sentopt.report.tables import Table, as_text
 from sentopt.results import (
@@ -34,9 +35,14 @@ from sentopt.variants import REFERENCE
 if TYPE_CHECKING:
     from sentopt.training.soup import Soup
 
-_HEADINGS = ("variant", "accuracy (95 %)", "agreement", "verdict", "p50 ms", "p99 ms", "texts/s", "MB", "speedup")
+_QUALITY = ("variant", "accuracy (95 %)", "agreement", "verdict")
+_SPEED = ("mean ms", "p50", "p99", "texts/s", "MB", "speedup")
 _CONFIDENCE = 0.95
 _LISTED_LABELS = 12
+_RANDOM_TEXTS = (
+    "The figures by number and length of texts are those of random tokens. What a cascade defers of these says nothing "
+    "of what it defers of real texts: compare it by the times of test texts."
+)
 _CAPTIONS = {
     "accuracy_latency": "Test accuracy and latency of each variant",
     "latency_by_length": "Latency of one text by its number of tokens",
@@ -48,23 +54,40 @@ _CAPTIONS = {
 def comparison(verdicts: Sequence[Verdict], bench: BenchResult, selection: Selection | None) -> Table:
     """One row per variant: quality and speed side by side; `legend` explains the columns.
 
-    Accuracy has its 95 % interval. `speedup` is the ratio of PyTorch's median latency to the variant's.
+    Accuracy has its 95 % interval. `speedup` is the ratio of PyTorch's latency to the variant's, by the figure that
+    decided. The share of deferred texts is there if a cascade is.
     """
     judged = {v.variant: v for v in verdicts}
     reference = next((row for row in bench.rows if row.variant == REFERENCE), None)
-    rows = [_comparison_row(row, judged.get(row.variant), reference) for row in bench.rows]
+    cascades = any(judged[row.variant].deferred is not None for row in bench.rows if row.variant in judged)
+    rows = [
+        (
+            *_quality_cells(row.variant, judged.get(row.variant)),
+            *_speed_cells(row, reference, decisive_figure(bench, selection)),
+            *([_share_deferred(judged.get(row.variant))] if cascades else []),
+        )
+        for row in bench.rows
+    ]
     names = [row.variant for row in bench.rows]
     chosen = selection.variant if selection else None
-    return Table(_HEADINGS, tuple(rows), names.index(chosen) if chosen in names else None)
+    headings = (*_QUALITY, *_SPEED, *(["deferred"] if cascades else []))
+    return Table(headings, tuple(rows), names.index(chosen) if chosen in names else None)
 
 
-def legend(verdicts: Sequence[Verdict], bench: BenchResult) -> str:
+def decisive_figure(bench: BenchResult, selection: Selection | None) -> Figure:
+    """The figure of the latencies by which variants are compared: the selection's, else the mean where all have one."""
+    return shared_figure(selection.figure if selection else "mean", [row.latency for row in bench.rows])
+
+
+def legend(verdicts: Sequence[Verdict], bench: BenchResult, selection: Selection | None = None) -> str:
     """What the columns and words of `comparison` mean, and what an emulated CPU answered: lines for a terminal."""
     shown = {row.variant for row in bench.rows}
     words = {verdict_word(name, v) for name in shown for v in verdicts if v.variant == name}
     lines = [
         "accuracy: right labels on the test split, with its 95 % interval; agreement: same label as PyTorch",
-        "p50, p99: ms for one text, median and 99th percentile; speedup: PyTorch's p50 divided by this one",
+        "mean, p50, p99: ms for one text, the average, the median and the 99th percentile",
+        f"speedup: PyTorch's {decisive_figure(bench, selection)} divided by this one",
+        *_on_deferred(verdicts, bench),
     ]
     if any("lean" in (name, *name.split("-")) for name in shown):
         lines.append(f"lean: {glossary.LEAN}")
@@ -93,18 +116,48 @@ def _changed_on(cpu: str, verdict: Verdict) -> str:
     return f"{found.changed} of {found.texts}" if found else ""
 
 
-def _comparison_row(row: BenchRow, verdict: Verdict | None, reference: BenchRow | None) -> tuple[str, ...]:
+def _on_deferred(verdicts: Sequence[Verdict], bench: BenchResult) -> list[str]:
+    """What the column `deferred` means, and what a text costs where every text is deferred."""
+    if all(v.deferred is None for v in verdicts):
+        return []
+    return [
+        "deferred: share of the test texts that the cascade's full model answers",
+        *(
+            f"{row.variant}: where every text is deferred, a text takes {_milliseconds(row.deferred_latency.mean)} ms "
+            f"(mean; p99 {row.deferred_latency.p99:.2f})"
+            for row in bench.rows
+            if row.deferred_latency
+        ),
+    ]
+
+
+def _quality_cells(variant: str, verdict: Verdict | None) -> tuple[str, ...]:
     return (
-        row.variant,
+        variant,
         _with_interval(verdict.scores) if verdict else "-",
         f"{verdict.agreement:.4f}" if verdict else "-",
-        verdict_word(row.variant, verdict),
+        verdict_word(variant, verdict),
+    )
+
+
+def _speed_cells(row: BenchRow, reference: BenchRow | None, figure: Figure) -> tuple[str, ...]:
+    return (
+        _milliseconds(row.latency.mean),
         f"{row.latency.p50:.2f}",
         f"{row.latency.p99:.2f}",
         f"{row.texts_per_second:.0f}",
         f"{row.bytes / 1e6:.1f}",
-        f"{reference.latency.p50 / row.latency.p50:.2f}" if reference else "-",
+        f"{reference.latency.figure(figure) / row.latency.figure(figure):.2f}" if reference else "-",
     )
+
+
+def _milliseconds(value: float | None) -> str:
+    """Benchmarks of earlier versions have no mean."""
+    return "-" if value is None else f"{value:.2f}"
+
+
+def _share_deferred(verdict: Verdict | None) -> str:
+    return "-" if verdict is None or verdict.deferred is None else f"{verdict.deferred:.1%}"
 
 
 def _with_interval(scores: Scores) -> str:
@@ -138,6 +191,7 @@ def sections(recipe: Recipe, manifest: Manifest, images: dict[str, Path]) -> lis
     if "bench" in manifest.stages:
         parts.append(_speed_section(manifest.result("bench", BenchResult), images))
     parts += [
+        *cascades.sections(manifest),
         _training_section(trained, images),
         _test_section(trained, images),
         _confidence_section(trained.confidence),
@@ -209,8 +263,9 @@ def _verdict_section(manifest: Manifest, images: dict[str, Path]) -> Section:
             f"{bundle.golden_texts} golden texts among them."
         )
     paragraphs.append(
-        f"Accuracy and agreement are measured on {verified.texts:,} distinct test texts, times for one text at a time "
-        f"with tokenization, {bench.threads} threads, {bench.rounds} interleaved rounds ({bench.depth} benchmark)."
+        f"Accuracy and agreement are measured on {verified.texts:,} distinct test texts, milliseconds for one text at "
+        f"a time with tokenization, {bench.threads} threads, {bench.rounds} interleaved rounds "
+        f"({bench.depth} benchmark)."
     )
     if elsewhere := _on_other_cpus(verified.verdicts):
         paragraphs.append(f"How other CPUs answer: {'; '.join(elsewhere)}.")
@@ -356,9 +411,30 @@ def _speed_section(bench: BenchResult, images: dict[str, Path]) -> Section:
     )
     text = (
         f"Measured on {_machine(bench.hardware)}. "
+        "The mean is what a text costs a server; the percentiles say what single users wait for. "
         f"Tokenization takes {bench.tokenization.p50:.3f} ms of the time of one text."
     )
-    return Section("Speed", (text,), tables=(grid, cost), images=_pick(images, "latency_by_length"))
+    random = () if all(row.deferred_latency is None for row in bench.rows) else (_RANDOM_TEXTS,)
+    return Section(
+        "Speed", (text, *random), tables=(_latencies(bench), grid, cost), images=_pick(images, "latency_by_length")
+    )
+
+
+def _latencies(bench: BenchResult) -> Table:
+    """Every figure of one text, and those of texts that a cascade defers if there is one."""
+    cascades = any(row.deferred_latency for row in bench.rows)
+
+    def cells(latency: LatencySummary | None) -> tuple[str, ...]:
+        if latency is None:
+            return ("-",) * 4
+        return tuple(map(_milliseconds, (latency.mean, latency.p50, latency.p95, latency.p99)))
+
+    figures = ("mean", "p50", "p95", "p99")
+    return Table(
+        ("variant", *figures, *([f"{figure}, all deferred" for figure in figures] if cascades else [])),
+        tuple((r.variant, *cells(r.latency), *(cells(r.deferred_latency) if cascades else ())) for r in bench.rows),
+        title="Milliseconds of one test text, tokenization included",
+    )
 
 
 def _training_section(trained: TrainResult, images: dict[str, Path]) -> Section:

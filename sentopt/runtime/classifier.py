@@ -21,9 +21,11 @@ import numpy.typing as npt
 
 from sentopt.errors import BundleError, BundleIntegrityError, InputError
 from sentopt.runtime import arguments, batching, comparison
+from sentopt.runtime.comparison import Comparison
+from sentopt.runtime.deferral import Stats, Tally
 from sentopt.runtime.description import BundleDescription, Source, check_files, read_description
 from sentopt.runtime.options import DEFAULT_OPTIONS, Options
-from sentopt.runtime.session import CPU, FloatArray, OnnxSession
+from sentopt.runtime.session import CPU, DEFERRED, BoolArray, FloatArray, OnnxSession
 from sentopt.runtime.tokenization import Batch, TextEncoder, Tokens
 from sentopt.runtime.tuning import Tuning, default, load
 from sentopt.runtime.workers import PerProcess, Started, native_call, thread_pool
@@ -34,7 +36,10 @@ _WINDOW = 1024  # texts that are tokenized and sorted by length together
 
 
 class Engine(Protocol):
-    """Computes logits from a padded batch: an onnxruntime or OpenVINO session, or a PyTorch module in benchmarks."""
+    """Computes logits from a padded batch: an onnxruntime or OpenVINO session, or a PyTorch module in benchmarks.
+
+    One that can run a cascade has `is_cascade` and `run_routed`, too: see `OnnxSession`.
+    """
 
     def run(self, batch: Batch) -> FloatArray:
         """Logits, float32 of shape (texts, labels)."""
@@ -95,10 +100,12 @@ class Classifier:
         self.tuning = options.tuning or default(options.threads)
         self.abstain_below = options.abstain_below
         self.description: BundleDescription | None = None
+        self.is_cascade = bool(getattr(engine, "is_cascade", False))
         workers = self.tuning.workers
         self._engine = PerProcess(open_engine or (lambda: engine), engine)
         self._worker_engine = PerProcess(lambda: open_workers(workers)) if open_workers and workers > 1 else None
         self._pool, self._waiting = thread_pool(workers), thread_pool(workers)
+        self._tally = PerProcess(Tally, Tally())
 
     @classmethod
     def load(
@@ -173,6 +180,11 @@ class Classifier:
             options=replace(options, engine=engine, tuning=tuning),
             output=description.output,
         )
+        if description.cascade is not None and not classifier.is_cascade:
+            raise BundleError(
+                f"the bundle {description.name} is described as a cascade, and {description.model_file} does not say "
+                f"which texts it defers: it has no output {DEFERRED!r} of type bool"
+            )
         classifier.description = description
         return classifier
 
@@ -213,6 +225,16 @@ class Classifier:
         """The engine of this process; it answers one batch at a time."""
         return self._engine.get()
 
+    def stats(self) -> Stats:
+        """What was answered in this process: texts, and of a cascade how many it deferred.
+
+        Golden texts do not count. A bundle's recorded share is compared with that of the latest 1,000 texts, see
+        `Stats.drifted`.
+        """
+        cascade = self.description.cascade if self.description else None
+        recorded = (cascade.deferred, cascade.texts) if cascade else None
+        return self._tally.get().stats(cascade=self.is_cascade, recorded=recorded)
+
     def __reduce__(self) -> NoReturn:
         raise InputError(
             "a Classifier cannot be pickled or copied: it holds open sessions. Pass the path of the bundle to other "
@@ -234,9 +256,9 @@ class Classifier:
         """
         return self._predict(arguments.text_list(texts))
 
-    def predict_tokens(self, tokens: Sequence[Tokens]) -> list[Prediction]:
-        """Like `predict`, for texts that are already tokenized."""
-        rows = self._probabilities(self.logits_of(tokens))
+    def predict_tokens(self, tokens: Sequence[Tokens], *, counted: Sequence[bool] | None = None) -> list[Prediction]:
+        """Like `predict`, for texts that are already tokenized. `counted` says which of them `stats` counts."""
+        rows = self._probabilities(self._of_tokens(tokens, None, counted).logits)
         return [self._prediction(row, t.truncated) for row, t in zip(rows, tokens, strict=True)]
 
     async def apredict(self, texts: Iterable[str]) -> list[Prediction]:
@@ -265,16 +287,34 @@ class Classifier:
         Raises:
             InputError: as `predict`, or `batch_size` is no whole number of at least 1.
         """
-        return self._answer(arguments.text_list(texts), _checked_size(batch_size))[0]
+        return self._answer(arguments.text_list(texts), _checked_size(batch_size)).logits
+
+    def routed(self, texts: Iterable[str], *, batch_size: int | None = None) -> tuple[FloatArray, BoolArray]:
+        """Logits, as `logits` gives them, and which texts the full model of a cascade answered: boolean, (texts,).
+
+        All of them, if this is no cascade.
+        """
+        answers = self._answer(arguments.text_list(texts), _checked_size(batch_size))
+        return answers.logits, answers.routes()
 
     def logits_of(self, tokens: Sequence[Tokens], *, batch_size: int | None = None) -> FloatArray:
         """Like `logits`, for texts that are already tokenized."""
+        return self._of_tokens(tokens, _checked_size(batch_size), None).logits
+
+    def routed_of(self, tokens: Sequence[Tokens], *, batch_size: int | None = None) -> tuple[FloatArray, BoolArray]:
+        """Like `routed`, for texts that are already tokenized."""
+        answers = self._of_tokens(tokens, _checked_size(batch_size), None)
+        return answers.logits, answers.routes()
+
+    def _of_tokens(self, tokens: Sequence[Tokens], batch_size: int | None, counted: Sequence[bool] | None) -> _Answers:
         for position, one in enumerate(tokens):
             if not isinstance(one, Tokens):
                 raise InputError(f"text {position} is {type(one).__name__}, expected the Tokens of a TextEncoder")
-        logits = np.empty((len(tokens), len(self.labels)), dtype=np.float32)
-        self._start(tokens, self._batches(tokens, _checked_size(batch_size)), logits).finish()
-        return logits
+        answers = self._unanswered(len(tokens))
+        if counted is not None:
+            answers.counted = np.array(counted, dtype=np.bool_)
+        self._start(tokens, self._batches(tokens, batch_size), answers).finish()
+        return answers
 
     def stream(self, texts: Iterable[str], *, window: int = 256) -> Iterator[Prediction]:
         """Classify a large or endless iterable lazily, `window` texts at a time. Predictions keep the order.
@@ -298,22 +338,35 @@ class Classifier:
             The largest difference of any probability.
 
         Raises:
-            BundleIntegrityError: a label differs, or a probability differs by more than the recorded tolerance.
+            BundleIntegrityError: a label differs, or a probability differs by more than the recorded tolerance. Of a
+                cascade the message says how many texts it deferred, and how many of them it did not defer where it was
+                verified, or the reverse.
+        """
+        return self.answer_golden().largest_difference
+
+    def answer_golden(self) -> Comparison:
+        """`check_golden`, with all that was compared.
+
+        Raises:
+            BundleIntegrityError: as `check_golden`.
         """
         if self.description is None or not self.description.golden:
             raise BundleIntegrityError("this classifier carries no golden texts to check")
-        golden = self.description.golden
-        answered = np.concatenate([self.predict_proba([g.text]) for g in golden])
-        found = comparison.compare([g.probabilities for g in golden], answered)
-        if not found.is_within(self.description.golden_tolerance):
+        golden, tolerance = self.description.golden, self.description.golden_tolerance
+        answered = [self._answer([g.text], None, counted=False) for g in golden]
+        found = comparison.compare(
+            [g.probabilities for g in golden],
+            self._probabilities(np.concatenate([one.logits for one in answered])),
+            recorded_deferred=[g.deferred for g in golden],
+            deferred=np.concatenate([one.routes() for one in answered]) if self.is_cascade else None,
+        )
+        if not found.is_within(tolerance):
             raise BundleIntegrityError(
                 "this machine answers the golden texts differently from the machine that verified the bundle: "
-                f"{found.changed} of {len(golden)} labels changed, "
-                f"largest probability difference {found.largest_difference:.4f} "
-                f"(allowed {self.description.golden_tolerance:.4f}). "
+                f"{found.in_words(tolerance)}. "
                 "Its CPU rounds INT8 products differently; export on this machine, or ship an FP32 variant."
             )
-        return found.largest_difference
+        return found
 
     def _batches(self, tokens: Sequence[Tokens], batch_size: int | None) -> list[Positions]:
         if batch_size is None:
@@ -326,48 +379,74 @@ class Classifier:
         return batching.in_order(len(tokens), batch_size)
 
     def _predict(self, texts: Sequence[str], first: int = 0) -> list[Prediction]:
-        logits, truncated = self._answer(texts, None, first)
-        return [self._prediction(row, cut) for row, cut in zip(self._probabilities(logits), truncated, strict=True)]
+        answers = self._answer(texts, None, first)
+        rows = self._probabilities(answers.logits)
+        return [self._prediction(row, cut) for row, cut in zip(rows, answers.truncated, strict=True)]
 
-    def _answer(self, texts: Sequence[str], batch_size: int | None, first: int = 0) -> tuple[FloatArray, list[bool]]:
-        """Logits of `texts`, and which were truncated. Errors count texts from `first`.
+    def _answer(
+        self, texts: Sequence[str], batch_size: int | None, first: int = 0, *, counted: bool = True
+    ) -> _Answers:
+        """The answers to `texts`. Errors count texts from `first`; `stats` counts them if they are `counted`.
 
         A window is tokenized while the workers answer the one before, so that memory holds the tokens of two windows
         and not of all texts.
         """
-        logits = np.empty((len(texts), len(self.labels)), dtype=np.float32)
-        truncated: list[bool] = []
+        answers = self._unanswered(len(texts))
+        if not counted:
+            answers.counted = np.zeros(len(texts), dtype=np.bool_)
         size = _WINDOW if batch_size is None else batch_size * max(1, _WINDOW // batch_size)
         before: Started[Positions] | None = None
         for start in range(0, len(texts), size):
             tokens = self.encoder.encode(texts[start : start + size], first=first + start)
-            truncated.extend(t.truncated for t in tokens)
+            answers.truncated.extend(t.truncated for t in tokens)
             if before is not None:
                 before.finish()
-            before = self._start(tokens, self._batches(tokens, batch_size), logits[start : start + size])
+            before = self._start(tokens, self._batches(tokens, batch_size), answers.part(start, start + size))
         if before is not None:
             before.finish()
-        return logits, truncated
+        return answers
 
-    def _start(self, tokens: Sequence[Tokens], batches: Sequence[Positions], logits: FloatArray) -> Started[Positions]:
-        """Begin to fill `logits`, of shape (tokens, labels); without workers the caller fills it in `finish`."""
+    def _unanswered(self, texts: int) -> _Answers:
+        """Answers that are to be filled."""
+        logits = np.empty((texts, len(self.labels)), dtype=np.float32)
+        return _Answers(logits, np.empty(texts, dtype=np.bool_) if self.is_cascade else None, [])
 
-        def answer(positions: Positions) -> None:
-            batch = self.encoder.pad([tokens[i] for i in positions])
-            with native_call():
-                answers = engine.run(batch)
-            if answers.shape != (len(positions), len(self.labels)):  # numpy would repeat a single column for all labels
-                raise BundleError(
-                    f"the model gave an answer of shape {answers.shape} for {len(positions)} text(s) and "
-                    f"{len(self.labels)} labels"
-                )
-            logits[positions] = answers
-
+    def _start(self, tokens: Sequence[Tokens], batches: Sequence[Positions], answers: _Answers) -> Started[Positions]:
+        """Begin to fill `answers`, as many as `tokens`; without workers the caller fills them in `finish`."""
         if len(batches) < 2 or self._worker_engine is None:
-            engine = self.engine
-            return Started(None, 0, answer, batches)
-        engine = self._worker_engine.get()
-        return Started(self._pool.get(), self.tuning.workers, answer, batches)
+            return Started(None, 0, self._filling(self.engine, tokens, answers), batches)
+        work = self._filling(self._worker_engine.get(), tokens, answers)
+        return Started(self._pool.get(), self.tuning.workers, work, batches)
+
+    def _filling(self, engine: Engine, tokens: Sequence[Tokens], answers: _Answers) -> Callable[[Positions], None]:
+        """A function that answers the texts at some positions and counts them."""
+        run_routed = getattr(engine, "run_routed", None) if getattr(engine, "is_cascade", False) else None
+        tally = self._tally.get()
+
+        def fill(positions: Positions) -> None:
+            batch = self.encoder.pad([tokens[i] for i in positions])
+            deferred: BoolArray | None = None
+            with native_call():
+                if run_routed is None:
+                    logits = engine.run(batch)
+                else:
+                    logits, deferred = run_routed(batch)
+            self._check_shape(logits, len(positions))
+            answers.logits[positions] = logits
+            if deferred is not None and answers.deferred is not None:
+                answers.deferred[positions] = deferred
+            if answers.counted is not None:
+                counted = answers.counted[positions]
+                positions, deferred = positions[counted], deferred[counted] if deferred is not None else None
+            tally.add(len(positions), deferred.tolist() if deferred is not None else ())
+
+        return fill
+
+    def _check_shape(self, logits: FloatArray, texts: int) -> None:
+        if logits.shape != (texts, len(self.labels)):  # numpy would repeat a single column for all labels
+            raise BundleError(
+                f"the model gave an answer of shape {logits.shape} for {texts} text(s) and {len(self.labels)} labels"
+            )
 
     def _probabilities(self, logits: FloatArray) -> FloatArray:
         """Softmax. NaN is no answer of a bundle; in a variant that is not bundled yet, it is a finding."""
@@ -380,6 +459,30 @@ class Classifier:
         best = int(row.argmax())
         score = float(row[best])
         return Prediction(self.labels[best], score, probabilities, truncated, score < self.abstain_below)
+
+
+@dataclass(slots=True)
+class _Answers:
+    """What is known of texts: logits (texts, labels), and by text whether a cascade deferred it and it was truncated.
+
+    `deferred` is None for what is no cascade. `counted` says which texts `stats` counts; None: all.
+    """
+
+    logits: FloatArray
+    deferred: BoolArray | None
+    truncated: list[bool]
+    counted: BoolArray | None = None
+
+    def routes(self) -> BoolArray:
+        """Which texts the full model answered: all of them, if this is no cascade."""
+        return np.ones(len(self.logits), dtype=np.bool_) if self.deferred is None else self.deferred
+
+    def part(self, start: int, end: int) -> _Answers:
+        """The same arrays from text `start` on; what is filled there is filled here."""
+        if start == 0 and end >= len(self.logits):
+            return self
+        deferred, counted = (None if each is None else each[start:end] for each in (self.deferred, self.counted))
+        return _Answers(self.logits[start:end], deferred, [], counted)
 
 
 def softmax(logits: FloatArray) -> FloatArray:

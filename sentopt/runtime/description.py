@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sentopt.errors import BundleError, BundleIntegrityError, BundleVersionError
-from sentopt.runtime import strict_json
+from sentopt.runtime import deferral, strict_json
 from sentopt.runtime.file_names import same_file
 from sentopt.runtime.names import fault_of_label, fault_of_path
 from sentopt.runtime.onnx_file import check_references
@@ -30,10 +30,14 @@ VOCABULARY_FILE = "tokenizer.json"
 _LONGEST_DESCRIPTION = 16 * 2**20  # bytes; the largest that `sentopt export` writes has a hundredth of that
 _LONGEST_SETTINGS = 64 * 2**20
 _MOST_TOKENS, _MOST_IDS, _MOST_BYTES = 1_000_000, 2**31 - 1, 2**50
+_MOST_LAYERS, _MOST_TEXTS = 1_000, 10**12
 _HEXADECIMAL = frozenset("0123456789abcdef")
 
 Side = Literal["left", "right"]
 """The end at which a text longer than `max_length` is truncated."""
+
+Reads = Literal["head", "head_and_tail"]
+"""Which tokens of a longer text the student of a cascade reads: the first ones, or as many first ones as last ones."""
 
 Source = Path | Mapping[str, bytes]
 """A bundle: its folder, or the contents of its files by relative name."""
@@ -41,10 +45,47 @@ Source = Path | Mapping[str, bytes]
 
 @dataclass(frozen=True)
 class Golden:
-    """A text of the test split with the PyTorch model's probabilities, in label order."""
+    """A text of the test split with the PyTorch model's probabilities, in label order.
+
+    `deferred` says whether the full model of a cascade answered it where the bundle was made; None: this is not
+    recorded.
+    """
 
     text: str
     probabilities: tuple[float, ...]
+    deferred: bool | None = None
+
+
+@dataclass(frozen=True)
+class Cascade:
+    """What a bundle says of its cascade: a student answers, and the full model what the student is not sure of.
+
+    Attributes:
+        layers: of the student.
+        thresholds: for each label that the student answers, the probability below which a text is deferred.
+        max_length: tokens that the student reads of a text at most; 0: as many as the full model.
+        reads: which tokens of a longer text these are.
+        deferred: the share of the test split that was deferred.
+        texts: texts of the test split.
+        deferred_output: the output of the graph that says which texts were deferred.
+    """
+
+    layers: int
+    thresholds: tuple[float, ...]
+    max_length: int
+    reads: Reads
+    deferred: float
+    texts: int
+    deferred_output: str = deferral.OUTPUT
+
+
+@dataclass(frozen=True)
+class FullGraph:
+    """The full model of a cascade as a graph of its own, for hosts that cannot run an `If`."""
+
+    variant: str
+    file: str
+    output: str
 
 
 @dataclass(frozen=True)
@@ -52,7 +93,8 @@ class BundleDescription:
     """The fields of `sentopt.json` that the runtime uses; `facts` holds the whole document.
 
     `files` maps each relative name to its size in bytes and its SHA-256. `fallback` describes the optional FP32 graph
-    of an INT8 bundle; it differs in variant, engine, model file, output and tolerance only.
+    of an INT8 bundle; it differs in variant, engine, model file, output, tolerance and cascade only. `cascade` is None
+    for every other variant. `full` is the graph of a cascade's full model alone, where the bundle carries it.
     """
 
     name: str
@@ -69,6 +111,8 @@ class BundleDescription:
     golden_tolerance: float
     facts: Mapping[str, Any]
     fallback: BundleDescription | None = None
+    cascade: Cascade | None = None
+    full: FullGraph | None = None
 
 
 def truncation_side(value: object) -> Side:
@@ -197,8 +241,9 @@ def _check_hashes(source: Source, description: BundleDescription) -> None:
 
 
 def _models(description: BundleDescription) -> set[str]:
-    fallback = description.fallback
-    return {description.model_file, fallback.model_file if fallback else description.model_file}
+    fallback, full = description.fallback, description.full
+    others = (fallback.model_file if fallback else None, full.file if full else None)
+    return {description.model_file, *filter(None, others)}
 
 
 def read_files(source: Source) -> tuple[BundleDescription, dict[str, bytes]]:
@@ -256,11 +301,17 @@ def _parse(facts: Fields) -> BundleDescription:
         output=facts.name("output"),
         files=files,
         golden=tuple(
-            Golden(golden.text("text"), golden.probabilities("probabilities", len(labels)))
+            Golden(
+                golden.text("text"),
+                golden.probabilities("probabilities", len(labels)),
+                golden.boolean("deferred") if "deferred" in golden else None,
+            )
             for golden in facts.objects("golden")
         ),
         golden_tolerance=facts.number("golden_tolerance", 0, 1),
         facts=facts.values,
+        cascade=_cascade(facts, len(labels)),
+        full=_full(facts.inner("full"), files) if "full" in facts else None,
     )
     return replace(
         description, fallback=_fallback(description, facts.inner("fallback")) if "fallback" in facts else None
@@ -294,11 +345,34 @@ def _labels(labels: Sequence[str]) -> tuple[str, ...]:
     return tuple(labels)
 
 
-def _listed(facts: Fields, files: Mapping[str, object]) -> str:
-    model_file = facts.text("model_file")
-    if model_file not in files:
-        raise ValueError(f"{facts.where}model_file {shown(model_file)} is not among the hashed files")
-    return model_file
+def _listed(facts: Fields, files: Mapping[str, object], key: str = "model_file") -> str:
+    name = facts.text(key)
+    if name not in files:
+        raise ValueError(f"{facts.where}{key} {shown(name)} is not among the hashed files")
+    return name
+
+
+def _cascade(holder: Fields, labels: int) -> Cascade | None:
+    if "cascade" not in holder:
+        return None
+    facts = holder.inner("cascade")
+    reads = facts.text("reads")
+    if reads not in ("head", "head_and_tail"):
+        raise facts.fault("reads", "head or head_and_tail")
+    if facts.text("deferred_output") != deferral.OUTPUT:
+        raise facts.fault("deferred_output", repr(deferral.OUTPUT))
+    return Cascade(
+        layers=facts.integer("layers", 1, _MOST_LAYERS),
+        thresholds=facts.probabilities("thresholds", labels),
+        max_length=facts.integer("max_length", 0, _MOST_TOKENS),
+        reads="head" if reads == "head" else "head_and_tail",
+        deferred=facts.number("deferred", 0, 1),
+        texts=facts.integer("texts", 1, _MOST_TEXTS),
+    )
+
+
+def _full(facts: Fields, files: Mapping[str, object]) -> FullGraph:
+    return FullGraph(facts.name("variant"), _listed(facts, files, "file"), facts.name("output"))
 
 
 def _fallback(description: BundleDescription, facts: Fields) -> BundleDescription:
@@ -309,4 +383,6 @@ def _fallback(description: BundleDescription, facts: Fields) -> BundleDescriptio
         model_file=_listed(facts, description.files),
         output=facts.name("output"),
         golden_tolerance=facts.number("golden_tolerance", 0, 1),
+        golden=tuple(replace(golden, deferred=None) for golden in description.golden),
+        cascade=_cascade(facts, len(description.labels)),
     )

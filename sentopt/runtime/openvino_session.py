@@ -18,7 +18,7 @@ from sentopt.errors import BundleError, MissingExtraError
 from sentopt.runtime import arguments
 from sentopt.runtime.cores import available_cores
 from sentopt.runtime.names import printable
-from sentopt.runtime.session import FloatArray, failed_on, width_of
+from sentopt.runtime.session import DEFERRED, BoolArray, FloatArray, failed_on, flags_of, width_of
 from sentopt.runtime.strict_json import shown
 from sentopt.runtime.tokenization import Batch, check_inputs
 
@@ -71,6 +71,10 @@ class OpenVinoSession:
         self.output = output
         shape = _shape(self._models[0], output)
         self.width = width_of([dimension.get_length() if dimension.is_static else None for dimension in shape])
+        self.is_cascade = any(
+            DEFERRED in port.get_names() and port.get_element_type() == openvino.Type.boolean
+            for port in self._models[0].outputs
+        )
         self._next_model = itertools.count()
         self._requests = threading.local()
 
@@ -80,11 +84,28 @@ class OpenVinoSession:
         Raises:
             BundleError: OpenVINO fails on this batch.
         """
+        return self._logits(self._infer(batch))
+
+    def run_routed(self, batch: Batch) -> tuple[FloatArray, BoolArray]:
+        """Logits, and which texts the full model of a cascade answered: all of them, if this is none.
+
+        Raises:
+            BundleError: as `run`.
+        """
+        request = self._infer(batch)
+        if not self.is_cascade:
+            return self._logits(request), np.ones(len(batch.input_ids), dtype=np.bool_)
+        return self._logits(request), flags_of(request.get_tensor(DEFERRED).data, batch)
+
+    def _infer(self, batch: Batch) -> Any:
         request = self._request()
         try:
             request.infer({name: getattr(batch, name) for name in self.inputs}, share_inputs=True)
         except RuntimeError as error:
             raise BundleError(f"{failed_on(batch)}: {printable(error)}") from error
+        return request
+
+    def _logits(self, request: Any) -> FloatArray:
         return np.array(request.get_tensor(self.output).data, dtype=np.float32)
 
     def _request(self) -> Any:

@@ -11,14 +11,17 @@ import numpy.typing as npt
 import onnxruntime as ort
 
 from sentopt.errors import BundleError
-from sentopt.runtime import arguments
+from sentopt.runtime import arguments, deferral
 from sentopt.runtime.cores import available_cores
 from sentopt.runtime.names import printable
 from sentopt.runtime.strict_json import shown
 from sentopt.runtime.tokenization import Batch, check_inputs
 
 FloatArray = npt.NDArray[np.float32]
+BoolArray = npt.NDArray[np.bool_]
 CPU: tuple[str, ...] = ("CPUExecutionProvider",)
+DEFERRED = deferral.OUTPUT
+"""The output of a cascade that says of each text whether the full model answered it."""
 
 
 class OnnxSession:
@@ -54,10 +57,12 @@ class OnnxSession:
         self.inputs = tuple(node.name for node in self._session.get_inputs())
         self.output = output
         check_inputs(self.inputs)
-        shapes = {node.name: node.shape for node in self._session.get_outputs()}
+        outputs = self._session.get_outputs()
+        shapes = {node.name: node.shape for node in outputs}
         if output not in shapes:
             raise BundleError(f"the model has no output named {shown(output)}")
         self.width = width_of(shapes[output])
+        self.is_cascade = any((node.name, node.type) == (DEFERRED, "tensor(bool)") for node in outputs)
 
     def run(self, batch: Batch) -> FloatArray:
         """Logits, float32 of shape (texts, labels).
@@ -67,6 +72,17 @@ class OnnxSession:
         """
         (logits,) = self.outputs(batch, [self.output])
         return np.asarray(logits, dtype=np.float32)
+
+    def run_routed(self, batch: Batch) -> tuple[FloatArray, BoolArray]:
+        """Logits, and which texts the full model of a cascade answered: all of them, if this is none.
+
+        Raises:
+            BundleError: as `run`.
+        """
+        if not self.is_cascade:
+            return self.run(batch), np.ones(len(batch.input_ids), dtype=np.bool_)
+        logits, deferred = self.outputs(batch, [self.output, DEFERRED])
+        return np.asarray(logits, dtype=np.float32), flags_of(deferred, batch)
 
     def outputs(self, batch: Batch, names: Sequence[str]) -> list[FloatArray]:
         """The graph outputs with these names, in that order.
@@ -80,6 +96,18 @@ class OnnxSession:
         except Exception as error:
             raise BundleError(f"{failed_on(batch)}: {printable(error)}") from error
         return outputs
+
+
+def flags_of(deferred: npt.ArrayLike, batch: Batch) -> BoolArray:
+    """Which texts of a batch were deferred: boolean, (texts,).
+
+    Raises:
+        BundleError: the model gave something else.
+    """
+    flags = np.array(deferred, dtype=np.bool_)
+    if flags.shape != (len(batch.input_ids),):
+        raise BundleError(f"the model gave {DEFERRED!r} of shape {flags.shape} for {len(batch.input_ids)} text(s)")
+    return flags
 
 
 def width_of(shape: object) -> int | None:

@@ -134,6 +134,18 @@ class TextEncoder:
         """Tokens that are matched in the raw text before normalization, such as "[SEP]", in the order of their ids."""
         return tuple(token.content for _, token in sorted(self._tokenizer.get_added_tokens_decoder().items()))
 
+    def frame(self) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
+        """Ids that the tokenizer adds before and after every text; None if it does more than that."""
+        whole = tuple(self._tokenizer.encode("a").ids)
+        inner = tuple(self._tokenizer.encode("a", add_special_tokens=False).ids)
+        starts = [i for i in range(len(whole)) if inner and whole[i : i + len(inner)] == inner]
+        return (whole[: starts[0]], whole[starts[0] + len(inner) :]) if starts else None
+
+    def id_of(self, token: str) -> int | None:
+        """The id of a token of the vocabulary; None if it has no such token."""
+        number: int | None = self._tokenizer.token_to_id(token)
+        return number
+
     def encode(self, texts: Sequence[str], *, first: int = 0) -> list[Tokens]:
         """One `Tokens` per text, in order. A text without tokens is encoded as one padding token.
 

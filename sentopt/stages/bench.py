@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import compress
 from pathlib import Path
 from typing import Literal
 
@@ -32,6 +33,7 @@ Samples = dict[str, list[float]]
 _COMMAND = ("-m", "sentopt.backends.worker")
 _GRID_ROUNDS = 3
 _THROUGHPUT_ROUNDS = {"quick": 1, "full": 2}
+_ROUTED = 10  # texts of which a cascade says whether it defers them, for each text that is timed
 
 
 def plan(bench: BenchSection, depth: Depth) -> BenchSection:
@@ -64,7 +66,8 @@ def run(
     bench = _limit_lengths(plan(recipe.bench, depth), recipe.model.max_length)
     threads = bench.threads or available_cores()
     labels = store.read_labels(run_dir)
-    texts = _spread([e.text for e in store.read_split(run_dir, "test")], max(bench.texts, bench.throughput_texts))
+    split = [e.text for e in store.read_split(run_dir, "test")]
+    texts = _spread(split, max(bench.texts, bench.throughput_texts))
     candidates = {spec.name: Candidate.of(spec, run_dir, labels, recipe.model.max_length) for spec in specs}
     with ExitStack() as stack:
         workers = {}
@@ -73,9 +76,12 @@ def run(
                 workers[name] = stack.enter_context(worker.start(*_COMMAND, candidate.to_json(), str(threads)))
                 advance(1)
         random_ids = _random_rows(recipe, {candidate.tokenizer for candidate in candidates.values()})
+        cascades = {spec.name: workers[spec.name] for spec in specs if spec.stages == "cascade"}
+        deferred = _deferred(cascades, _spread(split, _ROUTED * bench.texts), bench.texts)
         each = workload(bench, depth, texts=len(texts), longest=recipe.model.max_length)
-        with progress.count("bench", each.answers * len(workers), "answers") as advance:
-            measured = _measure(workers, bench, depth, texts, random_ids, advance)
+        answers = each.answers * len(workers) + (bench.rounds + 1) * sum(map(len, deferred.values()))
+        with progress.count("bench", answers, "answers") as advance:
+            measured = _measure(workers, bench, depth, texts, deferred, random_ids, advance)
         peaks = {name: process.peak_memory_bytes() for name, process in workers.items()}
     _write_samples(run_dir, measured)
     rows = tuple(
@@ -88,6 +94,7 @@ def run(
             first_ms=workers[name].started.first_ms,
             peak_memory_bytes=peaks[name],
             bytes=candidate.model.stat().st_size,
+            deferred_latency=timing.summarize(measured.deferred[name]) if name in measured.deferred else None,
         )
         for name, candidate in candidates.items()
     )
@@ -131,6 +138,7 @@ def _repeat(batch: int) -> int:
 @dataclass(frozen=True)
 class _Measured:
     latency: Samples
+    deferred: Samples
     tokenization: list[float]
     grid: dict[tuple[int, int], Samples]
     throughput: Samples
@@ -142,14 +150,19 @@ def _measure(
     bench: BenchSection,
     depth: Depth,
     texts: list[str],
+    deferred: Mapping[str, list[str]],
     rows: npt.NDArray[np.int64],
     advance: Advance,
 ) -> _Measured:
     singles, many = _spread(texts, bench.texts), _spread(texts, bench.throughput_texts)
     latency = timing.interleave(
-        _counting({name: partial(w.single, singles) for name, w in workers.items()}, advance, len(singles)),
+        {
+            **_counting({name: partial(w.single, singles) for name, w in workers.items()}, advance, len(singles)),
+            **_deferred_turns(workers, deferred, advance),
+        },
         rounds=bench.rounds,
     )
+    of_deferred = {name: latency.pop(_deferred_turn(name)) for name in deferred}
     tokenization = next(iter(workers.values())).tokenize(singles * bench.rounds)
     grid = {}
     for batch, tokens in bench.grid:
@@ -164,10 +177,32 @@ def _measure(
         _counting({name: partial(w.many, many) for name, w in workers.items()}, advance, len(many)),
         rounds=_THROUGHPUT_ROUNDS[depth],
     )
-    return _Measured(latency, tokenization, grid, throughput, len(many))
+    return _Measured(latency, of_deferred, tokenization, grid, throughput, len(many))
 
 
 Turn = Callable[[], list[float]]
+
+
+def _deferred(cascades: Mapping[str, Worker], texts: list[str], count: int) -> dict[str, list[str]]:
+    """At most `count` of the texts that each cascade defers; a cascade that defers none of them is left out."""
+    routed = {name: process.routes(texts) for name, process in cascades.items()}
+    deferred = {name: list(compress(texts, flags)) for name, flags in routed.items()}
+    return {name: _spread(some, count) for name, some in deferred.items() if some}
+
+
+def _deferred_turns(
+    workers: Mapping[str, Worker], deferred: Mapping[str, list[str]], advance: Advance
+) -> dict[str, Turn]:
+    """The turns of cascades that answer nothing but texts which they defer."""
+    turns: dict[str, Turn] = {}
+    for name, texts in deferred.items():
+        turn = {_deferred_turn(name): partial(workers[name].single, texts)}
+        turns.update(_counting(turn, advance, len(texts)))
+    return turns
+
+
+def _deferred_turn(name: str) -> str:
+    return f"{name}, deferred texts"
 
 
 def _counting(turns: Mapping[str, Turn], advance: Advance, texts: int) -> dict[str, Turn]:
@@ -200,6 +235,7 @@ def _write_samples(run_dir: RunDir, measured: _Measured) -> None:
     document = {
         "unit": "ms",
         "single_text": measured.latency,
+        **({"deferred_text": measured.deferred} if measured.deferred else {}),
         "tokenization": measured.tokenization,
         "grid": {f"{batch}x{tokens}": samples for (batch, tokens), samples in measured.grid.items()},
         "many_texts": measured.throughput,

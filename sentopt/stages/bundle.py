@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from sentopt.results import BenchResult, BundleResult, Confidence, PrepareResult
 from sentopt.run_dir import RunDir
 from sentopt.runtime.classifier import Classifier, softmax
 from sentopt.runtime.comparison import compare
-from sentopt.runtime.description import DESCRIPTION_FILE, schema_of, sha256_file
+from sentopt.runtime.description import DESCRIPTION_FILE, Cascade, schema_of, sha256_file
 from sentopt.runtime.options import Options
 from sentopt.runtime.session import OnnxSession
 from sentopt.runtime.tokenization import TextEncoder
@@ -36,7 +36,11 @@ _WITH_THE_MODEL = ("config.json", "tokenizer.json", "tokenizer_config.json", "sp
 
 @dataclass(frozen=True)
 class Shipment:
-    """The selected variant, and what its bundle says of it; `fallback` is an FP32 graph that goes with it."""
+    """The selected variant, and what its bundle says of it.
+
+    `fallback` is an FP32 graph that goes with it, `full` the graph of a cascade's full model alone. `cascades` has what
+    the bundle says of each of the two graphs that is a cascade, by variant.
+    """
 
     spec: VariantSpec
     verdict: Verdict
@@ -44,6 +48,13 @@ class Shipment:
     confidence: Confidence
     data: PrepareResult
     fallback: tuple[VariantSpec, Verdict] | None = None
+    full: tuple[VariantSpec, Verdict] | None = None
+    cascades: Mapping[str, Cascade] = field(default_factory=dict)
+
+    @property
+    def cascade(self) -> Cascade | None:
+        """What the bundle says of the selected variant, if it is a cascade."""
+        return self.cascades.get(self.spec.name)
 
 
 def run(
@@ -74,6 +85,8 @@ def run(
                 shutil.copyfile(source / name, folder / name)
         if fallback:
             shutil.copyfile(run_dir.model(fallback[0].file_owner), folder / fallback[0].bundle_file)
+        if shipment.full:
+            shutil.copyfile(run_dir.model(shipment.full[0].file_owner), folder / full_file(shipment.full[0]))
         _name_the_file_for_transformers_js(folder / "config.json", spec)
         files = sorted(path for path in folder.rglob("*") if path.is_file())
         encoder = TextEncoder.load(folder, max_length=recipe.model.max_length)
@@ -82,6 +95,7 @@ def run(
             store.read_split(run_dir, "test"),
             softmax(np.load(run_dir.reference, allow_pickle=False)),
             shipment.verdict,
+            golden.Router(model, shipment.cascade.thresholds) if shipment.cascade else None,
         )
         description = {
             **_description(recipe, folder, shipment, encoder, labels, files),
@@ -90,7 +104,8 @@ def run(
             **_in_webassembly(model, spec, encoder, texts, shipment.verdict, progress),
             "confidence": records.to_json(shipment.confidence),
             "made_from": _made_from(recipe, shipment.data),
-            **({"fallback": _fallback(folder, *fallback)} if fallback else {}),
+            **({"fallback": _fallback(folder, *fallback, shipment)} if fallback else {}),
+            **({"full": _full(folder, *shipment.full)} if shipment.full else {}),
         }
         (folder / DESCRIPTION_FILE).write_text(
             json.dumps(description, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
@@ -130,6 +145,7 @@ def _description(
         "truncation_side": encoder.side,
         "pad_token_id": encoder.pad_token_id,
         **_graph(folder, spec),
+        **_cascade(shipment, spec),
         "files": {
             path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": sha256_file(path)}
             for path in files
@@ -182,7 +198,12 @@ def _in_webassembly(
     except EmulationError as error:
         progress.say(f"note: {spec.name} was not tested in WebAssembly: {error}")
         return {}
-    found = compare([text["probabilities"] for text in texts], softmax(answers.logits))
+    found = compare(
+        [text["probabilities"] for text in texts],
+        softmax(answers.logits),
+        recorded_deferred=[text.get("deferred") for text in texts],
+        deferred=answers.deferred,
+    )
     largest = found.largest_difference
     if found.changed:
         progress.say(
@@ -195,14 +216,39 @@ def _in_webassembly(
             "golden_tolerance": golden.tolerance(largest, max(largest, verdict.max_probability_difference)),
             "largest_difference": largest,
             "labels_changed": found.changed,
+            **({"rerouted": found.rerouted} if answers.deferred is not None else {}),
         }
     }
 
 
-def _fallback(folder: Path, spec: VariantSpec, verdict: Verdict) -> dict[str, Any]:
+def _cascade(shipment: Shipment, spec: VariantSpec) -> dict[str, Any]:
+    """What a host that knows cascades finds in the description; others run the graph all the same."""
+    cascade = shipment.cascades.get(spec.name)
+    return {"cascade": asdict(cascade)} if cascade else {}
+
+
+def full_file(spec: VariantSpec) -> str:
+    """The name of the full graph beside a cascade, as transformers.js finds it with the file name `model_full`."""
+    return spec.bundle_file.replace("onnx/model", "onnx/model_full", 1)
+
+
+def _full(folder: Path, spec: VariantSpec, verdict: Verdict) -> dict[str, Any]:
+    largest = verdict.max_probability_difference
+    return {
+        "variant": spec.name,
+        "file": full_file(spec),
+        "output": OnnxSession(folder / full_file(spec)).output,
+        "accuracy": verdict.scores.accuracy,
+        "agreement_with_pytorch": verdict.agreement,
+        "golden_tolerance": golden.tolerance(largest, largest),
+    }
+
+
+def _fallback(folder: Path, spec: VariantSpec, verdict: Verdict, shipment: Shipment) -> dict[str, Any]:
     largest = verdict.max_probability_difference
     return {
         **_graph(folder, spec),
+        **_cascade(shipment, spec),
         "accuracy": verdict.scores.accuracy,
         "agreement_with_pytorch": verdict.agreement,
         "golden_tolerance": golden.tolerance(largest, largest),

@@ -23,7 +23,7 @@ from sentopt.recipe import Recipe
 from sentopt.results import CalibrationSummary, MadeVariant, QuantizeResult, VocabularySummary
 from sentopt.run_dir import RunDir
 from sentopt.runtime.tokenization import IntArray, TextEncoder
-from sentopt.stages import exporters
+from sentopt.stages import exporters, two_stages
 from sentopt.stages.silence import silenced
 from sentopt.variants import QuantizeOptions, VariantSpec
 
@@ -57,17 +57,22 @@ def run(
         calibrated.texts, calibrated.tokens, len(calibrated.sites), worst, calibrated.errors[worst]
     )
     variants, vocabulary_summary = list(traced), None
+    full = Int8Products(calibrated.sites, standard=recipe.export.standard_operators)
     for spec in lean_specs:
+        if spec.stages:
+            continue
         with atomic.replace_folder(run_dir.variant(spec.name)) as folder:
             model = architecture
             if spec.trimmed:
                 kept, vocabulary_summary = _trim_tokenizer(recipe, run_dir, encoder, texts, folder)
                 model = vocabulary.trim(architecture, kept)
-            graph = lean.write(model, Int8Products(calibrated.sites, standard=recipe.export.standard_operators))
+            graph = lean.write(model, full)
             metadata.describe(graph, store.read_labels(run_dir), recipe.model.max_length)
             onnx.save(graph, folder / "model.onnx")
             variants.append(MadeVariant(spec.name, (folder / "model.onnx").stat().st_size))
-    return QuantizeResult(tuple(variants), calibration, vocabulary_summary)
+    staged = [spec for spec in lean_specs if spec.stages]
+    made, rules = two_stages.make(recipe, run_dir, staged, architecture, calibrated.sites, encoder, texts, progress)
+    return QuantizeResult((*variants, *made), calibration, vocabulary_summary, rules)
 
 
 def _trim_tokenizer(

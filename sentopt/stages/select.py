@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from sentopt import gate
 from sentopt.errors import RecipeError
+from sentopt.measure.timing import Figure, shared_figure
 from sentopt.recipe import SelectSection
 from sentopt.results import BenchRow, ReferenceCheck, Selection, Verdict
 from sentopt.variants import REFERENCE, VARIANTS, VariantSpec
@@ -16,8 +18,11 @@ def run(
 ) -> Selection:
     """Choose by the recipe's objective; within `select.tie` of the fastest, agreement with PyTorch decides.
 
-    The reason has one statement a line.
+    Latencies are compared by the recipe's figure, or by their medians if some are of a version without means. The
+    reason has one statement a line.
     """
+    figure = shared_figure(select.percentile, [row.latency for row in rows])
+    speed = partial(cost, objective=select.objective, figure=figure)
     judged = {v.variant: v for v in verdicts}
     shipping = {s.name for s in specs if s.ships}
     passed = [row for row in rows if row.variant in judged and judged[row.variant].passed]
@@ -27,19 +32,20 @@ def run(
     if not candidates:
         none = "No variant that a bundle can hold passed verification, so nothing ships."
         lines = [none, _only_for_comparison(for_comparison), *_why_refused(refused, judged)]
-        return Selection(None, select.objective, "\n".join(filter(None, lines)))
-    fastest = min(candidates, key=lambda row: cost(row, select.objective))
-    limit = cost(fastest, select.objective) * (1.0 + select.tie)
-    tied = [row for row in candidates if cost(row, select.objective) <= limit]
-    chosen = max(tied, key=lambda row: (judged[row.variant].agreement, -cost(row, select.objective)))
+        return Selection(None, select.objective, "\n".join(filter(None, lines)), figure)
+    fastest = min(candidates, key=speed)
+    limit = speed(fastest) * (1.0 + select.tie)
+    tied = [row for row in candidates if speed(row) <= limit]
+    chosen = max(tied, key=lambda row: (judged[row.variant].agreement, -speed(row)))
     lines = [
-        _why_chosen(chosen, fastest, candidates, rows, select),
+        _why_chosen(chosen, fastest, candidates, select, _figures(chosen, rows, select.objective, figure)),
+        _without_means(select, figure),
         _only_for_comparison(for_comparison),
         _undecided(judged[chosen.variant]),
         _no_int8(chosen.variant, refused),
         *_why_refused(refused, judged),
     ]
-    return Selection(chosen.variant, select.objective, "\n".join(filter(None, lines)))
+    return Selection(chosen.variant, select.objective, "\n".join(filter(None, lines)), figure)
 
 
 def refuse(check: ReferenceCheck, select: SelectSection) -> Selection:
@@ -49,42 +55,45 @@ def refuse(check: ReferenceCheck, select: SelectSection) -> Selection:
         select.objective,
         f"nothing ships: {check.words}. A comparison with it would be meaningless; "
         "--set verify.allow_weak_reference=true compares and ships all the same",
+        select.percentile,
     )
 
 
-def fallback(spec: VariantSpec, verdicts: Mapping[str, Verdict], rows: Sequence[BenchRow]) -> VariantSpec | None:
-    """The fastest verified FP32 graph that takes the same tokens; None for what is FP32 already.
+def fallback(
+    spec: VariantSpec, verdicts: Mapping[str, Verdict], rows: Sequence[BenchRow], *, percentile: Figure = "mean"
+) -> VariantSpec | None:
+    """The verified FP32 graph that takes the same tokens and answers one text fastest; None for what is FP32 already.
 
     Raises:
         RecipeError: no such graph passed.
     """
     if spec.dtype == "float32":
         return None
-    p50 = {row.variant: row.latency.p50 for row in rows}
+    figure = shared_figure(percentile, [row.latency for row in rows])
+    latency = {row.variant: row.latency.figure(figure) for row in rows}
     passed = [
         other
         for other in VARIANTS.values()
         if other.ships
         and (other.dtype, other.backend) == ("float32", "onnx")
-        and other.name in p50
+        and other.name in latency
         and other.name in verdicts
         and verdicts[other.name].passed
     ]
     if spec.trimmed or not passed:
         why = "its tokens are its own" if spec.trimmed else "no FP32 graph was verified and measured in this run"
         raise RecipeError("export.fp32_fallback", [f"there is none for {spec.name}: {why}"])
-    return min(passed, key=lambda other: p50[other.name])
+    return min(passed, key=lambda other: latency[other.name])
 
 
-def cost(row: BenchRow, objective: str) -> float:
-    """What the objective minimizes: median milliseconds of one text, or seconds per text of many."""
-    return row.latency.p50 if objective == "latency" else 1.0 / row.texts_per_second
+def cost(row: BenchRow, *, objective: str, figure: Figure) -> float:
+    """What the objective minimizes: that figure of the milliseconds of one text, or seconds per text of many."""
+    return row.latency.figure(figure) if objective == "latency" else 1.0 / row.texts_per_second
 
 
 def _why_chosen(
-    chosen: BenchRow, fastest: BenchRow, candidates: Sequence[BenchRow], rows: Sequence[BenchRow], select: SelectSection
+    chosen: BenchRow, fastest: BenchRow, candidates: Sequence[BenchRow], select: SelectSection, figures: str
 ) -> str:
-    figures = _figures(chosen, rows, select.objective)
     if chosen is not fastest:
         return (
             f"{chosen.variant} ships: {figures}. It is within {select.tie:.0%} of the fastest, {fastest.variant}, "
@@ -98,14 +107,26 @@ def _why_chosen(
     )
 
 
-def _figures(chosen: BenchRow, rows: Sequence[BenchRow], objective: str) -> str:
+def _figures(chosen: BenchRow, rows: Sequence[BenchRow], objective: str, figure: Figure) -> str:
     """The speed of the chosen variant, and how it compares with PyTorch's."""
-    latency = objective == "latency"
-    speed = f"{chosen.latency.p50:.2f} ms per text" if latency else f"{chosen.texts_per_second:.0f} texts/s"
+    speed = (
+        f"{chosen.latency.figure(figure):.2f} ms per text ({figure})"
+        if objective == "latency"
+        else f"{chosen.texts_per_second:.0f} texts/s"
+    )
     reference = next((row for row in rows if row.variant == REFERENCE), None)
     if reference is None:
         return speed
-    return f"{speed}, {cost(reference, objective) / cost(chosen, objective):.1f} times as fast as PyTorch"
+    cost_of = partial(cost, objective=objective, figure=figure)
+    ratio = cost_of(reference) / cost_of(chosen)
+    return f"{speed}, {ratio:.1f} times as fast as PyTorch"
+
+
+def _without_means(select: SelectSection, figure: Figure) -> str:
+    """That another figure was compared than the recipe asks for."""
+    if select.objective != "latency" or figure == select.percentile:
+        return ""
+    return "Medians were compared, because this benchmark is of an earlier version and has no means."
 
 
 def _only_for_comparison(names: Sequence[str]) -> str:

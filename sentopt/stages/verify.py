@@ -21,13 +21,13 @@ from sentopt.errors import EmulationError, RunDirError
 from sentopt.files import atomic
 from sentopt.gate import Answers, Rules
 from sentopt.measure import hardware, metrics
-from sentopt.measure.stats import IntArray, paired_non_inferiority
+from sentopt.measure.stats import IntArray, paired_non_inferiority, proportion_lower
 from sentopt.progress import SILENT, Progress
 from sentopt.recipe import TEST_AS_VALIDATION, Recipe, VerifySection
 from sentopt.results import BatchFlips, CpuFlips, Criterion, Outcome, ReferenceCheck, Verdict, VerifyResult
 from sentopt.run_dir import SPLITS, RunDir
 from sentopt.runtime.classifier import Classifier, softmax
-from sentopt.runtime.session import FloatArray
+from sentopt.runtime.session import BoolArray, FloatArray
 from sentopt.variants import REFERENCE, VARIANTS, VariantSpec
 
 _BATCHED, _SINGLE = "micro-batches", "one text at a time"
@@ -216,12 +216,18 @@ def _judge(
     texts = evidence.whole.texts
     answers = 2 * len(texts) + len(texts[:_FLIP_TEXTS]) if spec.ships else len(texts)
     with progress.count(f"verify: {spec.name}", answers, "answers") as advance, counted(classifier, advance):
-        whole, batch_flips = _answer(classifier, texts, ships=spec.ships)
+        whole, routes, batch_flips = _answer(classifier, texts, ships=spec.ships)
+    routes = routes if spec.stages == "cascade" else None
     cpu_flips: tuple[CpuFlips, ...] = ()
     if spec.dtype == "int8" and spec.backend == "onnx":
-        cpu_flips = elsewhere.flips(candidate, texts, whole[_SINGLE])
+        cpu_flips = elsewhere.flips(candidate, texts, whole[_SINGLE], routes)
     judged = _compare(spec, classifier, _rows(whole, evidence.rows), evidence, labels, recipe, progress)
-    verdict = replace(judged.verdict, batch_flips=batch_flips, cpu_flips=cpu_flips)
+    verdict = replace(
+        judged.verdict,
+        batch_flips=batch_flips,
+        cpu_flips=cpu_flips,
+        deferred=None if routes is None else float(routes[evidence.rows].mean()),
+    )
     if spec.ships:
         _write_flips(run_dir, spec.name, evidence.whole, labels, whole[verdict.serving_mode])
     return replace(judged, verdict=verdict)
@@ -231,18 +237,18 @@ def _rows(modes: ModeLogits, rows: Sequence[int]) -> ModeLogits:
     return {mode: logits[list(rows)] for mode, logits in modes.items()}
 
 
-def _answer(classifier: Classifier, texts: Sequence[str], *, ships: bool) -> tuple[ModeLogits, BatchFlips | None]:
-    """Logits in each serving mode, and label changes between single texts and padded batches in file order."""
+def _answer(
+    classifier: Classifier, texts: Sequence[str], *, ships: bool
+) -> tuple[ModeLogits, BoolArray | None, BatchFlips | None]:
+    """Logits in each serving mode, which single texts are deferred, label changes in padded batches in file order."""
     if not ships:
-        return {_BATCHED: classifier.logits(texts)}, None
-    answers = _both_modes(classifier, texts)
+        return {_BATCHED: classifier.logits(texts)}, None, None
+    batched = classifier.logits(texts)
+    single, routes = classifier.routed(texts, batch_size=1)
     sample = texts[:_FLIP_TEXTS]
     padded = classifier.logits(sample, batch_size=_FLIP_BATCH)
-    return answers, BatchFlips(_FLIP_BATCH, len(sample), _count_changes(padded, answers[_SINGLE][: len(sample)]))
-
-
-def _both_modes(classifier: Classifier, texts: Sequence[str]) -> ModeLogits:
-    return {_BATCHED: classifier.logits(texts), _SINGLE: classifier.logits(texts, batch_size=1)}
+    flips = BatchFlips(_FLIP_BATCH, len(sample), _count_changes(padded, single[: len(sample)]))
+    return {_BATCHED: batched, _SINGLE: single}, routes, flips
 
 
 @dataclass
@@ -265,12 +271,14 @@ class _Elsewhere:
                 elsewhere.tell(f"nothing was tested on an emulated {cpu}: {problem}")
         return elsewhere
 
-    def flips(self, candidate: Candidate, texts: Sequence[str], native: FloatArray) -> tuple[CpuFlips, ...]:
+    def flips(
+        self, candidate: Candidate, texts: Sequence[str], native: FloatArray, routes: BoolArray | None
+    ) -> tuple[CpuFlips, ...]:
         """Label changes on each CPU that answered."""
-        found = []
+        found, sample = [], texts[: self.texts]
         for cpu in self.cpus:
             try:
-                found.append(emulated_flips(candidate, texts[: self.texts], native, cpu=cpu, progress=self.progress))
+                found.append(emulated_flips(candidate, sample, native, cpu=cpu, routes=routes, progress=self.progress))
             except EmulationError as error:
                 self.tell(f"{candidate.spec.name} was not tested on an emulated {cpu}: {error}")
         return tuple(found)
@@ -283,7 +291,13 @@ class _Elsewhere:
 
 
 def emulated_flips(
-    candidate: Candidate, texts: Sequence[str], native: FloatArray, *, cpu: str, progress: Progress = SILENT
+    candidate: Candidate,
+    texts: Sequence[str],
+    native: FloatArray,
+    *,
+    cpu: str,
+    routes: BoolArray | None = None,
+    progress: Progress = SILENT,
 ) -> CpuFlips:
     """Label changes of `texts` on an emulated CPU.
 
@@ -292,6 +306,7 @@ def emulated_flips(
         texts: one or more, answered one at a time.
         native: its logits here, of these texts and maybe of more after them, one at a time.
         cpu: the CPU model.
+        routes: which of them a cascade defers here.
         progress: where the texts are counted.
 
     Raises:
@@ -299,9 +314,12 @@ def emulated_flips(
     """
     what = f"verify: {candidate.spec.name} on an emulated {cpu}"
     with progress.count(what, len(texts), "texts") as advance:
-        emulated = emulation.logits(candidate, texts, cpu=cpu, advance=advance)
-    native = native[: len(texts)]
-    return CpuFlips(cpu, len(texts), _count_changes(emulated, native), float(np.abs(emulated - native).max()))
+        there = emulation.answers(candidate, texts, cpu=cpu, advance=advance)
+    native, rerouted = native[: len(texts)], 0
+    if routes is not None and there.deferred is not None:
+        rerouted = int((there.deferred != routes[: len(texts)]).sum())
+    largest = float(np.abs(there.logits - native).max())
+    return CpuFlips(cpu, len(texts), _count_changes(there.logits, native), largest, rerouted)
 
 
 def _compare_reference(evidence: _Evidence, labels: Sequence[str], recipe: Recipe) -> _Judged:
@@ -326,8 +344,13 @@ def _compare(
         return _Judged(replace(broken, passed=False, reason="some logits are NaN or infinite"), 0.0)
     if spec.dtype == "float32" and all(_is_exact(test, logits) for logits in modes.values()):
         return _Judged(replace(_verdict(spec.name, _BATCHED, modes, test, (), rules, labels), exact=True))
-    if not spec.ships:
-        evidence = replace(evidence, validation=evidence.validation.take([]), unlabelled=evidence.unlabelled.take([]))
+    if not spec.ships or spec.stages:  # a student and its thresholds are fitted to these texts
+        kept = evidence.validation.texts if spec.ships and evidence.ordered_by == "validation" else []
+        evidence = replace(
+            evidence,
+            validation=evidence.validation.take(range(len(kept))),
+            unlabelled=evidence.unlabelled.take([]),
+        )
     answers = len(modes) * (len(evidence.validation.texts) + len(evidence.unlabelled.texts))
     what = f"verify: {spec.name} on texts beside the test split"
     with progress.count(what, answers, "answers") as advance, counted(classifier, advance):
@@ -341,8 +364,10 @@ def _compare(
         judged[mode] = gate.judge(_answers(pooled, (evidence.unlabelled, unlabelled_logits[mode])), labels, rules)
     worst = min(judged, key=lambda mode: (_WORST_FIRST.index(gate.outcome(judged[mode])), -judged[mode][0].limit))
     verdict = _verdict(spec.name, worst, modes, test, judged[worst], rules, labels)
-    changed = _count_changes(validation[_BATCHED], evidence.validation.reference)
-    return _Judged(verdict, 1.0 - changed / max(1, len(evidence.validation.texts)))
+    changed, texts = _count_changes(validation[_BATCHED], evidence.validation.reference), len(evidence.validation.texts)
+    if spec.stages and texts:  # its thresholds were chosen on these texts: their agreement is too good by chance
+        return _Judged(verdict, proportion_lower(texts - changed, texts, rules.confidence))
+    return _Judged(verdict, 1.0 - changed / max(1, texts))
 
 
 def _answer_in_modes(classifier: Classifier, texts: _Texts, modes: Iterable[str]) -> ModeLogits:

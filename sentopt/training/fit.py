@@ -346,12 +346,12 @@ def _share_of_batch(batch_size: int) -> int:
 
 
 def _precision(wanted: str) -> str:
-    """What training computes in; `auto` is BF16 where the hardware has it, else FP16 on a GPU and FP32 on a CPU."""
+    """What training computes in; `auto` is BF16 where that is faster, else FP16 on a GPU and FP32 on a CPU."""
     if wanted != "auto":
         return wanted
     if torch.cuda.is_available():
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
-    return "bf16" if opening.computes_bf16() else "fp32"
+    return "bf16" if opening.is_bf16_faster() else "fp32"
 
 
 def _adversary(model: Any, length: float) -> AdversarialEmbeddings | None:

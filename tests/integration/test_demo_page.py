@@ -149,7 +149,7 @@ def test_a_thousand_lines_are_scored_and_one_more_is_refused(visit: Visit) -> No
 
 def test_the_evidence_is_shown(visit: Visit) -> None:
     visit.open("Benchmarks")
-    for words in ("How the verdicts were made", "lean-int8", "p50 ms", "lost / gained", "Measured on"):
+    for words in ("How the verdicts were made", "lean-int8", "mean ms", "lost / gained", "Measured on"):
         visit.page.get_by_text(words).first.wait_for()
     assert visit.page.locator(".evidence img:visible").count() >= 3
     loaded = "() => [...document.querySelectorAll('.evidence img')].every(i => i.complete && i.naturalWidth > 100)"

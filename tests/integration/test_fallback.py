@@ -25,7 +25,7 @@ def made(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     settings = ("export.fp32_fallback=true", "export.variants=['lean-fp32', 'lean-int8']")
     options = [part for setting in settings for part in ("--set", setting)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(select, "cost", lambda row, objective: {"lean-int8": 1.0}.get(row.variant, 2.0))
+        patch.setattr(select, "cost", lambda row, **_: {"lean-int8": 1.0}.get(row.variant, 2.0))
         assert cli.main(["export", "--run-dir", str(root), *options]) == 0
     return root / "bundle"
 

@@ -4,11 +4,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from sentopt import cli, manifest, recipe, records
 from sentopt.files import journal
 from sentopt.manifest import Manifest
+from sentopt.measure.timing import LatencySummary
 from sentopt.recipe import Recipe
 from sentopt.report import glossary, plots, render, sections, tables
 from sentopt.results import BenchResult, CpuFlips, Criterion, Selection, TrainResult, Verdict, VerifyResult
@@ -346,3 +348,68 @@ def test_a_writer_that_was_killed_between_its_steps_does_not_take_the_report_for
         with pytest.raises(KeyboardInterrupt):
             render.write(run_dir, other, found)
     assert render.write(run_dir, other, found) == ()
+
+
+def with_a_cascade(found: Manifest, *, figure: Any = "mean") -> Manifest:
+    """The run, as if its lean INT8 graph were a cascade that ships."""
+    verified, measured = found.result("verify", VerifyResult), found.result("bench", BenchResult)
+    times = LatencySummary(1.0, 6.0, 8.0, 200, 2.0)
+    rows = [
+        replace(row, variant="cascade-int8", latency=times, deferred_latency=LatencySummary(3.2, 7.0, 9.5, 100, 3.6))
+        for row in measured.rows
+        if row.variant == "lean-int8"
+    ]
+    verdicts = [
+        replace(v, variant="cascade-int8", deferred=0.2613) for v in verified.verdicts if v.variant == "lean-int8"
+    ]
+    found = with_result(found, "bench", replace(measured, rows=(*measured.rows, *rows)))
+    found = with_result(found, "verify", replace(verified, verdicts=(*verified.verdicts, *verdicts)))
+    return with_result(found, "select", Selection("cascade-int8", "latency", "cascade-int8 ships: because", figure))
+
+
+def test_a_cascade_is_explained_beside_its_times_and_what_it_defers(read: tuple[RunDir, Recipe, Manifest]) -> None:
+    _, loaded, found = read
+    parts = {s.title: s for s in sections.sections(loaded, with_a_cascade(found), {})}
+    speed = parts["Speed"]
+    assert "p95, all deferred" in speed.tables[0].headings
+    assert speed.tables[0].rows[-1] == (
+        "cascade-int8",
+        *["2.00", "1.00", "6.00", "8.00", "3.60", "3.20", "7.00", "9.50"],
+    )
+    assert "compare it by the times of test texts" in speed.text
+    assert "On the test split it defers 26.1% of the texts" in parts["The student and the cascade"].text
+    assert parts["Verdict"].tables[0].headings[-1] == "deferred"
+    terms = {row[0] for row in parts["Glossary"].tables[1].rows}
+    assert {"student", "cascade", "deferred", "mean", "p95"} <= terms
+
+
+def test_a_run_without_a_cascade_says_nothing_of_it(read: tuple[RunDir, Recipe, Manifest]) -> None:
+    _, loaded, found = read
+    parts = {s.title: s for s in sections.sections(loaded, found, {})}
+    assert "The student and the cascade" not in parts
+    assert parts["Speed"].tables[0].headings == ("variant", "mean", "p50", "p95", "p99")
+    assert not any("deferred" in part.text for part in parts.values())
+
+
+@pytest.mark.parametrize(("figure", "label", "x"), [("mean", "mean", 2.0), ("p99", "99th percentile", 8.0)])
+def test_the_plot_compares_the_figure_that_decided(
+    read: tuple[RunDir, Recipe, Manifest], monkeypatch: pytest.MonkeyPatch, figure: str, label: str, x: float
+) -> None:
+    from matplotlib.figure import Figure
+
+    run_dir, _, found = read
+    drawn: dict[str, tuple[str, dict[Any, list[Any]]]] = {}
+
+    def watched(figure: Figure, path: Path, **_: Any) -> None:
+        path.write_bytes(b"")
+        (axes,) = figure.axes[:1]
+        drawn[path.stem] = (
+            axes.get_xlabel(),
+            {line.get_label(): np.asarray(line.get_xdata()).tolist() for line in axes.lines},
+        )
+
+    monkeypatch.setattr(Figure, "savefig", watched)
+    plots.draw(run_dir, with_a_cascade(found, figure=figure))
+    said, points = drawn["accuracy_latency"]
+    assert said == f"ms of one text, {label} (log scale)"
+    assert points["cascade-int8"] == [x]

@@ -16,6 +16,7 @@ import answering
 import mutations
 import pytest
 import small_bundles
+import small_cascades
 from hypothesis import HealthCheck, given, settings
 
 SMALL = {"max_examples": 40, "derandomize": True, "deadline": None, "database": None}
@@ -79,6 +80,31 @@ def test_a_changed_bundle_is_refused_in_words_or_answers(
     @given(mutations.mutations(original, file))
     def property_of(mutation: mutations.Mutation) -> None:
         hold(mutation, original, process)
+
+    property_of()
+
+
+@pytest.fixture(scope="module")
+def cascade(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = small_cascades.write(tmp_path_factory.mktemp("cascade") / "bundle")
+    return small_bundles.edit(folder, lambda facts: facts.update(golden=facts["golden"][:4]))
+
+
+@pytest.fixture(scope="module")
+def answering_cascades(cascade: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[answering.Answering]:
+    started = answering.Answering(cascade, tmp_path_factory.mktemp("trace") / "log")
+    yield started
+    started.end()
+
+
+@pytest.mark.parametrize("file", ["sentopt.json", small_bundles.MODEL])
+def test_a_changed_cascade_is_refused_in_words_or_answers(
+    cascade: Path, answering_cascades: answering.Answering, file: str
+) -> None:
+    @settings(**SMALL, suppress_health_check=list(HealthCheck))
+    @given(mutations.mutations(cascade, file))
+    def property_of(mutation: mutations.Mutation) -> None:
+        hold(mutation, cascade, answering_cascades)
 
     property_of()
 

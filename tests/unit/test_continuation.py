@@ -38,7 +38,8 @@ def check(run_dir: RunDir, settings: Recipe) -> None:
 
 
 def test_there_are_later_keys() -> None:
-    assert [key.path for key in LATER] == ["train.min_steps", "export.exporter"]
+    expected = ["train.min_steps", "export.exporter", "export.full_graph", "select.percentile"]
+    assert [key.path for key in LATER] == expected
 
 
 def test_an_older_run_goes_on_with_its_own_recipe(older_run: RunDir) -> None:

@@ -30,6 +30,7 @@ class EchoingModel:
         self.max_length = 1_000_000
         self.seconds = seconds
         self.calls: list[list[str]] = []
+        self.counted: list[str] = []
         self.free, self.encoding = threading.Event(), threading.Event()
         self.free.set()
         self.encoding.set()
@@ -38,9 +39,10 @@ class EchoingModel:
         assert self.encoding.wait(5)
         return [Tokens(ids := tuple(text.encode()), (0,) * len(ids), False) for text in texts]
 
-    def predict_tokens(self, tokens: Sequence[Tokens]) -> list[Prediction]:
+    def predict_tokens(self, tokens: Sequence[Tokens], *, counted: Sequence[bool]) -> list[Prediction]:
         texts = [bytes(t.ids).decode() for t in tokens]
         self.calls.append(texts)
+        self.counted += [text for text, counts in zip(texts, counted, strict=True) if counts]
         assert self.free.wait(5)
         time.sleep(self.seconds)
         if "poison" in texts:
@@ -405,3 +407,17 @@ async def test_texts_that_are_being_tokenized_count_as_waiting() -> None:
         model.encoding.set()
         assert len(await large) == 2
         assert batcher.waiting_tokens == 0
+
+
+@in_loop
+async def test_texts_that_nobody_sent_do_not_count() -> None:
+    async with running(model := EchoingModel()) as batcher:
+        await occupy(model, batcher)
+        explained = asyncio.create_task(batcher.predict([f"explained {i}" for i in range(40)], counted=1))
+        await until(lambda: batcher.waiting_texts == 40)
+        warming = asyncio.create_task(batcher.predict(["warming up"], counted=0))
+        await until(lambda: batcher.waiting_texts == 41)
+        usual = await send(batcher, ["sent 1", "sent 2"])
+        model.free.set()
+        await asyncio.gather(explained, warming, usual)
+    assert sorted(model.counted) == ["busy 1", "busy 2", "explained 0", "sent 1", "sent 2"]

@@ -57,6 +57,27 @@ def with_training(**settings: float) -> recipe.Recipe:
     return replace(RECIPE, train=replace(RECIPE.train, **settings))
 
 
+def test_a_student_is_counted_with_its_texts_and_layers() -> None:
+    staged = [*SPECS, VARIANTS["student-int8"], VARIANTS["cascade-int8"]]
+
+    def distill(**values: object) -> float:
+        given = replace(RECIPE, distill=replace(RECIPE.distill, **values))  # type: ignore[arg-type]
+        return forecast.seconds_by_stage(MEASURED, given, staged, TEXTS, depth="full", layers=6)["distill"]
+
+    assert "distill" not in forecast.seconds_by_stage(MEASURED, RECIPE, SPECS, TEXTS, depth="full")
+    assert distill(epochs=6.0) > 1.5 * distill(epochs=3.0)
+    assert distill(copies=3) == pytest.approx(2 * distill(copies=1))
+    assert distill(layers=(2, 3)) > distill(layers=(2,))
+    assert list(forecast.memory_by_stage(MEASURED, staged)) == [
+        "train",
+        "export",
+        "distill",
+        "quantize",
+        "verify",
+        "bench",
+    ]
+
+
 def test_training_is_steps_evaluations_and_answers() -> None:
     # 150 steps, a tenth of them on new shapes: 165 s; two evaluations of 10 batches at a third of a step: 7.3 s;
     # 1,640 answers: 8.2 s; three times loading: 3 s; tokenizing twice: 1.6 s; four times saving: 1.9 s

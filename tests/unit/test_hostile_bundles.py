@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -16,6 +17,7 @@ import numpy as np
 import onnx
 import pytest
 import small_bundles
+import small_cascades
 from onnx import TensorProto, helper, numpy_helper
 
 from sentopt import Classifier, cli
@@ -427,3 +429,129 @@ def test_the_command_line_says_so_in_a_line(folder: Path, capsys: pytest.Capture
 def test_files_in_memory_must_be_bytes(folder: Path) -> None:
     with pytest.raises(InputError, match=r"sentopt\.json is str, expected bytes"):
         Classifier.load({"sentopt.json": (folder / "sentopt.json").read_text()})  # type: ignore[dict-item]
+
+
+@pytest.fixture(scope="module")
+def good_cascade(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return small_cascades.write(tmp_path_factory.mktemp("cascades") / "bundle")
+
+
+@pytest.fixture
+def cascade(good_cascade: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(good_cascade, tmp_path / "bundle")
+
+
+OF_CASCADES: list[tuple[str, str, object, str]] = [
+    *(("cascade", "layers", value, "cascade.layers must be an integer from 1") for value in (0, -1, HUGE, True, 1.5)),
+    *(
+        ("cascade", "thresholds", value, r"cascade\.thresholds must be 3 numbers from 0 to 1")
+        for value in ([0.5, 0.5], [], [0.5, 0.5, 1.5], [0.5, 0.5, -0.1], [True, 0.5, 0.5], [0.5, 0.5, "0.5"])
+    ),
+    ("cascade", "thresholds", 0.5, "thresholds must be a list"),
+    *(("cascade", "max_length", value, "cascade.max_length must be an integer from 0") for value in (-1, HUGE, "8")),
+    *(("cascade", "reads", value, "cascade.reads must be") for value in ("all", "", 3, ["head"], LONG)),
+    *(
+        ("cascade", "deferred", value, "cascade.deferred must be a number from 0 to 1")
+        for value in (-1, 1.1, True, "1")
+    ),
+    *(("cascade", "texts", value, "cascade.texts must be an integer from 1") for value in (0, HUGE, 1.0, None)),
+    *(("cascade", "deferred_output", value, "cascade.deferred_output must be") for value in ("logits", "", 1, LONG)),
+    *(
+        ("full", "file", value, r"full\.file .*(not among the hashed files|must be a text)")
+        for value in ("x", "../up", 3)
+    ),
+    *(("full", "variant", value, r"full\.variant ") for value in ("", 3, "a\nb", LONG)),
+    *(("full", "output", value, r"full\.output ") for value in ("", None, "a\x1b[2Jb")),
+]
+
+
+@pytest.mark.parametrize(
+    ("holder", "key", "value", "message"), OF_CASCADES, ids=[f"{k}={v!r:.20}" for _, k, v, _ in OF_CASCADES]
+)
+def test_what_a_bundle_says_of_a_cascade_is_checked(
+    cascade: Path, holder: str, key: str, value: object, message: str
+) -> None:
+    small_bundles.edit(cascade, lambda facts: facts[holder].update({key: value}))
+    with pytest.raises(BundleError, match=message) as caught:
+        Classifier.load(cascade)
+    assert len(str(caught.value)) < 1000
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("key", ["layers", "thresholds", "max_length", "reads", "deferred", "texts", "deferred_output"])
+def test_a_missing_key_of_a_cascade_is_named(cascade: Path, key: str) -> None:
+    small_bundles.edit(cascade, lambda facts: facts["cascade"].pop(key))
+    with pytest.raises(BundleError, match=f"malformed: cascade.{key} (is missing|must be)"):
+        Classifier.load(cascade)
+
+
+@pytest.mark.parametrize("value", [None, [], "cascade", 3])
+@pytest.mark.parametrize("key", ["cascade", "full"])
+def test_a_cascade_that_is_no_object_is_refused(cascade: Path, key: str, value: object) -> None:
+    small_bundles.edit(cascade, lambda facts: facts.update({key: value}))
+    with pytest.raises(BundleError, match=f"{key} must be an object"):
+        Classifier.load(cascade)
+
+
+@pytest.mark.parametrize("value", [1, "true", None])
+def test_a_golden_text_went_one_of_two_ways(cascade: Path, value: object) -> None:
+    small_bundles.edit(cascade, lambda facts: facts["golden"][2].update(deferred=value))
+    with pytest.raises(BundleError, match=r"golden\[2\]\.deferred must be true or false"):
+        Classifier.load(cascade)
+
+
+def test_a_fallback_may_be_a_cascade_or_not(cascade: Path) -> None:
+    facts = json.loads((cascade / "sentopt.json").read_text())
+    fallback = {"variant": "lean-fp32", "model_file": small_cascades.FULL, "output": "logits", "golden_tolerance": 1}
+    small_bundles.edit(cascade, lambda facts: facts.update(fallback=fallback))
+    described = read_description(cascade).fallback
+    assert described is not None
+    assert described.cascade is None
+    assert {golden.deferred for golden in described.golden} == {None}
+    assert not Classifier.load(cascade, fallback=True).is_cascade
+    small_bundles.edit(cascade, lambda found: found["fallback"].update(cascade=facts["cascade"]))
+    with pytest.raises(BundleError, match="described as a cascade"):
+        Classifier.load(cascade, fallback=True)
+    small_bundles.edit(cascade, lambda found: found["fallback"]["cascade"].update(layers=0))
+    with pytest.raises(BundleError, match=r"fallback\.cascade\.layers must be"):
+        Classifier.load(cascade)
+
+
+def test_weights_beside_the_file_are_refused_in_a_branch_as_well(cascade: Path) -> None:
+    made = onnx.load(cascade / small_bundles.MODEL)
+    (choice,) = (node for node in made.graph.node if node.op_type == "If")
+    (branch,) = (attribute.g for attribute in choice.attribute if attribute.name == "then_branch")
+    tensor = max(branch.initializer, key=lambda initializer: len(initializer.raw_data))
+    (cascade.parent / "outside.bin").write_bytes(tensor.raw_data)
+    tensor.ClearField("raw_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="../../outside.bin")
+    with pytest.raises(BundleError, match=r"keeps weights in another file, '\.\./\.\./outside\.bin'"):
+        Classifier.load(save(cascade, made))
+
+
+def test_flags_of_another_shape_are_refused(cascade: Path) -> None:
+    made = onnx.load(cascade / small_bundles.MODEL)
+    made.graph.node.append(helper.make_node("Concat", ["deferred", "deferred"], ["twice"], axis=0))
+    for node in made.graph.node:
+        node.input[:] = ["flags" if name == "deferred" else name for name in node.input]
+        node.output[:] = [
+            "flags" if name == "deferred" else "deferred" if name == "twice" else name for name in node.output
+        ]
+    with pytest.raises(BundleError, match=r"gave 'deferred' of shape \(2,\) for 1 text"):
+        Classifier.load(save(cascade, made))("the")
+
+
+def test_flags_of_another_type_are_none(cascade: Path) -> None:
+    made = onnx.load(cascade / small_bundles.MODEL)
+    small_bundles.edit(cascade, lambda facts: facts.pop("cascade"))
+    (output,) = (output for output in made.graph.output if output.name == "deferred")
+    for node in made.graph.node:
+        node.input[:] = ["flags" if name == "deferred" else name for name in node.input]
+        node.output[:] = ["flags" if name == "deferred" else name for name in node.output]
+    made.graph.node.append(helper.make_node("Cast", ["flags"], ["deferred"], to=TensorProto.FLOAT))
+    output.type.tensor_type.elem_type = TensorProto.FLOAT
+    classifier = Classifier.load(save(cascade, made))
+    assert not classifier.is_cascade
+    assert classifier.predict(["the"])
+    assert classifier.stats().deferred is None

@@ -1,6 +1,9 @@
+import pytest
+
+from sentopt import records
 from sentopt.measure.scores import Scores
 from sentopt.measure.stats import PairedComparison
-from sentopt.measure.timing import LatencySummary
+from sentopt.measure.timing import Figure, LatencySummary
 from sentopt.recipe import SelectSection
 from sentopt.results import BenchRow, Selection, Verdict
 from sentopt.stages import select
@@ -11,7 +14,11 @@ COMPARISON = PairedComparison(100, 1, 1, 0.0, -0.005, 0.005, 0.01, 0.99, 0.01, 0
 
 
 def row(name: str, ms: float, per_second: float = 100.0) -> BenchRow:
-    return BenchRow(name, LatencySummary(ms, ms, ms, 10), per_second, (), 1.0, 1.0, 1, 1)
+    return timed(name, LatencySummary(ms, ms, ms, 10, ms), per_second)
+
+
+def timed(name: str, latency: LatencySummary, per_second: float = 100.0) -> BenchRow:
+    return BenchRow(name, latency, per_second, (), 1.0, 1.0, 1, 1)
 
 
 def verdict(name: str, agreement: float = 0.99, passed: bool = True) -> Verdict:
@@ -35,7 +42,7 @@ ALL = [verdict(r.variant) for r in ROWS]
 def test_fastest_that_may_ship() -> None:
     chosen = choose(ROWS, ALL)
     assert chosen.variant == "onnx-int8"
-    assert "2.00 ms per text" in chosen.reason
+    assert "2.00 ms per text (mean)" in chosen.reason
     assert "5.0 times as fast as PyTorch" in chosen.reason
 
 
@@ -85,3 +92,55 @@ def test_where_only_pytorch_passes_the_reason_says_why_it_does_not_ship() -> Non
     lines = choose(ROWS, verdicts).reason.splitlines()
     assert lines[0].startswith("No variant that a bundle can hold passed")
     assert lines[1].startswith("torch-bf16 passed, but is measured for comparison only")
+
+
+CASCADE = [
+    timed("torch", LatencySummary(8.0, 16.0, 30.0, 200, 10.0)),
+    timed("lean-int8", LatencySummary(2.0, 4.0, 6.0, 200, 2.4)),
+    timed("cascade-int8", LatencySummary(0.8, 6.0, 9.0, 200, 2.6)),
+]
+
+
+@pytest.mark.parametrize(
+    ("percentile", "variant", "words"),
+    [
+        ("mean", "lean-int8", "2.40 ms per text (mean), 4.2 times as fast as PyTorch"),
+        ("p50", "cascade-int8", "0.80 ms per text (p50), 10.0 times as fast as PyTorch"),
+        ("p95", "lean-int8", "4.00 ms per text (p95), 4.0 times as fast as PyTorch"),
+        ("p99", "lean-int8", "6.00 ms per text (p99), 5.0 times as fast as PyTorch"),
+    ],
+)
+def test_the_recipe_names_the_figure_that_decides(percentile: Figure, variant: str, words: str) -> None:
+    """The median alone would ship a cascade that is slower on average."""
+    rules = SelectSection(percentile=percentile)
+    chosen = select.run(rules, list(VARIANTS.values()), [verdict(r.variant) for r in CASCADE], CASCADE)
+    assert (chosen.variant, chosen.figure) == (variant, percentile)
+    assert words in chosen.reason
+    assert SelectSection().percentile == "mean"
+
+
+def test_where_one_row_has_no_mean_all_are_compared_by_the_median_and_the_reason_says_so() -> None:
+    old = [*CASCADE[:2], timed("cascade-int8", LatencySummary(0.8, 6.0, 9.0, 200))]
+    chosen = choose(old, [verdict(r.variant) for r in old])
+    assert (chosen.variant, chosen.figure) == ("cascade-int8", "p50")
+    assert "0.80 ms per text (p50)" in chosen.reason
+    assert "Medians were compared" in chosen.reason.splitlines()[1]
+    assert "Medians" not in choose(old, [verdict(r.variant) for r in old], "throughput").reason
+    assert "Medians" not in choose(CASCADE, [verdict(r.variant) for r in CASCADE]).reason
+
+
+def test_a_selection_of_an_earlier_version_was_by_the_median() -> None:
+    old = records.from_json(Selection, {"variant": "lean-int8", "objective": "latency", "reason": "because"})
+    assert old.figure == "p50"
+
+
+def test_the_fallback_is_fastest_by_the_same_figure() -> None:
+    rows = [
+        timed("lean-fp32", LatencySummary(2.0, 3.0, 4.0, 200, 2.2)),
+        timed("cascade-fp32", LatencySummary(1.0, 5.0, 9.0, 200, 2.5)),
+    ]
+    judged = {r.variant: verdict(r.variant) for r in rows}
+    for percentile, expected in {"mean": "lean-fp32", "p50": "cascade-fp32"}.items():
+        found = select.fallback(VARIANTS["lean-int8"], judged, rows, percentile=percentile)  # type: ignore[arg-type]
+        assert found is not None
+        assert found.name == expected

@@ -8,11 +8,11 @@ from sentopt.bundles import card
 from sentopt.bundles import facts as recorded
 from sentopt.demo.limits import Limits
 from sentopt.demo.run_facts import RunFacts
-from sentopt.report import render
+from sentopt.report import cascades, render
 from sentopt.report.markup import in_markdown
 from sentopt.runtime.description import BundleDescription
 
-_BENCHMARKS = ("Verdict", "Refused, what now?", "How the verdicts were made", "Speed")
+_BENCHMARKS = ("Verdict", "Refused, what now?", "How the verdicts were made", "Speed", cascades.TITLE)
 
 
 def benchmarks(description: BundleDescription, facts: RunFacts | None) -> None:
@@ -72,7 +72,7 @@ def _alone(description: BundleDescription) -> str:
     verified, measured = recorded.verified(description), recorded.measured(description)
     return (
         f"## How it was verified\n\n{in_markdown(verified.reason)}.\n\n## How fast it is\n\n"
-        f"Measured on {in_markdown(measured.cpu)}, {measured.threads} threads: {measured.p50:.2f} ms "
-        f"a text (median; 99 of 100 within {measured.p99:.2f} ms), {measured.texts_per_second:.0f} texts/s.\n\n"
+        f"{card.latency_in_words(description)} Many are answered at {measured.texts_per_second:.0f} texts/s. "
+        f"Measured on {in_markdown(measured.cpu)}, {measured.threads} threads.\n\n"
         "This bundle was loaded without its run; the tables and plots stay in the directory of the run."
     )

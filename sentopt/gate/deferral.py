@@ -1,0 +1,218 @@
+"""When a student defers: the thresholds of a cascade, chosen on the validation split alone.
+
+Two things are asked of the choice. The cascade must not lose the margin of accuracy against the PyTorch model, and it
+should be fast. The first is a test on validation texts for each threshold, from the most cautious one (every text is
+deferred) on, up to the first that fails: fixed-sequence testing controls the probability that any accepted threshold
+loses the margin, whatever is chosen among them afterwards (Learn then Test, Angelopoulos et al. 2021, section 2.2). To
+defer every text needs no test: what answers is then the full model, which is judged by itself. The second weighs the
+time that a threshold saves with the probability that the cascade passes verification.
+
+That probability rests on the texts whose label changes, and these are few among validation texts. So what counts is
+not whether such a text is lost or gained, but the probabilities that the PyTorch model gives to its own label and to
+the student's: calibrated ones, unless the recipe says otherwise. They need no labels, so changed copies of training
+texts that the student has not seen count as well.
+
+Verification judges the cascade afterwards, on test texts that have no part in this choice.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from sentopt.gate.rules import Rules
+from sentopt.measure import stats
+from sentopt.measure.stats import IntArray
+from sentopt.results import CascadeRule
+from sentopt.runtime.classifier import softmax
+from sentopt.runtime.session import FloatArray
+
+_STEPS, _HIGHEST_LOG_ODDS = 100, 9.0  # thresholds that are tried, and the first of them
+_LEAST_PROBABILITY = 0.5
+_DRAWS, _SEED = 400, 0
+_PRIOR = 0.5  # texts of each kind of change that are added to what was seen
+_READ_TOKEN = 0.2  # of a layer's work, where it computes one token
+_EVERYTHING = 2.0  # above any probability
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What the models answer to distinct texts.
+
+    Attributes:
+        student, full: logits of both stages as they ship, float32 of shape (texts, labels).
+        reference: logits of the PyTorch model, or of its lean FP32 graph, of the same shape.
+        truth: right labels, (texts,); empty for texts without labels.
+    """
+
+    student: FloatArray
+    full: FloatArray
+    reference: FloatArray
+    truth: IntArray
+
+    @property
+    def labels(self) -> IntArray:
+        """The labels that the PyTorch model gives."""
+        return np.asarray(self.reference.argmax(axis=1), dtype=np.int64)
+
+    @property
+    def confidence(self) -> npt.NDArray[np.float32]:
+        """The student's highest probability of each text."""
+        return np.asarray(softmax(self.student).max(axis=1), dtype=np.float32)
+
+    def cascade(self, threshold: float) -> tuple[IntArray, npt.NDArray[np.bool_]]:
+        """Labels of the cascade, and which texts are deferred."""
+        deferred = self.confidence < np.float32(threshold)
+        return np.where(deferred, self.full.argmax(axis=1), self.student.argmax(axis=1)), deferred
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Time of a text, in that of the full model alone: by the student, and besides that where it is deferred."""
+
+    student: float
+    deferred: float = 1.0
+
+    def speed(self, share: float) -> float:
+        """How many times as fast as the full model a cascade is that defers this share of the texts."""
+        return 1.0 / (self.student + share * self.deferred)
+
+
+def costs_by_layers(student: int, full: int, *, shared: int, tokens: float = 1.0) -> Costs:
+    """The costs of models of so many layers, of which both compute `shared`; the last layer of each reads one token.
+
+    `tokens` is the share of a text's tokens that the student reads.
+    """
+    work = full - 1 + _READ_TOKEN
+    return Costs(tokens * (student - 1 + _READ_TOKEN) / work, (full - shared - 1 + _READ_TOKEN) / work)
+
+
+def choose(
+    answers: Answers, rules: Rules, costs: Costs, *, test_texts: int, unseen: Answers | None = None
+) -> CascadeRule:
+    """The threshold, the same for every label.
+
+    Args:
+        answers: to validation texts; without any, every text is deferred.
+        rules: of verification.
+        test_texts: distinct test texts of the verification to come.
+        costs: of both stages.
+        unseen: answers to further texts, without labels.
+    """
+    if not len(answers.truth):
+        return CascadeRule(
+            (_EVERYTHING,) * answers.student.shape[1], 0, 1.0, 0, 0, 0, 1.0, rules.margin, rules.confidence
+        )
+    proven = accepted(answers, rules)
+    evidence = [answers, *([unseen] if unseen else [])]
+    expected = [1.0, *(_expected_speed(evidence, t, rules, test_texts, costs) for t in proven[1:])]
+    best = proven[int(np.argmax(expected))]
+    labels, deferred = answers.cascade(best)
+    compared = _compared(answers, labels, rules)
+    return CascadeRule(
+        thresholds=(float(best),) * answers.student.shape[1],
+        texts=len(labels),
+        deferred=float(deferred.mean()),
+        lost=compared.lost,
+        gained=compared.gained,
+        changed=int((labels != answers.labels).sum()),
+        limit=-compared.lower,
+        margin=rules.margin,
+        confidence=rules.confidence,
+    )
+
+
+def accepted(answers: Answers, rules: Rules) -> list[float]:
+    """Thresholds that are proven on validation texts, the most cautious first: that one is always among them."""
+    proven = [_EVERYTHING]
+    for threshold in _ladder(answers.student.shape[1]):
+        labels, _ = answers.cascade(threshold)
+        right, before = labels == answers.truth, answers.labels == answers.truth
+        lost, gained = int((before & ~right).sum()), int((~before & right).sum())
+        if not stats.is_non_inferior(len(right), lost, gained, rules.margin, rules.confidence):
+            break
+        proven.append(threshold)
+    return proven
+
+
+def _ladder(labels: int) -> list[float]:
+    """Ever lower thresholds, in even steps of the log-odds: they do not depend on what is tested with them."""
+    log_odds = np.linspace(_HIGHEST_LOG_ODDS, -np.log(labels - 1.0), _STEPS)
+    return [float(p) for p in 1.0 / (1.0 + np.exp(-log_odds))]
+
+
+def _compared(answers: Answers, labels: IntArray, rules: Rules) -> stats.PairedComparison:
+    return stats.paired_non_inferiority(
+        answers.labels == answers.truth, labels == answers.truth, margin=rules.margin, confidence=rules.confidence
+    )
+
+
+def _expected_speed(
+    evidence: Sequence[Answers], threshold: float, rules: Rules, test_texts: int, costs: Costs
+) -> float:
+    """Speed relative to the full model: the cascade's if it passes verification, the full model's if it does not.
+
+    The share that is deferred is that of the first of `evidence`. A threshold that is likely to fail is worth nothing.
+    """
+    probability = _probability_of_passing(evidence, threshold, rules, test_texts)
+    if probability < _LEAST_PROBABILITY:
+        return 0.0
+    return probability * costs.speed(float(evidence[0].cascade(threshold)[1].mean())) + (1.0 - probability)
+
+
+def _probability_of_passing(evidence: Sequence[Answers], threshold: float, rules: Rules, test_texts: int) -> float:
+    """Share of simulated test splits on which accuracy, the recall of each label and the agreement are proven.
+
+    The test texts of each label are drawn from a Dirichlet-multinomial distribution: what is expected of the texts that
+    are evidence, plus a prior.
+    """
+    random = np.random.default_rng(_SEED)
+    expected = np.sum([expected_changes(answers, threshold) for answers in evidence], axis=0)
+    expected = expected[expected.sum(axis=1) > 0]
+    prior = _PRIOR / len(expected) * np.array([1.0, 1.0, 1.0, 0.0]) + 1e-9
+    sizes, drawn = [], []
+    for counts in expected:
+        size = max(1, round(test_texts * float(counts.sum() / expected.sum())))
+        shares = random.dirichlet(counts + prior, size=_DRAWS)
+        sizes.append(size)
+        drawn.append(random.multinomial(size, shares / shares.sum(axis=1, keepdims=True)))
+    passed = np.array([_passes(sum(sizes), row, rules) for row in np.sum(drawn, axis=0)])
+    fewest = _fewest(rules, len(expected))
+    for size, rows in zip(sizes, drawn, strict=True):
+        if size >= fewest:
+            passed &= np.array(
+                [_is_proven(size, int(r[0]), int(r[1]), rules.recall_margin, rules.confidence) for r in rows]
+            )
+    return float(passed.mean())
+
+
+def expected_changes(answers: Answers, threshold: float) -> npt.NDArray[np.float64]:
+    """For each label, the expected numbers of its texts that are lost, gained, changed otherwise, and unchanged."""
+    count, labels = answers.student.shape[1], answers.cascade(threshold)[0]
+    chances = softmax(answers.reference).astype(np.float64)
+    changed = np.flatnonzero(answers.labels != labels)
+    before, after = answers.labels[changed], labels[changed]
+    lost = np.bincount(before, weights=chances[changed, before], minlength=count)
+    gained = np.bincount(after, weights=chances[changed, after], minlength=count)
+    of_changed = chances[changed].sum(axis=0)
+    return np.stack(
+        [lost, gained, np.maximum(of_changed - lost - gained, 0.0), chances.sum(axis=0) - of_changed], axis=1
+    )
+
+
+def _passes(texts: int, counts: npt.NDArray[np.int64], rules: Rules) -> bool:
+    lost, gained, otherwise = (int(n) for n in counts[:3])
+    added = int(rules.macro_f1)  # the bootstrap of macro F1 adds a lost text
+    return _is_proven(texts, lost + added, gained, rules.margin, rules.confidence) and bool(
+        _upper(lost + gained + otherwise, texts, rules.confidence) < rules.max_changed
+    )
+
+
+# Simulated splits share few different counts.
+_is_proven = functools.lru_cache(maxsize=65_536)(stats.is_non_inferior)
+_fewest = functools.lru_cache(maxsize=64)(lambda rules, labels: rules.fewest_of_a_label(labels, rules.confidence))
+_upper = functools.lru_cache(maxsize=65_536)(stats.proportion_upper)

@@ -1,0 +1,88 @@
+"""Changed copies of training texts, for a student to learn more of its teacher's answers from.
+
+A teacher answers any text, so a copy needs no label, and it need not be good prose. Four changes need no resource of a
+language: tokens masked, tokens left out, a part of a text, parts of two texts (Tang et al. 2019; Jiao et al. 2020 for
+the idea to distil on changed copies). They are made on token ids, between the special tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from sentopt.runtime.tokenization import TextEncoder, Tokens
+
+_MASKED, _LEFT_OUT = 0.15, 0.2  # of the tokens of a copy
+_PART = (0.3, 0.8)
+_MASKS = ("[MASK]", "<mask>")
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """The special tokens around every text, and how long a text between them may be."""
+
+    before: tuple[int, ...]
+    after: tuple[int, ...]
+    longest: int
+
+    def inner(self, tokens: Tokens) -> tuple[int, ...]:
+        """The ids between the special tokens."""
+        if len(tokens.ids) <= len(self.before) + len(self.after):
+            return ()  # also the padding token that stands for an empty text
+        return tokens.ids[len(self.before) : len(tokens.ids) - len(self.after)]
+
+    def around(self, ids: Sequence[int]) -> Tokens:
+        """The ids with special tokens around them."""
+        whole = (*self.before, *ids[: self.longest], *self.after)
+        return Tokens(whole, (0,) * len(whole), len(ids) > self.longest)
+
+
+def changed_copies(tokens: Sequence[Tokens], encoder: TextEncoder, *, copies: int, seed: int) -> list[Tokens]:
+    """`copies` changed copies of each of `tokens`, those of the first pass over all texts first.
+
+    None where the tokenizer does more than add tokens before and after a text.
+
+    Args:
+        tokens: one or more texts.
+        encoder: with which they were made.
+        copies: of each text.
+        seed: of what is changed.
+    """
+    around = encoder.frame()
+    if around is None:
+        return []
+    frame = _Frame(*around, encoder.max_length - sum(map(len, around)))
+    inner = [frame.inner(t) for t in tokens]
+    mask_id = next((i for i in map(encoder.id_of, _MASKS) if i is not None), None)
+    random = np.random.default_rng(seed)
+    made = []
+    for _ in range(copies):
+        for whole, ids in zip(tokens, inner, strict=True):
+            other = inner[int(random.integers(len(inner)))]
+            made.append(frame.around(_changed(ids, other, mask_id, random)) if ids else whole)
+    return made
+
+
+def _changed(
+    ids: Sequence[int], other: Sequence[int], mask_id: int | None, random: np.random.Generator
+) -> Sequence[int]:
+    """One copy of `ids`; those of a text that is too short to be changed."""
+    if len(ids) < 3:
+        return ids
+    how = int(random.integers(0 if mask_id is not None else 1, 4))
+    if how == 0:
+        assert mask_id is not None
+        return [mask_id if masked else i for i, masked in zip(ids, random.random(len(ids)) < _MASKED, strict=True)]
+    if how == 1:
+        return [i for i, kept in zip(ids, random.random(len(ids)) >= _LEFT_OUT, strict=True) if kept] or ids
+    if how == 2:
+        return _part(ids, random)
+    return [*_part(ids, random), *_part(other, random)] if len(other) > 2 else _part(ids, random)
+
+
+def _part(ids: Sequence[int], random: np.random.Generator) -> Sequence[int]:
+    size = max(1, round(len(ids) * random.uniform(*_PART)))
+    begin = int(random.integers(len(ids) - size + 1))
+    return ids[begin : begin + size]

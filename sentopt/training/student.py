@@ -1,0 +1,169 @@
+"""A classifier of few layers in PyTorch, made from an `Architecture` and turned back into one.
+
+It computes what the lean graph computes, for every family that has one, so that a step costs as little: the last layer
+computes only the token that the head reads. Embeddings are frozen: a cascade stores them once, for both its models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from sentopt.graph.architecture import Activation, Architecture, Block, Dense, Embeddings, HeadStep, Norm
+
+_MASKED = 1e4
+
+
+class Student(nn.Module):
+    """The first stage: `layers` of the teacher's blocks, with the teacher's embeddings and head."""
+
+    def __init__(self, teacher: Architecture, layers: Sequence[int]) -> None:
+        super().__init__()
+        self.teacher = teacher
+        self.embeddings = _Embeddings(teacher.embeddings)
+        self.blocks = nn.ModuleList(
+            _Block(teacher.blocks[i], teacher, last=i == layers[-1] and n == len(layers) - 1)
+            for n, i in enumerate(layers)
+        )
+        self.final_norm = _norm(teacher.final_norm) if teacher.final_norm else None
+        self.head = nn.ModuleList(_linear(step.dense) for step in teacher.head)
+
+    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """Logits (batch, labels) of padded ids and their mask, both (batch, tokens)."""
+        x = self.embeddings(ids, mask)
+        bias = ((mask - 1.0) * _MASKED)[:, None, None, :]
+        read = mask.shape[1] - 1 - mask.flip(1).argmax(dim=1) if self.teacher.reads == "last" else None
+        for block in self.blocks:
+            x = block(x, bias, read)
+        x = x[:, 0]
+        if self.final_norm is not None:
+            x = self.final_norm(x)
+        for step, layer in zip(self.teacher.head, self.head, strict=True):
+            x = _activate(layer(x), step.activation)
+        return x
+
+    def architecture(self) -> Architecture:
+        """The weights as they are now."""
+        return replace(
+            self.teacher,
+            blocks=tuple(block.weights() for block in self.blocks),
+            final_norm=_norm_of(self.final_norm) if self.final_norm is not None else None,
+            head=tuple(
+                HeadStep(_dense_of(layer), step.activation)
+                for step, layer in zip(self.teacher.head, self.head, strict=True)
+            ),
+        )
+
+
+class _Embeddings(nn.Module):
+    """Frozen: tables and their normalization are buffers, not parameters."""
+
+    words: Tensor
+    rows: Tensor
+
+    def __init__(self, embeddings: Embeddings) -> None:
+        super().__init__()
+        self.settings = embeddings
+        self.register_buffer("words", torch.from_numpy(embeddings.words), persistent=False)
+        self.register_buffer("rows", torch.from_numpy(embeddings.rows), persistent=False)
+        self.norm = _norm(embeddings.norm).requires_grad_(False) if embeddings.norm else None
+        self.projection = _linear(embeddings.projection).requires_grad_(False) if embeddings.projection else None
+
+    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        x = self.words[ids] + self.rows[self._places(ids, mask)]
+        if self.norm is not None:
+            x = self.norm(x)
+        return self.projection(x) if self.projection is not None else x
+
+    def _places(self, ids: Tensor, mask: Tensor) -> Tensor:
+        if self.settings.positions == "absolute":
+            return torch.arange(ids.shape[1])
+        if self.settings.positions == "mask":
+            return (mask.long().cumsum(1) - 1).clamp(min=0)
+        real = (ids != self.settings.padding_id).long()
+        return real.cumsum(1) * real + self.settings.padding_id
+
+
+class _Block(nn.Module):
+    """One layer. The last one computes one token, which is then the only column."""
+
+    def __init__(self, block: Block, teacher: Architecture, *, last: bool) -> None:
+        super().__init__()
+        self.heads, self.norm_first, self.causal = teacher.heads, teacher.norm_first, teacher.causal
+        self.activation: Activation = teacher.activation
+        self.last = last
+        self.query, self.key, self.value = _linear(block.query), _linear(block.key), _linear(block.value)
+        self.output, self.up, self.down = _linear(block.output), _linear(block.up), _linear(block.down)
+        self.attention_norm, self.output_norm = _norm(block.attention_norm), _norm(block.output_norm)
+
+    def forward(self, x: Tensor, bias: Tensor, read: Tensor | None) -> Tensor:
+        source = self.attention_norm(x) if self.norm_first else x
+        key, value = self._split(self.key(source)), self._split(self.value(source))
+        if self.last:
+            column = slice(0, 1) if read is None else None
+            rows = torch.arange(len(x))
+            x = x[:, column] if column else x[rows, read][:, None]
+            source = source[:, column] if column else source[rows, read][:, None]
+        elif self.causal:
+            bias = bias + torch.full((x.shape[1], x.shape[1]), -_MASKED).triu(1)
+        scores = self._split(self.query(source)) @ key.transpose(2, 3) + bias
+        context = (scores.softmax(dim=-1).to(value.dtype) @ value).transpose(1, 2).flatten(2)
+        x = self.output(context) + x
+        if not self.norm_first:
+            x = self.attention_norm(x)
+        inner = _activate(self.up(self.output_norm(x) if self.norm_first else x), self.activation)
+        x = self.down(inner) + x
+        return x if self.norm_first else self.output_norm(x)
+
+    def _split(self, x: Tensor) -> Tensor:
+        """(batch, tokens, hidden) as (batch, heads, tokens, head size)."""
+        return x.unflatten(2, (self.heads, -1)).transpose(1, 2)
+
+    def weights(self) -> Block:
+        return Block(
+            query=_dense_of(self.query),
+            key=_dense_of(self.key),
+            value=_dense_of(self.value),
+            output=_dense_of(self.output),
+            attention_norm=_norm_of(self.attention_norm),
+            up=_dense_of(self.up),
+            down=_dense_of(self.down),
+            output_norm=_norm_of(self.output_norm),
+        )
+
+
+def _activate(x: Tensor, activation: Activation | None) -> Tensor:
+    if activation is None:
+        return x
+    if activation in ("gelu", "gelu_tanh"):
+        return functional.gelu(x, approximate="tanh" if activation == "gelu_tanh" else "none")
+    return torch.relu(x) if activation == "relu" else torch.tanh(x)
+
+
+def _linear(dense: Dense) -> nn.Linear:
+    inputs, outputs = dense.weight.shape
+    layer = nn.Linear(inputs, outputs)
+    layer.weight.data = torch.from_numpy(np.ascontiguousarray(dense.weight.T))
+    layer.bias.data = torch.from_numpy(dense.bias.copy())
+    return layer
+
+
+def _dense_of(layer: nn.Module) -> Dense:
+    assert isinstance(layer, nn.Linear)
+    return Dense(np.ascontiguousarray(layer.weight.detach().numpy().T), layer.bias.detach().numpy().copy())
+
+
+def _norm(norm: Norm) -> nn.LayerNorm:
+    layer = nn.LayerNorm(len(norm.scale), eps=norm.epsilon)
+    layer.weight.data, layer.bias.data = torch.from_numpy(norm.scale.copy()), torch.from_numpy(norm.bias.copy())
+    return layer
+
+
+def _norm_of(layer: nn.Module) -> Norm:
+    assert isinstance(layer, nn.LayerNorm)
+    return Norm(layer.weight.detach().numpy().copy(), layer.bias.detach().numpy().copy(), layer.eps)
