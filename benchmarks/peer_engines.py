@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,27 +16,73 @@ import numpy as np
 
 from sentopt.backends.worker import serve
 from sentopt.runtime.classifier import Classifier
+from sentopt.runtime.description import sha256_file
 from sentopt.runtime.session import FloatArray
 from sentopt.runtime.tokenization import Batch, TextEncoder, Tokens
 
 TASK = "text-classification"
+ABOUT = "contenders.json"
+STEPS_OF = {
+    "optimum-fp32": ("export",),
+    "optimum-int8": ("export", "optimum-int8"),
+    "openvino-int8": ("export", "openvino-int8"),
+    "ctranslate2-int8": ("ctranslate2-int8",),
+}
 
 
-def prepare(checkpoint: Path, folder: Path, texts: Sequence[str], max_length: int, labels: Sequence[str]) -> None:
-    """Write the files that the peers need, as their documentation shows it: exported, quantized, converted.
+def prepare(
+    checkpoint: Path,
+    folder: Path,
+    texts: Sequence[str],
+    max_length: int,
+    labels: Sequence[str],
+    names: Iterable[str] = STEPS_OF,
+) -> dict[str, str]:
+    """Write the files that the peers `names` need, as their guides show it: exported, quantized, converted.
 
-    `texts` calibrate the static quantization of OpenVINO. Nothing is done where the folder is complete.
+    `texts` calibrate the static quantization of OpenVINO. What was written for the same checkpoint is not written
+    again. Returned are the peers whose package is not installed, with the package.
     """
-    done = folder / "contenders.json"
-    if done.is_file():
-        return
     folder.mkdir(parents=True, exist_ok=True)
-    encoder = TextEncoder.load(checkpoint, max_length=max_length)
-    _export(checkpoint, folder)
-    _optimum_int8(folder)
-    _openvino_int8(folder, [encoder.pad([tokens]) for tokens in encoder.encode(list(texts))])
-    _ctranslate2_int8(checkpoint, folder)
-    done.write_text(json.dumps({"checkpoint": str(checkpoint), "max_length": max_length, "labels": list(labels)}))
+    about = {
+        "checkpoint": str(checkpoint),
+        "weights": sha256_file(checkpoint / "model.safetensors"),
+        "max_length": max_length,
+        "labels": list(labels),
+    }
+    done = _done_for(about, folder)
+    skipped = {}
+    for name in names:
+        try:
+            for step in STEPS_OF.get(name, ()):
+                if step not in done:
+                    prepare_peer(step, checkpoint, folder, texts, max_length)
+                    done.append(step)
+        except ImportError as error:
+            skipped[name] = f"not installed: {error.name or error}"
+        (folder / ABOUT).write_text(json.dumps({**about, "steps": done}))
+    return skipped
+
+
+def _done_for(about: dict[str, Any], folder: Path) -> list[str]:
+    """The steps that the folder records of this checkpoint."""
+    path = folder / ABOUT
+    recorded = json.loads(path.read_text()) if path.is_file() else {}
+    steps: list[str] = recorded.pop("steps", [])
+    return steps if recorded == about else []
+
+
+def prepare_peer(name: str, checkpoint: Path, folder: Path, texts: Sequence[str], max_length: int) -> None:
+    """One step of `prepare`, by its name."""
+    if name == "export":
+        _export(checkpoint, folder)
+    elif name == "optimum-int8":
+        _optimum_int8(folder)
+    elif name == "openvino-int8":
+        encoder = TextEncoder.load(checkpoint, max_length=max_length)
+        _openvino_int8(folder, [encoder.pad([tokens]) for tokens in encoder.encode(list(texts))])
+    else:
+        _ctranslate2_int8(checkpoint, folder)
 
 
 def _export(checkpoint: Path, folder: Path) -> None:
@@ -212,7 +258,7 @@ FILES = {
 
 def open_peer(name: str, folder: Path, threads: int) -> Classifier:
     """The peer as a classifier without sentopt's workers and micro-batches."""
-    about = json.loads((folder / "contenders.json").read_text())
+    about = json.loads((folder / ABOUT).read_text())
     checkpoint = Path(about["checkpoint"])
     encoder = TextEncoder.load(checkpoint, max_length=about["max_length"])
     if name == PIPELINE:

@@ -1,17 +1,22 @@
 """sentopt against the tools that people use today, in one interleaved run, on the same checkpoint and the same texts.
 
-    python benchmarks/peers.py RUN_DIR [--distilbert] [--contenders NAME ...]
+    python benchmarks/peers.py RUN_DIR [--distilbert] [--contenders NAME ...] [--texts N] [--also DATASET ...]
 
 RUN_DIR is a finished run of an encoder, such as exports/quickstart. Every contender lives in a process of its own and
 only the one whose turn it is works (see `sentopt.backends.worker`). Peers get their ordinary use; for many texts they
 are given both ways that their users have, one text at a time and batches of 32, and the better one counts.
 
+Cheap peers (`trained_peers.py`) are other models: they are trained first, one after the other, on the run's training
+split, and have an accuracy of their own. Speed and accuracy are of the same test split and stand in one table. A
+contender that the run has no file for, or whose package is missing, is left out, and the table says so.
+
 With --distilbert the checkpoint is a DistilBERT with random weights: its speed is that of a tuned one, its answers mean
 nothing. Needs the packages of all contenders:
 
-    pip install -c constraints.txt -e ".[all,openvino]" nncf ctranslate2
+    pip install -c constraints.txt -e ".[all,openvino]" nncf ctranslate2 "model2vec[train,distill]" setfit
 
-Results go to benchmarks/results/<cpu>.json; tables and plots are made from all of them into benchmarks/README.md.
+Results go to benchmarks/results/<cpu>.json; tables and plots are made from all of them into benchmarks/README.md. With
+--print-only both stay as they are.
 """
 
 from __future__ import annotations
@@ -19,7 +24,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import os
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -32,14 +36,18 @@ import ceiling
 import numpy as np
 import peer_engines
 import peer_tables
+import trained_peers
 
+from sentopt import manifest
+from sentopt import recipe as recipes
 from sentopt.backends import worker
 from sentopt.backends.opening import Candidate
 from sentopt.backends.worker import Worker
 from sentopt.data import sources, store
 from sentopt.errors import WorkerError
 from sentopt.measure import hardware, timing
-from sentopt.recipe import DataSection
+from sentopt.measure.stats import paired_non_inferiority, wilson_interval
+from sentopt.recipe import DataSection, VerifySection
 from sentopt.run_dir import RunDir
 from sentopt.runtime.cores import available_cores, cpuinfo
 from sentopt.runtime.tokenization import TextEncoder
@@ -48,11 +56,18 @@ from sentopt.variants import VARIANTS
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 GRID = ((1, 16), (1, 32), (1, 64), (1, 128), (16, 32), (16, 128))
-GRID_ROUNDS, THROUGHPUT_ROUNDS, CALIBRATION_TEXTS = 9, 4, 300
+GRID_ROUNDS, SINGLE_ROUNDS, THROUGHPUT_ROUNDS, CALIBRATION_TEXTS = 9, 3, 4, 300
+TEST_SPLIT = "test split"
 REALTEXTS = {"sst2": 128, "tweets": 96, "imdb": 24}
-OURS = ("lean-fp32", "lean-int8", "openvino-bf16", "openvino-int8")
+OURS = ("lean-fp32", "lean-int8", "openvino-bf16", "openvino-int8", "student-int8", "cascade-int8")
 PREFIX = "sentopt "
-PACKAGES = ("torch", "transformers", "onnxruntime", "optimum-onnx", "openvino", "nncf", "ctranslate2")
+EVERYBODY = (*peer_engines.NAMES, *trained_peers.NAMES, *(PREFIX + name for name in OURS))
+WAYS: dict[str, int | None] = {"batch 1": 1, "batch 32": 32}
+WAYS_OF_TRAINED: dict[str, int | None] = {"batch 32": 32, "all": None}
+PACKAGES = (
+    *("torch", "transformers", "onnxruntime", "optimum-onnx", "openvino", "nncf", "ctranslate2"),
+    *("scikit-learn", "model2vec", "setfit", "sentence-transformers"),
+)
 
 
 def main() -> None:
@@ -60,25 +75,26 @@ def main() -> None:
     arguments = _arguments()
     run_dir = RunDir(arguments.run_dir)
     labels = store.read_labels(run_dir)
-    recipe_length = json.loads((run_dir.bundle / "sentopt.json").read_text())["max_length"]
+    settings = recipes.load(str(run_dir.recipe))
     if arguments.distilbert:
         run_dir = _random_distilbert(run_dir, labels)
-    folder = run_dir.root / "peers"
-    training = [example.text for example in store.read_split(run_dir, "train")]
-    step = max(1, len(training) // CALIBRATION_TEXTS)
-    _say("preparing the peers")
-    peer_engines.prepare(
-        run_dir.checkpoint.resolve(), folder, training[::step][:CALIBRATION_TEXTS], recipe_length, labels
-    )
-    bench = _Bench(run_dir, labels, recipe_length, folder, arguments.contenders)
+    bench = Bench(run_dir, labels, settings.model.max_length, run_dir.root / "peers", arguments.contenders)
+    bench.prepare(trained=not arguments.distilbert)
+    if not bench.contenders:
+        sys.exit("none of the contenders can take part")
     threads = sorted({1, available_cores()})
     result = {
         "threads": {str(n): bench.grid(n) for n in threads},
-        **bench.everything_else(available_cores(), accuracy=not arguments.distilbert),
+        **bench.everything_else(
+            available_cores(), None if arguments.distilbert else settings.verify, arguments.texts, arguments.also
+        ),
         "ceiling": ceiling.measure(run_dir.checkpoint),
     }
-    _store("DistilBERT (random weights)" if arguments.distilbert else f"MiniLM ({run_dir.root.name})", result)
-    peer_tables.write(RESULTS, HERE / "README.md")
+    model = "DistilBERT (random weights)" if arguments.distilbert else f"MiniLM ({run_dir.root.resolve().name})"
+    print(peer_tables.summary(model, result))
+    if not arguments.print_only:
+        _store(model, result)
+        peer_tables.write(RESULTS, HERE / "README.md")
 
 
 def _arguments() -> argparse.Namespace:
@@ -87,12 +103,17 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("run_dir", type=Path, help="a finished run, such as exports/quickstart")
     parser.add_argument("--distilbert", action="store_true", help="a DistilBERT with random weights instead")
-    everybody = [*peer_engines.NAMES, *(PREFIX + name for name in OURS)]
-    parser.add_argument("--contenders", nargs="+", default=everybody, metavar="NAME", help=", ".join(everybody))
+    parser.add_argument(
+        "--contenders", nargs="+", default=EVERYBODY, choices=EVERYBODY, metavar="NAME", help=", ".join(EVERYBODY)
+    )
+    parser.add_argument("--texts", type=int, default=300, metavar="N", help="texts of the test split that are timed")
+    also = f"texts per second on other data as well: {', '.join(REALTEXTS)} (below {sources.MIRROR_VARIABLE})"
+    parser.add_argument("--also", nargs="+", default=(), choices=tuple(REALTEXTS), metavar="DATASET", help=also)
+    parser.add_argument("--print-only", action="store_true", help="leave results/ and README.md as they are")
     return parser.parse_args()
 
 
-class _Bench:
+class Bench:
     """One checkpoint, its contenders, and what is measured of them."""
 
     def __init__(
@@ -102,14 +123,40 @@ class _Bench:
         self.folder, self.contenders = folder, contenders
         self.skipped: dict[str, str] = {}
 
+    def prepare(self, *, trained: bool) -> None:
+        """Write the peers' files and train the trained ones; leave out who cannot take part."""
+        texts = [example.text for example in store.read_split(self.run_dir, "train")]
+        calibration = [texts[i] for i in trained_peers.spread(len(texts), CALIBRATION_TEXTS)]
+        engines = [name for name in self.contenders if name in peer_engines.NAMES]
+        _say("preparing the peers")
+        checkpoint = self.run_dir.checkpoint.resolve()
+        self.skipped |= peer_engines.prepare(
+            checkpoint, self.folder, calibration, self.max_length, self.labels, engines
+        )
+        learning = [name for name in self.contenders if name in trained_peers.NAMES]
+        if trained:
+            self.skipped |= trained_peers.prepare(self.run_dir.root, self.folder, learning, _say)
+        else:
+            self.skipped |= dict.fromkeys(learning, "random weights have no accuracy to compare with")
+        for name in self.contenders:
+            if name.startswith(PREFIX) and not self._file(name).is_file():
+                self.skipped[name] = f"this run has no {self._file(name).relative_to(self.run_dir.root.resolve())}"
+        for name, reason in self.skipped.items():
+            _say(f"left out: {name} ({reason})")
+        self.contenders = [name for name in self.contenders if name not in self.skipped]
+
     def grid(self, threads: int) -> dict[str, dict[str, float]]:
-        """Median milliseconds by shape and contender, on random ids without padding."""
+        """Median milliseconds by shape and contender, on random ids without padding.
+
+        Only contenders that take ids and compute the whole model: a student does less work, and a cascade's work
+        depends on the text, which random ids are not.
+        """
         encoder = TextEncoder.load(self.run_dir.checkpoint, max_length=self.max_length)
         ids = np.random.default_rng(0).integers(0, encoder.vocabulary_size, size=(16, 128))
         measured = {}
         with ExitStack() as stack:
-            workers = dict(self._start(stack, threads, [n for n in self.contenders if n != peer_engines.PIPELINE]))
-            for batch, tokens in GRID:
+            workers = dict(self._start(stack, threads, [n for n in self.contenders if takes_tokens(n)]))
+            for batch, tokens in fitting_shapes(self.max_length) if workers else ():
                 _say(f"{threads} threads: {batch} x {tokens}")
                 rows, repeat = ids[:batch, :tokens].tolist(), max(1, 8 // batch)
                 samples = timing.interleave(
@@ -118,21 +165,38 @@ class _Bench:
                 measured[f"{batch}x{tokens}"] = {name: timing.summarize(times).p50 for name, times in samples.items()}
         return measured
 
-    def everything_else(self, threads: int, *, accuracy: bool) -> dict[str, Any]:
-        """Texts per second from raw text, answers against the labels and PyTorch, load time, memory, bytes."""
+    def everything_else(
+        self, threads: int, judged: VerifySection | None, count: int, also: Sequence[str]
+    ) -> dict[str, Any]:
+        """Speed from raw text, answers against the labels and PyTorch, training, load time, memory, bytes.
+
+        `judged` has the margin and the confidence of the comparison with PyTorch; None: the answers mean nothing.
+        """
+        texts = [example.text for example in store.read_split(self.run_dir, "test")]
+        texts = [texts[i] for i in trained_peers.spread(len(texts), count)]
         with ExitStack() as stack:
             workers = dict(self._start(stack, threads, self.contenders))
-            answers = self._answers(workers) if accuracy else {}
-            throughput = {name: self._throughput(workers, texts) for name, texts in self._texts()}
+            answers = self._answers(workers, judged) if judged else {}
+            single = _single(workers, texts)
+            throughput = {TEST_SPLIT: _throughput(workers, texts)}
+            throughput |= {name: _throughput(workers, _other_texts(name)) for name in also}
             costs = {
                 name: {
                     **dataclasses.asdict(w.started),
                     "peak_memory_bytes": w.peak_memory_bytes(),
-                    "bytes": self._file(name).stat().st_size,
+                    "bytes": self._bytes(name),
                 }
                 for name, w in workers.items()
             }
-        return {"answers": answers, "throughput": throughput, "costs": costs, "skipped": self.skipped}
+        return {
+            "texts": len(texts),
+            "answers": answers,
+            "single": single,
+            "throughput": throughput,
+            "training": {name: found for name in costs if judged and (found := self._training(name))},
+            "costs": costs,
+            "skipped": self.skipped,
+        }
 
     def _start(self, stack: ExitStack, threads: int, names: Sequence[str]) -> Iterator[tuple[str, Worker]]:
         for name in names:
@@ -144,6 +208,8 @@ class _Bench:
                 _say(f"skipped: {error}")
 
     def _command(self, name: str, threads: int) -> tuple[str, ...]:
+        if name in trained_peers.NAMES:
+            return (str(HERE / "trained_peers.py"), "serve", name, str(self.folder.resolve()), str(threads))
         if not name.startswith(PREFIX):
             return (str(HERE / "peer_engines.py"), name, str(self.folder.resolve()), str(threads))
         return ("-m", "sentopt.backends.worker", self._candidate(name).to_json(), str(threads))
@@ -160,7 +226,12 @@ class _Bench:
             else self.run_dir.checkpoint / "model.safetensors"
         )
 
-    def _answers(self, workers: Mapping[str, Worker]) -> dict[str, dict[str, float]]:
+    def _bytes(self, name: str) -> int:
+        if name in trained_peers.NAMES:
+            return trained_peers.bytes_of(self.folder, name)
+        return self._file(name).stat().st_size
+
+    def _answers(self, workers: Mapping[str, Worker], judged: VerifySection) -> dict[str, dict[str, Any]]:
         """Accuracy on the run's test split, and how often the label is PyTorch's."""
         examples = store.read_split(self.run_dir, "test")
         truth = np.array([example.label for example in examples])
@@ -169,37 +240,90 @@ class _Bench:
         for name, contender in workers.items():
             _say(f"answers: {name}")
             given = np.array(contender.probabilities([example.text for example in examples])).argmax(axis=1)
-            found[name] = {
-                "texts": len(examples),
-                "accuracy": float((given == truth).mean()),
-                "agreement": float((given == reference).mean()),
-            }
+            found[name] = score(given, truth, reference, judged)
         return found
 
-    def _texts(self) -> Iterator[tuple[str, list[str]]]:
-        """Real sentences of three lengths where the data is, else the run's own test split."""
-        if not os.environ.get(sources.MIRROR_VARIABLE):
-            yield "test split", [example.text for example in store.read_split(self.run_dir, "test")][:256]
-            return
-        for name, count in REALTEXTS.items():
-            rows = sources.load(DataSection(dataset=name)).splits["test"]
-            yield name, [str(row.text) for row in rows[:: max(1, len(rows) // count)][:count]]
+    def _training(self, name: str) -> dict[str, Any] | None:
+        """Seconds of training: of a trained peer those of this machine, of the others those that the run recorded."""
+        if name in trained_peers.NAMES:
+            training = trained_peers.recorded_training(self.folder, name)
+            return training and {"seconds": training.seconds, "texts": training.texts}
+        stages = manifest.read(self.run_dir.manifest).stages
+        staged = name.startswith(PREFIX) and VARIANTS[name.removeprefix(PREFIX)].stages
+        needed = ("train", "distill") if staged else ("train",)
+        if not all(stage in stages for stage in needed):
+            return None
+        count = len(store.read_split(self.run_dir, "train"))
+        return {"seconds": sum(stages[stage].seconds for stage in needed), "texts": count}
 
-    def _throughput(self, workers: Mapping[str, Worker], texts: list[str]) -> dict[str, dict[str, float]]:
-        """Texts per second: sentopt as it serves many, peers one at a time and in batches of 32 as they come."""
-        _say(f"throughput on {len(texts)} texts")
-        ways: dict[str, Any] = {}
-        for name, contender in workers.items():
-            if name.startswith(PREFIX):
-                ways[f"{name}|many"] = partial(contender.many, texts)
-            else:
-                ways[f"{name}|batch 1"] = partial(contender.many, texts, batch_size=1)
-                ways[f"{name}|batch 32"] = partial(contender.many, texts, batch_size=32)
-        rates: dict[str, dict[str, float]] = {}
-        for key, times in timing.interleave(ways, rounds=THROUGHPUT_ROUNDS).items():
-            name, way = key.split("|")
-            rates.setdefault(name, {})[way] = len(texts) / (timing.summarize(times).p50 / 1e3)
-        return rates
+
+def fitting_shapes(max_length: int) -> list[tuple[int, int]]:
+    """The shapes of the grid that a model of this maximum length reads."""
+    return [(batch, tokens) for batch, tokens in GRID if tokens <= max_length]
+
+
+def takes_tokens(name: str) -> bool:
+    """Whether a contender can be given token ids, and computes the whole model for them."""
+    if name.startswith(PREFIX):
+        return VARIANTS[name.removeprefix(PREFIX)].stages is None
+    return name != peer_engines.PIPELINE and name not in trained_peers.NAMES
+
+
+def score(given: np.ndarray, truth: np.ndarray, reference: np.ndarray, judged: VerifySection) -> dict[str, Any]:
+    """Accuracy with its 95 % interval, agreement with PyTorch, and whether its accuracy is proven within the margin.
+
+    The proof is the gate's test of the accuracy. The gate also tests the recall of every label and the agreement, so
+    the run's own verdict on a variant can be stricter.
+    """
+    right = given == truth
+    compared = paired_non_inferiority(
+        reference == truth, right, margin=judged.margin / 100, confidence=judged.confidence
+    )
+    return {
+        "texts": len(truth),
+        "accuracy": float(right.mean()),
+        "interval": list(wilson_interval(int(right.sum()), len(truth), 0.95)),
+        "agreement": float((given == reference).mean()),
+        "margin": judged.margin,
+        "proven": compared.non_inferior,
+    }
+
+
+def _single(workers: Mapping[str, Worker], texts: list[str]) -> dict[str, dict[str, float]]:
+    """Milliseconds of one text, tokenization included: mean and percentiles of all samples."""
+    _say(f"{len(texts)} texts one by one")
+    turns = {name: partial(contender.single, texts) for name, contender in workers.items()}
+    return {
+        name: {**dataclasses.asdict(timing.summarize(times)), "mean": float(np.mean(times))}
+        for name, times in timing.interleave(turns, rounds=SINGLE_ROUNDS).items()
+    }
+
+
+def _throughput(workers: Mapping[str, Worker], texts: list[str]) -> dict[str, dict[str, float]]:
+    """Texts per second: sentopt as it serves many, peers in the ways that their users have."""
+    _say(f"{len(texts)} texts together")
+    turns = {
+        f"{name}|{way}": partial(contender.many, texts, batch_size=size)
+        for name, contender in workers.items()
+        for way, size in ways_of(name).items()
+    }
+    rates: dict[str, dict[str, float]] = {}
+    for key, times in timing.interleave(turns, rounds=THROUGHPUT_ROUNDS).items():
+        name, way = key.split("|")
+        rates.setdefault(name, {})[way] = len(texts) / (timing.summarize(times).p50 / 1e3)
+    return rates
+
+
+def ways_of(name: str) -> dict[str, int | None]:
+    """By what it is called, the batch size of each way in which a contender is given many texts."""
+    if name.startswith(PREFIX):
+        return {"many": None}
+    return WAYS_OF_TRAINED if name in trained_peers.NAMES else WAYS
+
+
+def _other_texts(name: str) -> list[str]:
+    rows = sources.load(DataSection(dataset=name)).splits["test"]
+    return [str(rows[i].text) for i in trained_peers.spread(len(rows), REALTEXTS[name])]
 
 
 def _random_distilbert(run_dir: RunDir, labels: tuple[str, ...]) -> RunDir:

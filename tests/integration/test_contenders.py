@@ -1,19 +1,33 @@
 """Contenders of a benchmark, each in a process of its own: what passes between them and the parent, and what fails."""
 
+import importlib
 import json
 import os
+import shutil
 import signal
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 
+from sentopt import recipe
 from sentopt.backends import worker
 from sentopt.backends.opening import Candidate
+from sentopt.data import store
 from sentopt.errors import WorkerError
+from sentopt.graph import cascade, families
+from sentopt.graph.products import FloatProducts
 from sentopt.run_dir import RunDir
+from sentopt.stages import bench
 from sentopt.variants import VARIANTS
 
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+MISSING = "raise ModuleNotFoundError(\"No module named 'setfit'\", name='setfit')"
 CHILD = """
 import os, sys
 from sentopt.backends import worker
@@ -115,3 +129,249 @@ def test_a_variant_without_its_file_is_named(run_copy: Path) -> None:
 def candidate_of(root: Path, name: str) -> Candidate:
     labels = json.loads((root / "data" / "labels.json").read_text())
     return Candidate.of(VARIANTS[name], RunDir(root), labels, 48)
+
+
+def write_cascade(root: Path, quantile: float) -> list[bool]:
+    """A cascade of the run's model and its first layer, and which of the test texts it defers: that share of them."""
+    full = families.read(root / "checkpoint")
+    student = cascade.Student(replace(full, blocks=full.blocks[:1]), FloatProducts())
+    path = RunDir(root).model("cascade-fp32")
+    path.parent.mkdir(parents=True)
+    onnx.save_model(cascade.write_student(student), path)
+    texts = [e.text for e in store.read_split(RunDir(root), "test")]
+    alone = candidate_of(root, "cascade-fp32").open(threads=1)
+    sure = np.array([alone.predict_proba([text]).max() for text in texts])
+    threshold = float(np.quantile(sure, quantile)) if quantile else 0.0
+    onnx.save_model(cascade.write(student, full, FloatProducts(), [threshold] * 3), path)
+    return [bool(one < threshold - 1e-6) for one in sure]
+
+
+def test_a_cascade_says_which_texts_it_defers_and_what_is_none_defers_nothing(run_copy: Path) -> None:
+    expected = write_cascade(run_copy, 0.3)
+    texts = [e.text for e in store.read_split(RunDir(run_copy), "test")]
+    for name, routes in (("cascade-fp32", expected), ("lean-fp32", [False] * len(texts))):
+        command = ("-m", "sentopt.backends.worker", candidate_of(run_copy, name).to_json(), "1")
+        with worker.start(*command) as child:
+            found = child.routes(texts)
+        differ = sum(a != b for a, b in zip(found, routes, strict=True))
+        assert differ <= 1, "the text at the threshold itself"
+
+
+@pytest.mark.parametrize("share", [0.3, 0.0])
+def test_texts_that_a_cascade_defers_are_timed_by_themselves(run_copy: Path, share: float) -> None:
+    deferred = sum(write_cascade(run_copy, share))
+    run_dir = RunDir(run_copy)
+    loaded = recipe.load(str(run_dir.recipe))
+    specs = [VARIANTS["lean-fp32"], VARIANTS["cascade-fp32"]]
+    plain, row = bench.run(loaded, run_dir, specs=specs, depth="quick").rows
+    samples = json.loads(run_dir.samples.read_text())
+    assert set(samples["single_text"]) == {"lean-fp32", "cascade-fp32"}
+    assert plain.deferred_latency is None
+    assert plain.latency.mean == pytest.approx(np.mean(samples["single_text"]["lean-fp32"]))
+    if not share:
+        assert (deferred, row.deferred_latency) == (0, None)
+        assert "deferred_text" not in samples
+        return
+    assert deferred > 10
+    assert row.deferred_latency is not None
+    assert row.deferred_latency.samples == len(samples["deferred_text"]["cascade-fp32"]) == 5 * 2, "texts x rounds"
+    assert row.deferred_latency.mean == pytest.approx(np.mean(samples["deferred_text"]["cascade-fp32"]))
+
+
+@pytest.fixture
+def benchmarks(monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of benchmarks, whose programs import one another."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    return BENCHMARKS
+
+
+def program(name: str) -> Any:
+    return importlib.import_module(name)
+
+
+@pytest.fixture
+def trained_run(backbone: Path, reviews: Path, tmp_path: Path) -> Path:
+    """As much of a run as peers need: data, recipe, a checkpoint. Nobody trained it."""
+    from csv_files import read_csv
+
+    root = tmp_path / "run"
+    (root / "data").mkdir(parents=True)
+    labels = ["negative", "neutral", "positive"]
+    (root / "data" / "labels.json").write_text(json.dumps(labels))
+    for split in ("train", "validation", "test"):
+        rows = read_csv(reviews / f"{split}.csv")
+        lines = [json.dumps({"text": row["text"], "label": labels.index(row["label"])}) for row in rows]
+        (root / "data" / f"{split}.jsonl").write_text("\n".join(lines) + "\n")
+    shutil.copytree(backbone, root / "checkpoint")
+    path = json.dumps(str(backbone))
+    (root / "recipe.toml").write_text(f'[run]\nname = "tiny"\n[model]\nbackbone = {path}\nmax_length = 32\n')
+    return root
+
+
+def train_peer(name: str, run: Path, folder: Path) -> dict[str, str]:
+    """Train one peer, or skip the test where its packages are missing."""
+    trained_peers = program("trained_peers")
+    for package in trained_peers.PACKAGES[name]:
+        pytest.importorskip(package)
+    return dict(trained_peers.prepare(run, folder, [name], lambda what: None))
+
+
+@pytest.mark.parametrize("name", ["tfidf-lr", "model2vec", "setfit"])
+def test_a_cheap_peer_learns_and_answers_in_its_own_process(
+    benchmarks: Path, trained_run: Path, tmp_path: Path, name: str
+) -> None:
+    folder = tmp_path / "peers"
+    assert train_peer(name, trained_run, folder) == {}
+    training = program("trained_peers").recorded_training(folder, name)
+    assert training.texts == 240
+    assert training.seconds > 0
+    assert training.peak_memory_bytes > 10 * 2**20
+    assert not list(folder.rglob("*.pkl")) + list(folder.rglob("*.joblib"))
+    assert program("trained_peers").bytes_of(folder, name) > 1_000
+    texts = ["great great day", "terrible terrible day", ""]
+    with worker.start(str(benchmarks / "trained_peers.py"), "serve", name, str(folder), "1") as child:
+        found = np.array(child.probabilities(texts))
+        assert len(child.single(texts)) == 3
+        assert len(child.many(texts)) == len(child.many(texts, batch_size=2)) == 1
+    assert found.shape == (3, 3)
+    assert np.allclose(found.sum(axis=1), 1, atol=1e-5)
+    if name == "tfidf-lr":  # the backbone of the others is random and knows nothing
+        assert found.argmax(axis=1)[:2].tolist() == [2, 0]
+        here = program("trained_peers").open_trained(name, folder, 1)
+        assert np.allclose(found, here.predict_proba(texts, batch_size=1), atol=1e-5)
+        assert np.allclose(np.exp(here.logits(texts)), found, atol=1e-5)
+
+
+def test_a_trained_peer_is_trained_again_only_for_other_data(
+    benchmarks: Path, trained_run: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "peers"
+    train_peer("tfidf-lr", trained_run, folder)
+    written = (folder / "tfidf-lr" / "training.json").stat().st_mtime_ns
+    train_peer("tfidf-lr", trained_run, folder)
+    assert (folder / "tfidf-lr" / "training.json").stat().st_mtime_ns == written
+    train = trained_run / "data" / "train.jsonl"
+    train.write_text("".join(train.read_text().splitlines(keepends=True)[:200]))
+    train_peer("tfidf-lr", trained_run, folder)
+    assert program("trained_peers").recorded_training(folder, "tfidf-lr").texts == 200
+
+
+def test_a_peer_without_its_package_is_left_out_with_a_word(
+    benchmarks: Path, trained_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "modules").mkdir()
+    (tmp_path / "modules" / "setfit.py").write_text(MISSING)
+    path = os.pathsep.join([str(tmp_path / "modules"), *filter(None, [os.environ.get("PYTHONPATH")])])
+    monkeypatch.setenv("PYTHONPATH", path)
+    skipped = program("trained_peers").prepare(trained_run, tmp_path / "peers", ["setfit"], lambda what: None)
+    assert skipped == {"setfit": "ModuleNotFoundError: No module named 'setfit'"}
+    assert program("trained_peers").recorded_training(tmp_path / "peers", "setfit") is None
+
+
+def test_a_label_that_no_training_text_had_has_probability_0(benchmarks: Path) -> None:
+    peer = program("trained_peers").TextPeer(lambda texts, size: np.array([[0.25, 0.75]]), [0, 2], ["a", "b", "c"])
+    assert peer.predict_proba(["x"]).tolist() == [[0.25, 0.0, 0.75]]
+    assert np.isfinite(peer.logits(["x"])).all()
+
+
+def test_files_of_peers_are_written_once_for_a_checkpoint(
+    benchmarks: Path, trained_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    peer_engines, steps = program("peer_engines"), []
+
+    def step(name: str, *_: object) -> None:
+        if name == "openvino-int8":
+            raise ModuleNotFoundError("No module named 'nncf'", name="nncf")
+        steps.append(name)
+
+    monkeypatch.setattr(peer_engines, "prepare_peer", step)
+    checkpoint, names = trained_run / "checkpoint", ["torch", "optimum-fp32", "optimum-int8", "openvino-int8"]
+    for _ in range(2):
+        skipped = peer_engines.prepare(checkpoint, tmp_path / "peers", ["a text"], 32, ["a", "b"], names)
+        assert skipped == {"openvino-int8": "not installed: nncf"}
+    assert steps == ["export", "optimum-int8"]
+    (checkpoint / "model.safetensors").write_bytes(b"other weights")
+    peer_engines.prepare(checkpoint, tmp_path / "peers", ["a text"], 32, ["a", "b"], names)
+    assert steps == ["export", "optimum-int8"] * 2
+
+
+def test_variants_that_a_run_lacks_are_left_out_with_a_word(benchmarks: Path, trained_run: Path) -> None:
+    peers = program("peers")
+    wanted = ["sentopt lean-int8", "sentopt student-int8", "sentopt cascade-int8"]
+    model = RunDir(trained_run).model("lean-int8")
+    model.parent.mkdir(parents=True)
+    model.write_bytes(b"a graph")
+    labels = ("negative", "neutral", "positive")
+    bench = peers.Bench(RunDir(trained_run), labels, 32, trained_run / "peers", wanted)
+    bench.prepare(trained=True)
+    assert bench.contenders == ["sentopt lean-int8"]
+    file = Path("variants") / "cascade-int8" / "model.onnx"
+    assert bench.skipped["sentopt cascade-int8"] == f"this run has no {file}"
+    assert set(bench.skipped) == set(wanted[1:])
+
+
+def test_only_contenders_that_compute_the_whole_model_from_ids_are_measured_by_shape(benchmarks: Path) -> None:
+    peers = program("peers")
+    left_out = {name for name in peers.EVERYBODY if not peers.takes_tokens(name)}
+    cheap = {"tfidf-lr", "model2vec", "setfit"}
+    assert left_out == {"hf-pipeline", "sentopt student-int8", "sentopt cascade-int8"} | cheap
+    assert peers.fitting_shapes(32) == [(1, 16), (1, 32), (16, 32)]
+
+
+def test_accuracy_comes_with_its_interval_and_the_proof_of_the_margin(benchmarks: Path) -> None:
+    from sentopt.recipe import VerifySection
+
+    truth = np.arange(1_000) % 2
+    reference = np.where(np.arange(1_000) < 900, truth, 1 - truth)
+    worse = np.where(np.arange(1_000) < 850, truth, 1 - truth)
+    same = program("peers").score(reference, truth, reference, VerifySection())
+    assert (same["accuracy"], same["agreement"], same["proven"]) == (0.9, 1.0, True)
+    assert same["interval"] == pytest.approx([0.880, 0.917], abs=1e-3)
+    assert program("peers").score(worse, truth, reference, VerifySection())["proven"] is False
+
+
+def write_stages(run: RunDir) -> None:
+    """A student of one layer, and a cascade that is sure of nothing, in place of those that a run distils."""
+    import dataclasses
+
+    import onnx
+
+    from sentopt.graph import cascade, families
+    from sentopt.graph.products import FloatProducts
+
+    full = families.read(run.checkpoint)
+    student = cascade.Student(dataclasses.replace(full, blocks=full.blocks[:1]), FloatProducts())
+    for name, graph in {
+        "student-int8": cascade.write_student(student),
+        "cascade-int8": cascade.write(student, full, FloatProducts(), [1.1] * full.labels),
+    }.items():
+        run.variant(name).mkdir(parents=True, exist_ok=True)
+        onnx.save(graph, run.model(name))
+
+
+def test_the_command_prints_accuracy_beside_speed_and_the_ratio_to_the_pipeline(
+    benchmarks: Path, finished_run: Path, tmp_path: Path
+) -> None:
+    run = shutil.copytree(finished_run, tmp_path / "tiny")
+    write_stages(RunDir(run))
+    ours = ["sentopt student-int8", "sentopt cascade-int8"]
+    contenders = ["hf-pipeline", "tfidf-lr", "sentopt lean-fp32", *ours]
+    before = {path: path.stat().st_mtime_ns for path in (benchmarks / "README.md", benchmarks / "results")}
+    command = [sys.executable, str(benchmarks / "peers.py"), str(run), "--print-only", "--texts", "5"]
+    done = subprocess.run(
+        [*command, "--contenders", *contenders],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(benchmarks.parent)},
+    )
+    assert done.returncode == 0, done.stderr
+    assert "| accuracy | 95 % interval | mean ms | p50 | p95 | p99 | texts/s, test split | times the pipeline |" in (
+        done.stdout
+    )
+    rows = {line.split(" (")[0].removeprefix("| "): line.split(" | ") for line in done.stdout.splitlines()}
+    assert set(contenders) <= set(rows)
+    assert rows["sentopt cascade-int8"][1:3] == rows["hf-pipeline"][1:3]  # everything went through the full model
+    assert "Raw text, test split: sentopt " in done.stdout
+    assert "Not measured" not in done.stdout
+    assert before == {path: path.stat().st_mtime_ns for path in before}
