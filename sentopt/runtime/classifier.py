@@ -312,6 +312,8 @@ class Classifier:
                 raise InputError(f"text {position} is {type(one).__name__}, expected the Tokens of a TextEncoder")
         answers = self._unanswered(len(tokens))
         if counted is not None:
+            if len(counted) != len(tokens):
+                raise InputError(f"counted has {len(counted)} values for {len(tokens)} texts")
             answers.counted = np.array(counted, dtype=np.bool_)
         self._start(tokens, self._batches(tokens, batch_size), answers).finish()
         return answers

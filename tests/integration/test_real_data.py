@@ -59,6 +59,8 @@ def test_sst2_sample_to_a_verified_bundle(tmp_path: Path, capsys: pytest.Capture
         "data.train_limit=4000",
         "train.epochs=1",
         "train.learning_rate=1e-4",
+        "distill.copies=0",
+        "distill.max_steps=150",
         "bench.rounds=2",
         "bench.texts=20",
         "model.max_length=64",
@@ -75,6 +77,8 @@ def test_sst2_sample_to_a_verified_bundle(tmp_path: Path, capsys: pytest.Capture
     assert verdicts["lean-fp32"]["agreement"] > 0.999
     assert verdicts["lean-int8"]["agreement"] > 0.985
     assert verdicts["lean-int8"]["batch_flips"]["changed"] == 0
+    assert verdicts["cascade-int8"]["agreement"] > verdicts["student-int8"]["agreement"] > 0.85
+    assert verdicts["cascade-int8"]["batch_flips"]["changed"] == 0
     assert result["verify"]["texts"] == 1_821
     rows = {row["variant"]: row for row in result["bench"]["rows"]}
     assert rows[result["select"]["variant"]]["latency"]["p50"] < rows["torch"]["latency"]["p50"]

@@ -14,7 +14,7 @@ import small_cascades
 
 from sentopt import Classifier
 from sentopt.bundles import check, pack, words
-from sentopt.errors import BundleError, BundleIntegrityError
+from sentopt.errors import BundleError, BundleIntegrityError, InputError
 from sentopt.runtime import trials
 from sentopt.runtime.deferral import LATEST, Stats, Tally, has_drifted
 from sentopt.runtime.description import Cascade, FullGraph, read_description
@@ -81,6 +81,8 @@ def test_what_is_not_to_count_does_not(folder: Path, tmp_path: Path, monkeypatch
     classifier.predict_tokens(tokens, counted=[i == 5 for i in range(len(TEXTS))])
     stats = classifier.stats()
     assert (stats.texts, stats.deferred) == (1, small_cascades.deferred(classifier)[5])
+    with pytest.raises(InputError, match="counted has 1 values for"):
+        classifier.predict_tokens(tokens, counted=[True])
 
 
 def test_threads_lose_no_text(folder: Path) -> None:

@@ -122,8 +122,8 @@ def test_where_a_student_saves_nothing_everything_is_deferred() -> None:
 
 def test_a_threshold_that_is_likely_to_fail_is_not_taken() -> None:
     """Many validation texts prove a loss near the margin; few test texts are likely not to."""
-    answers = simulated(60_000, noise=1.2)
-    bold = choose(answers, RULES, Costs(0.1), test_texts=60_000)
+    answers = simulated(15_000, noise=1.2)
+    bold = choose(answers, RULES, Costs(0.1), test_texts=15_000)
     cautious = choose(answers, RULES, Costs(0.1), test_texts=800)
     assert cautious.deferred > bold.deferred
 
