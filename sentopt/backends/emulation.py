@@ -82,16 +82,6 @@ def problem(cpu: str) -> str:
     return ""
 
 
-def logits(
-    candidate: Candidate, texts: Sequence[str], *, cpu: str, advance: Callable[[int], None] = lambda more: None
-) -> FloatArray:
-    """Logits of `texts` on the CPU model `cpu`, one at a time, float32 of shape (texts, labels).
-
-    See `answers`.
-    """
-    return answers(candidate, texts, cpu=cpu, advance=advance).logits
-
-
 def answers(
     candidate: Candidate, texts: Sequence[str], *, cpu: str, advance: Callable[[int], None] = lambda more: None
 ) -> Answers:

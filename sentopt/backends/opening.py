@@ -63,7 +63,7 @@ def computes_bf16() -> bool:
 def is_bf16_faster() -> bool:
     """Whether PyTorch multiplies faster in BF16 than in FP32 on this CPU: measured once, in milliseconds.
 
-    Instructions do not tell. Where PyTorch's library has no kernel for them, BF16 takes twice as long as FP32.
+    Instructions do not tell. Where PyTorch's library has no kernel for them, BF16 takes longer than FP32.
     """
     if not computes_bf16():
         return False

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from sentopt.errors import EmulationError
-from sentopt.runtime.session import DEFERRED, BoolArray, FloatArray
+from sentopt.runtime.deferral import DEFERRED
+from sentopt.runtime.session import BoolArray, FloatArray
 from sentopt.runtime.tokenization import TextEncoder
 
 _SCRIPT = Path(__file__).with_suffix(".cjs")

@@ -186,11 +186,10 @@ def _probabilities(classifier: Classifier, texts: list[str]) -> object:
 
 
 def _routes(classifier: Classifier, texts: list[str]) -> list[bool]:
-    engine, encoder = classifier.engine, classifier.encoder
-    run_routed = getattr(engine, "run_routed", None) if getattr(engine, "is_cascade", False) else None
-    if run_routed is None:
+    if not classifier.is_cascade:
         return [False] * len(texts)
-    return [bool(run_routed(encoder.pad(encoder.encode([text])))[1][0]) for text in texts]
+    deferred: list[bool] = classifier.routed(texts, batch_size=1)[1].tolist()
+    return deferred
 
 
 _TASKS: dict[str, Callable[[Any, Any], object]] = {

@@ -54,12 +54,17 @@ class Answers:
     reference: FloatArray
     truth: IntArray
 
-    @property
+    @functools.cached_property
     def labels(self) -> IntArray:
         """The labels that the PyTorch model gives."""
         return np.asarray(self.reference.argmax(axis=1), dtype=np.int64)
 
-    @property
+    @functools.cached_property
+    def chances(self) -> npt.NDArray[np.float64]:
+        """The probabilities that the PyTorch model gives, (texts, labels)."""
+        return softmax(self.reference).astype(np.float64)
+
+    @functools.cached_property
     def confidence(self) -> npt.NDArray[np.float32]:
         """The student's highest probability of each text."""
         return np.asarray(softmax(self.student).max(axis=1), dtype=np.float32)
@@ -130,10 +135,7 @@ def accepted(answers: Answers, rules: Rules) -> list[float]:
     """Thresholds that are proven on validation texts, the most cautious first: that one is always among them."""
     proven = [_EVERYTHING]
     for threshold in _ladder(answers.student.shape[1]):
-        labels, _ = answers.cascade(threshold)
-        right, before = labels == answers.truth, answers.labels == answers.truth
-        lost, gained = int((before & ~right).sum()), int((~before & right).sum())
-        if not stats.is_non_inferior(len(right), lost, gained, rules.margin, rules.confidence):
+        if not _compared(answers, answers.cascade(threshold)[0], rules).non_inferior:
             break
         proven.append(threshold)
     return proven
@@ -193,7 +195,7 @@ def _probability_of_passing(evidence: Sequence[Answers], threshold: float, rules
 def expected_changes(answers: Answers, threshold: float) -> npt.NDArray[np.float64]:
     """For each label, the expected numbers of its texts that are lost, gained, changed otherwise, and unchanged."""
     count, labels = answers.student.shape[1], answers.cascade(threshold)[0]
-    chances = softmax(answers.reference).astype(np.float64)
+    chances = answers.chances
     changed = np.flatnonzero(answers.labels != labels)
     before, after = answers.labels[changed], labels[changed]
     lost = np.bincount(before, weights=chances[changed, before], minlength=count)

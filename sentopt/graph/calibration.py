@@ -9,7 +9,7 @@ smoothing is chosen per site, by the output error on recorded rows with both act
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,13 +55,15 @@ def calibrate(
     texts: Sequence[str],
     *,
     strengths: Sequence[float] = STRENGTHS,
+    read: Callable[[Tokens], Tokens] | None = None,
     progress: Progress = SILENT,
 ) -> Calibration:
     """Quantize every site, with up to 512 of `texts`. The result is deterministic.
 
-    `strengths` are the degrees of smoothing to try besides none; 1 moves the whole spread into the weight.
+    `strengths` are the degrees of smoothing to try besides none; 1 moves the whole spread into the weight. `read`
+    gives the tokens of a text that the model reads, if these are not all.
     """
-    tokens = _sample(encoder, texts)
+    tokens = _sample(encoder, texts, read)
     products = TappedProducts()
     model = lean.write(architecture, products).SerializeToString()
     with progress.count("quantize: calibration", len(tokens), "texts") as advance:
@@ -74,12 +76,13 @@ def calibrate(
     return Calibration(sites, errors, len(tokens), sum(len(t.ids) for t in tokens))
 
 
-def _sample(encoder: TextEncoder, texts: Sequence[str]) -> list[Tokens]:
+def _sample(encoder: TextEncoder, texts: Sequence[str], read: Callable[[Tokens], Tokens] | None) -> list[Tokens]:
     """Evenly spaced texts within the limits on texts and tokens; at least one."""
     step = max(1, len(texts) // MAX_TEXTS)
     sample: list[Tokens] = []
     budget = MAX_TOKENS
-    for tokens in encoder.encode(list(texts[::step][:MAX_TEXTS])):
+    encoded = encoder.encode(list(texts[::step][:MAX_TEXTS]))
+    for tokens in map(read, encoded) if read else encoded:
         if sample and len(tokens.ids) > budget:
             break
         sample.append(tokens)

@@ -10,9 +10,9 @@ and Baral 2022.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from functools import partial
 
 import numpy as np
 import onnx
@@ -22,11 +22,10 @@ from sentopt.graph import lean
 from sentopt.graph.architecture import Architecture
 from sentopt.graph.nodes import GraphWriter
 from sentopt.graph.products import Products
-from sentopt.runtime.session import DEFERRED
+from sentopt.recipe import DistillSection
+from sentopt.runtime.deferral import DEFERRED
+from sentopt.runtime.description import Reads
 from sentopt.runtime.tokenization import Tokens
-
-Reads = Literal["head", "head_and_tail"]
-"""Which tokens of a longer text a student reads: the first ones, or as many first ones as last ones."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +45,17 @@ class Student:
     max_length: int = 0
     reads: Reads = "head"
     shared: int = 0
+
+    @classmethod
+    def of(cls, architecture: Architecture, products: Products, settings: DistillSection) -> Student:
+        """A student that was made by these settings."""
+        shared = settings.shared_by(len(architecture.blocks))
+        return cls(architecture, products, settings.max_length, settings.reads, shared)
+
+
+def reader(settings: DistillSection) -> Callable[[Tokens], Tokens]:
+    """How a student that is made by these settings reads a text."""
+    return partial(shortened, max_length=settings.max_length, reads=settings.reads)
 
 
 def shortened(tokens: Tokens, max_length: int, reads: Reads) -> Tokens:
@@ -137,7 +147,8 @@ def _shortened(g: GraphWriter, student: Student) -> tuple[str, str]:
     ids, mask = lean.INPUTS
     longest = g.integers(student.max_length)
     if student.reads == "head":
-        return tuple(g.add("Slice", name, g.integers(0), longest, g.integers(1)) for name in (ids, mask))  # type: ignore[return-value]
+        ids, mask = (g.add("Slice", name, g.integers(0), longest, g.integers(1)) for name in (ids, mask))
+        return ids, mask
     head = student.max_length // 2
     tokens = g.add("ReduceSum", mask, g.integers(1), keepdims=1)
     beyond = g.add("Max", g.add("Sub", tokens, longest), g.integers(0))
@@ -145,4 +156,5 @@ def _shortened(g: GraphWriter, student: Student) -> tuple[str, str]:
     columns = g.add("Sub", g.add("CumSum", ones, g.integers(1)), g.integers(1))
     in_tail = g.add("Cast", g.add("GreaterOrEqual", columns, g.integers(head)), to=TensorProto.INT64)
     places = g.add("Add", columns, g.add("Mul", in_tail, beyond))
-    return tuple(g.add("GatherElements", name, places, axis=1) for name in (ids, mask))  # type: ignore[return-value]
+    ids, mask = (g.add("GatherElements", name, places, axis=1) for name in (ids, mask))
+    return ids, mask

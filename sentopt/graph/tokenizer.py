@@ -34,6 +34,7 @@ from sentopt.graph import characters
 from sentopt.graph.characters import CharacterTable
 from sentopt.graph.nodes import GraphWriter
 from sentopt.runtime.description import Side
+from sentopt.runtime.tokenization import Frame, frame_of
 
 EXTENSIONS = "ai.onnx.contrib"
 INPUT = "texts"
@@ -168,16 +169,15 @@ def _name_what_branches_read(nodes: Iterable[onnx.NodeProto], given: Collection[
         _name_what_branches_read(branch.node, given)
 
 
-def _prefix_and_suffix(tokenizer: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def _prefix_and_suffix(tokenizer: Any) -> Frame:
     """Ids that the tokenizer adds before and after every text."""
-    whole, text = tokenizer.encode("a"), tokenizer.encode("a", add_special_tokens=False).ids
-    starts = [i for i in range(len(whole.ids)) if whole.ids[i : i + len(text)] == text]
-    if not text or not starts or any(whole.type_ids):
+    whole, frame = tokenizer.encode("a"), frame_of(tokenizer)
+    if frame is None or any(whole.type_ids):
         raise ExportError(
             "the tokenizer does more than add tokens before and after a text: its result for 'a' is "
             f"{whole.tokens} with type ids {whole.type_ids}"
         )
-    return tuple(whole.ids[: starts[0]]), tuple(whole.ids[starts[0] + len(text) :])
+    return frame
 
 
 def _special_tokens(tokenizer: Any) -> dict[str, int]:

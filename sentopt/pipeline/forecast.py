@@ -116,16 +116,13 @@ def measure(recipe: Recipe, run_dir: RunDir, prepared: PrepareResult, *, depth: 
         BackboneError: the model cannot be had, or cannot be used.
     """
     from sentopt import backbones
-    from sentopt.backends.opening import capabilities
     from sentopt.graph import families
     from sentopt.pipeline import limits
     from sentopt.training import hints, rehearsal
 
     folder = backbones.resolve(recipe.model.backbone, recipe.model.revision)
-    capable = capabilities(folder)
-    if limits.no_student(recipe, folder, sum(prepared.counts["validation"].values())) is not None:
-        capable.discard("student")
-    specs = limits.among(capable, recipe, source=recipe.run.name)
+    able = limits.capable(recipe, folder, sum(prepared.counts["validation"].values()))
+    specs = limits.among(able, recipe, source=recipe.run.name)
     measured = rehearsal.rehearse(recipe, run_dir)
     texts = {split: sum(counts.values()) for split, counts in prepared.counts.items()}
     evidence, most_lost = _what_may_be_lost(recipe, run_dir)
@@ -297,7 +294,7 @@ def _distill(measured: Rehearsal, recipe: Recipe, texts: int, layers: int) -> fl
     on_cpu = training is not None and not training.gpu_bytes  # where a student is trained, too
     step = training.seconds / recipe.train.batch_size if training and on_cpu else 3 * measured.many_seconds
     passes = min(lessons * settings.epochs, settings.max_steps * settings.batch_size)
-    own = sum(count - min(settings.shared, count - 1) for count in settings.layers if 0 < count < layers)
+    own = sum(count - settings.shared_by(count) for count in settings.depths(layers))
     return answers + passes * step * _OF_A_STUDENT * own / max(1, layers)
 
 

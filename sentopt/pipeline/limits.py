@@ -53,11 +53,19 @@ def variants(recipe: Recipe, run_dir: RunDir, *, made_by: str = "") -> list[Vari
     Raises:
         RecipeError: the recipe asks for others.
     """
-    capable = capabilities(run_dir.checkpoint)
-    if no_student(recipe, run_dir.checkpoint, _lines(run_dir.split("validation"))) is not None:
-        capable.discard("student")
-    specs = among(capable, recipe, source=str(run_dir.recipe))
+    able = capable(recipe, run_dir.checkpoint, _lines(run_dir.split("validation")))
+    specs = among(able, recipe, source=str(run_dir.recipe))
     return [spec for spec in specs if made_by in ("", spec.made_by)]
+
+
+def capable(recipe: Recipe, checkpoint: Path, validation_texts: int) -> set[Need]:
+    """What this machine, the checkpoint and the validation split allow.
+
+    Raises:
+        RecipeError: see `no_student`.
+    """
+    without = {"student"} if no_student(recipe, checkpoint, validation_texts) is not None else set()
+    return capabilities(checkpoint) - without
 
 
 def files(run_dir: RunDir, specs: Sequence[VariantSpec]) -> list[Path]:
@@ -75,7 +83,7 @@ def no_student(recipe: Recipe, checkpoint: Path, validation_texts: int) -> str |
     wanted, layers = recipe.distill.layers, families.layers(checkpoint)
     if wanted == (0,) or families.unsupported_reason(checkpoint):
         return ""
-    if min(wanted) >= layers:
+    if not recipe.distill.depths(layers):
         if wanted == DistillSection().layers:
             return ""
         raise RecipeError(

@@ -9,6 +9,7 @@ from typing import Literal
 
 from sentopt.measure.timing import Figure
 from sentopt.recipe.fields import Keys, Spelling, declared, option
+from sentopt.runtime.description import Reads
 from sentopt.runtime.file_names import refusal
 
 ENOUGH_STEPS = 300  # `train.min_steps` where nobody states how long to train; see `training.schedule`
@@ -460,10 +461,18 @@ class DistillSection:
         help="The student reads at most this many tokens of a text; 0 reads as many as the model. Not for models that "
         "read the last token, such as GPT-2.",
     )
-    reads: Literal["head", "head_and_tail"] = option(
+    reads: Reads = option(
         "head",
         help="Which tokens of a longer text the student reads: the first ones, or as many first ones as last ones.",
     )
+
+    def depths(self, layers: int) -> list[int]:
+        """The numbers of layers to try of a student whose model has `layers`: fewer than that."""
+        return [count for count in self.layers if 0 < count < layers]
+
+    def shared_by(self, layers: int) -> int:
+        """How many layers a student of `layers` has in common with its model: not the last one, which is its own."""
+        return 0 if self.max_length else min(self.shared, layers - 1)
 
 
 @dataclass(frozen=True)

@@ -59,18 +59,18 @@ def comparison(verdicts: Sequence[Verdict], bench: BenchResult, selection: Selec
     """
     judged = {v.variant: v for v in verdicts}
     reference = next((row for row in bench.rows if row.variant == REFERENCE), None)
-    cascades = any(judged[row.variant].deferred is not None for row in bench.rows if row.variant in judged)
+    has_cascade = any(judged[row.variant].deferred is not None for row in bench.rows if row.variant in judged)
     rows = [
         (
             *_quality_cells(row.variant, judged.get(row.variant)),
             *_speed_cells(row, reference, decisive_figure(bench, selection)),
-            *([_share_deferred(judged.get(row.variant))] if cascades else []),
+            *([_share_deferred(judged.get(row.variant))] if has_cascade else []),
         )
         for row in bench.rows
     ]
     names = [row.variant for row in bench.rows]
     chosen = selection.variant if selection else None
-    headings = (*_QUALITY, *_SPEED, *(["deferred"] if cascades else []))
+    headings = (*_QUALITY, *_SPEED, *(["deferred"] if has_cascade else []))
     return Table(headings, tuple(rows), names.index(chosen) if chosen in names else None)
 
 
@@ -422,7 +422,7 @@ def _speed_section(bench: BenchResult, images: dict[str, Path]) -> Section:
 
 def _latencies(bench: BenchResult) -> Table:
     """Every figure of one text, and those of texts that a cascade defers if there is one."""
-    cascades = any(row.deferred_latency for row in bench.rows)
+    has_cascade = any(row.deferred_latency for row in bench.rows)
 
     def cells(latency: LatencySummary | None) -> tuple[str, ...]:
         if latency is None:
@@ -431,8 +431,8 @@ def _latencies(bench: BenchResult) -> Table:
 
     figures = ("mean", "p50", "p95", "p99")
     return Table(
-        ("variant", *figures, *([f"{figure}, all deferred" for figure in figures] if cascades else [])),
-        tuple((r.variant, *cells(r.latency), *(cells(r.deferred_latency) if cascades else ())) for r in bench.rows),
+        ("variant", *figures, *([f"{figure}, all deferred" for figure in figures] if has_cascade else [])),
+        tuple((r.variant, *cells(r.latency), *(cells(r.deferred_latency) if has_cascade else ())) for r in bench.rows),
         title="Milliseconds of one test text, tokenization included",
     )
 

@@ -22,10 +22,10 @@ import numpy.typing as npt
 from sentopt.errors import BundleError, BundleIntegrityError, InputError
 from sentopt.runtime import arguments, batching, comparison
 from sentopt.runtime.comparison import Comparison
-from sentopt.runtime.deferral import Stats, Tally
+from sentopt.runtime.deferral import DEFERRED, Stats, Tally
 from sentopt.runtime.description import BundleDescription, Source, check_files, read_description
 from sentopt.runtime.options import DEFAULT_OPTIONS, Options
-from sentopt.runtime.session import CPU, DEFERRED, BoolArray, FloatArray, OnnxSession
+from sentopt.runtime.session import CPU, BoolArray, FloatArray, OnnxSession
 from sentopt.runtime.tokenization import Batch, TextEncoder, Tokens
 from sentopt.runtime.tuning import Tuning, default, load
 from sentopt.runtime.workers import PerProcess, Started, native_call, thread_pool

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-OUTPUT = "deferred"
+DEFERRED = "deferred"
 """The output of a cascade that says of each text whether the full model answered it."""
 LATEST = 1000
 """The number of latest texts whose deferred share is compared with the recorded one."""

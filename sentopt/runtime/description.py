@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sentopt.errors import BundleError, BundleIntegrityError, BundleVersionError
-from sentopt.runtime import deferral, strict_json
+from sentopt.runtime import strict_json
+from sentopt.runtime.deferral import DEFERRED
 from sentopt.runtime.file_names import same_file
 from sentopt.runtime.names import fault_of_label, fault_of_path
 from sentopt.runtime.onnx_file import check_references
@@ -76,7 +77,7 @@ class Cascade:
     reads: Reads
     deferred: float
     texts: int
-    deferred_output: str = deferral.OUTPUT
+    deferred_output: str = DEFERRED
 
 
 @dataclass(frozen=True)
@@ -359,8 +360,8 @@ def _cascade(holder: Fields, labels: int) -> Cascade | None:
     reads = facts.text("reads")
     if reads not in ("head", "head_and_tail"):
         raise facts.fault("reads", "head or head_and_tail")
-    if facts.text("deferred_output") != deferral.OUTPUT:
-        raise facts.fault("deferred_output", repr(deferral.OUTPUT))
+    if facts.text("deferred_output") != DEFERRED:
+        raise facts.fault("deferred_output", repr(DEFERRED))
     return Cascade(
         layers=facts.integer("layers", 1, _MOST_LAYERS),
         thresholds=facts.probabilities("thresholds", labels),

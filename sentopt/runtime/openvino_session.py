@@ -17,8 +17,9 @@ import numpy as np
 from sentopt.errors import BundleError, MissingExtraError
 from sentopt.runtime import arguments
 from sentopt.runtime.cores import available_cores
+from sentopt.runtime.deferral import DEFERRED
 from sentopt.runtime.names import printable
-from sentopt.runtime.session import DEFERRED, BoolArray, FloatArray, failed_on, flags_of, width_of
+from sentopt.runtime.session import BoolArray, FloatArray, failed_on, flags_of, width_of
 from sentopt.runtime.strict_json import shown
 from sentopt.runtime.tokenization import Batch, check_inputs
 

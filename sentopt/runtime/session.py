@@ -11,8 +11,9 @@ import numpy.typing as npt
 import onnxruntime as ort
 
 from sentopt.errors import BundleError
-from sentopt.runtime import arguments, deferral
+from sentopt.runtime import arguments
 from sentopt.runtime.cores import available_cores
+from sentopt.runtime.deferral import DEFERRED
 from sentopt.runtime.names import printable
 from sentopt.runtime.strict_json import shown
 from sentopt.runtime.tokenization import Batch, check_inputs
@@ -20,8 +21,6 @@ from sentopt.runtime.tokenization import Batch, check_inputs
 FloatArray = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]
 CPU: tuple[str, ...] = ("CPUExecutionProvider",)
-DEFERRED = deferral.OUTPUT
-"""The output of a cascade that says of each text whether the full model answered it."""
 
 
 class OnnxSession:

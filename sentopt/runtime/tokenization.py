@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from sentopt.runtime.cuts import Cuts
 
 IntArray = npt.NDArray[np.int64]
+Frame = tuple[tuple[int, ...], tuple[int, ...]]
 _LONGEST_VOCABULARY = 256 * 2**20  # bytes
 _TOKEN_CHARACTERS = 8  # more than a token has in most texts; of a longer text a part is tokenized first
 _INPUTS = ("input_ids", "attention_mask", "token_type_ids", "position_ids")
@@ -134,12 +135,9 @@ class TextEncoder:
         """Tokens that are matched in the raw text before normalization, such as "[SEP]", in the order of their ids."""
         return tuple(token.content for _, token in sorted(self._tokenizer.get_added_tokens_decoder().items()))
 
-    def frame(self) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
+    def frame(self) -> Frame | None:
         """Ids that the tokenizer adds before and after every text; None if it does more than that."""
-        whole = tuple(self._tokenizer.encode("a").ids)
-        inner = tuple(self._tokenizer.encode("a", add_special_tokens=False).ids)
-        starts = [i for i in range(len(whole)) if inner and whole[i : i + len(inner)] == inner]
-        return (whole[: starts[0]], whole[starts[0] + len(inner) :]) if starts else None
+        return frame_of(self._tokenizer)
 
     def id_of(self, token: str) -> int | None:
         """The id of a token of the vocabulary; None if it has no such token."""
@@ -185,16 +183,29 @@ class TextEncoder:
 
     def pad(self, tokens: Sequence[Tokens]) -> Batch:
         """Right-padded arrays, as wide as the longest of `tokens`."""
-        shape = (len(tokens), max(len(t.ids) for t in tokens))
-        input_ids = np.full(shape, self.pad_token_id, dtype=np.int64)
-        attention_mask = np.zeros(shape, dtype=np.int64)
-        token_type_ids = np.zeros(shape, dtype=np.int64)
-        for row, t in enumerate(tokens):
-            width = len(t.ids)
-            input_ids[row, :width] = t.ids
-            attention_mask[row, :width] = 1
-            token_type_ids[row, :width] = t.type_ids
-        return Batch(input_ids, attention_mask, token_type_ids)
+        return padded(tokens, self.pad_token_id)
+
+
+def padded(tokens: Sequence[Tokens], pad_token_id: int) -> Batch:
+    """Right-padded arrays, as wide as the longest of `tokens`."""
+    shape = (len(tokens), max(len(t.ids) for t in tokens))
+    input_ids = np.full(shape, pad_token_id, dtype=np.int64)
+    attention_mask = np.zeros(shape, dtype=np.int64)
+    token_type_ids = np.zeros(shape, dtype=np.int64)
+    for row, t in enumerate(tokens):
+        width = len(t.ids)
+        input_ids[row, :width] = t.ids
+        attention_mask[row, :width] = 1
+        token_type_ids[row, :width] = t.type_ids
+    return Batch(input_ids, attention_mask, token_type_ids)
+
+
+def frame_of(tokenizer: Tokenizer) -> Frame | None:
+    """Ids that the tokenizer adds before and after every text; None if it does more than that."""
+    whole = tuple(tokenizer.encode("a").ids)
+    text = tuple(tokenizer.encode("a", add_special_tokens=False).ids)
+    starts = [i for i in range(len(whole)) if text and whole[i : i + len(text)] == text]
+    return (whole[: starts[0]], whole[starts[0] + len(text) :]) if starts else None
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from sentopt.data import store, unlabelled
 from sentopt.files import atomic, journal
 from sentopt.gate import Rules, deferral
 from sentopt.graph import cascade, families, lean, student_file
-from sentopt.graph.architecture import Architecture
+from sentopt.graph.cascade import Student
 from sentopt.graph.products import FloatProducts
 from sentopt.measure import timing
 from sentopt.progress import SILENT, Progress
@@ -31,7 +31,7 @@ from sentopt.runtime.classifier import Classifier
 from sentopt.runtime.cores import available_cores
 from sentopt.runtime.tokenization import TextEncoder, Tokens
 from sentopt.training import augmentation
-from sentopt.training.distillation import Distilled, Lessons, distil, layers_of, shared_layers
+from sentopt.training.distillation import Distilled, Lessons, distil, layers_of
 
 _TIMED_TEXTS, _TIMED_ROUNDS = 48, 3
 
@@ -70,13 +70,13 @@ def run(recipe: Recipe, run_dir: RunDir, *, resume_key: str, progress: Progress 
     ):
         answers = full.logits_of(source.all)
     teacher_seconds = time.perf_counter() - begin
-    seen = [cascade.shortened(t, recipe.distill.max_length, recipe.distill.reads) for t in source.all]
+    lessons = Lessons(list(map(cascade.reader(recipe.distill), source.all)), answers)
     made = {}
-    for count in depths(recipe, len(teacher.blocks)):
+    for count in recipe.distill.depths(len(teacher.blocks)):
         made[count] = distil(
             teacher,
-            layers_of(teacher, count, shared_layers(recipe.distill, count)),
-            Lessons(seen, answers),
+            layers_of(teacher, count, recipe.distill.shared_by(count)),
+            lessons,
             recipe.distill,
             seed=recipe.run.seed,
             state=run_dir.distilling / f"{count}.safetensors",
@@ -98,11 +98,6 @@ def run(recipe: Recipe, run_dir: RunDir, *, resume_key: str, progress: Progress 
         teacher_seconds=teacher_seconds,
         notices=source.notices,
     )
-
-
-def depths(recipe: Recipe, layers: int) -> list[int]:
-    """The numbers of layers to try: those of the recipe that are fewer than the model's."""
-    return [count for count in recipe.distill.layers if 0 < count < layers]
 
 
 def _opened(model: onnx.ModelProto, encoder: TextEncoder, run_dir: RunDir) -> Classifier:
@@ -130,7 +125,9 @@ def _judge(
     examples = [store.read_split(run_dir, "validation")[row] for row in rows]
     texts, truth = [e.text for e in examples], np.array([e.label for e in examples], dtype=np.int64)
     students = {
-        count: _opened(cascade.write_student(student_of(one.architecture, recipe)), full.encoder, run_dir)
+        count: _opened(
+            cascade.write_student(Student.of(one.architecture, FloatProducts(), recipe.distill)), full.encoder, run_dir
+        )
         for count, one in made.items()
     }
     timed = [e.text for e in store.read_split(run_dir, "train")]
@@ -140,7 +137,7 @@ def _judge(
     for count, one in made.items():
         answers = deferral.Answers(students[count].logits(texts), logits, logits, truth)
         costs = replace(
-            deferral.costs_by_layers(count, layers, shared=shared_layers(recipe.distill, count)), student=shares[count]
+            deferral.costs_by_layers(count, layers, shared=recipe.distill.shared_by(count)), student=shares[count]
         )
         rule = deferral.choose(answers, Rules.of(recipe), costs, test_texts=len(test))
         labels = answers.student.argmax(axis=1)
@@ -156,11 +153,6 @@ def _judge(
             )
         )
     return tried
-
-
-def student_of(architecture: Architecture, recipe: Recipe) -> cascade.Student:
-    """The student in FP32."""
-    return cascade.Student(architecture, FloatProducts(), recipe.distill.max_length, recipe.distill.reads)
 
 
 def _shares_of_time(students: dict[int, Classifier], full: Classifier, texts: Sequence[str]) -> dict[int, float]:

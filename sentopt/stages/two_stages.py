@@ -24,7 +24,6 @@ from sentopt.runtime.classifier import Classifier
 from sentopt.runtime.session import FloatArray
 from sentopt.runtime.tokenization import TextEncoder, Tokens
 from sentopt.training import augmentation
-from sentopt.training.distillation import shared_layers
 from sentopt.variants import VariantSpec
 
 _UNSEEN = 2_000  # changed copies that are evidence for thresholds
@@ -58,16 +57,15 @@ def make(
     if not specs:
         return [], {}
     architecture = student_file.read(run_dir.student / student_file.FILE, full)
-    shared = shared_layers(recipe.distill, len(architecture.blocks))
-    reads = recipe.distill.max_length, recipe.distill.reads, shared
-    students = {"float32": Student(architecture, FloatProducts(), *reads)}
+    students = {"float32": Student.of(architecture, FloatProducts(), recipe.distill)}
     full_products: dict[str, Products] = {"float32": FloatProducts()}
     if any(spec.dtype == "int8" for spec in specs):
-        sites = calibrate(architecture, _SeenBy(encoder, recipe), texts, progress=progress).sites
-        common = {f"layer.{i}." for i in range(shared)}
-        sites |= {name: site for name, site in full_sites.items() if name.startswith(tuple(common))}
+        read = cascade.reader(recipe.distill)
+        sites = calibrate(architecture, encoder, texts, read=read, progress=progress).sites
+        common = tuple(f"layer.{i}." for i in range(students["float32"].shared))
+        sites |= {name: site for name, site in full_sites.items() if name.startswith(common)}
         standard = recipe.export.standard_operators
-        students["int8"] = Student(architecture, Int8Products(sites, standard=standard), *reads)
+        students["int8"] = Student.of(architecture, Int8Products(sites, standard=standard), recipe.distill)
         full_products["int8"] = Int8Products(full_sites, standard=standard)
     made, rules = [], {}
     for spec in specs:
@@ -82,19 +80,6 @@ def make(
             onnx.save(graph, folder / "model.onnx")
             made.append(MadeVariant(spec.name, (folder / "model.onnx").stat().st_size))
     return made, rules
-
-
-class _SeenBy(TextEncoder):
-    """The encoder, with the tokens of a text that the student reads."""
-
-    def __init__(self, encoder: TextEncoder, recipe: Recipe) -> None:
-        vars(self).update(vars(encoder))
-        self._reads = recipe.distill
-
-    def encode(self, texts: Sequence[str], *, first: int = 0) -> list[Tokens]:
-        """As the encoder does it, and then shortened."""
-        tokens = super().encode(texts, first=first)
-        return [cascade.shortened(t, self._reads.max_length, self._reads.reads) for t in tokens]
 
 
 def _rule(
@@ -148,5 +133,5 @@ def _unseen(recipe: Recipe, run_dir: RunDir, encoder: TextEncoder) -> list[Token
 
 def _share_read(recipe: Recipe, tokens: Sequence[Tokens]) -> float:
     """The share of the tokens of these texts that the student reads."""
-    seen = sum(len(cascade.shortened(t, recipe.distill.max_length, recipe.distill.reads).ids) for t in tokens)
+    seen = sum(len(t.ids) for t in map(cascade.reader(recipe.distill), tokens))
     return seen / max(1, sum(len(t.ids) for t in tokens))

@@ -345,12 +345,9 @@ def _compare(
     if spec.dtype == "float32" and all(_is_exact(test, logits) for logits in modes.values()):
         return _Judged(replace(_verdict(spec.name, _BATCHED, modes, test, (), rules, labels), exact=True))
     if not spec.ships or spec.stages:  # a student and its thresholds are fitted to these texts
-        kept = evidence.validation.texts if spec.ships and evidence.ordered_by == "validation" else []
-        evidence = replace(
-            evidence,
-            validation=evidence.validation.take(range(len(kept))),
-            unlabelled=evidence.unlabelled.take([]),
-        )
+        evidence = replace(evidence, unlabelled=evidence.unlabelled.take([]))
+        if not (spec.ships and evidence.ordered_by == "validation"):
+            evidence = replace(evidence, validation=evidence.validation.take([]))
     answers = len(modes) * (len(evidence.validation.texts) + len(evidence.unlabelled.texts))
     what = f"verify: {spec.name} on texts beside the test split"
     with progress.count(what, answers, "answers") as advance, counted(classifier, advance):

@@ -25,7 +25,7 @@ from sentopt.files import atomic
 from sentopt.graph.architecture import Architecture, FloatArray
 from sentopt.progress import SILENT, Progress
 from sentopt.recipe import DistillSection
-from sentopt.runtime.tokenization import Tokens
+from sentopt.runtime.tokenization import Tokens, padded
 from sentopt.training import malloc
 from sentopt.training.callbacks import StopOnSignal
 from sentopt.training.sampling import EpochSampler
@@ -53,11 +53,6 @@ class Distilled:
     seconds: float
     loss: float
     resumed_from_step: int
-
-
-def shared_layers(settings: DistillSection, count: int) -> int:
-    """How many of `count` layers a student has in common with its teacher: not the last one, which is the student's."""
-    return 0 if settings.max_length else min(settings.shared, count - 1)
 
 
 def layers_of(teacher: Architecture, count: int, shared: int) -> list[int]:
@@ -96,7 +91,7 @@ def distil(
     """
     with torch.device("cpu"), torch.enable_grad():  # whatever a program made the default
         student = Student(teacher, layers)
-        for block in student.blocks[: shared_layers(settings, len(layers))]:
+        for block in student.blocks[: settings.shared_by(len(layers))]:
             block.requires_grad_(False)
         bf16 = opening.is_bf16_faster()
         training = _Training(student, lessons, settings, seed=seed, pad_token_id=pad_token_id, bf16=bf16)
@@ -175,9 +170,9 @@ class _Training:
         begin = time.perf_counter()
         for group in self.optimizer.param_groups:
             group["lr"] = self.highest_rate * self._share_of_rate()
-        ids, mask = self._padded(positions)
+        batch = padded([self.lessons.tokens[i] for i in positions], self.pad_token_id)
         with self.autocast:
-            logits = self.student(ids, mask)
+            logits = self.student(torch.from_numpy(batch.input_ids), torch.from_numpy(batch.attention_mask).float())
         loss = torch.nn.functional.mse_loss(logits.float(), self.targets[list(positions)])
         self.optimizer.zero_grad()
         loss.backward()
@@ -193,15 +188,6 @@ class _Training:
         """It rises linearly, then falls linearly to 0."""
         warmup = max(1, round(_WARMUP * self.steps))
         return min((self.step + 1) / warmup, (self.steps - self.step) / max(1, self.steps - warmup), 1.0)
-
-    def _padded(self, positions: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
-        rows = [self.lessons.tokens[i].ids for i in positions]
-        ids = torch.full((len(rows), max(map(len, rows))), self.pad_token_id, dtype=torch.int64)
-        mask = torch.zeros(ids.shape)
-        for i, row in enumerate(rows):
-            ids[i, : len(row)] = torch.tensor(row)
-            mask[i, : len(row)] = 1.0
-        return ids, mask
 
     def save(self, path: Path, key: str) -> None:
         """Weights, moments of the optimizer, and the position; no pickle."""

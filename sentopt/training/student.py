@@ -27,8 +27,7 @@ class Student(nn.Module):
         self.teacher = teacher
         self.embeddings = _Embeddings(teacher.embeddings)
         self.blocks = nn.ModuleList(
-            _Block(teacher.blocks[i], teacher, last=i == layers[-1] and n == len(layers) - 1)
-            for n, i in enumerate(layers)
+            _Block(teacher.blocks[i], teacher, last=n == len(layers) - 1) for n, i in enumerate(layers)
         )
         self.final_norm = _norm(teacher.final_norm) if teacher.final_norm else None
         self.head = nn.ModuleList(_linear(step.dense) for step in teacher.head)
@@ -105,10 +104,7 @@ class _Block(nn.Module):
         source = self.attention_norm(x) if self.norm_first else x
         key, value = self._split(self.key(source)), self._split(self.value(source))
         if self.last:
-            column = slice(0, 1) if read is None else None
-            rows = torch.arange(len(x))
-            x = x[:, column] if column else x[rows, read][:, None]
-            source = source[:, column] if column else source[rows, read][:, None]
+            x, source = _column(x, read), _column(source, read)
         elif self.causal:
             bias = bias + torch.full((x.shape[1], x.shape[1]), -_MASKED).triu(1)
         scores = self._split(self.query(source)) @ key.transpose(2, 3) + bias
@@ -135,6 +131,11 @@ class _Block(nn.Module):
             down=_dense_of(self.down),
             output_norm=_norm_of(self.output_norm),
         )
+
+
+def _column(x: Tensor, read: Tensor | None) -> Tensor:
+    """The token that the head reads, (batch, 1, hidden): the first one, or that at `read`."""
+    return x[:, :1] if read is None else x[torch.arange(len(x)), read][:, None]
 
 
 def _activate(x: Tensor, activation: Activation | None) -> Tensor:

@@ -11,9 +11,10 @@ import tiny_models
 
 from sentopt.graph import cascade, families, lean
 from sentopt.graph.architecture import Architecture
-from sentopt.graph.cascade import Reads, Student
+from sentopt.graph.cascade import Student
 from sentopt.graph.products import FloatProducts
 from sentopt.runtime.classifier import softmax
+from sentopt.runtime.description import Reads
 from sentopt.runtime.session import BoolArray, FloatArray, OnnxSession
 from sentopt.runtime.tokenization import Batch, Tokens
 

@@ -46,7 +46,7 @@ def answers(model: Architecture, texts: list[list[int]]) -> FloatArray:
 def train(teacher: Architecture, lessons: Lessons, tmp_path: Path) -> Callable[..., Distilled]:
     def run(settings: DistillSection = SETTINGS, *, key: str = "key", broken: bool = False) -> Distilled:
         given = replace(lessons, logits=lessons.logits * np.float32(np.nan)) if broken else lessons
-        layers = layers_of(teacher, 2, distillation.shared_layers(settings, 2))
+        layers = layers_of(teacher, 2, settings.shared_by(2))
         state = tmp_path / "state.safetensors"
         return distil(teacher, layers, given, settings, seed=3, state=state, key=key, pad_token_id=0)
 
@@ -79,9 +79,9 @@ def test_the_layers_that_a_student_starts_from(
 
 
 def test_a_student_that_reads_less_shares_nothing() -> None:
-    assert distillation.shared_layers(SETTINGS, 2) == 1
-    assert distillation.shared_layers(SETTINGS, 1) == 0
-    assert distillation.shared_layers(replace(SETTINGS, max_length=8), 2) == 0
+    assert SETTINGS.shared_by(2) == 1
+    assert SETTINGS.shared_by(1) == 0
+    assert replace(SETTINGS, max_length=8).shared_by(2) == 0
 
 
 def test_a_student_learns_what_its_teacher_answers(
