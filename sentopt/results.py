@@ -154,7 +154,7 @@ class CascadeRule:
     """When a student defers, as chosen on the validation split.
 
     Attributes:
-        thresholds: for each label that the student answers, the probability below which a text is deferred.
+        threshold: the probability below which a text of `threshold_tokens` tokens is deferred (`runtime.threshold`).
         texts: distinct validation texts.
         deferred: the share of them that is deferred.
         lost, gained: texts that only the full model, or only the cascade, answers correctly.
@@ -162,7 +162,8 @@ class CascadeRule:
         limit: upper confidence limit of the loss of accuracy there, below which `margin` must stay.
     """
 
-    thresholds: tuple[float, ...]
+    threshold: float
+    threshold_tokens: int
     texts: int
     deferred: float
     lost: int

@@ -10,10 +10,12 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
-Need = Literal["bf16", "cuda", "onnxruntime-cuda", "openvino", "lean", "wordpiece", "student"]
+Need = Literal["bf16", "cuda", "onnxruntime-cuda", "openvino", "lean", "wordpiece", "student", "long"]
 """What a variant needs. `lean` (a supported architecture) and `wordpiece` (a vocabulary that can be trimmed) are
-properties of the checkpoint, `student` (a distilled model of fewer layers) of the recipe and the checkpoint, the others
-of the machine."""
+properties of the checkpoint, `student` (a distilled model of fewer layers) and `long` (texts of many tokens, attention
+that is not causal) of the recipe and the checkpoint, the others of the machine."""
+LONG = 192
+"""Tokens of a text from which attention in tiles is worth a branch in the graph."""
 REFERENCE = "torch"
 
 
@@ -45,6 +47,7 @@ class VariantSpec:
         stages: "student" answers everything with the distilled student, "cascade" hands what the student is not sure of
             to the full model. Both are fitted to validation texts and to texts without labels, so these texts are no
             evidence for them. None: the model that was trained answers.
+        tiled: attention is computed in tiles where nothing is padded.
         on_request: made only if a recipe names it.
         risk: rank in the fixed sequence if the validation split does not determine it; the safest variant is first.
     """
@@ -61,6 +64,7 @@ class VariantSpec:
     stands_in_for: str | None = None
     trimmed: bool = False
     stages: Literal["student", "cascade"] | None = None
+    tiled: bool = False
     on_request: bool = False
     compiled: bool = False
     ships: bool = False
@@ -132,6 +136,18 @@ VARIANTS: dict[str, VariantSpec] = {
             parent="lean-fp32",
             dtype="int8",
             needs=("lean",),
+            ships=True,
+            risk=3,
+        ),
+        VariantSpec(
+            "long-int8",
+            "lean-int8 with attention in tiles where a text of 192 tokens or more is answered alone",
+            "quantize",
+            "onnx",
+            parent="lean-fp32",
+            dtype="int8",
+            needs=("lean", "long"),
+            tiled=True,
             ships=True,
             risk=3,
         ),

@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 import small_bundles
 import tiny_models
@@ -20,6 +21,7 @@ from sentopt.graph.cascade import Student
 from sentopt.graph.products import FloatProducts, Int8Products, Products, Site
 from sentopt.runtime.classifier import softmax
 from sentopt.runtime.session import FloatArray, OnnxSession
+from sentopt.runtime.threshold import Threshold
 from sentopt.runtime.tokenization import TextEncoder
 
 WORDS = ("terrible", "the", "great")
@@ -58,9 +60,9 @@ def write(folder: Path, *, share: float = 0.5, max_length: int = 0, kind: str = 
     small_bundles.write(folder)
     encoder = TextEncoder.load(folder, max_length=16)
     alone = OnnxSession(cascade.write_student(student).SerializeToString())
-    highest = [float(row.max()) for row in softmax(logits(alone, encoder))]
-    threshold = float(np.quantile(highest, share))
-    made = cascade.write(student, architecture, products(kind), [threshold] * 3)
+    lengths = np.array([len(tokens.ids) for tokens in encoder.encode(TEXTS)])
+    threshold = deferring(softmax(logits(alone, encoder)).max(axis=1), lengths, share)
+    made = cascade.write(student, architecture, products(kind), threshold)
     onnx.save_model(made, folder / small_bundles.MODEL)
     onnx.save_model(lean.write(architecture, products(kind)), folder / FULL)
     session = OnnxSession(folder / small_bundles.MODEL)
@@ -71,7 +73,8 @@ def write(folder: Path, *, share: float = 0.5, max_length: int = 0, kind: str = 
     ]
     described = {
         "layers": 1,
-        "thresholds": [threshold] * 3,
+        "threshold": threshold.confidence,
+        "threshold_tokens": threshold.tokens,
         "max_length": max_length,
         "reads": "head",
         "deferred": float(np.mean([entry["deferred"] for entry in golden])),
@@ -82,6 +85,20 @@ def write(folder: Path, *, share: float = 0.5, max_length: int = 0, kind: str = 
     small_bundles.edit(folder, lambda facts: facts.update(golden=golden, cascade=described, full=full_graph))
     (folder / "config.json").write_text(json.dumps(_config()))
     return small_bundles.rehash(folder)
+
+
+def deferring(confidence: FloatArray, tokens: npt.NDArray[np.int64], share: float) -> Threshold:
+    """A threshold by which this share of texts is deferred; 0 defers none.
+
+    Args:
+        confidence: the student's highest probability of each text.
+        tokens: of each text.
+        share: of the texts.
+    """
+    if share == 0.0:
+        return Threshold(1e-9, 1)
+    odds = (1.0 - confidence.astype(np.float64)) / confidence / tokens
+    return Threshold(float(1.0 / (1.0 + 10 * np.quantile(odds, 1.0 - share))), 10)
 
 
 def logits(session: OnnxSession, encoder: TextEncoder) -> FloatArray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -18,6 +19,7 @@ from sentopt.errors import BundleError
 from sentopt.results import Verdict
 from sentopt.runtime.classifier import Classifier, softmax
 from sentopt.runtime.session import FloatArray, OnnxSession
+from sentopt.runtime.threshold import Threshold
 
 _TEXTS = 16
 _LONGEST = 400
@@ -32,11 +34,12 @@ _CLOSE = 0.1  # of PyTorch's probabilities; what differs by more makes the toler
 class Router:
     """How far the student of a cascade is from handing texts to the full model."""
 
-    def __init__(self, model: Path, thresholds: Sequence[float]) -> None:
+    def __init__(self, model: Path, threshold: Threshold, labels: int) -> None:
         """
         Args:
             model: the cascade's file.
-            thresholds: for each label, the probability below which a text is deferred.
+            threshold: when it defers a text.
+            labels: how many it has.
 
         Raises:
             BundleError: the file is no cascade of this project.
@@ -49,15 +52,16 @@ class Router:
         self._student = answered.node[-1].input[0]
         del graph.graph.output[:]
         graph.graph.output.append(
-            helper.make_tensor_value_info(self._student, TensorProto.FLOAT, ["batch_size", len(thresholds)])
+            helper.make_tensor_value_info(self._student, TensorProto.FLOAT, ["batch_size", labels])
         )
         self._session = OnnxSession(graph.SerializeToString(), output=self._student)
-        self._odds = _log_odds(np.array(thresholds, dtype=np.float64))
+        self._threshold = threshold
 
     def distance(self, classifier: Classifier, text: str) -> float:
         """The log-odds of the student's answer less those of the threshold; below 0 where the text is deferred."""
-        (row,) = softmax(self._session.run(classifier.encoder.pad(classifier.encoder.encode([text]))))
-        return float(_log_odds(row.max()) - self._odds[row.argmax()])
+        (tokens,) = classifier.encoder.encode([text])
+        (row,) = softmax(self._session.run(classifier.encoder.pad([tokens])))
+        return _log_odds(float(row.max())) - _log_odds(self._threshold.at(len(tokens.ids)))
 
 
 def choose(
@@ -166,9 +170,9 @@ def _picked(answered: Sequence[_Answered], count: int) -> list[_Answered]:
     return [*good, *others[: count - len(good)]]
 
 
-def _log_odds(probability: Any) -> Any:
-    p = np.clip(np.asarray(probability, dtype=np.float64), _LARGEST_ODDS, 1 - _LARGEST_ODDS)
-    return np.log(p / (1 - p))
+def _log_odds(probability: float) -> float:
+    p = min(max(probability, _LARGEST_ODDS), 1 - _LARGEST_ODDS)
+    return math.log(p / (1 - p))
 
 
 def _stored(probabilities: FloatArray) -> npt.NDArray[np.float64]:

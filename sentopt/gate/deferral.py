@@ -1,16 +1,23 @@
-"""When a student defers: the thresholds of a cascade, chosen on the validation split alone.
+"""When a student defers: the threshold of a cascade, chosen on the validation split alone.
 
-Two things are asked of the choice. The cascade must not lose the margin of accuracy against the PyTorch model, and it
-should be fast. The first is a test on validation texts for each threshold, from the most cautious one (every text is
-deferred) on, up to the first that fails: fixed-sequence testing controls the probability that any accepted threshold
-loses the margin, whatever is chosen among them afterwards (Learn then Test, Angelopoulos et al. 2021, section 2.2). To
-defer every text needs no test: what answers is then the full model, which is judged by itself. The second weighs the
-time that a threshold saves with the probability that the cascade passes verification.
+`runtime.threshold` says what a threshold is. Two things are asked of the choice. The cascade must not lose the margin
+of accuracy against the PyTorch model, and it should be fast. The first is a test on validation texts for each
+threshold, from the most cautious one (every text is deferred) on, up to the first that fails: fixed-sequence testing
+controls the probability that any accepted threshold loses the margin, whatever is chosen among them afterwards (Learn
+then Test, Angelopoulos et al. 2021, section 2.2). To defer every text needs no test: what answers is then the full
+model, which is judged by itself. The second weighs the time that a threshold saves with the probability that the
+cascade passes verification.
 
-That probability rests on the texts whose label changes, and these are few among validation texts. So what counts is
-not whether such a text is lost or gained, but the probabilities that the PyTorch model gives to its own label and to
-the student's: calibrated ones, unless the recipe says otherwise. They need no labels, so changed copies of training
-texts that the student has not seen count as well.
+The test has a confidence of 80 %, whatever the verification's is: with few validation texts a stricter one would end by
+chance, at the first two texts that are lost. If it errs, an attempt is wasted; what ships is judged on test texts.
+
+The probability of passing rests on the texts whose label changes, and these are few among validation texts. So what
+counts is not whether such a text is lost or gained, but the probabilities that the PyTorch model gives to its own
+label and to the student's: calibrated ones, unless the recipe says otherwise. Besides, a logistic curve is fitted to
+how often the student's label differs from the PyTorch model's, by the log-odds of the student's answer. It learns from
+all validation texts, deferred or not, and from changed copies of training texts that the student has not seen, which
+may be easier or harder (they have an intercept of their own). The curve can miss errors of which the student is sure,
+and the counts can be lucky, so whichever expects more lost texts counts.
 
 Verification judges the cascade afterwards, on test texts that have no part in this choice.
 """
@@ -18,7 +25,6 @@ Verification judges the cascade afterwards, on test texts that have no part in t
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,14 +35,18 @@ from sentopt.measure import stats
 from sentopt.measure.stats import IntArray
 from sentopt.results import CascadeRule
 from sentopt.runtime.classifier import softmax
-from sentopt.runtime.session import FloatArray
+from sentopt.runtime.session import BoolArray, FloatArray
+from sentopt.runtime.threshold import Threshold
 
 _STEPS, _HIGHEST_LOG_ODDS = 100, 9.0  # thresholds that are tried, and the first of them
-_LEAST_PROBABILITY = 0.5
+_LEAST_PROBABILITY = 0.6
+_RIDGE, _NEWTON_STEPS, _LARGEST_LOG_ODDS = 0.1, 30, 12.0
 _DRAWS, _SEED = 400, 0
 _PRIOR = 0.5  # texts of each kind of change that are added to what was seen
 _READ_TOKEN = 0.2  # of a layer's work, where it computes one token
-_EVERYTHING = 2.0  # above any probability
+
+CONFIDENCE = 0.8
+"""Of the test on validation texts."""
 
 
 @dataclass(frozen=True)
@@ -47,12 +57,14 @@ class Answers:
         student, full: logits of both stages as they ship, float32 of shape (texts, labels).
         reference: logits of the PyTorch model, or of its lean FP32 graph, of the same shape.
         truth: right labels, (texts,); empty for texts without labels.
+        tokens: of each text, as the full model reads it, (texts,).
     """
 
     student: FloatArray
     full: FloatArray
     reference: FloatArray
     truth: IntArray
+    tokens: IntArray
 
     @functools.cached_property
     def labels(self) -> IntArray:
@@ -65,14 +77,76 @@ class Answers:
         return softmax(self.reference).astype(np.float64)
 
     @functools.cached_property
+    def differs(self) -> BoolArray:
+        """Where the student's label is not the PyTorch model's."""
+        return np.asarray(self.student.argmax(axis=1) != self.labels)
+
+    @functools.cached_property
+    def log_odds(self) -> npt.NDArray[np.float64]:
+        """Those of the student's answer, (texts,)."""
+        p = self.confidence.astype(np.float64)
+        with np.errstate(divide="ignore"):
+            return np.minimum(np.log(p / (1.0 - p)), _LARGEST_LOG_ODDS)
+
+    @functools.cached_property
     def confidence(self) -> npt.NDArray[np.float32]:
         """The student's highest probability of each text."""
         return np.asarray(softmax(self.student).max(axis=1), dtype=np.float32)
 
-    def cascade(self, threshold: float) -> tuple[IntArray, npt.NDArray[np.bool_]]:
+    def cascade(self, threshold: Threshold) -> tuple[IntArray, BoolArray]:
         """Labels of the cascade, and which texts are deferred."""
-        deferred = self.confidence < np.float32(threshold)
+        deferred = threshold.defers(self.confidence, self.tokens)
         return np.where(deferred, self.full.argmax(axis=1), self.student.argmax(axis=1)), deferred
+
+    def share_of_tokens(self, deferred: BoolArray) -> float:
+        """The share of all tokens that is in the deferred texts."""
+        return float(self.tokens[deferred].sum() / self.tokens.sum())
+
+
+@dataclass(frozen=True)
+class Risk:
+    """How likely the student's label is another one than the PyTorch model's.
+
+    Attributes:
+        intercept, slope: of the log-odds of that, as a function of the log-odds of the student's answer.
+        lost, gained: the probabilities that the PyTorch model's label, or the student's, is the right one then.
+    """
+
+    intercept: float
+    slope: float
+    lost: float
+    gained: float
+
+    @classmethod
+    def of(cls, answers: Answers, unseen: Answers | None) -> Risk:
+        """Fitted to these answers by logistic regression with a small penalty (Newton's method)."""
+        sources = [answers, *([unseen] if unseen else [])]
+        features = np.concatenate(
+            [
+                np.column_stack([np.ones(len(s.tokens)), s.log_odds, np.full(len(s.tokens), i)])
+                for i, s in enumerate(sources)
+            ]
+        )
+        differs = np.concatenate([s.differs for s in sources]).astype(np.float64)
+        weights = np.zeros(3)
+        for _ in range(_NEWTON_STEPS):
+            risk = _logistic(features @ weights)
+            curvature = (features * (risk * (1.0 - risk))[:, None]).T @ features + _RIDGE * np.eye(3)
+            weights += np.linalg.solve(curvature, features.T @ (differs - risk) - _RIDGE * weights)
+        rows = np.flatnonzero(answers.differs)
+        lost = answers.chances[rows, answers.labels[rows]].sum()
+        gained = answers.chances[rows, answers.student.argmax(axis=1)[rows]].sum()
+        return cls(
+            float(weights[0]), float(weights[1]), float(lost + 1.0) / (len(rows) + 1), float(gained) / (len(rows) + 1)
+        )
+
+    def at(self, log_odds: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """The probability for texts with these log-odds of the student's answer."""
+        return _logistic(self.intercept + self.slope * log_odds)
+
+
+def _logistic(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    return 1.0 / (1.0 + np.exp(-np.clip(x, -30.0, 30.0)))
 
 
 @dataclass(frozen=True)
@@ -83,7 +157,7 @@ class Costs:
     deferred: float = 1.0
 
     def speed(self, share: float) -> float:
-        """How many times as fast as the full model a cascade is that defers this share of the texts."""
+        """How many times as fast as the full model a cascade is that defers this share of the tokens."""
         return 1.0 / (self.student + share * self.deferred)
 
 
@@ -99,7 +173,7 @@ def costs_by_layers(student: int, full: int, *, shared: int, tokens: float = 1.0
 def choose(
     answers: Answers, rules: Rules, costs: Costs, *, test_texts: int, unseen: Answers | None = None
 ) -> CascadeRule:
-    """The threshold, the same for every label.
+    """The threshold.
 
     Args:
         answers: to validation texts; without any, every text is deferred.
@@ -109,17 +183,16 @@ def choose(
         unseen: answers to further texts, without labels.
     """
     if not len(answers.truth):
-        return CascadeRule(
-            (_EVERYTHING,) * answers.student.shape[1], 0, 1.0, 0, 0, 0, 1.0, rules.margin, rules.confidence
-        )
+        return CascadeRule(1.0, 1, 0, 1.0, 0, 0, 0, 1.0, rules.margin, CONFIDENCE)
     proven = accepted(answers, rules)
-    evidence = [answers, *([unseen] if unseen else [])]
-    expected = [1.0, *(_expected_speed(evidence, t, rules, test_texts, costs) for t in proven[1:])]
+    risk = Risk.of(answers, unseen)
+    expected = [1.0, *(_expected_speed(answers, risk, t, rules, test_texts, costs) for t in proven[1:])]
     best = proven[int(np.argmax(expected))]
     labels, deferred = answers.cascade(best)
     compared = _compared(answers, labels, rules)
     return CascadeRule(
-        thresholds=(float(best),) * answers.student.shape[1],
+        threshold=best.confidence,
+        threshold_tokens=best.tokens,
         texts=len(labels),
         deferred=float(deferred.mean()),
         lost=compared.lost,
@@ -127,53 +200,61 @@ def choose(
         changed=int((labels != answers.labels).sum()),
         limit=-compared.lower,
         margin=rules.margin,
-        confidence=rules.confidence,
+        confidence=CONFIDENCE,
     )
 
 
-def accepted(answers: Answers, rules: Rules) -> list[float]:
+def accepted(answers: Answers, rules: Rules) -> list[Threshold]:
     """Thresholds that are proven on validation texts, the most cautious first: that one is always among them."""
-    proven = [_EVERYTHING]
-    for threshold in _ladder(answers.student.shape[1]):
+    everything, *others = _ladder(answers)
+    proven = [everything]
+    for threshold in others:
         if not _compared(answers, answers.cascade(threshold)[0], rules).non_inferior:
             break
         proven.append(threshold)
     return proven
 
 
-def _ladder(labels: int) -> list[float]:
-    """Ever lower thresholds, in even steps of the log-odds: they do not depend on what is tested with them."""
-    log_odds = np.linspace(_HIGHEST_LOG_ODDS, -np.log(labels - 1.0), _STEPS)
-    return [float(p) for p in 1.0 / (1.0 + np.exp(-log_odds))]
+def _ladder(answers: Answers) -> list[Threshold]:
+    """Ever lower thresholds for a text of average length, in even steps of the log-odds; the first defers everything.
+
+    They do not depend on the answers that are tested with them.
+    """
+    tokens = max(1, round(float(answers.tokens.mean())))
+    log_odds = np.linspace(_HIGHEST_LOG_ODDS, -np.log(answers.student.shape[1] - 1.0), _STEPS)
+    return [Threshold(1.0, tokens), *(Threshold(float(p), tokens) for p in 1.0 / (1.0 + np.exp(-log_odds)))]
 
 
 def _compared(answers: Answers, labels: IntArray, rules: Rules) -> stats.PairedComparison:
     return stats.paired_non_inferiority(
-        answers.labels == answers.truth, labels == answers.truth, margin=rules.margin, confidence=rules.confidence
+        answers.labels == answers.truth, labels == answers.truth, margin=rules.margin, confidence=CONFIDENCE
     )
 
 
 def _expected_speed(
-    evidence: Sequence[Answers], threshold: float, rules: Rules, test_texts: int, costs: Costs
+    answers: Answers, risk: Risk, threshold: Threshold, rules: Rules, test_texts: int, costs: Costs
 ) -> float:
     """Speed relative to the full model: the cascade's if it passes verification, the full model's if it does not.
 
-    The share that is deferred is that of the first of `evidence`. A threshold that is likely to fail is worth nothing.
+    A threshold that is likely to fail is worth nothing.
     """
-    probability = _probability_of_passing(evidence, threshold, rules, test_texts)
+    probability = _probability_of_passing(answers, risk, threshold, rules, test_texts)
     if probability < _LEAST_PROBABILITY:
         return 0.0
-    return probability * costs.speed(float(evidence[0].cascade(threshold)[1].mean())) + (1.0 - probability)
+    deferred = answers.share_of_tokens(answers.cascade(threshold)[1])
+    return probability * costs.speed(deferred) + (1.0 - probability)
 
 
-def _probability_of_passing(evidence: Sequence[Answers], threshold: float, rules: Rules, test_texts: int) -> float:
+def _probability_of_passing(answers: Answers, risk: Risk, threshold: Threshold, rules: Rules, test_texts: int) -> float:
     """Share of simulated test splits on which accuracy, the recall of each label and the agreement are proven.
 
-    The test texts of each label are drawn from a Dirichlet-multinomial distribution: what is expected of the texts that
-    are evidence, plus a prior.
+    The test texts of each label are drawn from a Dirichlet-multinomial distribution: what is expected of validation
+    texts, plus a prior.
     """
     random = np.random.default_rng(_SEED)
-    expected = np.sum([expected_changes(answers, threshold) for answers in evidence], axis=0)
+    expected = max(
+        (expected_changes(answers, threshold, one) for one in (None, risk)), key=lambda changes: changes[:, 0].sum()
+    )
     expected = expected[expected.sum(axis=1) > 0]
     prior = _PRIOR / len(expected) * np.array([1.0, 1.0, 1.0, 0.0]) + 1e-9
     sizes, drawn = [], []
@@ -192,15 +273,23 @@ def _probability_of_passing(evidence: Sequence[Answers], threshold: float, rules
     return float(passed.mean())
 
 
-def expected_changes(answers: Answers, threshold: float) -> npt.NDArray[np.float64]:
-    """For each label, the expected numbers of its texts that are lost, gained, changed otherwise, and unchanged."""
-    count, labels = answers.student.shape[1], answers.cascade(threshold)[0]
+def expected_changes(answers: Answers, threshold: Threshold, risk: Risk | None = None) -> npt.NDArray[np.float64]:
+    """For each label, the expected numbers of its texts that are lost, gained, changed otherwise, and unchanged.
+
+    With `risk`, what the student answers changes as that says; without, where its label differs.
+    """
+    count = answers.student.shape[1]
+    labels, deferred = answers.cascade(threshold)
     chances = answers.chances
-    changed = np.flatnonzero(answers.labels != labels)
+    changed = np.flatnonzero((answers.labels != labels) & (deferred | (risk is None)))
     before, after = answers.labels[changed], labels[changed]
     lost = np.bincount(before, weights=chances[changed, before], minlength=count)
     gained = np.bincount(after, weights=chances[changed, after], minlength=count)
     of_changed = chances[changed].sum(axis=0)
+    if risk is not None:
+        by_student = risk.at(answers.log_odds[~deferred]) @ chances[~deferred]
+        lost, gained = np.add(lost, risk.lost * by_student), np.add(gained, risk.gained * by_student)
+        of_changed = of_changed + by_student
     return np.stack(
         [lost, gained, np.maximum(of_changed - lost - gained, 0.0), chances.sum(axis=0) - of_changed], axis=1
     )

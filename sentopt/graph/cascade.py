@@ -10,11 +10,10 @@ and Baral 2022.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-import numpy as np
 import onnx
 from onnx import TensorProto
 
@@ -25,7 +24,11 @@ from sentopt.graph.products import Products
 from sentopt.recipe import DistillSection
 from sentopt.runtime.deferral import DEFERRED
 from sentopt.runtime.description import Reads
+from sentopt.runtime.threshold import Threshold
 from sentopt.runtime.tokenization import Tokens
+from sentopt.variants import LONG
+
+_ABOVE_ANY = 2.0  # probability
 
 
 @dataclass(frozen=True)
@@ -69,29 +72,34 @@ def shortened(tokens: Tokens, max_length: int, reads: Reads) -> Tokens:
     )
 
 
-def write_student(student: Student) -> onnx.ModelProto:
-    """The student alone, with the inputs and the output of a lean graph."""
+def write_student(student: Student, *, tiled: bool = False) -> onnx.ModelProto:
+    """The student alone, with the inputs and the output of a lean graph; `tiled` as in `lean.write`."""
     if not student.max_length:
-        return lean.write(student.architecture, student.products)
+        return lean.write(student.architecture, student.products, tiled=tiled)
     g = GraphWriter()
     logits = _answer(g, student)
     g.add("Identity", logits, name=lean.OUTPUT)
     return g.model(inputs=lean.INPUTS, outputs=[(lean.OUTPUT, ["batch_size", student.architecture.labels])])
 
 
-def write(student: Student, full: Architecture, products: Products, thresholds: Sequence[float]) -> onnx.ModelProto:
+def write(
+    student: Student, full: Architecture, products: Products, threshold: Threshold, *, tiled: bool = False
+) -> onnx.ModelProto:
     """The cascade: inputs as a lean graph, outputs `logits` (batch, labels) and `deferred` (batch,).
 
     Args:
         student: the first stage.
         full: the model that answers what the student defers.
         products: how the products of `full` are computed.
-        thresholds: for each label that the student answers, the probability below which the text is deferred.
+        threshold: when a text is deferred.
+        tiled: as in `lean.write`, in both stages.
     """
     g = GraphWriter()
-    shared = lean.add_layers(g, student.architecture, student.products, student.shared) if student.shared else ""
-    logits = _answer(g, student, shared)
-    flags = _deferred(g, logits, thresholds)
+    shared = ""
+    if student.shared:
+        shared = lean.add_layers(g, student.architecture, student.products, student.shared, tiled=tiled)
+    logits = _answer(g, student, shared, tiled=tiled)
+    flags = _deferred(g, logits, threshold)
     rows = g.add("Squeeze", g.add("NonZero", flags), g.integers(0))
     any_deferred = g.add("ReduceMax", g.add("Cast", flags, to=TensorProto.INT64), keepdims=0)
     any_deferred = g.add("Cast", any_deferred, to=TensorProto.BOOL)
@@ -101,7 +109,7 @@ def write(student: Student, full: Architecture, products: Products, thresholds: 
         "If",
         any_deferred,
         name=lean.OUTPUT,
-        then_branch=_full(g, logits, rows, full, products, (shared, student.shared)),
+        then_branch=_full(g, logits, rows, full, products, (shared, student.shared), tiled=tiled),
         else_branch=answered.branch("student", "student.answers"),
     )
     return g.model(
@@ -111,33 +119,43 @@ def write(student: Student, full: Architecture, products: Products, thresholds: 
     )
 
 
-def _answer(g: GraphWriter, student: Student, shared: str = "") -> str:
+def _answer(g: GraphWriter, student: Student, shared: str = "", *, tiled: bool = False) -> str:
     """The student's logits; `shared` is what its shared layers give out, where they are in the graph already."""
     inner = g.named("student.")
     ids, mask = lean.INPUTS
     if student.max_length:
         ids, mask = _shortened(inner, student)
+        tiled = tiled and student.max_length >= LONG
     begun = (shared, student.shared) if shared else None
-    return lean.add(inner, student.architecture, student.products, ids=ids, mask=mask, begun=begun)
+    return lean.add(inner, student.architecture, student.products, ids=ids, mask=mask, begun=begun, tiled=tiled)
 
 
-def _deferred(g: GraphWriter, logits: str, thresholds: Sequence[float]) -> str:
-    """Whether the student's highest probability is below the threshold of its label: (batch,)."""
+def _deferred(g: GraphWriter, logits: str, threshold: Threshold) -> str:
+    """Which texts are deferred, as `Threshold.defers` computes it: (batch,)."""
     highest = g.add("ReduceMax", g.add("Softmax", logits, axis=-1), axes=[1], keepdims=0)
-    label = g.add("ArgMax", logits, axis=1, keepdims=0)
-    limits = g.constant(np.array(thresholds, dtype=np.float32))
-    return g.add("Less", highest, g.add("Gather", limits, label), name=DEFERRED)
+    if threshold.defers_all:
+        return g.add("Less", highest, g.scalar(_ABOVE_ANY), name=DEFERRED)
+    tokens = g.add("Cast", g.add("ReduceSum", lean.INPUTS[1], g.integers(1), keepdims=0), to=TensorProto.FLOAT)
+    limit = g.add("Add", g.add("Mul", tokens, g.constant(threshold.odds_per_token)), g.scalar(1.0))
+    return g.add("Less", g.add("Mul", highest, limit), g.scalar(1.0), name=DEFERRED)
 
 
 def _full(
-    g: GraphWriter, logits: str, rows: str, full: Architecture, products: Products, shared: tuple[str, int]
+    g: GraphWriter,
+    logits: str,
+    rows: str,
+    full: Architecture,
+    products: Products,
+    shared: tuple[str, int],
+    *,
+    tiled: bool,
 ) -> onnx.GraphProto:
     """The branch in which the full model answers `rows`, and its logits replace the student's."""
     inner = GraphWriter(prefix="full.", outer=g)
     ids, mask = (inner.add("Gather", name, rows, axis=0) for name in lean.INPUTS)
     x, layers = shared
     begun = (inner.add("Gather", x, rows, axis=0), layers) if layers else None
-    answers = lean.add(inner, full, products, ids=ids, mask=mask, begun=begun)
+    answers = lean.add(inner, full, products, ids=ids, mask=mask, begun=begun, tiled=tiled)
     places = inner.add("Unsqueeze", rows, inner.integers(1))
     return inner.branch("full", inner.add("ScatterND", logits, places, answers, name="answers"))
 

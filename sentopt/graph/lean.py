@@ -9,12 +9,16 @@ Every rewrite is exact in real arithmetic; in float32 the logits change in the s
 * One product computes query, key and value. The query weights include 1/sqrt(head size), the position rows include
   token type 0.
 * The attention bias is computed once. The number of columns is the only shape that the graph computes.
+* On request, attention over long texts is computed in tiles, which never hold all scores at once (Dao et al. 2022), by
+  onnxruntime's MultiHeadAttention. With a mask that operator is no faster, so an `If` takes it where nothing is padded.
 * A residual is a `Sum`. onnxruntime would fuse an `Add` with the following normalization into SkipLayerNormalization,
   which is several times slower on CPUs than the separate nodes, and applications cannot be expected to disable that
   fusion.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 import onnx
@@ -23,16 +27,21 @@ from onnx import TensorProto
 from sentopt.graph.architecture import Activation, Architecture, Block, Dense, FloatArray, Norm
 from sentopt.graph.nodes import GraphWriter
 from sentopt.graph.products import Products
+from sentopt.variants import LONG
 
 INPUTS = ("input_ids", "attention_mask")
 OUTPUT = "logits"
 _MASKED = 1e4  # exp(-1e4) is 0 in float32, and no score is that large
 
 
-def write(architecture: Architecture, products: Products) -> onnx.ModelProto:
-    """The graph as a model: int64 inputs `input_ids` and `attention_mask` (batch, tokens), output `logits`."""
+def write(architecture: Architecture, products: Products, *, tiled: bool = False) -> onnx.ModelProto:
+    """The graph as a model: int64 inputs `input_ids` and `attention_mask` (batch, tokens), output `logits`.
+
+    `tiled` computes attention in tiles where no text is padded and texts have 192 tokens or more; not where attention
+    is causal.
+    """
     g = GraphWriter()
-    add(g, architecture, products)
+    add(g, architecture, products, tiled=tiled)
     outputs: list[tuple[str, list[str | int]]] = [(OUTPUT, ["batch_size", architecture.labels])]
     outputs += [(name, ["batch_size", "sequence_length", width]) for name, width in products.taps]
     return g.model(inputs=INPUTS, outputs=outputs)
@@ -46,6 +55,7 @@ def add(
     ids: str = "",
     mask: str = "",
     begun: tuple[str, int] | None = None,
+    tiled: bool = False,
 ) -> str:
     """Add the nodes of the whole model to a graph.
 
@@ -56,26 +66,32 @@ def add(
         ids: tensor in place of the graph's first input.
         mask: tensor in place of its second one.
         begun: what `add_layers` returned, and of how many layers: they are not computed again.
+        tiled: as in `write`.
 
     Returns:
         The name of the logits.
     """
-    return _Writer(g, architecture, products, ids=ids or INPUTS[0], mask=mask or INPUTS[1]).write(begun)
+    return _Writer(g, architecture, products, ids=ids or INPUTS[0], mask=mask or INPUTS[1], tiled=tiled).write(begun)
 
 
-def add_layers(g: GraphWriter, architecture: Architecture, products: Products, count: int) -> str:
+def add_layers(
+    g: GraphWriter, architecture: Architecture, products: Products, count: int, *, tiled: bool = False
+) -> str:
     """Add the embeddings and the first `count` layers, fewer than all. Returns the name of what they give out."""
-    return _Writer(g, architecture, products, ids=INPUTS[0], mask=INPUTS[1]).write_layers(count)
+    return _Writer(g, architecture, products, ids=INPUTS[0], mask=INPUTS[1], tiled=tiled).write_layers(count)
 
 
 class _Writer:
-    def __init__(self, g: GraphWriter, architecture: Architecture, products: Products, *, ids: str, mask: str) -> None:
+    def __init__(
+        self, g: GraphWriter, architecture: Architecture, products: Products, *, ids: str, mask: str, tiled: bool
+    ) -> None:
         self.a = architecture
         self.products = products
         self.g = g
         self.ids = ids
         self.mask = mask
         self.head_size = architecture.hidden // architecture.heads
+        self.tiled = tiled and not architecture.causal
 
     def write_layers(self, count: int) -> str:
         x = self._embed()
@@ -99,8 +115,9 @@ class _Writer:
 
     def _blocks(self, x: str, padding: str, which: range) -> str:
         bias = self._causal(padding) if self.a.causal else padding
+        unpadded = self._is_long_and_unpadded() if self.tiled and which else ""
         for i in which:
-            x = self._block(x, self.a.blocks[i], bias, f"layer.{i}")
+            x = self._block(x, self.a.blocks[i], bias, f"layer.{i}", unpadded)
         return x
 
     # Embeddings and masks
@@ -139,6 +156,13 @@ class _Writer:
         bias = g.add("Mul", g.add("Sub", kept, g.scalar(1.0)), g.scalar(_MASKED))
         return g.add("Unsqueeze", bias, g.integers(1, 2))
 
+    def _is_long_and_unpadded(self) -> str:
+        """Whether attention is to be computed in tiles."""
+        g = self.g
+        unpadded = g.add("Cast", g.add("ReduceMin", self.mask, keepdims=0), to=TensorProto.BOOL)
+        columns = g.add("Shape", self.ids, start=1, end=2)
+        return g.add("And", unpadded, g.add("GreaterOrEqual", columns, g.integers(LONG)))
+
     def _causal(self, padding: str) -> str:
         """The padding bias plus a causal mask: (batch, 1, tokens, tokens)."""
         g = self.g
@@ -149,31 +173,43 @@ class _Writer:
 
     # Blocks
 
-    def _block(self, x: str, block: Block, bias: str, site: str) -> str:
+    def _block(self, x: str, block: Block, bias: str, site: str, unpadded: str) -> str:
         source = self._norm(x, block.attention_norm) if self.a.norm_first else x
-        q, k, v = self._queries_keys_values(source, block, site)
-        scores = self.g.add("Add", self.g.add("MatMul", q, k), bias)
-        context = self.g.add("MatMul", self.g.add("Softmax", scores, axis=-1), v)
-        context = self.g.add("Transpose", context, perm=[0, 2, 1, 3])
-        context = self.g.add("Reshape", context, self.g.integers(0, 0, self.a.hidden))
+        parts = self._queries_keys_values(source, block, site)
+        context = self._tiled(parts, bias, site, unpadded) if unpadded else self._attention(self.g, parts, bias)
         return self._after_attention(context, x, block, site)
 
-    def _queries_keys_values(self, x: str, block: Block, site: str) -> tuple[str, str, str]:
-        """Three tensors (batch, heads, tokens, head size); the last two axes of the keys are swapped."""
+    def _queries_keys_values(self, x: str, block: Block, site: str) -> list[str]:
+        """Three tensors (batch, tokens, hidden)."""
         g, hidden = self.g, self.a.hidden
         joined = Dense(
             np.concatenate([d.weight for d in (block.query, block.key, block.value)], axis=1),
             np.concatenate([d.bias for d in (block.query, block.key, block.value)]),
         )
         qkv = self.products.product(g, x, joined, f"{site}.qkv")
-        parts = g.add_many("Split", qkv, g.integers(hidden, hidden, hidden), outputs=3, axis=-1)
+        return g.add_many("Split", qkv, g.integers(hidden, hidden, hidden), outputs=3, axis=-1)
+
+    def _tiled(self, parts: Sequence[str], bias: str, site: str, unpadded: str) -> str:
+        tiles, apart = self.g.inner(f"{site}.tiled."), self.g.inner(f"{site}.apart.")
+        whole = tiles.add("MultiHeadAttention", *parts, contrib=True, num_heads=self.a.heads, scale=1.0)
+        return self.g.add(
+            "If",
+            unpadded,
+            then_branch=tiles.branch("tiled", whole, axes=3),
+            else_branch=apart.branch("apart", self._attention(apart, parts, bias), axes=3),
+        )
+
+    def _attention(self, g: GraphWriter, parts: Sequence[str], bias: str) -> str:
+        """What every token gathers: (batch, tokens, hidden)."""
         shape = g.integers(0, 0, self.a.heads, self.head_size)
         q, k, v = (g.add("Reshape", part, shape) for part in parts)
-        return (
-            g.add("Transpose", q, perm=[0, 2, 1, 3]),
-            g.add("Transpose", k, perm=[0, 2, 3, 1]),
-            g.add("Transpose", v, perm=[0, 2, 1, 3]),
-        )
+        q = g.add("Transpose", q, perm=[0, 2, 1, 3])
+        k = g.add("Transpose", k, perm=[0, 2, 3, 1])
+        v = g.add("Transpose", v, perm=[0, 2, 1, 3])
+        scores = g.add("Add", g.add("MatMul", q, k), bias)
+        context = g.add("MatMul", g.add("Softmax", scores, axis=-1), v)
+        context = g.add("Transpose", context, perm=[0, 2, 1, 3])
+        return g.add("Reshape", context, g.integers(0, 0, self.a.hidden))
 
     def _last_block(self, x: str, block: Block, padding: str, site: str) -> str:
         g, heads = self.g, self.a.heads

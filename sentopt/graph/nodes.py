@@ -38,6 +38,10 @@ class GraphWriter:
         same._nodes, same._constants = self._nodes, self._constants
         return same
 
+    def inner(self, prefix: str) -> GraphWriter:
+        """A writer of a branch of this graph; its names begin with those of this writer, then `prefix`."""
+        return GraphWriter(prefix=self._prefix + prefix, outer=self)
+
     def constant(self, value: Any, name: str | None = None) -> str:
         """An initializer. Arrays keep their dtype; pass numpy scalars, not Python numbers."""
         name = name or f"{self._prefix}constant_{len(self._constants)}"
@@ -83,13 +87,13 @@ class GraphWriter:
         """`x @ weight + bias` in FP32."""
         return self.add("Add", self.add("MatMul", x, self.constant(dense.weight)), self.constant(dense.bias), name=name)
 
-    def branch(self, name: str, output: str) -> onnx.GraphProto:
-        """The nodes as a branch of an `If`: without inputs of its own, with one float32 output of two axes."""
+    def branch(self, name: str, output: str, *, axes: int = 2) -> onnx.GraphProto:
+        """The nodes as a branch of an `If`: without inputs of its own, with one float32 output of so many axes."""
         return helper.make_graph(
             self._nodes,
             name,
             [],
-            [helper.make_tensor_value_info(output, TensorProto.FLOAT, [None, None])],
+            [helper.make_tensor_value_info(output, TensorProto.FLOAT, [None] * axes)],
             list(self._constants.values()),
         )
 

@@ -70,7 +70,7 @@ def distill(recipe: Recipe, cache: StageCache) -> list[object]:
 
 
 def quantize(recipe: Recipe, cache: StageCache, specs: Sequence[VariantSpec]) -> list[object]:
-    """The FP32 graphs, the texts for calibration, the student, and how INT8 and thresholds are made."""
+    """The FP32 graphs, the texts for calibration, the student, and how INT8 and the threshold are made."""
     return [
         cache.outputs("prepare"),
         *_graphs(cache, "train", "export"),
@@ -144,7 +144,7 @@ def report(cache: StageCache) -> list[object]:
 
 
 def _rules(recipe: Recipe) -> list[object]:
-    """What the thresholds of a cascade are chosen by."""
+    """What the threshold of a cascade is chosen by."""
     verify = recipe.verify
     margins = [verify.margin, verify.recall_margin, verify.max_changed, verify.confidence]
     return [*margins, recipe.train.metric, recipe.data.validation]

@@ -64,7 +64,11 @@ def capable(recipe: Recipe, checkpoint: Path, validation_texts: int) -> set[Need
     Raises:
         RecipeError: see `no_student`.
     """
-    without = {"student"} if no_student(recipe, checkpoint, validation_texts) is not None else set()
+    without: set[Need] = set()
+    if no_student(recipe, checkpoint, validation_texts) is not None:
+        without.add("student")
+    if not recipe.has_long_texts:
+        without.add("long")
     return capabilities(checkpoint) - without
 
 

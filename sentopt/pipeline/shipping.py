@@ -78,7 +78,8 @@ def _cascades(recipe: Recipe, cache: StageCache, verdicts: list[Verdict]) -> Ite
                 verdict.variant,
                 Cascade(
                     layers=cache.result("distill", DistillResult).layers,
-                    thresholds=tuple(min(max(float(t), 0.0), 1.0) for t in rule.thresholds),
+                    threshold=rule.threshold,
+                    threshold_tokens=rule.threshold_tokens,
                     max_length=recipe.distill.max_length,
                     reads=recipe.distill.reads,
                     deferred=verdict.deferred if verdict.deferred is not None else rule.deferred,

@@ -11,6 +11,7 @@ from sentopt.measure.timing import Figure
 from sentopt.recipe.fields import Keys, Spelling, declared, option
 from sentopt.runtime.description import Reads
 from sentopt.runtime.file_names import refusal
+from sentopt.variants import LONG
 
 ENOUGH_STEPS = 300  # `train.min_steps` where nobody states how long to train; see `training.schedule`
 TEST_AS_VALIDATION = "test"
@@ -413,7 +414,7 @@ class DistillSection:
     """The student: a model of fewer layers that learns to answer as the fine-tuned one does."""
 
     layers: tuple[int, ...] = option(
-        (3,),
+        (2,),
         valid=_are_depths,
         expected="0, or whole numbers of layers from 1 to 12, each once",
         help="Layers of the student, fewer than those of the model. With several numbers, the one whose cascade is "
@@ -421,13 +422,13 @@ class DistillSection:
         like=("num_layers", "student_layers", "depth", "num_hidden_layers"),
     )
     epochs: float = option(
-        2.0,
+        1.2,
         above=0,
         qualified=True,
         help="Passes over the training texts, their changed copies and the texts without labels.",
     )
     shared: int = option(
-        1,
+        0,
         at_least=0,
         at_most=11,
         unit="layers",
@@ -436,12 +437,12 @@ class DistillSection:
         like=("frozen", "freeze_layers"),
     )
     copies: int = option(
-        1,
+        2,
         at_least=0,
         at_most=20,
         unit="copies",
         help="Changed copies of each training text: tokens masked or left out, a part of the text, parts of two texts. "
-        "The fine-tuned model answers them, too.",
+        "The fine-tuned model answers them, too. There are not more than max_steps can teach.",
         like=("augment", "augmentation"),
     )
     max_steps: int = option(
@@ -637,6 +638,11 @@ class Recipe:
     verify: VerifySection = field(default_factory=VerifySection)
     bench: BenchSection = field(default_factory=BenchSection)
     select: SelectSection = field(default_factory=SelectSection)
+
+    @property
+    def has_long_texts(self) -> bool:
+        """Whether attention in tiles is of use; its operator is onnxruntime's own."""
+        return self.model.max_length >= LONG and not self.export.standard_operators
 
 
 KEYS = Keys(Recipe)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from sentopt.manifest import Manifest
 from sentopt.report.section import Section
@@ -12,7 +12,6 @@ from sentopt.results import (
     BenchRow,
     CascadeRule,
     DistillResult,
-    PrepareResult,
     QuantizeResult,
     Verdict,
     VerifyResult,
@@ -20,11 +19,11 @@ from sentopt.results import (
 from sentopt.variants import VARIANTS
 
 TITLE = "The student and the cascade"
-_LISTED_LABELS = 12
 _CASCADE = (
-    "A cascade asks the student first. Where the student's probability for its answer is below a threshold, the text "
-    "is deferred: the full model answers it. Both are in one file. Most texts are fast, and those that are deferred "
-    "take longer than they would without a student. The median says nothing of these; the mean and p99 do."
+    "A cascade asks the student first. Where the student's probability for its answer is below a threshold, which "
+    "falls with the length of the text, the text is deferred: the full model answers it. Both are in one file. Most "
+    "texts are fast, and those that are deferred take longer than they would without a student. The median says "
+    "nothing of these; the mean and p99 do."
 )
 _DRIFT = "If the share of deferred texts in service moves away from that of the test split, the texts have changed."
 
@@ -40,8 +39,7 @@ def sections(manifest: Manifest) -> list[Section]:
     if not (distilled or judged or rules):
         return []
     rows = manifest.result("bench", BenchResult).rows if "bench" in manifest.stages else ()
-    labels = manifest.result("prepare", PrepareResult).labels
-    items = [*_students(judged), *_cascades(rules, judged, {row.variant: row for row in rows}, labels)]
+    items = [*_students(judged), *_cascades(rules, judged, {row.variant: row for row in rows})]
     cascade = any(VARIANTS[name].stages == "cascade" for name in (*rules, *judged))
     paragraphs = [
         *([_student(distilled)] if distilled else []),
@@ -105,13 +103,12 @@ def _cascades(
     rules: Mapping[str, CascadeRule],
     judged: Mapping[str, Verdict],
     rows: Mapping[str, BenchRow],
-    labels: Sequence[str],
 ) -> list[str]:
     """The rule of each cascade, its figures on both splits, and its times; what is not known is left out."""
     names = [name for name, spec in VARIANTS.items() if spec.stages == "cascade" and (name in rules or name in judged)]
     told = {
         name: [
-            *([_rule(rules[name], labels)] if name in rules else []),
+            *([_rule(rules[name])] if name in rules else []),
             *([_on_test(judged[name])] if name in judged else []),
             *([_times(rows[name])] if name in rows else []),
         ]
@@ -120,29 +117,19 @@ def _cascades(
     return [f"**{name}**: {' '.join(statements)}" for name, statements in told.items()]
 
 
-def _rule(rule: CascadeRule, labels: Sequence[str]) -> str:
-    if min(rule.thresholds) > 1.0:
+def _rule(rule: CascadeRule) -> str:
+    if rule.threshold >= 1.0:
         return (
             f"every text is deferred: on {rule.texts:,} distinct validation texts no threshold was proven that is "
             "likely to pass and saves time"
         )
     return (
-        f"a text is deferred where the student's probability is below {_thresholds(rule.thresholds, labels)}. On "
+        f"a text of {rule.threshold_tokens} tokens is deferred where the student's probability is below "
+        f"{rule.threshold:.4f}, a shorter one more readily, a longer one less. On "
         f"{rule.texts:,} distinct validation texts that defers {rule.deferred:.1%} and changes {rule.changed} labels "
         f"({rule.lost} texts lost, {rule.gained} gained): the loss of accuracy is below {rule.limit * 100:.2f} points "
         f"with {rule.confidence:.0%} confidence, {rule.margin * 100:.2f} are allowed there."
     )
-
-
-def _thresholds(thresholds: Sequence[float], labels: Sequence[str]) -> str:
-    """One number where all labels have the same, a number for each of a few labels, or the range."""
-    low, high = min(thresholds), max(thresholds)
-    if low == high:
-        return f"{low:.4f}"
-    if len(thresholds) > _LISTED_LABELS:
-        return f"a threshold of its label, from {low:.4f} to {high:.4f}"
-    *others, last = [f"{t:.4f} for {label}" for label, t in zip(labels, thresholds, strict=True)]
-    return f"{', '.join(others)} and {last}"
 
 
 def _on_test(verdict: Verdict) -> str:

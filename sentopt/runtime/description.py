@@ -63,7 +63,7 @@ class Cascade:
 
     Attributes:
         layers: of the student.
-        thresholds: for each label that the student answers, the probability below which a text is deferred.
+        threshold: the student's probability below which a text of `threshold_tokens` tokens is deferred.
         max_length: tokens that the student reads of a text at most; 0: as many as the full model.
         reads: which tokens of a longer text these are.
         deferred: the share of the test split that was deferred.
@@ -72,7 +72,8 @@ class Cascade:
     """
 
     layers: int
-    thresholds: tuple[float, ...]
+    threshold: float
+    threshold_tokens: int
     max_length: int
     reads: Reads
     deferred: float
@@ -311,7 +312,7 @@ def _parse(facts: Fields) -> BundleDescription:
         ),
         golden_tolerance=facts.number("golden_tolerance", 0, 1),
         facts=facts.values,
-        cascade=_cascade(facts, len(labels)),
+        cascade=_cascade(facts),
         full=_full(facts.inner("full"), files) if "full" in facts else None,
     )
     return replace(
@@ -353,7 +354,7 @@ def _listed(facts: Fields, files: Mapping[str, object], key: str = "model_file")
     return name
 
 
-def _cascade(holder: Fields, labels: int) -> Cascade | None:
+def _cascade(holder: Fields) -> Cascade | None:
     if "cascade" not in holder:
         return None
     facts = holder.inner("cascade")
@@ -364,7 +365,8 @@ def _cascade(holder: Fields, labels: int) -> Cascade | None:
         raise facts.fault("deferred_output", repr(DEFERRED))
     return Cascade(
         layers=facts.integer("layers", 1, _MOST_LAYERS),
-        thresholds=facts.probabilities("thresholds", labels),
+        threshold=facts.number("threshold", 0, 1),
+        threshold_tokens=facts.integer("threshold_tokens", 1, _MOST_TOKENS),
         max_length=facts.integer("max_length", 0, _MOST_TOKENS),
         reads="head" if reads == "head" else "head_and_tail",
         deferred=facts.number("deferred", 0, 1),
@@ -385,5 +387,5 @@ def _fallback(description: BundleDescription, facts: Fields) -> BundleDescriptio
         output=facts.name("output"),
         golden_tolerance=facts.number("golden_tolerance", 0, 1),
         golden=tuple(replace(golden, deferred=None) for golden in description.golden),
-        cascade=_cascade(facts, len(description.labels)),
+        cascade=_cascade(facts),
     )

@@ -28,6 +28,7 @@ from sentopt.runtime.comparison import compare
 from sentopt.runtime.description import DESCRIPTION_FILE, Cascade, schema_of, sha256_file
 from sentopt.runtime.options import Options
 from sentopt.runtime.session import OnnxSession
+from sentopt.runtime.threshold import Threshold
 from sentopt.runtime.tokenization import TextEncoder
 from sentopt.variants import VariantSpec
 
@@ -95,7 +96,7 @@ def run(
             store.read_split(run_dir, "test"),
             softmax(np.load(run_dir.reference, allow_pickle=False)),
             shipment.verdict,
-            golden.Router(model, shipment.cascade.thresholds) if shipment.cascade else None,
+            _router(model, shipment.cascade, len(labels)) if shipment.cascade else None,
         )
         description = {
             **_description(recipe, folder, shipment, encoder, labels, files),
@@ -219,6 +220,10 @@ def _in_webassembly(
             **({"rerouted": found.rerouted} if answers.deferred is not None else {}),
         }
     }
+
+
+def _router(model: Path, cascade: Cascade, labels: int) -> golden.Router:
+    return golden.Router(model, Threshold(cascade.threshold, cascade.threshold_tokens), labels)
 
 
 def _cascade(shipment: Shipment, spec: VariantSpec) -> dict[str, Any]:

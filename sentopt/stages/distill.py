@@ -29,6 +29,7 @@ from sentopt.results import DistillResult, StudentDepth
 from sentopt.run_dir import SPLITS, RunDir
 from sentopt.runtime.classifier import Classifier
 from sentopt.runtime.cores import available_cores
+from sentopt.runtime.threshold import Threshold
 from sentopt.runtime.tokenization import TextEncoder, Tokens
 from sentopt.training import augmentation
 from sentopt.training.distillation import Distilled, Lessons, distil, layers_of
@@ -105,13 +106,17 @@ def _opened(model: onnx.ModelProto, encoder: TextEncoder, run_dir: RunDir) -> Cl
 
 
 def _source(recipe: Recipe, run_dir: RunDir, encoder: TextEncoder) -> _Source:
+    """All texts to learn from; not more changed copies than fit in all steps."""
     labelled = encoder.encode([e.text for e in store.read_split(run_dir, "train")])
+    further: list[Tokens] = []
+    notices: tuple[str, ...] = ()
+    if recipe.data.unlabelled:
+        known = [e.text for split in SPLITS for e in store.read_split(run_dir, split)]
+        loaded = unlabelled.load(recipe.data, known, seed=recipe.run.seed)
+        further, notices = encoder.encode(loaded.texts), (loaded.notice,)
+    room = max(0, recipe.distill.max_steps * recipe.distill.batch_size - len(labelled) - len(further))
     copies = augmentation.changed_copies(labelled, encoder, copies=recipe.distill.copies, seed=recipe.run.seed)
-    if not recipe.data.unlabelled:
-        return _Source(labelled, copies, [], ())
-    known = [e.text for split in SPLITS for e in store.read_split(run_dir, split)]
-    loaded = unlabelled.load(recipe.data, known, seed=recipe.run.seed)
-    return _Source(labelled, copies, encoder.encode(loaded.texts), (loaded.notice,))
+    return _Source(labelled, copies[:room], further, notices)
 
 
 def _judge(
@@ -133,13 +138,15 @@ def _judge(
     timed = [e.text for e in store.read_split(run_dir, "train")]
     shares = _shares_of_time(students, full, timed[:: max(1, len(timed) // _TIMED_TEXTS)][:_TIMED_TEXTS])
     logits = full.logits(texts)
+    lengths = np.array([len(t.ids) for t in full.encoder.encode(texts)], dtype=np.int64)
     tried = []
     for count, one in made.items():
-        answers = deferral.Answers(students[count].logits(texts), logits, logits, truth)
+        answers = deferral.Answers(students[count].logits(texts), logits, logits, truth, lengths)
         costs = replace(
             deferral.costs_by_layers(count, layers, shared=recipe.distill.shared_by(count)), student=shares[count]
         )
         rule = deferral.choose(answers, Rules.of(recipe), costs, test_texts=len(test))
+        threshold = Threshold(rule.threshold, rule.threshold_tokens)
         labels = answers.student.argmax(axis=1)
         tried.append(
             StudentDepth(
@@ -149,7 +156,7 @@ def _judge(
                 loss=one.loss,
                 accuracy=float((labels == truth).mean()) if texts else None,
                 agreement=float((labels == answers.labels).mean()) if texts else None,
-                cost=1.0 / costs.speed(rule.deferred),
+                cost=1.0 / costs.speed(answers.share_of_tokens(answers.cascade(threshold)[1])) if texts else 1.0,
             )
         )
     return tried

@@ -66,7 +66,7 @@ def run(
             if spec.trimmed:
                 kept, vocabulary_summary = _trim_tokenizer(recipe, run_dir, encoder, texts, folder)
                 model = vocabulary.trim(architecture, kept)
-            graph = lean.write(model, full)
+            graph = lean.write(model, full, tiled=spec.tiled)
             metadata.describe(graph, store.read_labels(run_dir), recipe.model.max_length)
             onnx.save(graph, folder / "model.onnx")
             variants.append(MadeVariant(spec.name, (folder / "model.onnx").stat().st_size))

@@ -1,4 +1,4 @@
-"""The graphs of a student and of its cascades, for the stage `quantize`: INT8, and the thresholds."""
+"""The graphs of a student and of its cascades, for the stage `quantize`: INT8, and the threshold."""
 
 from __future__ import annotations
 
@@ -22,11 +22,12 @@ from sentopt.results import CascadeRule, MadeVariant
 from sentopt.run_dir import RunDir
 from sentopt.runtime.classifier import Classifier
 from sentopt.runtime.session import FloatArray
+from sentopt.runtime.threshold import Threshold
 from sentopt.runtime.tokenization import TextEncoder, Tokens
 from sentopt.training import augmentation
 from sentopt.variants import VariantSpec
 
-_UNSEEN = 2_000  # changed copies that are evidence for thresholds
+_UNSEEN = 2_000  # changed copies that are evidence for a threshold
 
 
 def make(
@@ -72,9 +73,10 @@ def make(
         student, products = students[spec.dtype], full_products[spec.dtype]
         if spec.stages == "cascade":
             rules[spec.name] = _rule(recipe, run_dir, student, full, products, encoder, progress)
-            graph = cascade.write(student, full, products, rules[spec.name].thresholds)
+            threshold = Threshold(rules[spec.name].threshold, rules[spec.name].threshold_tokens)
+            graph = cascade.write(student, full, products, threshold, tiled=recipe.has_long_texts)
         else:
-            graph = cascade.write_student(student)
+            graph = cascade.write_student(student, tiled=recipe.has_long_texts)
         metadata.describe(graph, store.read_labels(run_dir), recipe.model.max_length)
         with atomic.replace_folder(run_dir.variant(spec.name)) as folder:
             onnx.save(graph, folder / "model.onnx")
@@ -91,7 +93,7 @@ def _rule(
     encoder: TextEncoder,
     progress: Progress,
 ) -> CascadeRule:
-    """The thresholds of a cascade, by the answers of both stages to validation texts and to unseen changed copies."""
+    """The threshold of a cascade, by the answers of both stages to validation texts and to unseen changed copies."""
     test, rows = store.read_distinct(run_dir)
     examples = store.read_split(run_dir, "validation")
     if recipe.data.validation == TEST_AS_VALIDATION:
@@ -108,10 +110,11 @@ def _rule(
     by_full = answers(lean.write(full, products), [*validation, *unseen], "the full model")
     in_fp32 = answers(lean.write(full, FloatProducts()), [*validation, *unseen], "the full model in FP32")
     here, there = slice(0, len(rows)), slice(len(rows), None)
+    lengths = np.array([len(t.ids) for t in [*validation, *unseen]], dtype=np.int64)
     nothing = np.zeros(0, dtype=np.int64)
     truth = np.array([examples[row].label for row in rows], dtype=np.int64)
     return deferral.choose(
-        deferral.Answers(by_student[here], by_full[here], in_fp32[here], truth),
+        deferral.Answers(by_student[here], by_full[here], in_fp32[here], truth, lengths[here]),
         Rules.of(recipe),
         deferral.costs_by_layers(
             len(student.architecture.blocks),
@@ -120,7 +123,9 @@ def _rule(
             tokens=_share_read(recipe, validation),
         ),
         test_texts=len(test),
-        unseen=deferral.Answers(by_student[there], by_full[there], in_fp32[there], nothing) if unseen else None,
+        unseen=deferral.Answers(by_student[there], by_full[there], in_fp32[there], nothing, lengths[there])
+        if unseen
+        else None,
     )
 
 

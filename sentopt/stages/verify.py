@@ -344,7 +344,7 @@ def _compare(
         return _Judged(replace(broken, passed=False, reason="some logits are NaN or infinite"), 0.0)
     if spec.dtype == "float32" and all(_is_exact(test, logits) for logits in modes.values()):
         return _Judged(replace(_verdict(spec.name, _BATCHED, modes, test, (), rules, labels), exact=True))
-    if not spec.ships or spec.stages:  # a student and its thresholds are fitted to these texts
+    if not spec.ships or spec.stages:  # a student and its threshold are fitted to these texts
         evidence = replace(evidence, unlabelled=evidence.unlabelled.take([]))
         if not (spec.ships and evidence.ordered_by == "validation"):
             evidence = replace(evidence, validation=evidence.validation.take([]))
@@ -362,7 +362,7 @@ def _compare(
     worst = min(judged, key=lambda mode: (_WORST_FIRST.index(gate.outcome(judged[mode])), -judged[mode][0].limit))
     verdict = _verdict(spec.name, worst, modes, test, judged[worst], rules, labels)
     changed, texts = _count_changes(validation[_BATCHED], evidence.validation.reference), len(evidence.validation.texts)
-    if spec.stages and texts:  # its thresholds were chosen on these texts: their agreement is too good by chance
+    if spec.stages and texts:  # its threshold was chosen on these texts: their agreement is too good by chance
         return _Judged(verdict, proportion_lower(texts - changed, texts, rules.confidence))
     return _Judged(verdict, 1.0 - changed / max(1, texts))
 

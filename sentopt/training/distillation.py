@@ -14,7 +14,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
@@ -56,16 +55,14 @@ class Distilled:
 
 
 def layers_of(teacher: Architecture, count: int, shared: int) -> list[int]:
-    """The teacher's layers that a student starts from: the first `shared`, the last, others evenly spread between them.
+    """The teacher's layers that a student starts from: the first `shared`, and one of each equal part of the others.
 
-    The last one comes last even where it is alone: the head was tuned on what it gives out.
+    That is the middle one, and the last one of the last part: the head was tuned on what it gives out.
     """
     last, own = len(teacher.blocks) - 1, count - shared
-    if shared:
-        spread = np.linspace(shared - 1, last, own + 1)[1:]
-    else:
-        spread = np.linspace(0, last, own) if own > 1 else np.array([last])
-    return [*range(shared), *(round(float(i)) for i in spread)]
+    part = (last + 1 - shared) / own
+    middles = [round(shared + (i + 0.5) * part - 0.5) for i in range(own - 1)]
+    return [*range(shared), *middles, last]
 
 
 @malloc.reusing_freed_memory()

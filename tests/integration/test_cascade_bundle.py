@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+import small_cascades
 
 from sentopt import Classifier, manifest, recipe
 from sentopt.bundles import check, golden
@@ -34,6 +35,7 @@ from sentopt.results import (
 )
 from sentopt.run_dir import RunDir
 from sentopt.runtime.classifier import softmax
+from sentopt.runtime.threshold import Threshold
 from sentopt.runtime.tokenization import TextEncoder
 from sentopt.stages import bundle
 from sentopt.variants import VARIANTS
@@ -46,7 +48,7 @@ class Cascaded:
     """A finished run with a cascade, and the results from which its bundle is made."""
 
     run_dir: RunDir
-    thresholds: list[float]
+    threshold: Threshold
     results: dict[str, Any]
 
     def result(self, name: str, kind: type[Any]) -> Any:
@@ -76,8 +78,9 @@ def cascaded(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Ca
     labels = store.read_labels(run_dir)
     classifier = Classifier.open(cascade.write_student(student).SerializeToString(), encoder, labels)
     texts = [example.text for example in store.read_split(run_dir, "test")]
-    threshold = float(np.quantile(classifier.predict_proba(texts).max(axis=1), 0.4))
-    made = cascade.write(student, architecture, FloatProducts(), [threshold] * len(labels))
+    lengths = np.array([len(tokens.ids) for tokens in encoder.encode(texts)])
+    threshold = small_cascades.deferring(classifier.predict_proba(texts).max(axis=1), lengths, 0.4)
+    made = cascade.write(student, architecture, FloatProducts(), threshold)
     run_dir.model(VARIANT).parent.mkdir(parents=True)
     onnx.save_model(made, run_dir.model(VARIANT))
     found = manifest.read(run_dir.manifest)
@@ -85,10 +88,10 @@ def cascaded(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Ca
     (of_full,) = (verdict for verdict in verified.verdicts if verdict.variant == "lean-fp32")
     (row,) = (row for row in measured.rows if row.variant == "lean-fp32")
     verdict = replace(of_full, variant=VARIANT, max_probability_difference=0.4, deferred=0.4)
-    rule = CascadeRule((threshold,) * len(labels), 60, 0.4, 0, 0, 0, 0.0, 0.01, 0.95)
+    rule = CascadeRule(threshold.confidence, threshold.tokens, 60, 0.4, 0, 0, 0, 0.0, 0.01, 0.95)
     return Cascaded(
         run_dir,
-        [threshold] * len(labels),
+        threshold,
         {
             "train": found.result("train", TrainResult),
             "prepare": found.result("prepare", PrepareResult),
@@ -109,7 +112,7 @@ def test_golden_texts_went_both_ways_and_are_clear_of_the_threshold(cascaded: Ca
     ways = [entry.deferred for entry in description.golden]
     assert ways.count(True) == ways.count(False) == 8
     assert classifier.routed([entry.text for entry in description.golden])[1].tolist() == ways
-    router = golden.Router(cascaded.run_dir.model(VARIANT), cascaded.thresholds)
+    router = golden.Router(cascaded.run_dir.model(VARIANT), cascaded.threshold, len(description.labels))
     distances = [router.distance(classifier, entry.text) for entry in description.golden]
     assert [distance < 0 for distance in distances] == ways
     assert min(map(abs, distances)) >= 0.1
@@ -123,7 +126,8 @@ def test_the_description_says_what_the_graph_is(cascaded: Cascaded) -> None:
     assert facts["schema_version"] == 1
     assert facts["cascade"] == {
         "layers": 1,
-        "thresholds": cascaded.thresholds,
+        "threshold": cascaded.threshold.confidence,
+        "threshold_tokens": cascaded.threshold.tokens,
         "max_length": 0,
         "reads": "head",
         "deferred": 0.4,
@@ -197,7 +201,7 @@ def test_few_texts_of_one_way_are_filled_up_with_the_other(cascaded: Cascaded) -
     encoder = TextEncoder.load(cascaded.run_dir.checkpoint, max_length=48)
     labels = store.read_labels(cascaded.run_dir)
     classifier = Classifier.open(cascaded.run_dir.model(VARIANT), encoder, labels)
-    router = golden.Router(cascaded.run_dir.model(VARIANT), cascaded.thresholds)
+    router = golden.Router(cascaded.run_dir.model(VARIANT), cascaded.threshold, len(labels))
     examples = store.read_split(cascaded.run_dir, "test")
     expected = softmax(np.load(cascaded.run_dir.reference))
     _, deferred = classifier.routed([example.text for example in examples])

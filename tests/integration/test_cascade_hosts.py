@@ -24,6 +24,7 @@ from sentopt.graph import cascade, tokenizer, vocabulary
 from sentopt.graph.cascade import Student
 from sentopt.graph.products import FloatProducts
 from sentopt.runtime.session import OnnxSession
+from sentopt.runtime.threshold import Threshold
 from sentopt.runtime.tokenization import Batch
 from sentopt.stages import string_input
 from sentopt.variants import VARIANTS
@@ -136,7 +137,7 @@ def test_a_trimmed_vocabulary_is_stored_once(tmp_path: Path) -> None:
     full = small_cascades.full(tmp_path)
     kept = np.arange(50)
     student = Student(vocabulary.trim(replace(full, blocks=full.blocks[:1]), kept), FloatProducts())
-    made = cascade.write(student, vocabulary.trim(full, kept), FloatProducts(), [0.6] * 3)
+    made = cascade.write(student, vocabulary.trim(full, kept), FloatProducts(), Threshold(0.6, 10))
     tables = [
         tuple(tensor.dims)
         for graph in (made.graph, *(a.g for node in made.graph.node for a in node.attribute if a.HasField("g")))
@@ -145,7 +146,7 @@ def test_a_trimmed_vocabulary_is_stored_once(tmp_path: Path) -> None:
     ]
     assert tables == [(50, 32)]
     whole = cascade.write(
-        Student(replace(full, blocks=full.blocks[:1]), FloatProducts()), full, FloatProducts(), [0.6] * 3
+        Student(replace(full, blocks=full.blocks[:1]), FloatProducts()), full, FloatProducts(), Threshold(0.6, 10)
     )
     ids = np.array([[2, 7, 30, 3], [2, 9, 3, 0]])
     batch = Batch(ids, np.array([[1, 1, 1, 1], [1, 1, 1, 0]]), np.zeros_like(ids))

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+import small_cascades
 
 from sentopt import recipe
 from sentopt.backends import worker
@@ -23,6 +24,7 @@ from sentopt.errors import WorkerError
 from sentopt.graph import cascade, families
 from sentopt.graph.products import FloatProducts
 from sentopt.run_dir import RunDir
+from sentopt.runtime.threshold import Threshold
 from sentopt.stages import bench
 from sentopt.variants import VARIANTS
 
@@ -141,9 +143,10 @@ def write_cascade(root: Path, quantile: float) -> list[bool]:
     texts = [e.text for e in store.read_split(RunDir(root), "test")]
     alone = candidate_of(root, "cascade-fp32").open(threads=1)
     sure = np.array([alone.predict_proba([text]).max() for text in texts])
-    threshold = float(np.quantile(sure, quantile)) if quantile else 0.0
-    onnx.save_model(cascade.write(student, full, FloatProducts(), [threshold] * 3), path)
-    return [bool(one < threshold - 1e-6) for one in sure]
+    lengths = np.array([len(tokens.ids) for tokens in alone.encoder.encode(texts)])
+    threshold = small_cascades.deferring(sure, lengths, quantile)
+    onnx.save_model(cascade.write(student, full, FloatProducts(), threshold), path)
+    return threshold.defers(sure, lengths).tolist()
 
 
 def test_a_cascade_says_which_texts_it_defers_and_what_is_none_defers_nothing(run_copy: Path) -> None:
@@ -343,7 +346,7 @@ def write_stages(run: RunDir) -> None:
     student = cascade.Student(dataclasses.replace(full, blocks=full.blocks[:1]), FloatProducts())
     for name, graph in {
         "student-int8": cascade.write_student(student),
-        "cascade-int8": cascade.write(student, full, FloatProducts(), [1.1] * full.labels),
+        "cascade-int8": cascade.write(student, full, FloatProducts(), Threshold(1.0, 1)),
     }.items():
         run.variant(name).mkdir(parents=True, exist_ok=True)
         onnx.save(graph, run.model(name))

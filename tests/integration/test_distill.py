@@ -23,6 +23,8 @@ NAMES = ["torch", "lean-fp32", "lean-int8", *VARIANTS_OF_TWO_STAGES]
 SETTINGS = (
     "distill.layers=2",
     "distill.epochs=2",
+    "distill.copies=1",
+    "distill.shared=1",
     "distill.learning_rate=0.002",
     f"export.variants={NAMES}",
     "verify.margin=15",
@@ -91,7 +93,7 @@ def test_they_are_made_judged_and_measured_like_every_other(deep_run: Path) -> N
 
 
 def test_validation_texts_and_texts_without_labels_are_no_evidence_for_them(deep_run: Path) -> None:
-    """Their thresholds were chosen on the former, and the student may have learned from the latter."""
+    """Their threshold was chosen on the former, and the student may have learned from the latter."""
     found = manifest.read(RunDir(deep_run).manifest).result("verify", VerifyResult)
     assert found.validation_texts == 60
     texts = {v.variant: v.criteria[0].texts for v in found.verdicts if v.criteria}
@@ -151,6 +153,13 @@ def test_texts_without_labels_teach_the_student(copied: RunDir, tmp_path: Path) 
     path.write_text("".join(f"great great number {i}\n" for i in range(50)))
     assert export(copied, f"data.unlabelled={path}", "distill.epochs=1") == 0
     assert manifest.read(copied.manifest).result("distill", DistillResult).unlabelled == 50
+
+
+def test_there_are_not_more_changed_copies_than_all_steps_can_teach(copied: RunDir) -> None:
+    assert export(copied, "distill.copies=3", "distill.max_steps=10") == 0
+    student = manifest.read(copied.manifest).result("distill", DistillResult)
+    assert (student.texts, student.copies) == (240, 10 * 32 - 240)
+    assert student.tried[0].steps == 10
 
 
 def test_a_student_can_read_the_ends_of_long_texts(copied: RunDir) -> None:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 import pytest
 import tiny_models
@@ -16,9 +17,11 @@ from sentopt.graph.products import FloatProducts
 from sentopt.runtime.classifier import softmax
 from sentopt.runtime.description import Reads
 from sentopt.runtime.session import BoolArray, FloatArray, OnnxSession
+from sentopt.runtime.threshold import Threshold
 from sentopt.runtime.tokenization import Batch, Tokens
 
 LENGTHS = [1, 17, 3, 23, 2, 16, 9, 5, 11, 30]
+EVERYTHING, NOTHING = Threshold(1.0, 1), Threshold(1e-9, 1)
 
 
 @pytest.fixture(scope="module", params=list(tiny_models.FAMILIES))
@@ -58,11 +61,12 @@ def routed(model: onnx.ModelProto, texts: list[list[int]], size: int) -> tuple[F
     return np.concatenate([logits for logits, _ in parts]), np.concatenate([flags for _, flags in parts])
 
 
-def splitting(logits: FloatArray) -> float:
+def splitting(logits: FloatArray, tokens: npt.NDArray[np.int64]) -> Threshold:
     """A threshold that about half of the texts are below, and none is near."""
-    sure = np.sort(softmax(logits).max(axis=1))
-    widest = 3 + int(np.argmax(np.diff(sure[3:8])))
-    return float(sure[widest : widest + 2].mean())
+    sure = softmax(logits).max(axis=1)
+    odds = np.sort((1.0 - sure) / sure / tokens)
+    widest = 3 + int(np.argmax(np.diff(odds[3:8])))
+    return Threshold(float(1.0 / (1.0 + 20 * odds[widest : widest + 2].mean())), 20)
 
 
 @pytest.mark.parametrize("size", [1, 3, 10])
@@ -71,29 +75,24 @@ def test_a_text_gets_the_logits_of_the_stage_that_answers_it(full: Architecture,
     texts, student = tiny_models.texts(LENGTHS), student_of(full, shared=shared)
     by_student = one_by_one(cascade.write_student(student), texts)
     by_full = one_by_one(lean.write(full, FloatProducts()), texts)
-    threshold = splitting(by_student)
-    model = cascade.write(student, full, FloatProducts(), [threshold] * full.labels)
+    tokens = np.array([len(text) for text in texts])
+    threshold = splitting(by_student, tokens)
+    model = cascade.write(student, full, FloatProducts(), threshold)
     logits, deferred = routed(model, texts, size)
     assert 0 < deferred.sum() < len(texts)
-    assert (deferred == (softmax(by_student).max(axis=1) < threshold)).all()
+    assert (deferred == threshold.defers(softmax(by_student).max(axis=1), tokens)).all()
     assert np.allclose(logits, np.where(deferred[:, None], by_full, by_student), atol=2e-5)
 
 
 def test_everything_or_nothing_can_be_deferred(full: Architecture) -> None:
     texts, student = tiny_models.texts(LENGTHS), student_of(full, shared=1)
-    for threshold, model in ((2.0, lean.write(full, FloatProducts())), (0.0, cascade.write_student(student))):
-        logits, deferred = routed(cascade.write(student, full, FloatProducts(), [threshold] * full.labels), texts, 4)
-        assert (deferred == (threshold > 1)).all()
+    for threshold, model in (
+        (EVERYTHING, lean.write(full, FloatProducts())),
+        (NOTHING, cascade.write_student(student)),
+    ):
+        logits, deferred = routed(cascade.write(student, full, FloatProducts(), threshold), texts, 4)
+        assert (deferred == threshold.defers_all).all()
         assert np.allclose(logits, one_by_one(model, texts), atol=2e-5)
-
-
-def test_each_label_has_a_threshold(full: Architecture) -> None:
-    texts, student = tiny_models.texts(LENGTHS * 4), student_of(full)
-    labels = one_by_one(cascade.write_student(student), texts).argmax(axis=1)
-    one = int(np.bincount(labels).argmax())
-    thresholds = [2.0 if label == one else 0.0 for label in range(full.labels)]
-    _, deferred = routed(cascade.write(student, full, FloatProducts(), thresholds), texts, 5)
-    assert (deferred == (labels == one)).all()
 
 
 @pytest.mark.parametrize("reads", ["head", "head_and_tail"])
@@ -103,7 +102,7 @@ def test_a_student_can_read_a_part_of_a_text(full: Architecture, reads: Reads) -
     assert [len(part.ids) for part in parts] == [min(len(t), 8) for t in texts]
     expected = one_by_one(cascade.write_student(replace(student, max_length=0)), [list(p.ids) for p in parts])
     assert np.allclose(one_by_one(cascade.write_student(student), texts), expected, atol=2e-5)
-    model = cascade.write(student, full, FloatProducts(), [0.0] * full.labels)
+    model = cascade.write(student, full, FloatProducts(), NOTHING)
     assert np.allclose(routed(model, texts, 5)[0], expected, atol=2e-5)
 
 
@@ -116,7 +115,11 @@ def test_head_and_tail_are_the_ends_of_a_text() -> None:
 
 def test_what_both_stages_store_is_in_the_file_once(full: Architecture) -> None:
     sizes = {
-        shared: len(cascade.write(student_of(full, shared=shared), full, FloatProducts(), [0.5]).SerializeToString())
+        shared: len(
+            cascade.write(
+                student_of(full, shared=shared), full, FloatProducts(), Threshold(0.5, 10)
+            ).SerializeToString()
+        )
         for shared in (0, 1)
     }
     table = full.embeddings.words.nbytes

@@ -33,7 +33,8 @@ def test_the_bundle_says_what_it_is(folder: Path) -> None:
     description = read_description(folder)
     assert isinstance(description.cascade, Cascade)
     assert (description.cascade.layers, description.cascade.reads) == (1, "head")
-    assert len(description.cascade.thresholds) == 3
+    assert 0.3 < description.cascade.threshold < 1.0
+    assert description.cascade.threshold_tokens == 10
     assert 0.3 < description.cascade.deferred < 0.7
     assert description.full == FullGraph("lean-fp32", small_cascades.FULL, "logits")
 

@@ -70,7 +70,7 @@ def test_the_module_computes_what_the_lean_graph_computes(family: str, tmp_path:
 
 @pytest.mark.parametrize(
     ("count", "shared", "layers"),
-    [(1, 0, [5]), (2, 0, [0, 5]), (3, 0, [0, 2, 5]), (2, 1, [0, 5]), (3, 1, [0, 2, 5]), (3, 2, [0, 1, 5])],
+    [(1, 0, [5]), (2, 0, [1, 5]), (3, 0, [0, 2, 5]), (2, 1, [0, 5]), (3, 1, [0, 2, 5]), (3, 2, [0, 1, 5])],
 )
 def test_the_layers_that_a_student_starts_from(
     teacher: Architecture, count: int, shared: int, layers: list[int]

@@ -444,10 +444,13 @@ def cascade(good_cascade: Path, tmp_path: Path) -> Path:
 OF_CASCADES: list[tuple[str, str, object, str]] = [
     *(("cascade", "layers", value, "cascade.layers must be an integer from 1") for value in (0, -1, HUGE, True, 1.5)),
     *(
-        ("cascade", "thresholds", value, r"cascade\.thresholds must be 3 numbers from 0 to 1")
-        for value in ([0.5, 0.5], [], [0.5, 0.5, 1.5], [0.5, 0.5, -0.1], [True, 0.5, 0.5], [0.5, 0.5, "0.5"])
+        ("cascade", "threshold", value, r"cascade\.threshold must be a number from 0 to 1")
+        for value in (1.5, -0.1, True, "0.5", [0.5], None)
     ),
-    ("cascade", "thresholds", 0.5, "thresholds must be a list"),
+    *(
+        ("cascade", "threshold_tokens", value, r"cascade\.threshold_tokens must be an integer from 1")
+        for value in (0, -1, HUGE, 1.5, "8")
+    ),
     *(("cascade", "max_length", value, "cascade.max_length must be an integer from 0") for value in (-1, HUGE, "8")),
     *(("cascade", "reads", value, "cascade.reads must be") for value in ("all", "", 3, ["head"], LONG)),
     *(
@@ -478,7 +481,10 @@ def test_what_a_bundle_says_of_a_cascade_is_checked(
     assert str(caught.value).isprintable()
 
 
-@pytest.mark.parametrize("key", ["layers", "thresholds", "max_length", "reads", "deferred", "texts", "deferred_output"])
+@pytest.mark.parametrize(
+    "key",
+    ["layers", "threshold", "threshold_tokens", "max_length", "reads", "deferred", "texts", "deferred_output"],
+)
 def test_a_missing_key_of_a_cascade_is_named(cascade: Path, key: str) -> None:
     small_bundles.edit(cascade, lambda facts: facts["cascade"].pop(key))
     with pytest.raises(BundleError, match=f"malformed: cascade.{key} (is missing|must be)"):
