@@ -414,7 +414,7 @@ class DistillSection:
     """The student: a model of fewer layers that learns to answer as the fine-tuned one does."""
 
     layers: tuple[int, ...] = option(
-        (2,),
+        (3,),
         valid=_are_depths,
         expected="0, or whole numbers of layers from 1 to 12, each once",
         help="Layers of the student, fewer than those of the model. With several numbers, the one whose cascade is "
@@ -422,13 +422,13 @@ class DistillSection:
         like=("num_layers", "student_layers", "depth", "num_hidden_layers"),
     )
     epochs: float = option(
-        1.2,
+        2.0,
         above=0,
         qualified=True,
         help="Passes over the training texts, their changed copies and the texts without labels.",
     )
     shared: int = option(
-        0,
+        1,
         at_least=0,
         at_most=11,
         unit="layers",
@@ -437,7 +437,7 @@ class DistillSection:
         like=("frozen", "freeze_layers"),
     )
     copies: int = option(
-        2,
+        1,
         at_least=0,
         at_most=20,
         unit="copies",
