@@ -14,7 +14,7 @@ from sentopt import records
 from sentopt.errors import RecipeError
 from sentopt.recipe.fields import REQUIRED, UnknownKeyError
 from sentopt.recipe.sections import ENOUGH_STEPS, KEYS, ExportSection, Recipe, TrainSection
-from sentopt.variants import VARIANTS
+from sentopt.variants import LONG, VARIANTS
 
 BUILTIN_FOLDER = Path(__file__).parent.parent / "recipes"
 DEFAULT_RECIPE = "quickstart"
@@ -254,7 +254,8 @@ def _read(path: Path) -> dict[str, Any]:
 def _contradictions(recipe: Recipe) -> list[str]:
     """Values that are each within their bounds and cannot be combined."""
     data, train = recipe.data, recipe.train
-    staged = [name for name in recipe.export.variants if name in VARIANTS and VARIANTS[name].stages]
+    named = [VARIANTS[name] for name in recipe.export.variants if name in VARIANTS]
+    staged, tiled = [spec.name for spec in named if spec.stages], [spec.name for spec in named if spec.tiled]
     checks = [
         (data.dataset != "files" or data.train, "data.train: a path is needed when data.dataset is 'files'"),
         (data.dataset != "hub" or data.hub_id, "data.hub_id: an id is needed when data.dataset is 'hub'"),
@@ -270,6 +271,11 @@ def _contradictions(recipe: Recipe) -> list[str]:
         (
             not staged or recipe.distill.layers != (0,),
             f"distill.layers: 0 makes no student, and export.variants names {', '.join(staged)}",
+        ),
+        (
+            not tiled or recipe.has_long_texts,
+            f"export.variants: {', '.join(tiled)} needs model.max_length of {LONG} or more, found "
+            f"{recipe.model.max_length}, and not export.standard_operators",
         ),
     ]
     return [message for holds, message in checks if not holds]

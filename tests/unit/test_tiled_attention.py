@@ -11,6 +11,7 @@ import pytest
 import tiny_models
 
 from sentopt import recipe
+from sentopt.errors import RecipeError
 from sentopt.graph import cascade, families, lean
 from sentopt.graph.architecture import Architecture
 from sentopt.graph.cascade import Student
@@ -110,3 +111,10 @@ def test_a_student_that_reads_few_tokens_has_no_branch_for_many(bert: Architectu
 )
 def test_a_recipe_of_long_texts_has_them(changes: dict[str, object], has_them: bool) -> None:
     assert recipe.load("quickstart", changes).has_long_texts == has_them
+
+
+def test_a_recipe_of_short_texts_cannot_ask_for_them() -> None:
+    asked: dict[str, object] = {"export.variants": ["long-int8"]}
+    with pytest.raises(RecipeError, match=r"long-int8 needs model\.max_length of 192 or more, found 128"):
+        recipe.load("quickstart", asked)
+    assert recipe.load("imdb-8k-minilm", asked).export.variants == ("long-int8",)
