@@ -10,7 +10,6 @@ of the first bundle's to the other's.
 from __future__ import annotations
 
 import os
-import resource
 import shutil
 import statistics
 import subprocess
@@ -51,17 +50,11 @@ def first_answer(command: list[str]) -> tuple[float, float]:
         process.stdin.write('["The soup was cold."]')
         process.stdin.close()
         process.stdin = None
-        _, status, used = wait(process.pid)
-        process.returncode = status
-    if status:
-        sys.exit(f"{command[0]} ended with {status}")
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        sys.exit(f"{command[0]} ended with {process.returncode}")
     return time.perf_counter() - begin, used.ru_maxrss / 1024
-
-
-def wait(pid: int) -> tuple[int, int, resource.struct_rusage]:
-    """Wait for a child; its exit status and what it used."""
-    pid, status, used = os.wait4(pid, 0)
-    return pid, os.waitstatus_to_exitcode(status), used
 
 
 if __name__ == "__main__":

@@ -21,8 +21,9 @@ import onnxruntime
 from sentopt import recipe
 from sentopt.data import store
 from sentopt.graph import families, lean
+from sentopt.graph.architecture import Architecture
 from sentopt.graph.calibration import calibrate
-from sentopt.graph.products import Int8Products
+from sentopt.graph.products import Int8Products, Site
 from sentopt.run_dir import RunDir
 from sentopt.runtime.tokenization import TextEncoder
 
@@ -32,10 +33,7 @@ _ROUNDS, _TEXTS, _LENGTHS = 20, 200, (8, 16, 24, 32, 64, 128)
 def main() -> None:
     """Print the comparison."""
     run_dir = RunDir(Path(sys.argv[1]))
-    encoder = TextEncoder.load(run_dir.checkpoint, max_length=recipe.load(str(run_dir.recipe)).model.max_length)
-    training = [example.text for example in store.read_split(run_dir, "train")]
-    architecture = families.read(run_dir.checkpoint)
-    sites = calibrate(architecture, encoder, training).sites
+    architecture, encoder, sites = calibrated(run_dir)
     graphs = {
         name: lean.write(architecture, Int8Products(sites, standard=standard)).SerializeToString()
         for name, standard in (("lean-int8", False), ("standard operators", True))
@@ -54,10 +52,18 @@ def main() -> None:
             print(f"tract, {name}: {in_tract(graph)}", flush=True)
 
 
-def opened(graph: bytes) -> Any:
-    """A session of one thread."""
+def calibrated(run_dir: RunDir) -> tuple[Architecture, TextEncoder, dict[str, Site]]:
+    """The model of a run, its encoder, and the INT8 of its products."""
+    encoder = TextEncoder.load(run_dir.checkpoint, max_length=recipe.load(str(run_dir.recipe)).model.max_length)
+    training = [example.text for example in store.read_split(run_dir, "train")]
+    architecture = families.read(run_dir.checkpoint)
+    return architecture, encoder, dict(calibrate(architecture, encoder, training).sites)
+
+
+def opened(graph: bytes, threads: int = 1) -> Any:
+    """A session of so many threads."""
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
+    options.intra_op_num_threads = threads
     options.log_severity_level = 3
     return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
 

@@ -12,17 +12,14 @@ from __future__ import annotations
 import argparse
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import onnxruntime
+from standard_operators import calibrated, feed, opened
 
-from sentopt import recipe
-from sentopt.data import store
-from sentopt.graph import families, lean
-from sentopt.graph.calibration import calibrate
+from sentopt.graph import lean
 from sentopt.graph.products import Int8Products
 from sentopt.run_dir import RunDir
-from sentopt.runtime.tokenization import TextEncoder
 
 _ROUNDS, _LENGTHS = 40, (32, 64, 128, 192, 256, 384, 512)
 
@@ -34,37 +31,27 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     run_dir = RunDir(options.run_dir)
-    encoder = TextEncoder.load(run_dir.checkpoint, max_length=recipe.load(str(run_dir.recipe)).model.max_length)
-    training = [example.text for example in store.read_split(run_dir, "train")]
-    architecture = families.read(run_dir.checkpoint)
-    products = Int8Products(calibrate(architecture, encoder, training).sites)
+    architecture, _, sites = calibrated(run_dir)
+    products = Int8Products(sites)
     sessions = {
         name: opened(lean.write(architecture, products, tiled=tiled).SerializeToString(), options.threads)
         for name, tiled in (("lean-int8", False), ("long-int8", True))
     }
     print(f"{options.threads} thread(s), median of {_ROUNDS} calls in turn, one text without padding")
     for length in _LENGTHS:
-        if length < len(architecture.embeddings.rows) + 1:
+        if length <= len(architecture.embeddings.rows):
             print(compared(sessions, length, len(architecture.embeddings.words)), flush=True)
 
 
-def opened(graph: bytes, threads: int) -> onnxruntime.InferenceSession:
-    """A session of so many threads."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-
-
-def compared(sessions: dict[str, onnxruntime.InferenceSession], length: int, vocabulary: int) -> str:
+def compared(sessions: dict[str, Any], length: int, vocabulary: int) -> str:
     """A line on texts of one length."""
-    ids = np.random.default_rng(0).integers(vocabulary // 30, vocabulary * 2 // 3, (1, length))
-    feed = {"input_ids": ids, "attention_mask": np.ones_like(ids)}
+    arrays = feed(np.random.default_rng(0).integers(vocabulary // 30, vocabulary * 2 // 3, (1, length)))
     samples: dict[str, list[float]] = {name: [] for name in sessions}
     answers = {}
     for _ in range(_ROUNDS):
         for name, session in sessions.items():
             begin = time.perf_counter()
-            answers[name] = session.run(["logits"], feed)[0]
+            answers[name] = session.run(["logits"], arrays)[0]
             samples[name].append(1e3 * (time.perf_counter() - begin))
     plain, tiled = (float(np.median(samples[name])) for name in sessions)
     difference = float(np.abs(answers["lean-int8"] - answers["long-int8"]).max())

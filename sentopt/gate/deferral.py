@@ -77,9 +77,19 @@ class Answers:
         return softmax(self.reference).astype(np.float64)
 
     @functools.cached_property
+    def by_student(self) -> IntArray:
+        """The labels that the student gives."""
+        return np.asarray(self.student.argmax(axis=1), dtype=np.int64)
+
+    @functools.cached_property
+    def by_full(self) -> IntArray:
+        """The labels that the full model gives as it ships."""
+        return np.asarray(self.full.argmax(axis=1), dtype=np.int64)
+
+    @functools.cached_property
     def differs(self) -> BoolArray:
         """Where the student's label is not the PyTorch model's."""
-        return np.asarray(self.student.argmax(axis=1) != self.labels)
+        return np.asarray(self.by_student != self.labels)
 
     @functools.cached_property
     def log_odds(self) -> npt.NDArray[np.float64]:
@@ -96,7 +106,7 @@ class Answers:
     def cascade(self, threshold: Threshold) -> tuple[IntArray, BoolArray]:
         """Labels of the cascade, and which texts are deferred."""
         deferred = threshold.defers(self.confidence, self.tokens)
-        return np.where(deferred, self.full.argmax(axis=1), self.student.argmax(axis=1)), deferred
+        return np.where(deferred, self.by_full, self.by_student), deferred
 
     def share_of_tokens(self, deferred: BoolArray) -> float:
         """The share of all tokens that is in the deferred texts."""
@@ -135,7 +145,7 @@ class Risk:
             weights += np.linalg.solve(curvature, features.T @ (differs - risk) - _RIDGE * weights)
         rows = np.flatnonzero(answers.differs)
         lost = answers.chances[rows, answers.labels[rows]].sum()
-        gained = answers.chances[rows, answers.student.argmax(axis=1)[rows]].sum()
+        gained = answers.chances[rows, answers.by_student[rows]].sum()
         return cls(
             float(weights[0]), float(weights[1]), float(lost + 1.0) / (len(rows) + 1), float(gained) / (len(rows) + 1)
         )

@@ -115,7 +115,8 @@ def _source(recipe: Recipe, run_dir: RunDir, encoder: TextEncoder) -> _Source:
         loaded = unlabelled.load(recipe.data, known, seed=recipe.run.seed)
         further, notices = encoder.encode(loaded.texts), (loaded.notice,)
     room = max(0, recipe.distill.max_steps * recipe.distill.batch_size - len(labelled) - len(further))
-    copies = augmentation.changed_copies(labelled, encoder, copies=recipe.distill.copies, seed=recipe.run.seed)
+    passes = min(recipe.distill.copies, -(-room // len(labelled)))
+    copies = augmentation.changed_copies(labelled, encoder, copies=passes, seed=recipe.run.seed)
     return _Source(labelled, copies[:room], further, notices)
 
 
@@ -137,17 +138,18 @@ def _judge(
     }
     timed = [e.text for e in store.read_split(run_dir, "train")]
     shares = _shares_of_time(students, full, timed[:: max(1, len(timed) // _TIMED_TEXTS)][:_TIMED_TEXTS])
-    logits = full.logits(texts)
-    lengths = np.array([len(t.ids) for t in full.encoder.encode(texts)], dtype=np.int64)
+    tokens = full.encoder.encode(texts)
+    logits = full.logits_of(tokens)
+    lengths = np.array([len(t.ids) for t in tokens], dtype=np.int64)
     tried = []
     for count, one in made.items():
-        answers = deferral.Answers(students[count].logits(texts), logits, logits, truth, lengths)
+        answers = deferral.Answers(students[count].logits_of(tokens), logits, logits, truth, lengths)
         costs = replace(
             deferral.costs_by_layers(count, layers, shared=recipe.distill.shared_by(count)), student=shares[count]
         )
         rule = deferral.choose(answers, Rules.of(recipe), costs, test_texts=len(test))
         threshold = Threshold(rule.threshold, rule.threshold_tokens)
-        labels = answers.student.argmax(axis=1)
+        labels = answers.by_student
         tried.append(
             StudentDepth(
                 layers=count,

@@ -18,7 +18,7 @@ from sentopt.graph.cascade import Student
 from sentopt.graph.products import FloatProducts
 from sentopt.runtime.session import OnnxSession
 from sentopt.runtime.threshold import Threshold
-from sentopt.runtime.tokenization import Batch
+from sentopt.runtime.tokenization import Batch, Tokens, padded
 from sentopt.variants import LONG
 
 FAMILIES = [family for family in tiny_models.FAMILIES if family != "gpt2"]
@@ -36,11 +36,7 @@ def architecture(family: str, folder: Path) -> Architecture:
 
 def batch(*lengths: int, padding_id: int = 0) -> Batch:
     texts = tiny_models.texts(list(lengths))
-    ids = np.full((len(texts), max(lengths)), padding_id, dtype=np.int64)
-    mask = np.zeros_like(ids)
-    for row, text in enumerate(texts):
-        ids[row, : len(text)], mask[row, : len(text)] = text, 1
-    return Batch(ids, mask, np.zeros_like(ids))
+    return padded([Tokens(tuple(text), (0,) * len(text), False) for text in texts], padding_id)
 
 
 def ran(model: onnx.ModelProto, given: Batch, folder: Path) -> list[str]:
