@@ -10,6 +10,7 @@ from sentopt import recipe as recipes
 from sentopt._optional import check_installed
 from sentopt.backends.opening import capabilities
 from sentopt.errors import RecipeError
+from sentopt.gate import deferral
 from sentopt.graph import families
 from sentopt.measure.stats import fewest_texts
 from sentopt.recipe import TEST_AS_VALIDATION, DistillSection, Recipe
@@ -95,7 +96,7 @@ def no_student(recipe: Recipe, checkpoint: Path, validation_texts: int) -> str |
         )
     if recipe.distill.max_length and families.reads_last(checkpoint):
         raise RecipeError("distill.max_length", ["the model reads the last token of a text, so its student must, too"])
-    needed = fewest_texts(margin=recipe.verify.margin / 100.0, confidence=recipe.verify.confidence)
+    needed = fewest_texts(margin=recipe.verify.margin / 100.0, confidence=deferral.CONFIDENCE)
     texts = 0 if recipe.data.validation == TEST_AS_VALIDATION else validation_texts
     if texts < needed:
         return (

@@ -93,6 +93,8 @@ def check_texts(texts: Any) -> None:
     Raises:
         InputError: as `text_list`.
     """
+    if type(texts) is list or type(texts) is tuple:  # the commonest, and one text has little time
+        return
     kind = type(texts).__name__
     if isinstance(texts, str | bytes | bytearray | memoryview):
         raise InputError(

@@ -393,6 +393,8 @@ class Classifier:
         A window is tokenized while the workers answer the one before, so that memory holds the tokens of two windows
         and not of all texts.
         """
+        if len(texts) == 1:
+            return self._answer_one(texts, first, counted=counted)
         answers = self._unanswered(len(texts))
         if not counted:
             answers.counted = np.zeros(len(texts), dtype=np.bool_)
@@ -408,6 +410,14 @@ class Classifier:
             before.finish()
         return answers
 
+    def _answer_one(self, texts: Sequence[str], first: int, *, counted: bool) -> _Answers:
+        """The answer to the one text of `texts`: it needs no sorting and no workers, whose fixed cost would show."""
+        tokens = self.encoder.encode(texts, first=first)
+        logits, deferred = self._run(self.engine, tokens)
+        if counted:
+            self._tally.get().add(1, deferred.tolist() if deferred is not None else ())
+        return _Answers(logits, deferred, [tokens[0].truncated])
+
     def _unanswered(self, texts: int) -> _Answers:
         """Answers that are to be filled."""
         logits = np.empty((texts, len(self.labels)), dtype=np.float32)
@@ -422,18 +432,10 @@ class Classifier:
 
     def _filling(self, engine: Engine, tokens: Sequence[Tokens], answers: _Answers) -> Callable[[Positions], None]:
         """A function that answers the texts at some positions and counts them."""
-        run_routed = getattr(engine, "run_routed", None) if getattr(engine, "is_cascade", False) else None
         tally = self._tally.get()
 
         def fill(positions: Positions) -> None:
-            batch = self.encoder.pad([tokens[i] for i in positions])
-            deferred: BoolArray | None = None
-            with native_call():
-                if run_routed is None:
-                    logits = engine.run(batch)
-                else:
-                    logits, deferred = run_routed(batch)
-            self._check_shape(logits, len(positions))
+            logits, deferred = self._run(engine, [tokens[i] for i in positions])
             answers.logits[positions] = logits
             if deferred is not None and answers.deferred is not None:
                 answers.deferred[positions] = deferred
@@ -443,6 +445,18 @@ class Classifier:
             tally.add(len(positions), deferred.tolist() if deferred is not None else ())
 
         return fill
+
+    def _run(self, engine: Engine, tokens: Sequence[Tokens]) -> tuple[FloatArray, BoolArray | None]:
+        """Logits of one batch, and which of its texts were deferred; None if this is no cascade."""
+        batch = self.encoder.pad(tokens)
+        deferred: BoolArray | None = None
+        with native_call():
+            if getattr(engine, "is_cascade", False):
+                logits, deferred = engine.run_routed(batch)  # type: ignore[attr-defined]
+            else:
+                logits = engine.run(batch)
+        self._check_shape(logits, len(tokens))
+        return logits, deferred
 
     def _check_shape(self, logits: FloatArray, texts: int) -> None:
         if logits.shape != (texts, len(self.labels)):  # numpy would repeat a single column for all labels
@@ -457,9 +471,10 @@ class Classifier:
         return softmax(logits)
 
     def _prediction(self, row: FloatArray, truncated: bool) -> Prediction:
-        probabilities = {label: float(p) for label, p in zip(self.labels, row, strict=True)}
+        values: list[float] = row.tolist()
         best = int(row.argmax())
-        score = float(row[best])
+        score = values[best]
+        probabilities = dict(zip(self.labels, values, strict=True))
         return Prediction(self.labels[best], score, probabilities, truncated, score < self.abstain_below)
 
 

@@ -3,11 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from sentopt.runtime.session import BoolArray, FloatArray
+
+
+class Recorded(Protocol):
+    """What holds a threshold in a run or a bundle: as `Threshold` has it."""
+
+    @property
+    def threshold(self) -> float:
+        """`Threshold.confidence`."""
+        ...
+
+    @property
+    def threshold_tokens(self) -> int:
+        """`Threshold.tokens`."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -25,6 +40,11 @@ class Threshold:
 
     confidence: float
     tokens: int
+
+    @classmethod
+    def of(cls, recorded: Recorded) -> Threshold:
+        """The threshold of a `CascadeRule`, or of a bundle's cascade."""
+        return cls(recorded.threshold, recorded.threshold_tokens)
 
     @property
     def defers_all(self) -> bool:

@@ -188,6 +188,9 @@ class TextEncoder:
 
 def padded(tokens: Sequence[Tokens], pad_token_id: int) -> Batch:
     """Right-padded arrays, as wide as the longest of `tokens`."""
+    if len(tokens) == 1:
+        input_ids = np.array([tokens[0].ids], dtype=np.int64)
+        return Batch(input_ids, np.ones_like(input_ids), np.array([tokens[0].type_ids], dtype=np.int64))
     shape = (len(tokens), max(len(t.ids) for t in tokens))
     input_ids = np.full(shape, pad_token_id, dtype=np.int64)
     attention_mask = np.zeros(shape, dtype=np.int64)

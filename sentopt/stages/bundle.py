@@ -223,7 +223,7 @@ def _in_webassembly(
 
 
 def _router(model: Path, cascade: Cascade, labels: int) -> golden.Router:
-    return golden.Router(model, Threshold(cascade.threshold, cascade.threshold_tokens), labels)
+    return golden.Router(model, Threshold.of(cascade), labels)
 
 
 def _cascade(shipment: Shipment, spec: VariantSpec) -> dict[str, Any]:

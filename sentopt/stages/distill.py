@@ -148,7 +148,7 @@ def _judge(
             deferral.costs_by_layers(count, layers, shared=recipe.distill.shared_by(count)), student=shares[count]
         )
         rule = deferral.choose(answers, Rules.of(recipe), costs, test_texts=len(test))
-        threshold = Threshold(rule.threshold, rule.threshold_tokens)
+        threshold = Threshold.of(rule)
         labels = answers.by_student
         tried.append(
             StudentDepth(

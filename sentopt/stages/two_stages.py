@@ -73,7 +73,7 @@ def make(
         student, products = students[spec.dtype], full_products[spec.dtype]
         if spec.stages == "cascade":
             rules[spec.name] = _rule(recipe, run_dir, student, full, products, encoder, progress)
-            threshold = Threshold(rules[spec.name].threshold, rules[spec.name].threshold_tokens)
+            threshold = Threshold.of(rules[spec.name])
             graph = cascade.write(student, full, products, threshold, tiled=recipe.has_long_texts)
         else:
             graph = cascade.write_student(student, tiled=recipe.has_long_texts)

@@ -41,6 +41,16 @@ def test_one_text_and_many_give_the_same_labels_in_order(classifier: Classifier)
     assert [p.truncated for p in together] == [False] * 6 + [True] + [False] * 2
 
 
+@pytest.mark.parametrize("text", TEXTS)
+def test_a_text_alone_is_answered_to_the_bit_as_a_batch_of_one(classifier: Classifier, text: str) -> None:
+    """`logits` takes a short way for one text, `logits_of` does not."""
+    assert np.array_equal(classifier.logits([text]), classifier.logits_of(classifier.encoder.encode([text])))
+    before = classifier.stats().texts
+    classifier(text)
+    classifier.predict_proba((text,))
+    assert classifier.stats().texts == before + 2
+
+
 def test_probabilities(classifier: Classifier) -> None:
     rows = classifier.predict_proba(TEXTS)
     assert rows.shape == (len(TEXTS), 3)

@@ -46,7 +46,7 @@ def test_without_validation_texts_everything_is_deferred() -> None:
     rule = chosen(none)
     assert rule.texts == 0
     assert rule.deferred == 1.0
-    assert Threshold(rule.threshold, rule.threshold_tokens).defers_all
+    assert Threshold.of(rule).defers_all
 
 
 def test_few_validation_texts_prove_nothing() -> None:
@@ -57,7 +57,7 @@ def test_what_was_chosen_is_within_the_margin_on_validation_texts() -> None:
     for seed in range(5):
         answers = simulated(1_000, noise=1.0, seed=seed)
         rule = chosen(answers)
-        labels, deferred = answers.cascade(Threshold(rule.threshold, rule.threshold_tokens))
+        labels, deferred = answers.cascade(Threshold.of(rule))
         assert deferred.mean() == pytest.approx(rule.deferred)
         assert (labels != answers.labels).sum() == rule.changed
         assert rule.limit < RULES.margin

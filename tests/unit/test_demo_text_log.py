@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -18,16 +19,21 @@ ANSWER = Prediction("good", 0.5, {"good": 0.5}, truncated=False)
 FULL = Path("/dev/full")
 
 
-@pytest.fixture
-def smallest_files() -> Iterator[None]:
-    """No file of this process grows beyond 300 bytes: the write that would make it do so is cut short."""
+@contextlib.contextmanager
+def small_files_only() -> Iterator[None]:
+    """No file of this process grows beyond 300 bytes: the write that would make it do so is cut short.
+
+    Not a fixture: until those end, pytest writes its own output, which may be a file, too.
+    """
     resource = pytest.importorskip("resource")
     before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (300, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    signal.signal(signal.SIGXFSZ, before)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, before)
 
 
 def test_every_text_is_a_line(tmp_path: Path) -> None:
@@ -48,9 +54,9 @@ def test_a_full_disk_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
     assert "sentopt_unlogged_texts_total" in caplog.text
 
 
-def test_no_half_a_line_is_left_and_later_texts_are_added(tmp_path: Path, smallest_files: None) -> None:
+def test_no_half_a_line_is_left_and_later_texts_are_added(tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
-    with TextLog.open(path) as log:
+    with TextLog.open(path) as log, small_files_only():
         logging.getLogger("sentopt.demo").disabled = True
         try:
             assert [log.add([text], [ANSWER]) for text in ("a" * 100, "b" * 200, "c")] == [True, False, True]
