@@ -21,9 +21,10 @@ import numpy as np
 import numpy.typing as npt
 
 from sentopt import gate
-from sentopt.gate import Answers, Rules
+from sentopt.gate import Answers, Rules, deferral
 from sentopt.measure import stats
 from sentopt.report.tables import Table, as_markdown
+from sentopt.results import Criterion
 from sentopt.runtime.cores import available_cores
 
 RULES = Rules(margin=0.01, recall_margin=0.03, max_changed=0.05, confidence=0.95, macro_f1=False)
@@ -68,7 +69,10 @@ class Variant:
 
 @dataclass(frozen=True)
 class Scenario:
-    """A row: sizes, shares of the labels, and the variants of the run in the order of the table of variants."""
+    """A row: sizes, shares of the labels, and the variants of the run in the order of the table of variants.
+
+    `cascade` says that these are one cascade with ever bolder thresholds, of which validation chooses one.
+    """
 
     name: str
     test: int
@@ -78,6 +82,7 @@ class Scenario:
     unlabelled: int = 0
     by_table: bool = False
     references: int = 1
+    cascade: bool = False
     rules: Rules = RULES
 
 
@@ -139,7 +144,7 @@ class Outcome:
 
 
 def simulate(scenario: Scenario, seed: int) -> Outcome:
-    """One run: validation orders the variants, or counts as evidence; the test split decides."""
+    """One run: validation orders the variants, counts as evidence, or chooses a threshold; the test split decides."""
     random = np.random.default_rng(seed)
     validation = _validation(random, scenario)
     test = _draw(random, scenario.test, scenario.shares, scenario.variants)
@@ -147,6 +152,8 @@ def simulate(scenario: Scenario, seed: int) -> Outcome:
     order = list(range(len(scenario.variants)))
     if not scenario.by_table:
         order.sort(key=lambda i: -(validation.candidates[i] == validation.reference).mean())
+    if scenario.cascade:
+        order = _boldest(validation, scenario.rules)
     judged, found = {}, {}
     names = [f"label {i}" for i in range(len(scenario.shares))]
     for i in order:
@@ -161,15 +168,29 @@ def simulate(scenario: Scenario, seed: int) -> Outcome:
         judged[i] = gate.judge(answers, names, scenario.rules)
         found[i] = gate.outcome(judged[i])
     tested = gate.fixed_sequence(found)
-    variants = range(len(order))
+    variants = range(len(scenario.variants))
     return Outcome(
-        passed=tuple(tested[i] and found[i] != "fail" for i in variants),
-        undecided=tuple(
-            frozenset(kind for kind in KINDS for c in judged[i] if c.name.startswith(kind) and c.outcome == "undecided")
-            for i in variants
-        ),
-        alone=tuple(found[i] != "fail" for i in variants),
+        passed=tuple(i in found and tested[i] and found[i] != "fail" for i in variants),
+        undecided=tuple(_undecided(judged.get(i, ())) for i in variants),
+        alone=tuple(i in found and found[i] != "fail" for i in variants),
     )
+
+
+def _undecided(judged: Sequence[Criterion]) -> frozenset[str]:
+    return frozenset(kind for kind in KINDS for c in judged if c.name.startswith(kind) and c.outcome == "undecided")
+
+
+def _boldest(validation: _Texts, rules: Rules) -> list[int]:
+    """The last of the thresholds that validation proves one after the other, as `gate.deferral.accepted` does."""
+    right, proven = validation.reference == validation.truth, []
+    for i, labels in enumerate(validation.candidates):
+        compared = stats.paired_non_inferiority(
+            right, labels == validation.truth, margin=rules.margin, confidence=deferral.CONFIDENCE
+        )
+        if not compared.non_inferior:
+            break
+        proven.append(i)
+    return proven[-1:]
 
 
 def _validation(random: np.random.Generator, scenario: Scenario) -> _Texts:
@@ -193,7 +214,7 @@ def scenarios() -> list[Scenario]:
         rows.append(Scenario("5 variants, loss 0, 0.5, 1, 1, 1.5 x margin", n, mixed, validation=n // 2))
         losing = tuple(replace(variant, gained=0.0) for variant in mixed)
         rows.append(Scenario("the same, nothing gained", n, losing, validation=n // 2))
-    return [*rows, *_rare_labels(), *_many_labels(), *_macro_f1(), *_little_data(), *_agreement()]
+    return [*rows, *_rare_labels(), *_many_labels(), *_macro_f1(), *_little_data(), *_agreement(), *_cascades()]
 
 
 def _rare_labels() -> list[Scenario]:
@@ -291,6 +312,19 @@ def _agreement() -> list[Scenario]:
     return rows
 
 
+def _cascades() -> list[Scenario]:
+    """Thresholds that lose ever more. Validation takes the boldest that it proves, which is often one too many."""
+    rows = []
+    steps = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0)
+    for n in (300, 1_000, 3_000, 10_000):
+        for gained in (0.0, 0.005):
+            what = ", some gained" if gained else ""
+            name = f"a cascade, losing 0 to 2 x margin{what}: threshold chosen on validation"
+            variants = tuple(Variant(times * RULES.margin, gained) for times in steps)
+            rows.append(Scenario(name, n, variants, validation=n // 2, cascade=True))
+    return rows
+
+
 def measure(job: tuple[Scenario, int, int]) -> tuple[str, ...]:
     """One row: error or power, with the limits that so many simulated runs give it."""
     scenario, runs, seed = job
@@ -306,7 +340,7 @@ def measure(job: tuple[Scenario, int, int]) -> tuple[str, ...]:
         scenario.name,
         texts + (f" + {scenario.unlabelled:,}" if scenario.unlabelled else ""),
         _share(wrong, runs) if any(violated) else "-",
-        f"{alone / runs:.1%}" if any(violated) and len(violated) > 1 else "-",
+        f"{alone / runs:.1%}" if any(violated) and len(violated) > 1 and not scenario.cascade else "-",
         f"{good / runs:.1%}" if not all(violated) else "-",
         f"{undecided / runs:.1%}",
     )
