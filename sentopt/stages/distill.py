@@ -15,7 +15,6 @@ import numpy as np
 import onnx
 
 from sentopt.backends.counted import counted
-from sentopt.backends.torch import limit_threads
 from sentopt.data import store, unlabelled
 from sentopt.files import atomic, journal
 from sentopt.gate import Rules, deferral
@@ -28,7 +27,6 @@ from sentopt.recipe import Recipe
 from sentopt.results import DistillResult, StudentDepth
 from sentopt.run_dir import SPLITS, RunDir
 from sentopt.runtime.classifier import Classifier
-from sentopt.runtime.cores import available_cores
 from sentopt.runtime.threshold import Threshold
 from sentopt.runtime.tokenization import TextEncoder, Tokens
 from sentopt.training import augmentation
@@ -59,7 +57,6 @@ def run(recipe: Recipe, run_dir: RunDir, *, resume_key: str, progress: Progress 
         TrainingInterrupted: a signal stopped it; its state is saved.
         DataError: the texts without labels cannot be read.
     """
-    limit_threads(available_cores())
     teacher = families.read(run_dir.checkpoint)
     encoder = TextEncoder.load(run_dir.checkpoint, max_length=recipe.model.max_length)
     full = _opened(lean.write(teacher, FloatProducts()), encoder, run_dir)

@@ -19,11 +19,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from sentopt.backends import opening
+from sentopt.backends.torch import limit_threads
 from sentopt.errors import ExportError, TrainingInterrupted
 from sentopt.files import atomic
 from sentopt.graph.architecture import Architecture, FloatArray
 from sentopt.progress import SILENT, Progress
 from sentopt.recipe import DistillSection
+from sentopt.runtime.cores import available_cores
 from sentopt.runtime.tokenization import Tokens, padded
 from sentopt.training import malloc
 from sentopt.training.callbacks import StopOnSignal
@@ -86,6 +88,7 @@ def distil(
         TrainingInterrupted: a signal stopped the training; its state is saved.
         ExportError: the loss is not finite.
     """
+    limit_threads(available_cores())
     with torch.device("cpu"), torch.enable_grad():  # whatever a program made the default
         student = Student(teacher, layers)
         for block in student.blocks[: settings.shared_by(len(layers))]:

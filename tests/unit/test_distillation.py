@@ -9,10 +9,12 @@ import pytest
 import tiny_models
 import torch
 
+from sentopt.backends import opening
 from sentopt.errors import ExportError, TrainingInterrupted
 from sentopt.graph import families, lean, student_file
 from sentopt.graph.architecture import Architecture
 from sentopt.graph.products import FloatProducts
+from sentopt.measure import hardware
 from sentopt.recipe import DistillSection
 from sentopt.runtime.session import FloatArray, OnnxSession
 from sentopt.runtime.tokenization import Batch, Tokens
@@ -82,6 +84,16 @@ def test_a_student_that_reads_less_shares_nothing() -> None:
     assert SETTINGS.shared_by(2) == 1
     assert SETTINGS.shared_by(1) == 0
     assert replace(SETTINGS, max_length=8).shared_by(2) == 0
+
+
+@pytest.mark.skipif(not hardware.describe().has_bf16(), reason="this CPU has no BF16")
+def test_a_limit_of_openmp_makes_no_wrong_products(
+    train: Callable[..., Distilled], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """OMP_THREAD_LIMIT is 1 in these tests. With more threads than that, the first gradients in BF16 are NaN."""
+    monkeypatch.setattr(opening, "is_bf16_faster", lambda: True)
+    torch.set_num_threads(2)
+    assert np.isfinite(train(key="limited").loss)
 
 
 def test_a_student_learns_what_its_teacher_answers(
