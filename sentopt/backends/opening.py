@@ -32,7 +32,7 @@ def capabilities(checkpoint: Path) -> set[Need]:
         available.add("lean")
         if families.layers(checkpoint) > 1:
             available.add("student")
-        if not families.reads_last(checkpoint):
+        if families.can_be_tiled(checkpoint):
             available.add("long")
         if vocabulary.unsupported_reason(checkpoint) is None:
             available.add("wordpiece")

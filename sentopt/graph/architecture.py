@@ -52,7 +52,8 @@ class Embeddings:
 
     `positions` defines the position row of a token:
         "absolute": its column in the batch;
-        "after_padding_id": `padding_id` + its rank among the tokens of its text that are not `padding_id` (RoBERTa);
+        "after_padding_id": `padding_id` + its rank among the tokens of its text that are not `padding_id` (RoBERTa,
+            MPNet);
         "mask": its rank among the tokens with attention mask 1, so that padding on either side has no effect.
     """
 
@@ -78,6 +79,9 @@ class Architecture:
 
     With `norm_first`, normalization comes before attention and feed-forward (GPT-2) instead of after the residual
     (BERT), and `final_norm` comes after the last layer.
+
+    `distances` (heads, 2 n - 1) is added to the scores of all layers (MPNet): for texts of up to n tokens, what stands
+    at place d + n - 1 belongs to tokens whose columns are d apart, from the one that attends to the one attended to.
     """
 
     family: str
@@ -89,6 +93,7 @@ class Architecture:
     reads: Literal["first", "last"] = "first"
     norm_first: bool = False
     final_norm: Norm | None = None
+    distances: FloatArray | None = None
 
     @property
     def hidden(self) -> int:
@@ -99,6 +104,11 @@ class Architecture:
     def labels(self) -> int:
         """Number of logits."""
         return int(self.head[-1].dense.bias.shape[0])
+
+    @property
+    def can_be_tiled(self) -> bool:
+        """Whether attention needs no bias but that of padding."""
+        return not self.causal and self.distances is None
 
     @property
     def causal(self) -> bool:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from sentopt.errors import ExportError
 from sentopt.graph.architecture import Activation, Architecture, Block, Dense, Embeddings, FloatArray, HeadStep, Norm
@@ -19,6 +20,7 @@ from sentopt.graph.architecture import Activation, Architecture, Block, Dense, E
 Config = Mapping[str, Any]
 _WEIGHTS = "model.safetensors"
 _LARGEST_FILE = 1_900_000_000
+_MPNET_PADDING, _BUCKETS, _FARTHEST = 1, 32, 128  # constants in the code of transformers
 ACTIVATIONS: dict[str, Activation] = {
     "gelu": "gelu",
     "gelu_python": "gelu",
@@ -59,6 +61,11 @@ def layers(checkpoint: Path) -> int:
 def reads_last(checkpoint: Path) -> bool:
     """Whether the head of a supported checkpoint reads the last token of a text."""
     return bool(_read_config(checkpoint).get("model_type") == "gpt2")
+
+
+def can_be_tiled(checkpoint: Path) -> bool:
+    """Whether attention of a supported checkpoint can be computed in tiles, see `lean.write`."""
+    return _FAMILIES[_read_config(checkpoint)["model_type"]].tiled
 
 
 def read(checkpoint: Path) -> Architecture:
@@ -112,12 +119,14 @@ def _scaled(dense: Dense, factor: float) -> Dense:
     return Dense(dense.weight * np.float32(factor), dense.bias * np.float32(factor))
 
 
-def _bert_like(w: _Weights, config: Config, *, root: str, head: tuple[HeadStep, ...]) -> Architecture:
-    """BERT, RoBERTa and ELECTRA: they use the same names below `root`."""
+def _bert_like(
+    w: _Weights, config: Config, *, root: str, head: tuple[HeadStep, ...], names: _BlockNames | None = None
+) -> Architecture:
+    """BERT, RoBERTa, ELECTRA and MPNet: they use the same names below `root`, but for those of MPNet's attention."""
     epsilon, heads = float(config["layer_norm_eps"]), int(config["num_attention_heads"])
     size = int(config["hidden_size"]) // heads
     blocks = tuple(
-        _linear_block(w, f"{root}.encoder.layer.{i}", _BERT_NAMES, epsilon, size)
+        _linear_block(w, f"{root}.encoder.layer.{i}", names or _BERT_NAMES, epsilon, size)
         for i in range(int(config["num_hidden_layers"]))
     )
     return Architecture(
@@ -154,6 +163,14 @@ _BERT_NAMES = _BlockNames(
     down="output.dense",
     output_norm="output.LayerNorm",
 )
+_MPNET_NAMES = replace(
+    _BERT_NAMES,
+    query="attention.attn.q",
+    key="attention.attn.k",
+    value="attention.attn.v",
+    output="attention.attn.o",
+    attention_norm="attention.LayerNorm",
+)
 _DISTILBERT_NAMES = _BlockNames(
     query="attention.q_lin",
     key="attention.k_lin",
@@ -188,8 +205,8 @@ def _bert_embeddings(w: _Weights, config: Config, root: str, epsilon: float) -> 
     return Embeddings(
         words=w.array(f"{prefix}.word_embeddings.weight"),
         rows=rows,
-        positions="after_padding_id" if root == "roberta" else "absolute",
-        padding_id=int(config.get("pad_token_id") or 0),
+        positions="after_padding_id" if root in ("roberta", "mpnet") else "absolute",
+        padding_id=_MPNET_PADDING if root == "mpnet" else int(config.get("pad_token_id") or 0),
         norm=w.norm(f"{prefix}.LayerNorm", epsilon),
         projection=w.linear(f"{root}.embeddings_project") if projected else None,
     )
@@ -208,6 +225,30 @@ def _roberta(w: _Weights, config: Config) -> Architecture:
 def _electra(w: _Weights, config: Config) -> Architecture:
     head = (HeadStep(w.linear("classifier.dense"), "gelu"), HeadStep(w.linear("classifier.out_proj"), None))
     return _bert_like(w, config, root="electra", head=head)
+
+
+def _mpnet(w: _Weights, config: Config) -> Architecture:
+    head = (HeadStep(w.linear("classifier.dense"), "tanh"), HeadStep(w.linear("classifier.out_proj"), None))
+    of_buckets = w.array("mpnet.encoder.relative_attention_bias.weight")
+    buckets = distance_buckets(int(config["max_position_embeddings"]))
+    return replace(
+        _bert_like(w, config, root="mpnet", head=head, names=_MPNET_NAMES),
+        distances=np.ascontiguousarray(of_buckets[buckets].T),
+    )
+
+
+def distance_buckets(tokens: int) -> npt.NDArray[np.int64]:
+    """MPNet's bucket of each distance from 1 - tokens to tokens - 1, as T5 has them (Raffel et al. 2020, section 2.1).
+
+    Half of the 32 buckets are for later tokens. Eight of each half are for one distance each, the others grow with its
+    logarithm up to 128.
+    """
+    distance = np.arange(1 - tokens, tokens)
+    far, exact = np.abs(distance), _BUCKETS // 4
+    with np.errstate(divide="ignore"):
+        grown = np.log(far.astype(np.float32) / np.float32(exact)) / np.float32(np.log(_FARTHEST / exact))
+    large = np.minimum(exact + np.where(far < exact, 0, grown * np.float32(exact)).astype(np.int64), 2 * exact - 1)
+    return np.where(distance > 0, _BUCKETS // 2, 0) + np.where(far < exact, far, large)
 
 
 def _distilbert(w: _Weights, config: Config) -> Architecture:
@@ -278,6 +319,7 @@ def _thirds(dense: Dense) -> tuple[Dense, Dense, Dense]:
 class _Family:
     read: Callable[[_Weights, Config], Architecture]
     activation_key: str = "hidden_act"
+    tiled: bool = True
 
 
 _FAMILIES: dict[str, _Family] = {
@@ -286,7 +328,8 @@ _FAMILIES: dict[str, _Family] = {
     "roberta": _Family(_roberta),
     "xlm-roberta": _Family(_roberta),
     "electra": _Family(_electra),
-    "gpt2": _Family(_gpt2, "activation_function"),
+    "mpnet": _Family(_mpnet, tiled=False),
+    "gpt2": _Family(_gpt2, "activation_function", tiled=False),
 }
 # Settings that change the computation: their supported values, and the value that applies if the config has none.
 _SUPPORTED_SETTINGS: dict[str, tuple[tuple[object, ...], object]] = {

@@ -8,7 +8,8 @@ Every rewrite is exact in real arithmetic; in float32 the logits change in the s
   become two products over one token.
 * One product computes query, key and value. The query weights include 1/sqrt(head size), the position rows include
   token type 0.
-* The attention bias is computed once. The number of columns is the only shape that the graph computes.
+* The attention bias is computed once, with what depends on the distance of two tokens where a model has that. The
+  number of columns is the only shape that the graph computes.
 * On request, attention over long texts is computed in tiles, which never hold all scores at once (Dao et al. 2022), by
   onnxruntime's MultiHeadAttention. With a mask that operator is no faster, so an `If` takes it where nothing is padded.
 * A residual is a `Sum`. onnxruntime would fuse an `Add` with the following normalization into SkipLayerNormalization,
@@ -38,7 +39,7 @@ def write(architecture: Architecture, products: Products, *, tiled: bool = False
     """The graph as a model: int64 inputs `input_ids` and `attention_mask` (batch, tokens), output `logits`.
 
     `tiled` computes attention in tiles where no text is padded and texts have 192 tokens or more; not where attention
-    is causal.
+    is causal or depends on distances.
     """
     g = GraphWriter()
     add(g, architecture, products, tiled=tiled)
@@ -91,7 +92,7 @@ class _Writer:
         self.ids = ids
         self.mask = mask
         self.head_size = architecture.hidden // architecture.heads
-        self.tiled = tiled and not architecture.causal
+        self.tiled = tiled and architecture.can_be_tiled
 
     def write_layers(self, count: int) -> str:
         x = self._embed()
@@ -114,7 +115,7 @@ class _Writer:
         return x
 
     def _blocks(self, x: str, padding: str, which: range) -> str:
-        bias = self._causal(padding) if self.a.causal else padding
+        bias = self._causal(padding) if self.a.causal else self._with_distances(padding)
         unpadded = self._is_long_and_unpadded() if self.tiled and which else ""
         for i in which:
             x = self._block(x, self.a.blocks[i], bias, f"layer.{i}", unpadded)
@@ -171,6 +172,31 @@ class _Writer:
         later = g.add("Trilu", square, g.constant(np.array(1, dtype=np.int64)), upper=1)
         return g.add("Add", padding, later)
 
+    def _with_distances(self, padding: str) -> str:
+        """The padding bias plus that of distances: (batch, heads, tokens, tokens)."""
+        if self.a.distances is None:
+            return padding
+        g, columns = self.g, self._columns()
+        apart = g.add("Sub", columns, g.add("Unsqueeze", columns, g.integers(1)))
+        return g.add("Add", padding, self._at_distance(self.a.distances, apart))
+
+    def _from_first(self, bias: str) -> str:
+        """A bias (batch, 1, tokens) plus that of the distances from the first token: (batch, heads, tokens)."""
+        if self.a.distances is None:
+            return bias
+        return self.g.add("Add", bias, self._at_distance(self.a.distances, self._columns()))
+
+    def _at_distance(self, distances: FloatArray, apart: str) -> str:
+        """The biases of these distances, all heads first."""
+        g, longest = self.g, (distances.shape[1] + 1) // 2
+        return g.add("Gather", g.constant(distances), g.add("Add", apart, g.integers(longest - 1)), axis=1)
+
+    def _columns(self) -> str:
+        """0, 1, 2, ... for each column of the batch."""
+        g = self.g
+        ones = g.add("Expand", g.integers(1), g.add("Shape", self.ids, start=1, end=2))
+        return g.add("Sub", g.add("CumSum", ones, g.integers(0)), g.integers(1))
+
     # Blocks
 
     def _block(self, x: str, block: Block, bias: str, site: str, unpadded: str) -> str:
@@ -221,7 +247,7 @@ class _Writer:
         # Tokens are rows: onnxruntime blocks a sum by the number of columns, and padding must not change the blocks.
         scores = g.add("MatMul", source, g.add("Transpose", query, perm=[0, 2, 1]))
         scores = g.add("Transpose", scores, perm=[0, 2, 1])
-        scores = g.add("Add", scores, g.add("Squeeze", padding, g.integers(1)))
+        scores = g.add("Add", scores, self._from_first(g.add("Squeeze", padding, g.integers(1))))
         mixed = g.add("MatMul", g.add("Softmax", scores, axis=-1), source)
         mixed = g.add("Unsqueeze", mixed, g.integers(2))
         context = g.add("MatMul", mixed, self._per_head(block.value.weight, (1, 0, 2)))

@@ -22,10 +22,15 @@ _MASKED = 1e4
 class Student(nn.Module):
     """The first stage: `layers` of the teacher's blocks, with the teacher's embeddings and head."""
 
+    distances: Tensor | None
+
     def __init__(self, teacher: Architecture, layers: Sequence[int]) -> None:
         super().__init__()
         self.teacher = teacher
         self.embeddings = _Embeddings(teacher.embeddings)
+        self.register_buffer(
+            "distances", None if teacher.distances is None else torch.from_numpy(teacher.distances), persistent=False
+        )
         self.blocks = nn.ModuleList(
             _Block(teacher.blocks[i], teacher, last=n == len(layers) - 1) for n, i in enumerate(layers)
         )
@@ -36,6 +41,8 @@ class Student(nn.Module):
         """Logits (batch, labels) of padded ids and their mask, both (batch, tokens)."""
         x = self.embeddings(ids, mask)
         bias = ((mask - 1.0) * _MASKED)[:, None, None, :]
+        if self.distances is not None:
+            bias = bias + _at_distance(self.distances, mask.shape[1])
         read = mask.shape[1] - 1 - mask.flip(1).argmax(dim=1) if self.teacher.reads == "last" else None
         for block in self.blocks:
             x = block(x, bias, read)
@@ -104,7 +111,7 @@ class _Block(nn.Module):
         source = self.attention_norm(x) if self.norm_first else x
         key, value = self._split(self.key(source)), self._split(self.value(source))
         if self.last:
-            x, source = _column(x, read), _column(source, read)
+            x, source, bias = _column(x, read), _column(source, read), bias[:, :, :1]
         elif self.causal:
             bias = bias + torch.full((x.shape[1], x.shape[1]), -_MASKED).triu(1)
         scores = self._split(self.query(source)) @ key.transpose(2, 3) + bias
@@ -131,6 +138,12 @@ class _Block(nn.Module):
             down=_dense_of(self.down),
             output_norm=_norm_of(self.output_norm),
         )
+
+
+def _at_distance(distances: Tensor, tokens: int) -> Tensor:
+    """The bias of every pair of tokens, (heads, tokens, tokens)."""
+    columns = torch.arange(tokens)
+    return distances[:, columns - columns[:, None] + (distances.shape[1] - 1) // 2]
 
 
 def _column(x: Tensor, read: Tensor | None) -> Tensor:

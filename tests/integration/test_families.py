@@ -30,10 +30,10 @@ NAMES = {
     "roberta": "RoBERTa",
     "xlm-roberta": "XLM-R",
     "electra": "ELECTRA",
+    "mpnet": "MPNet",
     "gpt2": "GPT-2",
     "albert": "ALBERT",
     "deberta-v2": "DeBERTa-v2, DeBERTa-v3",
-    "mpnet": "MPNet",
     "modernbert": "ModernBERT",
 }
 LEAN, TRACED = ("lean-fp32", "lean-int8"), ("onnx-fp32", "onnx-int8")

@@ -21,7 +21,7 @@ from sentopt.graph.products import FloatProducts
 from sentopt.runtime.session import FloatArray, OnnxSession
 from sentopt.runtime.tokenization import Batch
 
-ERF_GELUS = ["bert", "distilbert", "roberta", "electra"]
+ERF_GELUS = ["bert", "distilbert", "roberta", "electra", "mpnet"]
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Pair:
 
     @property
     def longest(self) -> int:
-        return tiny_models.POSITIONS - (2 if "roberta" in self.model.config.model_type else 0)
+        return tiny_models.POSITIONS - (2 if self.model.config.model_type in ("roberta", "xlm-roberta", "mpnet") else 0)
 
 
 def pair_of(family: str, folder: Path, **changes: object) -> Pair:
@@ -114,6 +114,13 @@ def test_padding_columns_change_no_bit_where_the_hidden_size_is_large(tmp_path: 
 def test_token_type_zero_is_folded_in(family: str, pairs: Callable[[str], Pair]) -> None:
     batch = pairs(family).pad(tiny_models.texts([9, 14]))
     assert pairs(family).difference(batch, token_type_ids=torch.zeros((2, 14), dtype=torch.int64)) < 1e-5
+
+
+def test_distances_of_tokens_fall_in_the_buckets_of_transformers() -> None:
+    from transformers.models.mpnet.modeling_mpnet import MPNetEncoder
+
+    expected = MPNetEncoder.relative_position_bucket(torch.arange(-513, 514))
+    assert families.distance_buckets(514).tolist() == expected.tolist()
 
 
 def test_left_padding_changes_nothing_for_gpt2(pairs: Callable[[str], Pair]) -> None:

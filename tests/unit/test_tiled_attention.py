@@ -11,6 +11,7 @@ import pytest
 import tiny_models
 
 from sentopt import recipe
+from sentopt.backends.opening import capabilities
 from sentopt.errors import RecipeError
 from sentopt.graph import cascade, families, lean
 from sentopt.graph.architecture import Architecture
@@ -21,7 +22,8 @@ from sentopt.runtime.threshold import Threshold
 from sentopt.runtime.tokenization import Batch, Tokens, padded
 from sentopt.variants import LONG
 
-FAMILIES = [family for family in tiny_models.FAMILIES if family != "gpt2"]
+UNTILED = ("gpt2", "mpnet")
+FAMILIES = [family for family in tiny_models.FAMILIES if family not in UNTILED]
 
 
 @pytest.fixture(scope="module")
@@ -114,3 +116,11 @@ def test_a_recipe_of_short_texts_cannot_ask_for_them() -> None:
     with pytest.raises(RecipeError, match=r"long-int8 needs model\.max_length of 192 or more, found 128"):
         recipe.load("quickstart", asked)
     assert recipe.load("imdb-8k-minilm", asked).export.variants == ("long-int8",)
+
+
+@pytest.mark.parametrize("family", list(tiny_models.FAMILIES))
+def test_a_checkpoint_says_whether_its_attention_can_be_tiled(family: str, tmp_path: Path) -> None:
+    tiny_models.save(family, tmp_path)
+    tiled = families.read(tmp_path).can_be_tiled
+    assert families.can_be_tiled(tmp_path) == tiled == (family not in UNTILED)
+    assert ("long" in capabilities(tmp_path)) == tiled
