@@ -14,18 +14,18 @@ from sentopt._optional import needs_extra
 
 
 @contextlib.contextmanager
-def held(path: Path) -> Iterator[None]:
+def held(path: Path, *, wait: float = 0.0) -> Iterator[None]:
     """Hold the lock file at `path`, which is made if need be, until the block ends.
 
     Raises:
-        BlockingIOError: somebody else holds it.
+        BlockingIOError: somebody else holds it, and still does after `wait` seconds.
         OSError: the file cannot be made.
         MissingExtraError: the package `filelock` is not installed.
     """
     with needs_extra("train"):
         import filelock
 
-    lock = filelock.FileLock(path, timeout=0)
+    lock = filelock.FileLock(path, timeout=wait)
     try:
         lock.acquire()
     except filelock.Timeout as error:

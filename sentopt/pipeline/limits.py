@@ -13,22 +13,23 @@ from sentopt.errors import RecipeError
 from sentopt.gate import deferral
 from sentopt.graph import families
 from sentopt.measure.stats import fewest_texts
+from sentopt.progress import SILENT, Progress
 from sentopt.recipe import TEST_AS_VALIDATION, DistillSection, Recipe
 from sentopt.run_dir import RunDir
 from sentopt.stages import exporters
 from sentopt.variants import Need, VariantSpec, runnable
 
 
-def within_model(recipe: Recipe, *, fetch: bool) -> tuple[Recipe, tuple[str, ...]]:
+def within_model(recipe: Recipe, *, fetch: bool, progress: Progress = SILENT) -> tuple[Recipe, tuple[str, ...]]:
     """The recipe with texts cut where its model ends, and what to say if that changed anything.
 
-    With `fetch`, a model that no source has is refused now.
+    With `fetch`, a model is fetched now if need be, and one that no source has is refused.
 
     Raises:
         BackboneError: the model cannot be used.
     """
     model = recipe.model
-    longest = backbones.check(model.backbone, model.revision, tuned=model.tuned, fetch=fetch)
+    longest = backbones.check(model.backbone, model.revision, tuned=model.tuned, fetch=fetch, progress=progress)
     if longest is None or model.max_length <= longest:
         return recipe, ()
     shorter = recipes.with_overrides(recipe, {"model.max_length": longest}, source=model.backbone)

