@@ -10,7 +10,8 @@ import pytest
 from sentopt import Classifier, cli, manifest, recipe
 from sentopt.errors import TrainingInterrupted
 from sentopt.files import journal
-from sentopt.gate import rules
+from sentopt.gate import deferral, rules
+from sentopt.measure import stats
 from sentopt.pipeline.order import Pipeline
 from sentopt.results import BenchResult, DistillResult, QuantizeResult, Selection, VerifyResult
 from sentopt.run_dir import RunDir
@@ -216,7 +217,8 @@ def test_they_are_tested_after_what_they_are_made_of_and_before_dynamic_int8() -
 def test_too_few_validation_texts_make_neither_and_say_so(copied: RunDir, capsys: pytest.CaptureFixture[str]) -> None:
     assert export(copied, "verify.margin=2", "export.variants=[]") in (0, 3)
     told = capsys.readouterr().err
-    assert "no student and no cascade: 60 validation texts choose no threshold, for which 1" in told
+    needed = stats.fewest_texts(margin=0.02, confidence=deferral.CONFIDENCE)
+    assert f"no student and no cascade: 60 validation texts choose no threshold, for which {needed} or more" in told
     assert "distill" not in manifest.read(copied.manifest).result("verify", VerifyResult).order
 
 
