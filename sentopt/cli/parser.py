@@ -122,9 +122,7 @@ _OF_RECIPE = (
         "PATH_OR_NAME",
         "a table (.csv, .parquet, .xlsx ...), a folder with train.* (and test.*), sst2, tweets, imdb",
     ),
-    _value(
-        "--model", "FOLDER_OR_NAME", "the backbone: a folder, minilm, mpnet, or a hub id with --set model.revision=HASH"
-    ),
+    _value("--model", "FOLDER_OR_NAME", "backbone: folder, minilm, mpnet, or a hub id with --set model.revision=HASH"),
     _flag("--dry-run", "stop when the data is prepared: what it can decide, and a forecast of time and memory"),
     *_COMMON,
 )

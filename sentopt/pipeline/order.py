@@ -233,9 +233,8 @@ class Pipeline:
         """Everything later reads a recipe that the model can follow."""
         if self._fits_model:
             return
-        fetch, progress = not self.cache.has("train"), self.progress if distributed.is_rank_zero() else SILENT
-        self.recipe, notices = limits.within_model(self.recipe, fetch=fetch, progress=progress)
-        self.cache.recipe = self.recipe
-        self._fits_model = True
+        untrained = not self.cache.has("train")
+        self.recipe, notices = limits.within_model(self.recipe, fetch=untrained, progress=self.progress)
+        self.cache.recipe, self._fits_model = self.recipe, True
         if distributed.is_rank_zero():
             self.cache.note(*notices)
