@@ -181,16 +181,9 @@ def _undecided(judged: Sequence[Criterion]) -> frozenset[str]:
 
 
 def _boldest(validation: _Texts, rules: Rules) -> list[int]:
-    """The last of the thresholds that validation proves one after the other, as `gate.deferral.accepted` does."""
-    right, proven = validation.reference == validation.truth, []
-    for i, labels in enumerate(validation.candidates):
-        compared = stats.paired_non_inferiority(
-            right, labels == validation.truth, margin=rules.margin, confidence=deferral.CONFIDENCE
-        )
-        if not compared.non_inferior:
-            break
-        proven.append(i)
-    return proven[-1:]
+    """The last of the thresholds that validation proves one after the other; none if it proves none."""
+    proven = deferral.proven_in_sequence(validation.truth, validation.reference, validation.candidates, rules)
+    return [proven - 1] if proven else []
 
 
 def _validation(random: np.random.Generator, scenario: Scenario) -> _Texts:

@@ -25,6 +25,8 @@ Verification judges the cascade afterwards, on test texts that have no part in t
 from __future__ import annotations
 
 import functools
+import itertools
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -199,7 +201,7 @@ def choose(
     expected = [1.0, *(_expected_speed(answers, risk, t, rules, test_texts, costs) for t in proven[1:])]
     best = proven[int(np.argmax(expected))]
     labels, deferred = answers.cascade(best)
-    compared = _compared(answers, labels, rules)
+    compared = _compared(answers.truth, answers.labels, labels, rules)
     return CascadeRule(
         threshold=best.confidence,
         threshold_tokens=best.tokens,
@@ -217,12 +219,21 @@ def choose(
 def accepted(answers: Answers, rules: Rules) -> list[Threshold]:
     """Thresholds that are proven on validation texts, the most cautious first: that one is always among them."""
     everything, *others = _ladder(answers)
-    proven = [everything]
-    for threshold in others:
-        if not _compared(answers, answers.cascade(threshold)[0], rules).non_inferior:
-            break
-        proven.append(threshold)
-    return proven
+    labels = (answers.cascade(threshold)[0] for threshold in others)
+    return [everything, *others[: proven_in_sequence(answers.truth, answers.labels, labels, rules)]]
+
+
+def proven_in_sequence(truth: IntArray, reference: IntArray, candidates: Iterable[IntArray], rules: Rules) -> int:
+    """How many of these answers are proven, one after the other, not to lose the margin: up to the first that is not.
+
+    Args:
+        truth: right labels, (texts,).
+        reference: labels that the PyTorch model gives, (texts,).
+        candidates: labels of ever bolder cascades, (texts,) each.
+        rules: of verification.
+    """
+    proven = itertools.takewhile(lambda labels: _compared(truth, reference, labels, rules).non_inferior, candidates)
+    return sum(1 for _ in proven)
 
 
 def _ladder(answers: Answers) -> list[Threshold]:
@@ -235,10 +246,8 @@ def _ladder(answers: Answers) -> list[Threshold]:
     return [Threshold(1.0, tokens), *(Threshold(float(p), tokens) for p in 1.0 / (1.0 + np.exp(-log_odds)))]
 
 
-def _compared(answers: Answers, labels: IntArray, rules: Rules) -> stats.PairedComparison:
-    return stats.paired_non_inferiority(
-        answers.labels == answers.truth, labels == answers.truth, margin=rules.margin, confidence=CONFIDENCE
-    )
+def _compared(truth: IntArray, reference: IntArray, labels: IntArray, rules: Rules) -> stats.PairedComparison:
+    return stats.paired_non_inferiority(reference == truth, labels == truth, margin=rules.margin, confidence=CONFIDENCE)
 
 
 def _expected_speed(

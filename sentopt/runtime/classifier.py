@@ -451,7 +451,7 @@ class Classifier:
         batch = self.encoder.pad(tokens)
         deferred: BoolArray | None = None
         with native_call():
-            if getattr(engine, "is_cascade", False):
+            if self.is_cascade:
                 logits, deferred = engine.run_routed(batch)  # type: ignore[attr-defined]
             else:
                 logits = engine.run(batch)
