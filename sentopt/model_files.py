@@ -6,6 +6,7 @@ Only JSON and the headers of safetensors files are read: neither PyTorch nor the
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -136,6 +137,16 @@ def read_config(folder: Path) -> dict[str, Any]:
     return _read_object(folder / CONFIG)
 
 
+def multiplied_weights(folder: Path) -> int:
+    """The number of weights of a model that are multiplied with; embeddings are looked up.
+
+    Raises:
+        BackboneError: the weights are not there.
+    """
+    shapes = tensor_shapes(folder)
+    return sum(math.prod(shape) for name, shape in shapes.items() if len(shape) == 2 and "embed" not in name)
+
+
 def label_names(folder: Path) -> list[str]:
     """The names of a classifier's outputs, in their order; LABEL_0, LABEL_1 and so on if it has no names.
 
@@ -174,6 +185,24 @@ def are_unnamed(names: Iterable[str]) -> bool:
     return all(_UNNAMED.fullmatch(name) for name in names)
 
 
+def output_of(label: str, names: Sequence[str]) -> int | None:
+    """The output of a model that a label of the data means: by its name, else by the name whatever the case."""
+    if label in names:
+        return names.index(label)
+    folded = label.strip().casefold()
+    close = [i for i, name in enumerate(names) if name.strip().casefold() == folded]
+    return close[0] if len(close) == 1 else None
+
+
+def is_classifier(folder: Path) -> bool:
+    """Whether a model is saved with a classification head.
+
+    Raises:
+        BackboneError: its `config.json` cannot be read.
+    """
+    return any(str(name).endswith(_CLASSIFIER) for name in _architectures(read_config(folder)))
+
+
 def names_or_numbers(names: Sequence[str]) -> list[str]:
     """The names of outputs; their numbers where they have none."""
     return [str(i) for i in range(len(names))] if are_unnamed(names) else list(names)
@@ -184,10 +213,9 @@ def keeps_head(folder: Path, labels: Sequence[str]) -> bool:
 
     A head for another task, for multi-label classification, for regression or for other labels is replaced.
     """
-    config = read_config(folder)
-    if not any(str(name).endswith(_CLASSIFIER) for name in _architectures(config)):
+    if not is_classifier(folder):
         return False
-    if config.get("problem_type") not in (None, "single_label_classification"):
+    if read_config(folder).get("problem_type") not in (None, "single_label_classification"):
         return False
     try:
         names = label_names(folder)

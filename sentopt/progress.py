@@ -201,6 +201,29 @@ class Bars:
         self._outlook.expect(seconds)
 
 
+class Part:
+    """The progress of a run that is a part of another one: `name` stands before each line and each count.
+
+    Times left in all are those of the whole, so what the part forecasts is not told.
+    """
+
+    def __init__(self, name: str, whole: Progress) -> None:
+        self.name, self._whole = name, whole
+
+    def say(self, line: str) -> None:
+        """The line, with the name before it."""
+        self._whole.say(f"{self.name}: {line}")
+
+    def count(
+        self, what: str, total: int, unit: str = "", *, done: int = 0
+    ) -> contextlib.AbstractContextManager[Advance]:
+        """As part of the stage `name` of the whole."""
+        return self._whole.count(f"{self.name}: {what}", total, unit, done=done)
+
+    def expect(self, seconds: Mapping[str, float]) -> None:
+        """Nothing."""
+
+
 SILENT: Progress = Lines()
 _OF_THIS_PROCESS = Outlook()  # a training and what follows it are two calls: the forecast is for both
 Choice: TypeAlias = "bool | Callable[[str], None] | Progress | None"

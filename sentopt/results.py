@@ -117,6 +117,55 @@ class TrainResult(Steps):
 
 
 @dataclass(frozen=True)
+class TeacherAnswers:
+    """One teacher: which of its variants answered, how many texts it answered now, and the seconds that this took.
+
+    Other answers were there already, from an earlier run.
+    """
+
+    name: str
+    variant: str
+    answered: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class TeachResult:
+    """What the teacher answered. `test` are its scores on the test split: of all teachers together.
+
+    `texts` counts training texts, `copies` changed copies of them, `unlabelled` the texts without labels.
+    """
+
+    teachers: tuple[TeacherAnswers, ...]
+    texts: int
+    copies: int
+    unlabelled: int
+    test: Scores
+    notices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class TeachingGain:
+    """The accuracy of the teacher, of the model that it taught, and of that model without it, on distinct test texts.
+
+    `against_teacher` and `against_untaught` compare the taught model with the others: texts that it lost and gained,
+    and one-sided limits of the difference. What was not trained without a teacher is None.
+    """
+
+    texts: int
+    teacher: float
+    taught: float
+    untaught: float | None
+    against_teacher: PairedComparison
+    against_untaught: PairedComparison | None
+
+    @property
+    def proven(self) -> bool | None:
+        """Whether the taught model is proven better than the untaught one; None where there is none."""
+        return None if self.against_untaught is None else self.against_untaught.lower > 0.0
+
+
+@dataclass(frozen=True)
 class StudentDepth:
     """One number of layers that was tried: how the student answers the validation split.
 

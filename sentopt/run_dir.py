@@ -82,6 +82,20 @@ class RunDir:
         return self.root / "reference-validation.npy"
 
     @property
+    def taught(self) -> Path:
+        """What the teacher answers, and the texts that it answers besides those of the splits."""
+        return self.root / "taught"
+
+    def teacher(self, name: str) -> RunDir:
+        """The run that tunes a backbone to be the teacher."""
+        return RunDir(self.root / "teachers" / name)
+
+    @property
+    def without_teacher(self) -> RunDir:
+        """The run that trains the same model on the labels alone."""
+        return RunDir(self.root / "without-teacher")
+
+    @property
     def student(self) -> Path:
         """The distilled student: the weights of its layers and its head."""
         return self.root / "student"

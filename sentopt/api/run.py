@@ -21,7 +21,16 @@ from sentopt.progress import Choice
 from sentopt.recipe import Recipe
 from sentopt.report import render, sections
 from sentopt.report.comparison import Comparison, compare
-from sentopt.results import BenchResult, PrepareResult, ReferenceCheck, Selection, TrainResult, Verdict, VerifyResult
+from sentopt.results import (
+    BenchResult,
+    PrepareResult,
+    ReferenceCheck,
+    Selection,
+    TeachingGain,
+    TrainResult,
+    Verdict,
+    VerifyResult,
+)
 from sentopt.run_dir import RunDir
 from sentopt.training import distributed
 from sentopt.training.caller import kept_for_programs
@@ -56,6 +65,9 @@ class Run:
     def path(self) -> Path:
         """The run directory."""
         return self.run_dir.root
+
+    def __fspath__(self) -> str:
+        return str(self.path)
 
     @for_python
     def optimize(
@@ -132,6 +144,12 @@ class Run:
     def training(self) -> TrainResult:
         """Steps, loss, scores on validation and test texts."""
         return self.manifest.result("train", TrainResult)
+
+    @property
+    def teaching(self) -> TeachingGain | None:
+        """What a teacher gained, on the test split; None where the recipe names none, or training has not ended."""
+        written = self.manifest
+        return written.result("gain", TeachingGain) if "gain" in written.stages and self.recipe.train.teacher else None
 
     @property
     def reference(self) -> ReferenceCheck:
@@ -239,4 +257,4 @@ class Run:
         return head + "\n".join(render.section_html(section) for section in shown)
 
 
-_IN_NOTEBOOKS = ("Verdict", "Refused, what now?", "Speed", "Training")
+_IN_NOTEBOOKS = ("Verdict", "Refused, what now?", "Speed", "The teacher", "Training")

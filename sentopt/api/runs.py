@@ -65,7 +65,7 @@ def train(
         until: the benchmark that will follow, for the forecast of time and memory. A training alone, None, writes a
             report.
         settings: recipe keys without their section, or as `transformers.TrainingArguments` spells them: `epochs=2`,
-            `max_length=256`, `text_column="review"`.
+            `max_length=256`, `text_column="review"`. `teacher=` takes a `Run`, too, or a list of them.
 
     Returns:
         The run. `optimize()` makes the fastest verified classifier of it.

@@ -8,6 +8,7 @@ is compared with its pinned SHA-256, wherever it came from.
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
 import re
@@ -100,10 +101,21 @@ def identify(name: str, revision: str = "") -> str:
         files = {path for path in folder.iterdir() if path.suffix in _DECIDING and path.is_file()}
         with contextlib.suppress(BackboneError):  # there is no index, or the stage that reads it will say what is wrong
             files |= set(model_files.index_files(folder))
-        return ",".join(f"{path.relative_to(folder).as_posix()}:{sha256_file(path)}" for path in sorted(files))
+        return ",".join(f"{path.relative_to(folder).as_posix()}:{_digest(path)}" for path in sorted(files))
     if name in BACKBONES:
         return BACKBONES[name].files["model.safetensors"]
     return f"{name}@{revision}"
+
+
+def _digest(path: Path) -> str:
+    """SHA-256 of a file, computed once in the life of this process while size and time of the file stay the same."""
+    found = path.stat()
+    return _hashed(path.resolve(), found.st_size, found.st_mtime_ns, found.st_ino)
+
+
+@functools.lru_cache(maxsize=1_000)
+def _hashed(path: Path, size: int, changed: int, number: int) -> str:
+    return sha256_file(path)
 
 
 def longest_input(folder: Path) -> int:
@@ -193,7 +205,7 @@ def _problem(folder: Path, backbone: Backbone) -> str:
         path = folder / name
         if not path.is_file():
             return f"{name} is missing"
-        digest = sha256_file(path)
+        digest = _digest(path)
         if digest != expected:
             return f"{name} has SHA-256 {digest[:16]}..., expected {expected[:16]}..."
     return ""

@@ -30,8 +30,8 @@ def train(arguments: argparse.Namespace) -> int:
     if run is None:
         return 0
     if arguments.json:
-        return print_json({"run_dir": str(run.path), "train": as_json(run.training)})
-    print(sections.trained_in_words(run.training))
+        return print_json({"run_dir": str(run.path), "train": as_json(run.training), "gain": as_json(run.teaching)})
+    print(sections.trained_in_words(run.training, run.teaching))
     if not run.reference.passed:
         print(f"\n{run.reference.words}.\n`sentopt export` would ship nothing.")
     return _print_checkpoint(run, arguments)

@@ -78,7 +78,7 @@ class StageCache:
         for path in outputs:
             journal.check(self.run_dir.replaced_with(path))
         self.progress.say(f"{title or name} ...")
-        self._save_recipe()
+        self.save_recipe()
         start = time.perf_counter()
         result = work()
         entry = StageEntry(
@@ -157,7 +157,8 @@ class StageCache:
             self._intact.add(name)
         return name in self._intact
 
-    def _save_recipe(self) -> None:
+    def save_recipe(self) -> None:
+        """Store the recipe beside the manifest."""
         text = recipes.to_toml(self.recipe)
         if not self.run_dir.recipe.is_file() or self.run_dir.recipe.read_text(encoding="utf-8") != text:
             atomic.write_text(self.run_dir.recipe, text)

@@ -8,17 +8,40 @@ from typing import Any
 
 from sentopt import backbones, records
 from sentopt import recipe as recipes
-from sentopt.data import sources
+from sentopt.data import sources, unlabelled
 from sentopt.errors import RecipeError, RunDirError
 from sentopt.files import journal
 from sentopt.manifest import Manifest
+from sentopt.pipeline.cache import StageCache
 from sentopt.recipe import Recipe
 from sentopt.run_dir import SPLITS, RunDir
 
 _SECTIONS = ("data", "model", "train")
-_NOT_TRAINED_ON = frozenset({"data.unlabelled"})  # keys that may change under a finished checkpoint
+_NOT_TRAINED_ON = frozenset({"data.unlabelled"})  # keys that may change under a finished checkpoint without a teacher
 _PATHS = ("unlabelled",)  # keys of the data section that name a file, besides the splits
 _SHOWN = 12
+_TEACHER, _UNLABELLED = "teacher ", "data.unlabelled"
+
+
+def begin(cache: StageCache, recipe: Recipe, inputs: Iterable[Path], *, replaces: bool) -> None:
+    """Make the directory of `cache` the run directory of `recipe`, or go on in it.
+
+    Args:
+        cache: of the directory.
+        recipe: what will be run.
+        inputs: files that are read besides those that the recipe names.
+        replaces: a checkpoint that was trained otherwise may be replaced.
+
+    Raises:
+        RunDirError: the directory is not sentopt's, holds what the run is to read, or a checkpoint that was trained
+            otherwise.
+        DataError: a file that a later stage reads is not there.
+    """
+    check_inputs(cache.run_dir, recipe, inputs)
+    unlabelled.check(recipe.data)  # now, and not when `verify` reads it
+    cache.claim()
+    if not replaces:
+        check(cache.run_dir, cache.manifest, recipe)
 
 
 def check_inputs(run_dir: RunDir, recipe: Recipe, others: Iterable[Path] = ()) -> None:
@@ -76,8 +99,21 @@ def _identity(recipe: Recipe) -> dict[str, Any]:
     """What determines a checkpoint: recipe keys, digests of the data, identity of the model."""
     return {
         "keys": _keys(recipe),
-        "files": dict(sources.identify(recipe.data)),
+        "files": {**sources.identify(recipe.data), **_teachers(recipe)},
         "model": backbones.identify(recipe.model.backbone, recipe.model.revision),
+    }
+
+
+def _teachers(recipe: Recipe) -> dict[str, str]:
+    """What each teacher is, and the texts without labels that it answers."""
+    if not recipe.train.teacher:
+        return {}
+    from sentopt.training import teachers
+
+    texts = unlabelled.depends(recipe.data)[:1]
+    return {
+        **{f"{_TEACHER}{name}": teachers.identify(name) for name in recipe.train.teacher},
+        **({_UNLABELLED: texts[0]} if texts else {}),
     }
 
 
@@ -85,7 +121,8 @@ def _keys(recipe: Recipe) -> dict[str, Any]:
     document = records.to_json(recipe)
     keys = {f"{section}.{key}": value for section in _SECTIONS for key, value in document[section].items()}
     keys["run.seed"] = document["run"]["seed"]
-    return {key: value for key, value in keys.items() if key not in _NOT_TRAINED_ON}
+    left_out = () if recipe.train.teacher else _NOT_TRAINED_ON
+    return {key: value for key, value in keys.items() if key not in left_out}
 
 
 def _trained(run_dir: RunDir, manifest: Manifest) -> dict[str, Any]:
@@ -128,7 +165,16 @@ def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
         elif key in contents and contents[key][0] != contents[key][1]:
             name = before[key] or before["data.dataset"]
             differences.append(f"{key}: {name} has changed since this run was trained, or is another of that name")
-    return differences
+    return [*differences, *_changed(old["files"], new["files"])]
+
+
+def _changed(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
+    """In words, teachers and texts without labels that have another content under the same name."""
+    return [
+        f"{key.replace(_TEACHER, 'train.teacher: ')} has changed since this run was trained"
+        for key in old
+        if (key.startswith(_TEACHER) or key == _UNLABELLED) and key in new and old[key] != new[key]
+    ]
 
 
 def _digests(files: Mapping[str, str], split: str) -> list[str]:
@@ -147,7 +193,7 @@ def _listed(differences: Sequence[str]) -> str:
 
 def _local_inputs(recipe: Recipe) -> list[Path]:
     """Files and folders that a recipe names."""
-    named = [getattr(recipe.data, key) for key in _PATHS]
+    named = [*(getattr(recipe.data, key) for key in _PATHS), *recipe.train.teacher]
     model = Path(recipe.model.backbone).expanduser()
     return [
         *sources.local_files(recipe.data),

@@ -34,10 +34,22 @@ def prepare(recipe: Recipe) -> list[object]:
     ]
 
 
-def train(recipe: Recipe, cache: StageCache) -> list[object]:
-    """Splits, pretrained model, hyperparameters, and the packages that train."""
+def teach(recipe: Recipe, cache: StageCache, teachers: Sequence[str]) -> list[object]:
+    """Splits, teachers by their fingerprints, and the texts that they answer."""
     return [
         cache.outputs("prepare"),
+        [*teachers],
+        [recipe.train.teacher_copies, recipe.run.seed],
+        unlabelled.depends(recipe.data),
+        _versions("onnxruntime", "torch", "tokenizers"),
+    ]
+
+
+def train(recipe: Recipe, cache: StageCache) -> list[object]:
+    """Splits, a teacher's answers, pretrained model, hyperparameters, and the packages that train."""
+    return [
+        cache.outputs("prepare"),
+        *([cache.outputs("teach") if cache.has("teach") else "not taught yet"] if recipe.train.teacher else []),
         _model(recipe),
         [recipe.model, recipes.identity(recipe.train), recipe.run.seed],
         _versions("torch", "transformers", "tokenizers", "accelerate"),

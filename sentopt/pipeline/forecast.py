@@ -12,14 +12,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sentopt import gate
-from sentopt.data import store
+from sentopt import gate, model_files
+from sentopt.data import store, unlabelled
 from sentopt.measure import stats
 from sentopt.progress import Progress
 from sentopt.progress import in_words as duration
 from sentopt.recipe import TEST_AS_VALIDATION, Recipe
 from sentopt.results import PrepareResult
-from sentopt.run_dir import RunDir
+from sentopt.run_dir import SPLITS, RunDir
 from sentopt.runtime.cores import available_cores
 from sentopt.training import schedule
 from sentopt.variants import REFERENCE, VariantSpec
@@ -52,6 +52,24 @@ _USUAL_RATE = 2.0e-5
 # Bytes of a benchmark's process beside twice its model, and what this process keeps of the exporter beside six times
 # the model: the quickstart's benchmark, and the resident size of the quickstart's run while it verifies.
 _TORCH_PROCESS, _ENGINE_PROCESS, _EXPORTER = 480e6, 140e6, 800e6
+
+
+@dataclass(frozen=True)
+class Teaching:
+    """What a teacher adds.
+
+    Attributes:
+        seconds: to tune it, where that is done, and to answer.
+        texts: that are learnt besides the training split.
+        size: of the largest teacher that is tuned, in weights of the model that are multiplied with; at least 1.
+    """
+
+    seconds: float = 0.0
+    texts: int = 0
+    size: float = 1.0
+
+
+_NO_TEACHER = Teaching()
 
 
 @dataclass(frozen=True)
@@ -127,12 +145,15 @@ def measure(recipe: Recipe, run_dir: RunDir, prepared: PrepareResult, *, depth: 
     texts = {split: sum(counts.values()) for split, counts in prepared.counts.items()}
     evidence, most_lost = _what_may_be_lost(recipe, run_dir)
     lengths, max_length = measured.train_lengths, recipe.model.max_length
+    taught = _teaching(measured, recipe, run_dir, texts)
+    learnt = texts["train"] + taught.texts
     advice = [hints.too_short(lengths, recipe.train, max_length=max_length)]
     if measured.training:
-        advice.append(hints.more_epochs(recipe.train, texts["train"]))
+        advice.append(hints.more_epochs(recipe.train, learnt))
+    layers = families.layers(folder)
     return Forecast(
-        seconds=seconds_by_stage(measured, recipe, specs, texts, depth=depth, layers=families.layers(folder)),
-        memory_bytes=memory_by_stage(measured, specs),
+        seconds=seconds_by_stage(measured, recipe, specs, texts, depth=depth, layers=layers, teaching=taught),
+        memory_bytes=memory_by_stage(measured, specs, teaching=taught),
         gpu_bytes=measured.training.gpu_bytes if measured.training else 0,
         texts=texts,
         dropped=tuple(notice for notice in prepared.notices if "dropped" in notice or notice.startswith("left out")),
@@ -141,7 +162,7 @@ def measure(recipe: Recipe, run_dir: RunDir, prepared: PrepareResult, *, depth: 
         hints=tuple(hint for hint in advice if hint),
         test_texts=evidence,
         most_lost=most_lost,
-        steps=schedule.steps_for(recipe.train, texts["train"]) if measured.training else 0,
+        steps=schedule.steps_for(recipe.train, learnt) if measured.training else 0,
         measured_steps=measured.training.steps if measured.training else 0,
         measured_texts=measured.test_texts,
         took_seconds=measured.took_seconds,
@@ -217,6 +238,7 @@ def seconds_by_stage(
     *,
     depth: Depth | None,
     layers: int = 6,
+    teaching: Teaching = _NO_TEACHER,
 ) -> dict[str, float]:
     """Seconds of each stage after `prepare`, given what was measured, the variants, and the texts of each split.
 
@@ -224,16 +246,22 @@ def seconds_by_stage(
     """
     slow = _slowness(measured)
     size = measured.parameters / _PARAMETERS
-    train = _train(measured, recipe, texts, save=_SAVE * slow * size)
+    save = _SAVE * slow * size
+    learnt = {**texts, "train": texts["train"] + teaching.texts}
+    trained = {
+        **({"teach": teaching.seconds} if recipe.train.teacher else {}),
+        "train": _train(measured, recipe, learnt, save=save),
+        **({"without teacher": _train(measured, recipe, texts, save=save)} if _trains_twice(recipe) else {}),
+    }
     if depth is None:
-        return {"train": train}
+        return trained
     export = sum((_LEAN if "lean" in spec.needs else _TRACED) for spec in specs if spec.made_by == "export")
     made = [spec for spec in specs if spec.made_by == "quantize"]
     quantize = _DYNAMIC * sum(spec.quantize is not None for spec in made)
     quantize += _CALIBRATED * (any(spec.quantize is None for spec in made) + any(spec.stages for spec in made))
     students = any(spec.stages for spec in specs)
     return {
-        "train": train,
+        **trained,
         "export": export * slow * size,
         **({"distill": _distill(measured, recipe, texts["train"], layers)} if students else {}),
         "quantize": quantize * slow * size,
@@ -242,13 +270,51 @@ def seconds_by_stage(
     }
 
 
-def memory_by_stage(measured: Rehearsal, specs: Sequence[VariantSpec]) -> dict[str, int]:
-    """Bytes of each stage at its peak. A benchmark has a process for every variant, all at the same time."""
+def _trains_twice(recipe: Recipe) -> bool:
+    return bool(recipe.train.teacher) and recipe.train.without_teacher
+
+
+def _teaching(measured: Rehearsal, recipe: Recipe, run_dir: RunDir, texts: Mapping[str, int]) -> Teaching:
+    """Teachers are as slow as they are large; what earlier runs have answered is not known here, and counts, too."""
+    from sentopt import backbones
+    from sentopt.pipeline import teaching
+    from sentopt.training import teachers
+
+    if not recipe.train.teacher:
+        return _NO_TEACHER
+    more = texts["train"] * recipe.train.teacher_copies
+    if recipe.data.unlabelled:
+        known = [e.text for split in SPLITS for e in store.read_split(run_dir, split)]
+        more += len(unlabelled.load(recipe.data, known, seed=recipe.run.seed).texts)
+    own, seconds, largest = max(1e5, measured.parameters - measured.embeddings), 0.0, 1.0
+    for name in recipe.train.teacher:
+        place = teachers.place(name)
+        is_run = place.kind == "run"
+        folder = place.run_dir.checkpoint if is_run else backbones.resolve(place.model, place.revision)
+        size = model_files.multiplied_weights(folder) / own
+        answers = texts["train"] + more + texts["test"]
+        seconds += size * answers * _RELATIVE["onnx", "float32"][1] * measured.many_seconds
+        if place.kind == "backbone":
+            tuning = teaching.tuning_of(recipe, place)
+            seconds += size * _train(measured, tuning, texts, save=_SAVE * _slowness(measured))
+            largest = max(largest, size)
+    return Teaching(seconds, more, largest)
+
+
+def memory_by_stage(
+    measured: Rehearsal, specs: Sequence[VariantSpec], *, teaching: Teaching = _NO_TEACHER
+) -> dict[str, int]:
+    """Bytes of each stage at its peak. A benchmark has a process for every variant, all at the same time.
+
+    What training keeps grows with width and depth, the weights with the square of the width.
+    """
     model = 4.0 * measured.parameters
     resident = measured.resident_bytes
     train = max(measured.training.peak_bytes, resident) if measured.training else resident
     exported = resident + _EXPORTER + 6 * model
+    taught = {"teach": round(train * teaching.size ** (2 / 3)), "without teacher": train}
     return {
+        **(taught if teaching != _NO_TEACHER else {}),
         "train": train,
         "export": round(exported),
         **({"distill": round(exported)} if any(spec.stages for spec in specs) else {}),

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Literal
 
 from sentopt import manifest
+from sentopt import recipe as recipes
 from sentopt._optional import check_installed
 from sentopt.backends import emulation
-from sentopt.data import unlabelled
 from sentopt.data.examples import RawData
 from sentopt.manifest import Manifest
-from sentopt.pipeline import continuation, dependencies, evidence, forecast, limits, ranks, steps
+from sentopt.pipeline import continuation, dependencies, evidence, forecast, limits, ranks, steps, teaching
 from sentopt.pipeline.cache import StageCache
 from sentopt.pipeline.forecast import Forecast
 from sentopt.progress import SILENT, Progress
@@ -68,16 +68,11 @@ class Pipeline:
         """Clean splits in the run directory.
 
         Raises:
-            RunDirError: the directory is not sentopt's, holds what the run is to read, or a checkpoint that was trained
-                otherwise and that `force` does not replace.
+            RunDirError, DataError: see `continuation.begin`; `force` replaces a checkpoint.
         """
         if self._prepared:
             return self._prepared
-        continuation.check_inputs(self.run_dir, self.recipe, self.inputs)
-        unlabelled.check(self.recipe.data)  # now, and not when `verify` reads it
-        self.cache.claim()
-        if not self.force:
-            continuation.check(self.run_dir, self.manifest, self.recipe)
+        continuation.begin(self.cache, self.recipe, self.inputs, replaces=self.force)
         work = partial(steps.prepare, self.recipe, self.run_dir, self.given)
         depends = dependencies.prepare(self.recipe)
         result = self.cache.run("prepare", PrepareResult, depends, [self.run_dir.data], work)
@@ -106,23 +101,28 @@ class Pipeline:
         """The tuned checkpoint and its logits on the test and validation splits."""
         self._fit_to_model()
         self.prepare()
+        teaching.teach(self)
         depends = dependencies.train(self.recipe, self.cache)
         key = manifest.fingerprint(depends)
-        needed = not self.recipe.model.tuned and (self.force or not self.cache.is_current("train", key))
-        ranks.announce(key if needed else "", self.recipe.model)
+        if not self.recipe.model.tuned and (self.force or not self.cache.is_current("train", key)):
+            self.cache.save_recipe()  # the other ranks read it
+            ranks.announce(key, self.recipe.model, self.run_dir)
         note, progress = self.cache.note, self.progress
         work = partial(steps.train, self.recipe, self.run_dir, resume_key=key, note=note, progress=progress)
         outputs = [self.run_dir.checkpoint, self.run_dir.reference, self.run_dir.validation_reference]
         title = "taking over the tuned model" if self.recipe.model.tuned else ""
         result = self.cache.run("train", TrainResult, depends, outputs, work, title=title)
         self.cache.note(*result.notices)
+        teaching.compare(self)
         return result
 
     def join_training(self) -> None:
         """In every process of a distributed training but rank 0: take part in what rank 0 trains."""
-        while key := ranks.announced():
-            self._fit_to_model()
-            steps.join_training(self.recipe, self.run_dir, resume_key=key)
+        while told := ranks.announced():
+            is_own = told.run_dir == self.run_dir
+            joined = self if is_own else Pipeline(recipes.load(str(told.run_dir.recipe)), told.run_dir)
+            joined._fit_to_model()
+            steps.join_training(joined.recipe, told.run_dir, resume_key=told.key)
 
     def export(self) -> ExportResult:
         """The FP32 ONNX graphs, checked against PyTorch."""
@@ -190,7 +190,7 @@ class Pipeline:
         """The fastest verified variant for the recipe's objective; none where PyTorch itself is too weak to compare."""
         check, rules = self.check_reference(), self.recipe.select
         if not check.passed:
-            self.cache.keep_only(("prepare", "train", "select"))
+            self.cache.keep_only(("prepare", "teach", "train", "gain", "select"))
             work = partial(steps.refuse, check, rules)
             return self.cache.run("select", Selection, [check, rules.objective], [], work)
         measured = self.bench()

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 
 from sentopt import backbones
 from sentopt.errors import RankError
 from sentopt.recipe import ModelSection
+from sentopt.run_dir import RunDir
 from sentopt.training import distributed
 
 _TRAIN, _FAILED, _DONE = "train:", "failed:", "done"
@@ -28,18 +31,26 @@ def leading() -> Iterator[None]:
     _tell(_DONE)
 
 
-def announce(key: str, model: ModelSection) -> None:
+@dataclass(frozen=True)
+class Announcement:
+    """A training to come: its fingerprint, and its run directory, whose recipe.toml says how it is trained."""
+
+    key: str
+    run_dir: RunDir
+
+
+def announce(key: str, model: ModelSection, run_dir: RunDir) -> None:
     """Tell the other ranks the fingerprint of a training to come; nothing where there is nothing to train.
 
     The pretrained model is fetched before, once for all of them.
     """
     if key and distributed.world_size() > 1:
         backbones.resolve(model.backbone, model.revision)
-        _tell(f"{_TRAIN}{key}")
+        _tell(f"{_TRAIN}{key}:{run_dir.root}")
 
 
-def announced() -> str:
-    """In the other ranks: the fingerprint of the training that rank 0 announces; empty when it is done.
+def announced() -> Announcement | None:
+    """In the other ranks: the training that rank 0 announces; None when it is done.
 
     Raises:
         RankError: rank 0 has failed.
@@ -47,7 +58,10 @@ def announced() -> str:
     message = distributed.broadcast(None) or _DONE
     if message.startswith(_FAILED):
         raise RankError(f"rank 0 could not go on: {message.removeprefix(_FAILED)}")
-    return message.removeprefix(_TRAIN) if message.startswith(_TRAIN) else ""
+    if not message.startswith(_TRAIN):
+        return None
+    key, _, folder = message.removeprefix(_TRAIN).partition(":")
+    return Announcement(key, RunDir(Path(folder)))
 
 
 def _tell(message: str) -> None:

@@ -24,6 +24,7 @@ from sentopt.results import (
     QuantizeResult,
     ReferenceCheck,
     Selection,
+    TeachResult,
     TrainResult,
     Verdict,
     VerifyResult,
@@ -34,6 +35,7 @@ from sentopt.variants import VariantSpec
 if TYPE_CHECKING:
     from sentopt.stages.bench import Depth
     from sentopt.stages.bundle import Shipment
+    from sentopt.training.teachers import Teacher
 
 
 def prepare(recipe: Recipe, run_dir: RunDir, given: RawData | None) -> PrepareResult:
@@ -41,6 +43,13 @@ def prepare(recipe: Recipe, run_dir: RunDir, given: RawData | None) -> PrepareRe
     with needs_extra("train"):
         from sentopt.stages import prepare
     return prepare.run(recipe, run_dir, given=given)
+
+
+def teach(recipe: Recipe, run_dir: RunDir, teachers: Sequence[Teacher], progress: Progress) -> TeachResult:
+    """Let the teachers answer."""
+    with needs_extra("train"):
+        from sentopt.stages import teach
+    return teach.run(recipe, run_dir, teachers, progress=progress)
 
 
 def train(

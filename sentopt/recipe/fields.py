@@ -286,6 +286,8 @@ def _plain(value: Any) -> Any:
     """Members of an enum (as TrainingArguments has them) and paths as the plain values that a TOML file would hold."""
     if isinstance(value, enum.Enum):
         return value.value
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
     return os.fspath(value) if isinstance(value, os.PathLike) else value
 
 

@@ -269,6 +269,10 @@ def _contradictions(recipe: Recipe) -> list[str]:
             "train.eval_steps: expected 1 or more steps when train.eval_strategy is 'steps', found 0",
         ),
         (
+            not (train.teacher and recipe.model.tuned),
+            "train.teacher: a model that is fine-tuned already is not trained again (model.tuned)",
+        ),
+        (
             not staged or recipe.distill.layers != (0,),
             f"distill.layers: 0 makes no student, and export.variants names {', '.join(staged)}",
         ),
@@ -284,12 +288,15 @@ def _contradictions(recipe: Recipe) -> list[str]:
 def identity(section: TrainSection | ExportSection) -> dict[str, Any]:
     """A section as fingerprints take it: a key that older runs did not have is left out where it changes nothing."""
     later = {
-        key.name: key.default for key in KEYS if key.added_later and isinstance(section, KEYS.sections[key.section])
+        key.name: records.to_json(key.default)
+        for key in KEYS
+        if key.added_later and isinstance(section, KEYS.sections[key.section])
     }
     values = records.to_json(section)
     return {name: value for name, value in values.items() if name not in later or value != later[name]}
 
 
 def identity_of_training(recipe: Recipe) -> tuple[object, ...]:
-    """What decides a checkpoint: seed, data (but further texts without labels), model and hyperparameters."""
-    return recipe.run.seed, dataclasses.replace(recipe.data, unlabelled=""), recipe.model, recipe.train
+    """What decides a checkpoint: seed, model, hyperparameters, and data; texts without labels if there is a teacher."""
+    data = recipe.data if recipe.train.teacher else dataclasses.replace(recipe.data, unlabelled="")
+    return recipe.run.seed, data, recipe.model, recipe.train

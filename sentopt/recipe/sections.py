@@ -63,6 +63,10 @@ def _is_student_length(tokens: int) -> bool:
     return tokens == 0 or 8 <= tokens <= 8192
 
 
+def _are_teachers(names: Sequence[str]) -> bool:
+    return all(names) and len(set(names)) == len(tuple(names))
+
+
 def _are_cpus(names: Sequence[str]) -> bool:
     return all(re.fullmatch(r"[A-Za-z0-9][\w.+=,-]*", name) for name in names)
 
@@ -121,8 +125,9 @@ class DataSection:
     )
     unlabelled: str = option(
         "",
-        help="File of further texts of the same kind, without labels. The share of their labels that a variant changes "
-        "bounds how much accuracy it can lose.",
+        help="File of further texts of the same kind, without labels. A teacher answers them for the model to learn, "
+        "and the model for its student. Without a teacher they are evidence, too: the share of their labels that a "
+        "variant changes bounds how much accuracy it can lose.",
         like=("unlabeled", "unsupervised"),
     )
     hub_id: str = option(
@@ -396,6 +401,50 @@ class TrainSection:
         also=(Spelling("bf16", {True: "bf16", False: "fp32"}), Spelling("fp16", {True: "fp16", False: "fp32"})),
         like=("dtype", "torch_dtype", "mixed_precision", "amp"),
     )
+    teacher: tuple[str, ...] = option(
+        (),
+        valid=_are_teachers,
+        expected="names of teachers, each once",
+        help="A stronger model, whose answers are learnt beside the labels: a run, the folder of a fine-tuned "
+        "classifier, one on the hub as owner/model@COMMIT, or a backbone such as mpnet, which is then tuned on the "
+        "training texts first. Several are one teacher, with the mean of their logarithmic probabilities. It answers "
+        "data.unlabelled, too.",
+        like=("teachers", "teacher_model", "distill_from", "knowledge_distillation"),
+        added_later=True,
+    )
+    teacher_weight: float = option(
+        0.7,
+        above=0,
+        at_most=1,
+        help="Share of the teacher's answer in the loss of a text that has a label, too. Other texts have the "
+        "teacher's answer alone.",
+        like=("kd_weight", "distillation_weight"),
+        added_later=True,
+    )
+    teacher_temperature: float = option(
+        2.0,
+        above=0,
+        at_most=100,
+        help="The logits of both are divided by this in the part of the loss that compares them with the teacher's.",
+        like=("kd_temperature", "distillation_temperature"),
+        added_later=True,
+    )
+    teacher_copies: int = option(
+        0,
+        at_least=0,
+        at_most=20,
+        unit="copies",
+        help="Changed copies of each training text that the teacher answers, too: words left out, a part of the text, "
+        "parts of two texts.",
+        added_later=True,
+    )
+    without_teacher: bool = option(
+        True,
+        help="Train a second time without the teacher, on the labels alone, so that the report shows what the teacher "
+        "gained. It takes as long as a training without a teacher.",
+        like=("baseline", "compare_teacher"),
+        added_later=True,
+    )
     seed: int = option(
         0,
         at_least=0,
@@ -638,6 +687,11 @@ class Recipe:
     verify: VerifySection = field(default_factory=VerifySection)
     bench: BenchSection = field(default_factory=BenchSection)
     select: SelectSection = field(default_factory=SelectSection)
+
+    @property
+    def has_free_texts(self) -> bool:
+        """Whether texts without labels are evidence: not where the model has learnt a teacher's answers to them."""
+        return bool(self.data.unlabelled) and not self.train.teacher
 
     @property
     def has_long_texts(self) -> bool:

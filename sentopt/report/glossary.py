@@ -37,6 +37,7 @@ TERMS: dict[str, str] = {
     "INT8": "8-bit integers for weights and activations: smaller and faster, with small errors",
     "calibrated": "the ranges of the INT8 activations are fixed from training texts and do not depend on the batch",
     "micro-batches": "texts of similar length answered together, as Classifier.predict does with many texts",
+    "teacher": "a stronger model, whose answers the fine-tuned model learned beside the labels",
     "student": "a distilled model: it has fewer layers and learned to answer as the fine-tuned one does",
     "cascade": "the student answers, and the full model answers the texts of which the student is not sure",
     "deferred": "answered by the full model of a cascade, because the student was not sure",

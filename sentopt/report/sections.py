@@ -13,7 +13,7 @@ from sentopt.measure.scores import Scores
 from sentopt.measure.stats import wilson_interval
 from sentopt.measure.timing import Figure, LatencySummary, shared_figure
 from sentopt.recipe import Recipe
-from sentopt.report import cascades, glossary, refused
+from sentopt.report import cascades, glossary, refused, teaching
 from sentopt.report.section import Section
 from sentopt.report.tables import Table, as_text
 from sentopt.results import (
@@ -26,6 +26,7 @@ from sentopt.results import (
     QuantizeResult,
     ReferenceCheck,
     Selection,
+    TeachingGain,
     TrainResult,
     Verdict,
     VerifyResult,
@@ -191,6 +192,7 @@ def sections(recipe: Recipe, manifest: Manifest, images: dict[str, Path]) -> lis
     if "bench" in manifest.stages:
         parts.append(_speed_section(manifest.result("bench", BenchResult), images))
     parts += [
+        *teaching.sections(manifest),
         *cascades.sections(manifest),
         _training_section(trained, images),
         _test_section(trained, images),
@@ -455,10 +457,11 @@ def _training_section(trained: TrainResult, images: dict[str, Path]) -> Section:
     return Section("Training", paragraphs, tables=tables, images=_pick(images, "loss"))
 
 
-def trained_in_words(trained: TrainResult) -> str:
-    """A finished training for a terminal: figures, labels, confusion, sample texts."""
+def trained_in_words(trained: TrainResult, gain: TeachingGain | None = None) -> str:
+    """A finished training for a terminal: figures, labels, confusion, sample texts, and what a teacher gained."""
     shown = per_class(trained.test), confusion(trained.test), samples(trained)
-    return "\n\n".join([training(trained), against_majority(trained), *map(as_text, shown)])
+    taught = [teaching.in_words(gain)] if gain else []
+    return "\n\n".join([training(trained), against_majority(trained), *taught, *map(as_text, shown)])
 
 
 def average_in_words(soup: Soup) -> str:

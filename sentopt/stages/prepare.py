@@ -73,7 +73,7 @@ def in_order_of_model(data: CleanData, names: Sequence[str], *, counted: bool = 
     Raises:
         DataError: labels that the model does not have, or as many names as outputs are missing.
     """
-    matches = [_match(label, names) for label in data.labels]
+    matches = [model_files.output_of(label, names) for label in data.labels]
     if None in matches and model_files.are_unnamed(names):
         if not (_are_positions(data.labels, names) and (counted or "0" in data.labels)):
             return _by_position(data, names)
@@ -100,15 +100,6 @@ def in_order_of_model(data: CleanData, names: Sequence[str], *, counted: bool = 
 def _are_positions(labels: Sequence[str], names: Sequence[str]) -> bool:
     """Whether labels are numbers of outputs, of which some have no text."""
     return len(labels) < len(names) and all(label.isdecimal() and int(label) < len(names) for label in labels)
-
-
-def _match(label: str, names: Sequence[str]) -> int | None:
-    """The output of the model that a label of the data means: by its name, else by the name whatever the case."""
-    if label in names:
-        return names.index(label)
-    folded = label.strip().casefold()
-    close = [i for i, name in enumerate(names) if name.strip().casefold() == folded]
-    return close[0] if len(close) == 1 else None
 
 
 def _by_position(data: CleanData, names: Sequence[str]) -> CleanData:

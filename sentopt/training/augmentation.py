@@ -2,13 +2,16 @@
 
 A teacher answers any text, so a copy needs no label, and it need not be good prose. Four changes need no resource of a
 language: tokens masked, tokens left out, a part of a text, parts of two texts (Tang et al. 2019; Jiao et al. 2020 for
-the idea to distil on changed copies). They are made on token ids, between the special tokens.
+the idea to distil on changed copies). They are made on token ids, between the special tokens; or on words, where
+teacher and student have different tokenizers, and then nothing is masked.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
@@ -17,6 +20,11 @@ from sentopt.runtime.tokenization import TextEncoder, Tokens
 _MASKED, _LEFT_OUT = 0.15, 0.2  # of the tokens of a copy
 _PART = (0.3, 0.8)
 _MASKS = ("[MASK]", "<mask>")
+# A word with the blanks before it. Scripts without blanks between words (kana, Han, Thai, Lao, Khmer, Burmese) give
+# one character each, with the marks that belong to it.
+_UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
+_WORD = re.compile(rf"\s*(?:[{_UNSPACED}][\u0300-\u036f\u0e31\u0e34-\u0e3a\u0e47-\u0e4e]*|[^\s{_UNSPACED}]+)")
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -65,10 +73,27 @@ def changed_copies(tokens: Sequence[Tokens], encoder: TextEncoder, *, copies: in
     return made
 
 
-def _changed(
-    ids: Sequence[int], other: Sequence[int], mask_id: int | None, random: np.random.Generator
-) -> Sequence[int]:
-    """One copy of `ids`; those of a text that is too short to be changed."""
+def changed_texts(texts: Sequence[str], *, copies: int, seed: int) -> list[str]:
+    """`copies` changed copies of each of `texts`, on words, those of the first pass over all texts first.
+
+    Args:
+        texts: one or more.
+        copies: of each text.
+        seed: of what is changed.
+    """
+    words = [_WORD.findall(text) for text in texts]
+    random = np.random.default_rng(seed)
+    made = []
+    for _ in range(copies):
+        for text, own in zip(texts, words, strict=True):
+            other = words[int(random.integers(len(words)))]
+            other = [other[0] if other[0][:1].isspace() else f" {other[0]}", *other[1:]] if other else other
+            made.append("".join(_changed(own, other, None, random)).strip() if own else text)
+    return made
+
+
+def _changed(ids: Sequence[_T], other: Sequence[_T], mask_id: _T | None, random: np.random.Generator) -> Sequence[_T]:
+    """One copy of tokens or words; those of a text that is too short to be changed."""
     if len(ids) < 3:
         return ids
     how = int(random.integers(0 if mask_id is not None else 1, 4))
@@ -82,7 +107,7 @@ def _changed(
     return [*_part(ids, random), *_part(other, random)] if len(other) > 2 else _part(ids, random)
 
 
-def _part(ids: Sequence[int], random: np.random.Generator) -> Sequence[int]:
+def _part(ids: Sequence[_T], random: np.random.Generator) -> Sequence[_T]:
     size = max(1, round(len(ids) * random.uniform(*_PART)))
     begin = int(random.integers(len(ids) - size + 1))
     return ids[begin : begin + size]

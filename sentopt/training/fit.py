@@ -41,7 +41,9 @@ from sentopt.training.callbacks import (
     step_of,
 )
 from sentopt.training.ema import EmaWeights
+from sentopt.training.lessons import Lessons
 from sentopt.training.sampling import EpochSampler
+from sentopt.training.teacher_loss import TeacherLoss
 
 _RESUME_KEY = "resume-key"
 _CHECKPOINT = re.compile(r"checkpoint-\d+")
@@ -50,6 +52,8 @@ _OF_THE_TRAINER = re.compile(
     r"|vocab\.(json|txt)|merges\.txt|.*\.model|chat_template\.jinja|(model|last-weights).*\.safetensors(\.index\.json)?"
     r"|(optimizer|scheduler|scaler)\.pt|rng_state.*\.pth|training_args\.bin"
 )
+_NO_LABEL = -100  # as PyTorch's losses ignore it
+_TAUGHT = "taught"  # column of a teacher's logits
 Encoded = dict[str, Any]
 
 
@@ -89,10 +93,13 @@ def fit(
     train: Sequence[Example],
     validation: Sequence[Example],
     *,
+    lessons: Lessons | None = None,
     resume_key: str,
     progress: Progress = SILENT,
 ) -> Fit:
     """Tune `model`, keeping the Trainer's checkpoints in `folder` until it has finished.
+
+    With `lessons`, it learns a teacher's answers beside the labels, and texts that have no label.
 
     Training that was interrupted is resumed from its last complete Trainer checkpoint, provided that `resume_key` (a
     fingerprint of everything that determines the weights) is the one it was started with.
@@ -102,9 +109,10 @@ def fit(
         TrainingInterrupted: a signal stopped the training; its state is saved.
     """
     # Not before the fingerprint is made: the recipe says what was asked for, and with it the texts decide the epochs.
-    recipe = replace(recipe, train=replace(recipe.train, epochs=schedule.epochs_for(recipe.train, len(train))))
+    texts = encode(tokenizer, train) if lessons is None else _with_answers(tokenizer, train, lessons)
+    recipe = replace(recipe, train=replace(recipe.train, epochs=schedule.epochs_for(recipe.train, len(texts))))
     checkpoint = distributed.broadcast(_resumable(folder, resume_key) if distributed.is_rank_zero() else None)
-    trainer = _trainer(recipe, folder, model, tokenizer, encode(tokenizer, train), encode(tokenizer, validation))
+    trainer = _trainer(recipe, folder, model, tokenizer, texts, encode(tokenizer, validation))
     stop, clock, told = StopOnSignal(), StepClock(), TellProgress(recipe.train.metric, progress)
     for callback in (stop, clock, *([told] if distributed.is_rank_zero() else [])):
         trainer.add_callback(callback)
@@ -180,6 +188,13 @@ def encode(tokenizer: Any, examples: Sequence[Example], *, padding: bool | str =
     return [{**{name: columns[name][i] for name in names}, "labels": e.label} for i, e in enumerate(examples)]
 
 
+def _with_answers(tokenizer: Any, train: Sequence[Example], lessons: Lessons) -> list[Encoded]:
+    """The training texts and those of the teacher, each with its logits; texts without a label have `_NO_LABEL`."""
+    unlabelled = [Example(text, _NO_LABEL) for text in lessons.texts]
+    encoded = encode(tokenizer, [*train, *unlabelled])
+    return [{**e, _TAUGHT: row} for e, row in zip(encoded, lessons.logits.tolist(), strict=True)]
+
+
 class _Trainer(Trainer):
     """The Trainer with a resumable sampler, this project's loss, average and adversary, and a count of texts seen."""
 
@@ -190,9 +205,11 @@ class _Trainer(Trainer):
         class_weights: torch.Tensor | None,
         averaged: EmaWeights | None,
         adversary: AdversarialEmbeddings | None,
+        teaching: TeacherLoss | None,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
+        self.teaching = teaching
         self.sampler = sampler
         self.class_weights = class_weights
         self.averaged = averaged
@@ -206,11 +223,20 @@ class _Trainer(Trainer):
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
         return self.sampler
 
+    def _set_signature_columns_if_needed(self) -> None:
+        """The column of a teacher's logits stays with a text, though the model does not take it."""
+        super()._set_signature_columns_if_needed()
+        columns: list[str] = getattr(self, "_signature_columns", None) or []
+        self._signature_columns = [*dict.fromkeys([*columns, _TAUGHT])]
+
     def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **kwargs: Any) -> Any:
         inputs = dict(inputs)
-        labels = inputs.pop("labels")
+        labels, taught = inputs.pop("labels"), inputs.pop(_TAUGHT, None)
         outputs = model(**inputs)
         weights = self.class_weights if model.training else None
+        if self.teaching and taught is not None:
+            loss = self.teaching.of(outputs.logits.float(), labels, taught, class_weights=weights)
+            return (loss, outputs) if return_outputs else loss
         loss = torch.nn.functional.cross_entropy(
             outputs.logits.float(),
             labels,
@@ -275,6 +301,7 @@ def _trainer(
         class_weights=_class_weights(recipe.train, train, model.config.num_labels),
         averaged=EmaWeights(model, recipe.train.ema_decay) if recipe.train.ema_decay else None,
         adversary=_adversary(model, recipe.train.adversarial),
+        teaching=TeacherLoss.of_recipe(recipe.train) if recipe.train.teacher else None,
         sampler=EpochSampler(
             [len(e["input_ids"]) for e in train],
             batch_size=recipe.train.batch_size,
@@ -362,8 +389,8 @@ def _class_weights(train: TrainSection, encoded: Sequence[Encoded], labels: int)
     """Inversely proportional to frequency, with a mean of 1 over the texts: scikit-learn's "balanced"."""
     if train.class_weights == "none":
         return None
-    counts = torch.bincount(torch.tensor([e["labels"] for e in encoded]), minlength=labels)
-    return len(encoded) / (labels * counts.float())
+    given = torch.tensor([e["labels"] for e in encoded if e["labels"] != _NO_LABEL])
+    return len(given) / (labels * torch.bincount(given, minlength=labels).float())
 
 
 def _eval_metrics(prediction: Any) -> dict[str, float]:

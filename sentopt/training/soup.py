@@ -100,13 +100,17 @@ def _check_free(target: RunDir) -> None:
 
 
 def recipe_of(run: RunDir, target: RunDir, *, name: str) -> Recipe:
-    """The recipe that makes a bundle of the average in `target`, on the data of `run`."""
+    """The recipe that makes a bundle of the average in `target`, on the data of `run`.
+
+    Texts without labels that a teacher answered are no evidence for an average either.
+    """
     first = _recipe_of(run)
     return replace(
         first,
+        data=first.data if first.has_free_texts else replace(first.data, unlabelled=""),
         run=replace(first.run, name=name),
         model=replace(first.model, backbone=str(target.averaged), revision="", tuned=True),
-        train=replace(first.train, calibrate=False),
+        train=replace(first.train, calibrate=False, teacher=()),
     )
 
 

@@ -1,6 +1,8 @@
 """Training by torchrun: two processes on this machine take the steps that one process takes."""
 
+import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -52,3 +54,21 @@ def test_a_batch_that_cannot_be_shared_out_is_refused(options: list[str], tmp_pa
     done = torchrun("train", *options, "--run-dir", str(tmp_path / "x"), "--set", "train.batch_size=7")
     assert done.returncode != 0
     assert "cannot be shared out evenly among 2 processes" in done.stderr
+
+
+def test_a_backbone_is_tuned_and_teaches_in_two_processes(options: list[str], backbone: Path, tmp_path: Path) -> None:
+    """Three trainings, one after the other: the teacher's, the model's, and that without a teacher."""
+    other = shutil.copytree(backbone, tmp_path / "other")
+    config = json.loads((other / "config.json").read_text(encoding="utf-8"))
+    (other / "config.json").write_text(json.dumps({**config, "architectures": ["BertModel"]}), encoding="utf-8")
+    root = tmp_path / "two"
+    settings = ["--set", f"train.teacher={other}", "--set", "train.teacher_copies=1"]
+    done = torchrun("train", *options, *settings, "--run-dir", str(root))
+    assert done.returncode == 0, done.stderr
+    (teacher,) = (root / "teachers").iterdir()
+    trained = [
+        manifest.read(of / "run.json").result("train", TrainResult) for of in (teacher, root, root / "without-teacher")
+    ]
+    assert [one.processes for one in trained] == [2, 2, 2]
+    assert trained[1].steps == 2 * trained[2].steps
+    assert "gain" in manifest.read(root / "run.json").stages

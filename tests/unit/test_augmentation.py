@@ -6,7 +6,7 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from sentopt.runtime.tokenization import TextEncoder
-from sentopt.training.augmentation import changed_copies
+from sentopt.training.augmentation import changed_copies, changed_texts
 
 TEXTS = ["the food was good and the staff was kind to all of us", "a", "", "no one said a word about it all night"] * 20
 
@@ -75,3 +75,23 @@ def test_a_tokenizer_without_special_tokens_gets_none() -> None:
     for copy, text in zip(copies, TEXTS, strict=True):
         assert copy.ids
         assert text == "" or 1 not in copy.ids
+
+
+def test_words_are_changed_where_tokenizers_differ() -> None:
+    copies = changed_texts(TEXTS, copies=2, seed=1)
+    assert len(copies) == 2 * len(TEXTS)
+    assert copies == changed_texts(TEXTS, copies=2, seed=1) != changed_texts(TEXTS, copies=2, seed=2)
+    words = {word for text in TEXTS for word in text.split()}
+    assert {word for copy in copies for word in copy.split()} <= words
+    long = [i for i, text in enumerate(TEXTS) if len(text) > 1]
+    assert sum(copies[i] != TEXTS[i] for i in long) > 0.8 * len(long)
+    assert [copies[i] for i in (1, 2)] == ["a", ""]
+
+
+def test_scripts_without_blanks_are_changed_by_characters() -> None:
+    (text,) = texts = [
+        "\u98df\u3079\u7269\u304c\u304a\u3044\u3057\u304f\u3066\u5e97\u54e1\u3082\u89aa\u5207\u3067\u3057\u305f"
+    ]
+    made = {changed_texts(texts, copies=1, seed=seed)[0] for seed in range(20)}
+    assert len(made) > 10
+    assert all(set(copy) <= {*text, " "} and len(copy) > 0 for copy in made)

@@ -38,7 +38,15 @@ def check(run_dir: RunDir, settings: Recipe) -> None:
 
 
 def test_there_are_later_keys() -> None:
-    expected = ["train.min_steps", "export.exporter", "export.full_graph", "select.percentile"]
+    of_teachers = ["teacher", "teacher_weight", "teacher_temperature", "teacher_copies"]
+    expected = [
+        "train.min_steps",
+        *(f"train.{name}" for name in of_teachers),
+        "train.without_teacher",
+        "export.exporter",
+        "export.full_graph",
+        "select.percentile",
+    ]
     assert [key.path for key in LATER] == expected
 
 

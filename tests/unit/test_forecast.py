@@ -53,8 +53,8 @@ def seconds(
     return forecast.seconds_by_stage(measured, given, specs, {**TEXTS, **texts}, depth="full")
 
 
-def with_training(**settings: float) -> recipe.Recipe:
-    return replace(RECIPE, train=replace(RECIPE.train, **settings))
+def with_training(**settings: object) -> recipe.Recipe:
+    return replace(RECIPE, train=replace(RECIPE.train, **settings))  # type: ignore[arg-type]
 
 
 def test_a_student_is_counted_with_its_texts_and_layers() -> None:
@@ -76,6 +76,23 @@ def test_a_student_is_counted_with_its_texts_and_layers() -> None:
         "verify",
         "bench",
     ]
+
+
+def test_a_teacher_adds_its_answers_and_a_second_training() -> None:
+    given = with_training(teacher=("mpnet",), min_steps=0)
+    taught = forecast.Teaching(seconds=500.0, texts=6_400, size=8.0)
+
+    def stages(recipe_: recipe.Recipe) -> dict[str, float]:
+        return forecast.seconds_by_stage(MEASURED, recipe_, SPECS, TEXTS, depth=None, teaching=taught)
+
+    alone = seconds()["train"]
+    assert list(stages(given)) == ["teach", "train", "without teacher"]
+    assert stages(given)["teach"] == 500.0
+    assert stages(given)["without teacher"] == pytest.approx(alone)
+    assert stages(given)["train"] > 1.8 * alone
+    assert list(stages(with_training(teacher=("mpnet",), without_teacher=False))) == ["teach", "train"]
+    memory = forecast.memory_by_stage(MEASURED, SPECS, teaching=taught)
+    assert memory["teach"] == 4 * memory["train"] == 4 * memory["without teacher"]
 
 
 def test_training_is_steps_evaluations_and_answers() -> None:

@@ -151,3 +151,20 @@ def test_what_a_caller_may_ask_for() -> None:
 )
 def test_durations_in_words(seconds: float, words: str) -> None:
     assert progress.in_words(seconds) == words
+
+
+def test_a_part_of_a_run_names_itself_and_forecasts_nothing() -> None:
+    lines: list[str] = []
+    clock = [0.0]
+    whole = progress.Lines(lines.append, now=lambda: clock[0])
+    whole.expect({"teach": 100.0, "train": 500.0})
+    part = progress.Part("teach: mpnet", whole)
+    part.expect({"train": 7.0})
+    part.say("train ...")
+    with part.count("train", 10, "steps") as advance:
+        clock[0] = 30.0
+        advance(5)
+    assert lines[0] == "teach: mpnet: train ..."
+    assert lines[1].startswith(
+        "  teach: mpnet: train, 5 of 10 steps, about 30 seconds left, about 10 minutes left in all"
+    )

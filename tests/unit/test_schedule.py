@@ -12,8 +12,11 @@ TEXTS = {  # of the training splits, at least
     "sst2-distilbert": 60_000,
     "sst2-minilm": 60_000,
     "trainer-basics": 2000,
+    "sst2-mpnet": 67_000,
     "tweets-gpt2": 40_000,
     "tweets-minilm": 40_000,
+    "tweets-mpnet": 40_000,
+    "imdb-8k-mpnet": 8_000,
 }
 
 

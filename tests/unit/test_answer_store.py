@@ -1,0 +1,120 @@
+"""What teachers answered is kept: by content, across runs, whatever becomes of the cache folder."""
+
+import multiprocessing
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sentopt.runtime.classifier import Classifier
+from sentopt.runtime.session import FloatArray
+from sentopt.runtime.tokenization import Batch, TextEncoder
+from sentopt.training import answer_store
+from sentopt.training.answer_store import answers
+
+LABELS = ("a", "b")
+TEXTS = ["great", "terrible film", "great", "", "a\ud800b", *(f"text {i}" for i in range(1_200))]
+
+
+class Engine:
+    """Gives each text a logit of its own, and counts the texts that it was asked."""
+
+    def __init__(self, stop_after: int = 10**9) -> None:
+        self.asked, self.stop_after = 0, stop_after
+
+    def run(self, batch: Batch) -> FloatArray:
+        self.asked += len(batch.input_ids)
+        if self.asked > self.stop_after:
+            raise KeyboardInterrupt
+        totals = (batch.input_ids * batch.attention_mask).sum(axis=1)
+        return np.stack([totals, -totals], axis=1).astype(np.float32)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("SENTOPT_CACHE_DIR", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def encoder(backbone: Path) -> TextEncoder:
+    return TextEncoder.load(backbone, max_length=32)
+
+
+def ask(engine: Engine, encoder: TextEncoder, texts: Sequence[str], digest: str = "x") -> tuple[FloatArray, int]:
+    return answers(Classifier(engine, encoder, LABELS), digest, texts, what="teach: it")
+
+
+def test_a_text_is_answered_once(encoder: TextEncoder) -> None:
+    engine = Engine()
+    found, new = ask(engine, encoder, TEXTS)
+    assert new == engine.asked == len(set(TEXTS))
+    assert found.shape == (len(TEXTS), 2)
+    assert found.dtype == np.float32
+    assert np.array_equal(found, Classifier(Engine(), encoder, LABELS).logits(TEXTS))
+    again, none = ask(engine, encoder, list(reversed(TEXTS)))
+    assert (none, engine.asked) == (0, new)
+    assert np.array_equal(again, found[::-1])
+
+
+def test_another_teacher_answers_for_itself(encoder: TextEncoder, cache: Path) -> None:
+    ask(Engine(), encoder, TEXTS[:3], "x")
+    assert ask(Engine(), encoder, TEXTS[:3], "y")[1] == 2
+    assert sorted(path.name for path in (cache / "answers").iterdir()) == ["x.sqlite", "y.sqlite"]
+
+
+def test_what_was_stopped_goes_on(encoder: TextEncoder) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        ask(Engine(stop_after=700), encoder, TEXTS)
+    engine = Engine()
+    ask(engine, encoder, TEXTS)
+    assert engine.asked == len(set(TEXTS)) - answer_store.CHUNK
+
+
+def test_no_texts_are_no_answers(encoder: TextEncoder) -> None:
+    found, new = ask(Engine(), encoder, [])
+    assert (found.shape, new) == ((0, 2), 0)
+
+
+def test_rows_of_another_width_are_none(encoder: TextEncoder) -> None:
+    ask(Engine(), encoder, TEXTS[:2])
+    three = Classifier(_Wide(), encoder, ("a", "b", "c"))
+    assert answers(three, "x", TEXTS[:2], what="teach: it")[0].shape == (2, 3)
+
+
+class _Wide(Engine):
+    def run(self, batch: Batch) -> FloatArray:
+        return np.pad(super().run(batch), ((0, 0), (0, 1)))
+
+
+@pytest.mark.parametrize("trouble", ["a file where the folder should be", "no database", "a folder of that name"])
+def test_a_cache_that_cannot_be_used_costs_time_only(encoder: TextEncoder, cache: Path, trouble: str) -> None:
+    folder = cache / "answers"
+    if trouble.startswith("a file"):
+        cache.mkdir()
+        folder.write_text("mine", encoding="utf-8")
+    elif trouble == "no database":
+        folder.mkdir(parents=True)
+        (folder / "x.sqlite").write_bytes(b"mine")
+    else:
+        (folder / "x.sqlite").mkdir(parents=True)
+    before = sorted((path, path.read_bytes()) for path in cache.rglob("*") if path.is_file())
+    assert ask(Engine(), encoder, TEXTS)[1] == len(set(TEXTS))
+    assert sorted((path, path.read_bytes()) for path in cache.rglob("*") if path.is_file()) == before
+
+
+def _answer(backbone: Path, start: int) -> None:
+    encoder = TextEncoder.load(backbone, max_length=32)
+    answers(Classifier(Engine(), encoder, LABELS), "x", TEXTS[start : start + 700], what="teach: it")
+
+
+def test_several_processes_may_write(backbone: Path, encoder: TextEncoder) -> None:
+    context = multiprocessing.get_context("spawn")
+    processes = [context.Process(target=_answer, args=(backbone, start)) for start in (0, 300, 505)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+    assert [process.exitcode for process in processes] == [0, 0, 0]
+    assert ask(Engine(), encoder, TEXTS)[1] == 0
