@@ -19,6 +19,7 @@ from sentopt.runtime.file_names import refusal
 
 CONFIG, TOKENIZER_CONFIG = "config.json", "tokenizer_config.json"
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+_EMBEDDING = re.compile(r"embed|\bw[tp]e\b")
 _UNNAMED = re.compile(r"LABEL_\d+")
 _ADAPTER = "adapter_config.json"
 _CLASSIFIER = "ForSequenceClassification"
@@ -140,11 +141,13 @@ def read_config(folder: Path) -> dict[str, Any]:
 def multiplied_weights(folder: Path) -> int:
     """The number of weights of a model that are multiplied with; embeddings are looked up.
 
+    Of GPT-2 they are called wte and wpe, in other models something with "embed".
+
     Raises:
         BackboneError: the weights are not there.
     """
     shapes = tensor_shapes(folder)
-    return sum(math.prod(shape) for name, shape in shapes.items() if len(shape) == 2 and "embed" not in name)
+    return sum(math.prod(shape) for name, shape in shapes.items() if len(shape) == 2 and not _EMBEDDING.search(name))
 
 
 def label_names(folder: Path) -> list[str]:

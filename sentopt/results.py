@@ -118,9 +118,9 @@ class TrainResult(Steps):
 
 @dataclass(frozen=True)
 class TeacherAnswers:
-    """One teacher: which of its variants answered, how many texts it answered now, and the seconds that this took.
+    """One teacher: which of its variants answered, how many texts it was asked, and the seconds that this took.
 
-    Other answers were there already, from an earlier run.
+    Further answers were in the cache folder.
     """
 
     name: str
@@ -146,23 +146,26 @@ class TeachResult:
 
 @dataclass(frozen=True)
 class TeachingGain:
-    """The accuracy of the teacher, of the model that it taught, and of that model without it, on distinct test texts.
+    """A model that a teacher taught, the teacher, and the baseline (the recipe without it), on distinct test texts.
 
-    `against_teacher` and `against_untaught` compare the taught model with the others: texts that it lost and gained,
-    and one-sided limits of the difference. What was not trained without a teacher is None.
+    `teacher`, `taught` and `baseline` are accuracies. `against_teacher` and `against_baseline` compare the taught model
+    with the others: texts that it lost and gained, and one-sided limits of the difference. `steps` and `baseline_steps`
+    are those of the trainings. What was not trained is None.
     """
 
     texts: int
     teacher: float
     taught: float
-    untaught: float | None
+    baseline: float | None
+    steps: int
+    baseline_steps: int | None
     against_teacher: PairedComparison
-    against_untaught: PairedComparison | None
+    against_baseline: PairedComparison | None
 
     @property
     def proven(self) -> bool | None:
-        """Whether the taught model is proven better than the untaught one; None where there is none."""
-        return None if self.against_untaught is None else self.against_untaught.lower > 0.0
+        """Whether the taught model is proven better than the baseline; None where there is none."""
+        return None if self.against_baseline is None else self.against_baseline.lower > 0.0
 
 
 @dataclass(frozen=True)

@@ -82,9 +82,9 @@ class RunDir:
         return self.root / "reference-validation.npy"
 
     @property
-    def taught(self) -> Path:
-        """What the teacher answers, and the texts that it answers besides those of the splits."""
-        return self.root / "taught"
+    def soft_labels(self) -> Path:
+        """The teacher's logits, and the texts that it answered besides those of the splits."""
+        return self.root / "soft-labels"
 
     def teacher(self, name: str) -> RunDir:
         """The run that tunes a backbone to be the teacher."""

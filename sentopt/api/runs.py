@@ -221,7 +221,7 @@ def average(
         with needs_extra("train"):
             from sentopt.training import soup
         scores = soup.average(members, target)
-        recipe = soup.recipe_of(members[0], target, name=names.run_name(target.root.name))
+        recipe = soup.recipe_of(members, target, name=names.run_name(target.root.name))
     pipeline = Pipeline(recipe, target, progress_module.of(progress), given=arguments.stored_rows(members[0], recipe))
     with kept_for_programs(), target.locked():
         pipeline.prepare()

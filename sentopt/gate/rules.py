@@ -21,13 +21,17 @@ _POWER = 0.8
 
 @dataclass(frozen=True)
 class Rules:
-    """What must be proven. Margins are fractions; `macro_f1` adds the test of macro F1."""
+    """What must be proven. Margins are fractions; `macro_f1` adds the test of macro F1.
+
+    `unlabelled_counts`: texts without labels can be evidence. They are not where a teacher answers them for the model.
+    """
 
     margin: float
     recall_margin: float
     max_changed: float
     confidence: float
     macro_f1: bool
+    unlabelled_counts: bool = True
 
     @classmethod
     def of(cls, recipe: Recipe) -> Rules:
@@ -39,6 +43,7 @@ class Rules:
             max_changed=verify.max_changed / 100.0,
             confidence=verify.confidence,
             macro_f1=recipe.train.metric == "macro_f1",
+            unlabelled_counts=not recipe.train.teacher,
         )
 
     def fewest_of_a_label(self, labels: int, confidence: float) -> int:

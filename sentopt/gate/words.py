@@ -46,17 +46,18 @@ def _whole(test: int, validation: int, rules: Rules) -> list[str]:
     least = stats.fewest_texts(margin=rules.margin, confidence=rules.confidence)
     likely = stats.likely_enough_texts(changed=0.01, margin=rules.margin, confidence=rules.confidence)
     margin = f"margin {rules.margin * 100:g}"
+    helps = " Texts without labels help: --set data.unlabelled=FILE" if rules.unlabelled_counts else ""
     if texts < least:
         proven = _smallest_margin(texts, rules.confidence) * 100.0
         return [
             f"{evidence}: only exact FP32 graphs can pass at {margin}; at least {least} texts are needed, about "
             f"{likely} if 1 % of the answers change. Identical answers would prove a margin of {proven:.2g} points "
-            "(verify.margin). Texts without labels help: --set data.unlabelled=FILE"
+            f"(verify.margin).{helps}"
         ]
     if texts < likely:
         return [
             f"{evidence}: a variant that changes 1 % of the answers may fail at {margin} by chance; with about "
-            f"{likely} texts it passes in 80 % of cases. Texts without labels help: --set data.unlabelled=FILE"
+            f"{likely} texts it passes in 80 % of cases.{helps}"
         ]
     return []
 
@@ -144,7 +145,7 @@ def _remedies(criterion: Criterion, changed: float, rules: Rules) -> list[str]:
     if criterion.name != "accuracy":
         return remedies
     half = 1.0 - (1.0 - rules.confidence) / 2.0
-    for n in _UNLABELLED:
+    for n in _UNLABELLED if rules.unlabelled_counts else ():
         enough = unlabelled_can_decide(n + criterion.texts, rules)
         if enough and stats.proportion_upper(round(n * changed), n, half) < rules.margin:
             remedies.append(f"about {n} further texts without labels (--set data.unlabelled=FILE)")

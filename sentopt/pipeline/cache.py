@@ -33,6 +33,7 @@ class StageCache:
     """The finished stages of one run directory.
 
     `force` redoes stages that are current, each once. `recipe` is stored beside the manifest before a stage runs.
+    `noted` are the notices that were said.
     """
 
     run_dir: RunDir
@@ -43,7 +44,7 @@ class StageCache:
     _claimed: bool = field(default=False, init=False)
     _intact: set[str] = field(default_factory=set, init=False)
     _redone: set[str] = field(default_factory=set, init=False)
-    _noted: list[str] = field(default_factory=list, init=False)
+    noted: list[str] = field(default_factory=list, init=False)
 
     def __post_init__(self) -> None:
         self.manifest = manifest.read(self.run_dir.manifest)
@@ -97,8 +98,8 @@ class StageCache:
     def note(self, *notices: str) -> None:
         """Say what was not said before."""
         for notice in notices:
-            if notice not in self._noted:
-                self._noted.append(notice)
+            if notice not in self.noted:
+                self.noted.append(notice)
                 self.progress.say(f"note: {notice}")
 
     def claim(self) -> None:
@@ -144,6 +145,10 @@ class StageCache:
         kept = {name: entry for name, entry in self.manifest.stages.items() if name in names}
         if len(kept) < len(self.manifest.stages):
             self._save(Manifest(stages=kept))
+
+    def forget(self, *names: str) -> None:
+        """Forget these stages."""
+        self.keep_only(self.manifest.stages.keys() - set(names))
 
     def remove_bundle(self) -> None:
         """Remove the bundle of this run, if it has one."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +19,9 @@ from sentopt.recipe import Recipe
 from sentopt.run_dir import SPLITS, RunDir
 
 _SECTIONS = ("data", "model", "train")
-_NOT_TRAINED_ON = frozenset({"data.unlabelled"})  # keys that may change under a finished checkpoint without a teacher
 _PATHS = ("unlabelled",)  # keys of the data section that name a file, besides the splits
 _SHOWN = 12
-_TEACHER, _UNLABELLED = "teacher ", "data.unlabelled"
+_TEACHER, _UNLABELLED = "train.teacher", "data.unlabelled"
 
 
 def begin(cache: StageCache, recipe: Recipe, inputs: Iterable[Path], *, replaces: bool) -> None:
@@ -96,33 +97,32 @@ def remember(run_dir: RunDir, recipe: Recipe) -> None:
 
 
 def _identity(recipe: Recipe) -> dict[str, Any]:
-    """What determines a checkpoint: recipe keys, digests of the data, identity of the model."""
+    """What determines a checkpoint: recipe keys, digests of the data and of teachers, identity of the model."""
     return {
         "keys": _keys(recipe),
-        "files": {**sources.identify(recipe.data), **_teachers(recipe)},
+        "files": {**sources.identify(recipe.data), **_taught_by(recipe)},
         "model": backbones.identify(recipe.model.backbone, recipe.model.revision),
     }
 
 
-def _teachers(recipe: Recipe) -> dict[str, str]:
-    """What each teacher is, and the texts without labels that it answers."""
+def _taught_by(recipe: Recipe) -> dict[str, str]:
+    """Digests of the teachers, and of the texts without labels that they answer, by recipe key."""
     if not recipe.train.teacher:
         return {}
     from sentopt.training import teachers
 
-    texts = unlabelled.depends(recipe.data)[:1]
-    return {
-        **{f"{_TEACHER}{name}": teachers.identify(name) for name in recipe.train.teacher},
-        **({_UNLABELLED: texts[0]} if texts else {}),
-    }
+    digests = {_TEACHER: ",".join(map(teachers.identify, recipe.train.teacher))}
+    return digests | ({_UNLABELLED: unlabelled.depends(recipe.data)[0]} if recipe.data.unlabelled else {})
 
 
 def _keys(recipe: Recipe) -> dict[str, Any]:
-    document = records.to_json(recipe)
+    """Texts without labels may change under a finished checkpoint, unless a teacher answered them."""
+    document = records.to_json(replace(recipe, train=recipe.train.decisive))
     keys = {f"{section}.{key}": value for section in _SECTIONS for key, value in document[section].items()}
     keys["run.seed"] = document["run"]["seed"]
-    left_out = () if recipe.train.teacher else _NOT_TRAINED_ON
-    return {key: value for key, value in keys.items() if key not in left_out}
+    if not recipe.train.teacher:
+        keys[_UNLABELLED] = ""
+    return keys
 
 
 def _trained(run_dir: RunDir, manifest: Manifest) -> dict[str, Any]:
@@ -158,23 +158,18 @@ def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
         digests = _digests(old["files"], split), _digests(new["files"], split)
         if all(digests) or (are_files and any(digests)):
             contents[f"data.{split}"] = digests
+    for key in (_TEACHER, _UNLABELLED):
+        if key in old["files"] and key in new["files"]:
+            contents[key] = old["files"][key], new["files"][key]
     differences = []
     for key in before:
         if before[key] != after.get(key) and not (key in contents and contents[key][0] == contents[key][1]):
             differences.append(f"{key}: {_shown(before[key])} -> {_shown(after.get(key))}")
         elif key in contents and contents[key][0] != contents[key][1]:
             name = before[key] or before["data.dataset"]
+            name = ", ".join(name) if isinstance(name, list) else name
             differences.append(f"{key}: {name} has changed since this run was trained, or is another of that name")
-    return [*differences, *_changed(old["files"], new["files"])]
-
-
-def _changed(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
-    """In words, teachers and texts without labels that have another content under the same name."""
-    return [
-        f"{key.replace(_TEACHER, 'train.teacher: ')} has changed since this run was trained"
-        for key in old
-        if (key.startswith(_TEACHER) or key == _UNLABELLED) and key in new and old[key] != new[key]
-    ]
+    return differences
 
 
 def _digests(files: Mapping[str, str], split: str) -> list[str]:
@@ -193,11 +188,12 @@ def _listed(differences: Sequence[str]) -> str:
 
 def _local_inputs(recipe: Recipe) -> list[Path]:
     """Files and folders that a recipe names."""
-    named = [*(getattr(recipe.data, key) for key in _PATHS), *recipe.train.teacher]
+    named = [getattr(recipe.data, key) for key in _PATHS]
     model = Path(recipe.model.backbone).expanduser()
     return [
         *sources.local_files(recipe.data),
         *(Path(value).expanduser() for value in named if value),
+        *map(Path, map(os.path.expanduser, recipe.train.teacher)),  # Path's own fails for ~somebody
         *([model] if (model / "config.json").is_file() else []),
     ]
 

@@ -35,24 +35,37 @@ def prepare(recipe: Recipe) -> list[object]:
 
 
 def teach(recipe: Recipe, cache: StageCache, teachers: Sequence[str]) -> list[object]:
-    """Splits, teachers by their fingerprints, and the texts that they answer."""
+    """Splits, the weights of the teachers, and the texts that they answer.
+
+    Which variant of a teacher answers is no part of it, and neither is its version: answers that were given stay.
+    """
     return [
         cache.outputs("prepare"),
         [*teachers],
         [recipe.train.teacher_copies, recipe.run.seed],
         unlabelled.depends(recipe.data),
-        _versions("onnxruntime", "torch", "tokenizers"),
     ]
 
 
 def train(recipe: Recipe, cache: StageCache) -> list[object]:
     """Splits, a teacher's answers, pretrained model, hyperparameters, and the packages that train."""
+    settings = replace(recipe.train.decisive, teacher=())  # its answers count, and not where it is
     return [
         cache.outputs("prepare"),
         *([cache.outputs("teach") if cache.has("teach") else "not taught yet"] if recipe.train.teacher else []),
         _model(recipe),
-        [recipe.model, recipes.identity(recipe.train), recipe.run.seed],
+        [recipe.model, recipes.identity(settings), recipe.run.seed],
         _versions("torch", "transformers", "tokenizers", "accelerate"),
+    ]
+
+
+def gain(recipe: Recipe, cache: StageCache, baseline: StageCache | None) -> list[object]:
+    """The answers of the teacher, of the model, and of the baseline; and how they are compared."""
+    return [
+        cache.outputs("teach"),
+        cache.outputs("train"),
+        baseline.outputs("train") if baseline else [],
+        [recipe.verify.confidence, recipe.verify.margin],
     ]
 
 

@@ -24,7 +24,7 @@ def foresee(recipe: Recipe, run_dir: RunDir, prepared: PrepareResult) -> tuple[s
             (validation_rows, store.read_split(run_dir, "validation")),
         )
     )
-    return gate.foresee(test, validation, gate.Rules.of(recipe), unlabelled=recipe.has_free_texts)
+    return gate.foresee(test, validation, gate.Rules.of(recipe), unlabelled=recipe.counts_unlabelled)
 
 
 def check_reference(recipe: Recipe, run_dir: RunDir) -> ReferenceCheck:

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sentopt import gate, model_files
-from sentopt.data import store, unlabelled
+from sentopt.data import store
 from sentopt.measure import stats
-from sentopt.progress import Progress
+from sentopt.progress import SILENT, Progress
 from sentopt.progress import in_words as duration
 from sentopt.recipe import TEST_AS_VALIDATION, Recipe
 from sentopt.results import PrepareResult
-from sentopt.run_dir import SPLITS, RunDir
+from sentopt.run_dir import RunDir
 from sentopt.runtime.cores import available_cores
 from sentopt.training import schedule
 from sentopt.variants import REFERENCE, VariantSpec
@@ -119,7 +119,14 @@ class Forecast:
         return max(self.memory_bytes[stage] for stage in self.seconds)
 
 
-def measure(recipe: Recipe, run_dir: RunDir, prepared: PrepareResult, *, depth: Depth | None = "full") -> Forecast:
+def measure(
+    recipe: Recipe,
+    run_dir: RunDir,
+    prepared: PrepareResult,
+    *,
+    depth: Depth | None = "full",
+    progress: Progress = SILENT,
+) -> Forecast:
     """Measure on this machine what the stages after `prepare` will take. The run's results do not depend on it.
 
     It needs the `train` extra, and one process: do not call it under torchrun.
@@ -129,6 +136,7 @@ def measure(recipe: Recipe, run_dir: RunDir, prepared: PrepareResult, *, depth: 
         run_dir: where `prepare` has left the splits; nothing is written into it.
         prepared: what it left there.
         depth: of the benchmark; None where the run ends with the training.
+        progress: is told how far the download of a teacher has come.
 
     Raises:
         BackboneError: the model cannot be had, or cannot be used.
@@ -145,7 +153,7 @@ def measure(recipe: Recipe, run_dir: RunDir, prepared: PrepareResult, *, depth: 
     texts = {split: sum(counts.values()) for split, counts in prepared.counts.items()}
     evidence, most_lost = _what_may_be_lost(recipe, run_dir)
     lengths, max_length = measured.train_lengths, recipe.model.max_length
-    taught = _teaching(measured, recipe, run_dir, texts)
+    taught = _teaching(measured, recipe, run_dir, texts, progress)
     learnt = texts["train"] + taught.texts
     advice = [hints.too_short(lengths, recipe.train, max_length=max_length)]
     if measured.training:
@@ -173,7 +181,7 @@ def announce(
     recipe: Recipe, run_dir: RunDir, prepared: PrepareResult, progress: Progress, *, depth: Depth | None
 ) -> Forecast:
     """Measure, say it in words, and let the progress know how long the stages will take."""
-    forecast = measure(recipe, run_dir, prepared, depth=depth)
+    forecast = measure(recipe, run_dir, prepared, depth=depth, progress=progress)
     for line in in_words(forecast):
         progress.say(line)
     progress.expect(forecast.seconds)
@@ -274,28 +282,27 @@ def _trains_twice(recipe: Recipe) -> bool:
     return bool(recipe.train.teacher) and recipe.train.without_teacher
 
 
-def _teaching(measured: Rehearsal, recipe: Recipe, run_dir: RunDir, texts: Mapping[str, int]) -> Teaching:
-    """Teachers are as slow as they are large; what earlier runs have answered is not known here, and counts, too."""
+def _teaching(
+    measured: Rehearsal, recipe: Recipe, run_dir: RunDir, texts: Mapping[str, int], progress: Progress
+) -> Teaching:
+    """Teachers are as slow as they are large. Answers that are kept from earlier runs are counted as well."""
     from sentopt import backbones
     from sentopt.pipeline import teaching
     from sentopt.training import teachers
 
     if not recipe.train.teacher:
         return _NO_TEACHER
-    more = texts["train"] * recipe.train.teacher_copies
-    if recipe.data.unlabelled:
-        known = [e.text for split in SPLITS for e in store.read_split(run_dir, split)]
-        more += len(unlabelled.load(recipe.data, known, seed=recipe.run.seed).texts)
+    more = teaching.further_texts(recipe, run_dir)
     own, seconds, largest = max(1e5, measured.parameters - measured.embeddings), 0.0, 1.0
     for name in recipe.train.teacher:
-        place = teachers.place(name)
-        is_run = place.kind == "run"
-        folder = place.run_dir.checkpoint if is_run else backbones.resolve(place.model, place.revision)
+        source = teachers.locate(name, progress=progress)
+        is_run = source.kind == "run"
+        folder = source.run_dir.checkpoint if is_run else backbones.resolve(source.model, source.revision)
         size = model_files.multiplied_weights(folder) / own
         answers = texts["train"] + more + texts["test"]
         seconds += size * answers * _RELATIVE["onnx", "float32"][1] * measured.many_seconds
-        if place.kind == "backbone":
-            tuning = teaching.tuning_of(recipe, place)
+        if source.kind == "backbone" and not run_dir.teacher(source.folder_name).checkpoint.exists():
+            tuning = teaching.tuning_of(recipe, source)
             seconds += size * _train(measured, tuning, texts, save=_SAVE * _slowness(measured))
             largest = max(largest, size)
     return Teaching(seconds, more, largest)

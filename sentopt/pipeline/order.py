@@ -65,11 +65,7 @@ class Pipeline:
         return self.cache.manifest
 
     def prepare(self) -> PrepareResult:
-        """Clean splits in the run directory.
-
-        Raises:
-            RunDirError, DataError: see `continuation.begin`; `force` replaces a checkpoint.
-        """
+        """Clean splits in the run directory; `continuation.begin` says what is refused, and `force` replaces."""
         if self._prepared:
             return self._prepared
         continuation.begin(self.cache, self.recipe, self.inputs, replaces=self.force)
@@ -106,6 +102,7 @@ class Pipeline:
         key = manifest.fingerprint(depends)
         if not self.recipe.model.tuned and (self.force or not self.cache.is_current("train", key)):
             self.cache.save_recipe()  # the other ranks read it
+            self.cache.forget("gain")
             ranks.announce(key, self.recipe.model, self.run_dir)
         note, progress = self.cache.note, self.progress
         work = partial(steps.train, self.recipe, self.run_dir, resume_key=key, note=note, progress=progress)

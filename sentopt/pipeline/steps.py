@@ -45,11 +45,13 @@ def prepare(recipe: Recipe, run_dir: RunDir, given: RawData | None) -> PrepareRe
     return prepare.run(recipe, run_dir, given=given)
 
 
-def teach(recipe: Recipe, run_dir: RunDir, teachers: Sequence[Teacher], progress: Progress) -> TeachResult:
+def teach(
+    recipe: Recipe, run_dir: RunDir, teachers: Sequence[Teacher], progress: Progress, *, again: bool
+) -> TeachResult:
     """Let the teachers answer."""
     with needs_extra("train"):
         from sentopt.stages import teach
-    return teach.run(recipe, run_dir, teachers, progress=progress)
+    return teach.run(recipe, run_dir, teachers, again=again, progress=progress)
 
 
 def train(

@@ -299,4 +299,4 @@ def identity(section: TrainSection | ExportSection) -> dict[str, Any]:
 def identity_of_training(recipe: Recipe) -> tuple[object, ...]:
     """What decides a checkpoint: seed, model, hyperparameters, and data; texts without labels if there is a teacher."""
     data = recipe.data if recipe.train.teacher else dataclasses.replace(recipe.data, unlabelled="")
-    return recipe.run.seed, data, recipe.model, recipe.train
+    return recipe.run.seed, data, recipe.model, recipe.train.decisive

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from sentopt.measure.timing import Figure
@@ -457,6 +457,20 @@ class TrainSection:
         SAMPLE_TEXTS, help="Texts whose answers are shown before and after training.", like=("examples", "samples")
     )
 
+    @property
+    def decisive(self) -> TrainSection:
+        """With defaults for keys that change no weights: those of a teacher where there is none, and the baseline."""
+        usual = TrainSection()
+        decisive = replace(self, without_teacher=usual.without_teacher)
+        if self.teacher:
+            return decisive
+        return replace(
+            decisive,
+            teacher_weight=usual.teacher_weight,
+            teacher_temperature=usual.teacher_temperature,
+            teacher_copies=usual.teacher_copies,
+        )
+
 
 @dataclass(frozen=True)
 class DistillSection:
@@ -689,7 +703,7 @@ class Recipe:
     select: SelectSection = field(default_factory=SelectSection)
 
     @property
-    def has_free_texts(self) -> bool:
+    def counts_unlabelled(self) -> bool:
         """Whether texts without labels are evidence: not where the model has learnt a teacher's answers to them."""
         return bool(self.data.unlabelled) and not self.train.teacher
 

@@ -24,7 +24,7 @@ def sections(recipe: Recipe, verified: VerifyResult, *, shipped: str | None) -> 
     if not failed:
         return []
     items = [_in_words(v, recipe) for v in failed]
-    steps = _what_now(failed, shipped)
+    steps = _what_now(recipe, failed, shipped)
     return [Section("Refused, what now?", (_lead(failed, shipped),), tuple(items), steps)]
 
 
@@ -71,13 +71,15 @@ def _flips(variant: str) -> str:
     return f"[{path}]({path})"
 
 
-def _what_now(failed: Sequence[Verdict], shipped: str | None) -> tuple[str, ...]:
+def _what_now(recipe: Recipe, failed: Sequence[Verdict], shipped: str | None) -> tuple[str, ...]:
     outside = any(c.outcome == "fail" and c.loss >= c.margin for v in failed for c in v.criteria)
     undecided = any(c.outcome == "fail" and c.loss < c.margin for v in failed for c in v.criteria)
     steps = ["Read the changed texts in `flips.csv`: do they matter to you, or are their labels doubtful?"]
     if undecided:
         steps.append(
-            "Where the loss is within the margin but not proven, more test texts decide, or texts without labels: "
+            "Where the loss is within the margin but not proven, more test texts decide."
+            if recipe.train.teacher
+            else "Where the loss is within the margin but not proven, more test texts decide, or texts without labels: "
             "`--set data.unlabelled=FILE`, then `sentopt export`."
         )
     if outside:

@@ -192,7 +192,7 @@ def sections(recipe: Recipe, manifest: Manifest, images: dict[str, Path]) -> lis
     if "bench" in manifest.stages:
         parts.append(_speed_section(manifest.result("bench", BenchResult), images))
     parts += [
-        *teaching.sections(manifest),
+        *teaching.sections(recipe, manifest),
         *cascades.sections(manifest),
         _training_section(trained, images),
         _test_section(trained, images),

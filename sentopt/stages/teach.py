@@ -12,53 +12,72 @@ from collections.abc import Sequence
 import numpy as np
 
 from sentopt.data import store, unlabelled
+from sentopt.data.duplicates import normal_form
 from sentopt.measure import metrics
 from sentopt.progress import SILENT, Progress
 from sentopt.recipe import Recipe
 from sentopt.results import TeacherAnswers, TeachResult
 from sentopt.run_dir import SPLITS, RunDir
-from sentopt.training import answer_store, augmentation, lessons, teachers
-from sentopt.training.lessons import Lessons
+from sentopt.training import answer_store, augmentation, soft_labels, teachers
+from sentopt.training.soft_labels import SoftLabels
 from sentopt.training.teachers import Teacher
 
+_COMPARED = 32  # training texts on which a lean graph is compared with PyTorch
 
-def run(recipe: Recipe, run_dir: RunDir, found: Sequence[Teacher], *, progress: Progress = SILENT) -> TeachResult:
-    """Let the teachers answer, and write `taught/`.
+
+def run(
+    recipe: Recipe,
+    run_dir: RunDir,
+    asked: Sequence[Teacher],
+    *,
+    again: bool = False,
+    progress: Progress = SILENT,
+) -> TeachResult:
+    """Let the teachers answer, and write `soft-labels/`. With `again`, they do not take what they once answered.
 
     Raises:
         DataError: a teacher does not know the labels, or the texts without labels cannot be read.
-        BackboneError: a teacher's outputs have no names.
+        BackboneError: a teacher cannot be loaded.
     """
     labels = store.read_labels(run_dir)
-    for teacher in found:  # all of them, before the first one takes its time
-        teacher.columns(labels)
-    train, test = ([e.text for e in store.read_split(run_dir, split)] for split in ("train", "test"))
+    columns = [teacher.columns(labels) for teacher in asked]  # before the first one takes its time
+    splits = {split: store.read_split(run_dir, split) for split in SPLITS}
+    train, test = ([e.text for e in splits[split]] for split in ("train", "test"))
+    held_out = {normal_form(e.text) for split in ("test", "validation") for e in splits[split]}
     copies = augmentation.changed_texts(train, copies=recipe.train.teacher_copies, seed=recipe.run.seed)
+    copies = [text for text in copies if normal_form(text) not in held_out]
     further: tuple[str, ...] = ()
-    notices: tuple[str, ...] = ()
+    notices: list[str] = []
     if recipe.data.unlabelled:
-        known = [e.text for split in SPLITS for e in store.read_split(run_dir, split)]
+        known = [e.text for examples in splits.values() for e in examples]
         loaded = unlabelled.load(recipe.data, known, seed=recipe.run.seed)
-        further, notices = loaded.texts, (loaded.notice,)
+        further = loaded.texts
+        notices.append(loaded.notice)
     texts = [*train, *copies, *further, *test]
-    answers, told = [], []
-    for teacher in found:
+    logits, told = [], []
+    for teacher, own in zip(asked, columns, strict=True):
         begin = time.perf_counter()
-        classifier = teacher.open()
-        logits, answered = answer_store.answers(
-            classifier, teacher.digest, texts, what=f"teach: {teacher.name}", progress=progress
+        classifier, variant = teacher.open(train[:_COMPARED])
+        answers = answer_store.answers(
+            classifier,
+            teacher.digest(variant),
+            texts,
+            what=f"teach: {teacher.name}",
+            again=again,
+            progress=progress,
         )
-        answers.append(logits[:, teacher.columns(labels)])
-        told.append(TeacherAnswers(teacher.name, teacher.variant, answered, time.perf_counter() - begin))
-    taught = teachers.combined(answers)
-    on_test = taught[len(texts) - len(test) :]
-    lessons.write(run_dir.taught, Lessons([*copies, *further], taught[: len(texts) - len(test)]), on_test)
-    truth = np.array([e.label for e in store.read_split(run_dir, "test")], dtype=np.int64)
+        logits.append(answers.logits[:, own])
+        notices += [answers.trouble] if answers.trouble else []
+        told.append(TeacherAnswers(teacher.name, variant, answers.answered, time.perf_counter() - begin))
+    combined = teachers.combined(logits)
+    on_test = combined[len(texts) - len(test) :]
+    soft_labels.write(run_dir.soft_labels, SoftLabels([*copies, *further], combined[: len(texts) - len(test)]), on_test)
+    truth = np.array([e.label for e in splits["test"]], dtype=np.int64)
     return TeachResult(
         teachers=tuple(told),
         texts=len(train),
         copies=len(copies),
         unlabelled=len(further),
         test=metrics.score(on_test.argmax(axis=1), truth, labels),
-        notices=notices,
+        notices=tuple(notices),
     )

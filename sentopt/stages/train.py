@@ -30,10 +30,10 @@ from sentopt.run_dir import SPLITS, RunDir, Split
 from sentopt.runtime.classifier import Classifier, Prediction, softmax
 from sentopt.runtime.session import FloatArray
 from sentopt.runtime.tokenization import TextEncoder
-from sentopt.training import checkpoints, hints, lengths, lessons, unknown_tokens
+from sentopt.training import checkpoints, hints, lengths, soft_labels, unknown_tokens
 from sentopt.training.fit import Fit, fit, make_deterministic
-from sentopt.training.lessons import Lessons
 from sentopt.training.malloc import reusing_freed_memory
+from sentopt.training.soft_labels import SoftLabels
 
 _PARITY_TEXTS = 500
 _THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
@@ -48,7 +48,7 @@ class _Start:
     folder: Path
     tokenizer: Any
     encoder: TextEncoder
-    lessons: Lessons | None
+    soft_labels: SoftLabels | None
 
     @classmethod
     def read(cls, recipe: Recipe, run_dir: RunDir) -> _Start:
@@ -57,13 +57,13 @@ class _Start:
         tokenizer = checkpoints.load_tokenizer(folder, recipe.model.max_length)
         splits = {split: store.read_split(run_dir, split) for split in SPLITS}
         encoder = checkpoints.encoder_of(tokenizer, recipe.model.max_length)
-        taught = lessons.read(run_dir.taught) if recipe.train.teacher else None
-        return cls(store.read_labels(run_dir), splits, folder, tokenizer, encoder, taught)
+        answers = soft_labels.read(run_dir.soft_labels) if recipe.train.teacher else None
+        return cls(store.read_labels(run_dir), splits, folder, tokenizer, encoder, answers)
 
     @property
-    def learnt_texts(self) -> int:
+    def learned_texts(self) -> int:
         """Training texts, and those that only a teacher answers."""
-        return len(self.splits["train"]) + (len(self.lessons.texts) if self.lessons else 0)
+        return len(self.splits["train"]) + (len(self.soft_labels.texts) if self.soft_labels else 0)
 
     def classifier(self, engine: TorchEngine) -> Classifier:
         """A classifier of these labels."""
@@ -178,7 +178,7 @@ def _fit(recipe: Recipe, run_dir: RunDir, start: _Start, model: Any, *, resume_k
         start.tokenizer,
         train,
         validation,
-        lessons=start.lessons,
+        soft_labels=start.soft_labels,
         resume_key=resume_key,
         progress=progress,
     )
@@ -213,7 +213,7 @@ def _notices(recipe: Recipe, start: _Start) -> tuple[str, ...]:
     told = (
         unknown_tokens.notice(found, recipe.model.backbone),
         hints.too_short(measured, recipe.train, max_length=recipe.model.max_length),
-        "" if recipe.model.tuned else hints.more_epochs(recipe.train, start.learnt_texts),
+        "" if recipe.model.tuned else hints.more_epochs(recipe.train, start.learned_texts),
         "" if recipe.model.tuned else hints.unused_gpu(mps=torch.backends.mps.is_available(), cuda=on_cuda),
     )
     return tuple(notice for notice in told if notice)

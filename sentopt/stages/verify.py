@@ -131,7 +131,7 @@ def _evidence(recipe: Recipe, run_dir: RunDir, labels: Sequence[str], progress: 
     by_table = gate.validation_counts(recipe, len(test.texts)) or not validation.texts
     unlabelled_texts = none
     notices: tuple[str, ...] = ()
-    if recipe.has_free_texts:
+    if recipe.counts_unlabelled:
         unlabelled_texts, notices = _unlabelled(recipe, run_dir, labels, test, none, torch_model, progress)
         labelled = len(test.texts) + (len(validation.texts) if by_table else 0)
         if unlabelled_texts.texts:

@@ -1,15 +1,16 @@
 """What teachers have answered, kept on disk: a text is answered once, whatever run asks.
 
-One SQLite file for each teacher in the cache folder. A text counts by its SHA-256; the texts themselves are not kept.
-Answers are stored as they are given, so what was interrupted goes on from there.
+One SQLite file for each teacher in the cache folder, which may be deleted at any time. A text counts by its SHA-256,
+and is not kept itself. Answers are stored as they are given, so what was interrupted goes on from there.
 """
 
 from __future__ import annotations
 
 import hashlib
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,29 +22,50 @@ from sentopt.runtime.classifier import Classifier
 from sentopt.runtime.session import FloatArray
 from sentopt.runtime.tuning import cache_folder
 
-_FOLDER = "answers"
 CHUNK = 512
 """Texts between two commits."""
+_FOLDER = "answers"
 _LONGEST_WAIT = 60.0  # seconds for another process that writes
 _SCHEMA = "CREATE TABLE IF NOT EXISTS answers (text BLOB PRIMARY KEY, logits BLOB NOT NULL) WITHOUT ROWID"
 _LOOK_UP = 500  # texts of one query; SQLite allows 999 parameters in its oldest versions
 
 
+@dataclass(frozen=True)
+class Answers:
+    """Logits of texts, float32 of shape (texts, labels).
+
+    Attributes:
+        logits: in the order of the texts.
+        answered: how many texts were answered now.
+        trouble: why answers are not kept, in words; empty where they are.
+    """
+
+    logits: FloatArray
+    answered: int
+    trouble: str
+
+
 def answers(
-    classifier: Classifier, digest: str, texts: Sequence[str], *, what: str, progress: Progress = SILENT
-) -> tuple[FloatArray, int]:
-    """Logits of all texts, float32 of shape (texts, labels), and how many texts were answered now.
+    classifier: Classifier,
+    digest: str,
+    texts: Sequence[str],
+    *,
+    what: str,
+    again: bool = False,
+    progress: Progress = SILENT,
+) -> Answers:
+    """The answers of a teacher, from the store where they are there.
 
     Args:
         classifier: the teacher.
         digest: of everything that its answers depend on.
         texts: each may occur several times.
         what: is counted, for `progress`.
+        again: answer all texts, and replace what is stored.
     """
     keys = [hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest() for text in texts]
-    width = 4 * len(classifier.labels)
-    with closing(_opened(digest)) as database:
-        known = _known(database, keys, width)
+    with closing(_Store(digest)) as store:
+        known = {} if again else store.read(keys, width=4 * len(classifier.labels))
         missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in known}
         # Texts of one length together: little padding, and a call that is stopped has answered the short ones.
         pending = sorted(missing, key=lambda key: (len(missing[key]), key))
@@ -52,41 +74,61 @@ def answers(
                 chunk = pending[start : start + CHUNK]
                 logits = classifier.logits([missing[key] for key in chunk]).astype("<f4")
                 rows = {key: row.tobytes() for key, row in zip(chunk, logits, strict=True)}
-                with database:
-                    database.executemany("INSERT OR REPLACE INTO answers VALUES (?, ?)", rows.items())
+                store.write(rows)
                 known |= rows
-    found = b"".join(known[key] for key in keys)
-    return np.frombuffer(found, dtype="<f4").astype(np.float32).reshape(-1, len(classifier.labels)), len(pending)
+        joined = b"".join(known[key] for key in keys)
+        logits = np.frombuffer(joined, dtype="<f4").astype(np.float32).reshape(-1, len(classifier.labels))
+        return Answers(logits, len(pending), store.trouble)
 
 
-def _opened(digest: str) -> sqlite3.Connection:
-    """The file of a teacher; in memory, and gone afterwards, where the cache folder cannot be written."""
-    try:
-        return _database(cache_folder() / _FOLDER / f"{digest}.sqlite")
-    except (OSError, OutputError, sqlite3.Error):
-        return _database(None)
+class _Store:
+    """The file of a teacher. Where it cannot be used, nothing is known and nothing kept, and `trouble` says why."""
 
+    def __init__(self, digest: str) -> None:
+        self.trouble = ""
+        self._database: sqlite3.Connection | None = None
+        self._path = Path()
+        try:
+            self._path = cache_folder() / _FOLDER / f"{digest}.sqlite"
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._database = sqlite3.connect(self._path, timeout=_LONGEST_WAIT)
+            with self._database:
+                self._database.execute(_SCHEMA)
+        except (OSError, OutputError, sqlite3.Error) as error:
+            self._give_up(error)
 
-def _database(path: Path | None) -> sqlite3.Connection:
-    if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    database = sqlite3.connect(path or ":memory:", timeout=_LONGEST_WAIT)
-    try:
-        with database:
-            database.execute(_SCHEMA)
-    except BaseException:
-        database.close()
-        raise
-    return database
+    def read(self, keys: Sequence[bytes], *, width: int) -> dict[bytes, bytes]:
+        """Stored logits by key; rows of another width are none."""
+        wanted = list(dict.fromkeys(keys))
+        stored: dict[bytes, bytes] = {}
+        try:
+            for start in range(0, len(wanted), _LOOK_UP):
+                if self._database is None:
+                    break
+                part = wanted[start : start + _LOOK_UP]
+                marks = ",".join("?" * len(part))
+                rows = self._database.execute(f"SELECT text, logits FROM answers WHERE text IN ({marks})", part)
+                stored.update((key, logits) for key, logits in rows if len(logits) == width)
+        except (sqlite3.Error, TypeError) as error:  # a damaged file may hold values of any type
+            self._give_up(error)
+        return stored
 
+    def write(self, rows: Mapping[bytes, bytes]) -> None:
+        """Keep these, in one transaction."""
+        if self._database is None:
+            return
+        try:
+            with self._database:
+                self._database.executemany("INSERT OR REPLACE INTO answers VALUES (?, ?)", rows.items())
+        except sqlite3.Error as error:
+            self._give_up(error)
 
-def _known(database: sqlite3.Connection, keys: Sequence[bytes], width: int) -> dict[bytes, bytes]:
-    """Stored logits by key; rows of another width are none."""
-    wanted = list(dict.fromkeys(keys))
-    found: dict[bytes, bytes] = {}
-    for start in range(0, len(wanted), _LOOK_UP):
-        part = wanted[start : start + _LOOK_UP]
-        marks = ",".join("?" * len(part))
-        rows = database.execute(f"SELECT text, logits FROM answers WHERE text IN ({marks})", part)
-        found.update((key, logits) for key, logits in rows if len(logits) == width)
-    return found
+    def close(self) -> None:
+        """Close the file."""
+        if self._database is not None:
+            self._database.close()
+            self._database = None
+
+    def _give_up(self, error: Exception) -> None:
+        self.close()
+        self.trouble = f"the teacher's answers are not kept for other runs: {error} ({self._path}; it may be deleted)"

@@ -13,7 +13,9 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
-_TIMEOUT = datetime.timedelta(hours=2)  # ranks wait while rank 0 prepares the data and fetches the backbone
+# Ranks wait while rank 0 prepares the data, fetches the backbone, and lets a teacher answer. torchrun ends them all
+# where one has ended.
+_TIMEOUT = datetime.timedelta(hours=24)
 
 _FAILED: list[bool] = []
 

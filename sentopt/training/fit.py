@@ -41,8 +41,8 @@ from sentopt.training.callbacks import (
     step_of,
 )
 from sentopt.training.ema import EmaWeights
-from sentopt.training.lessons import Lessons
 from sentopt.training.sampling import EpochSampler
+from sentopt.training.soft_labels import SoftLabels
 from sentopt.training.teacher_loss import TeacherLoss
 
 _RESUME_KEY = "resume-key"
@@ -53,7 +53,7 @@ _OF_THE_TRAINER = re.compile(
     r"|(optimizer|scheduler|scaler)\.pt|rng_state.*\.pth|training_args\.bin"
 )
 _NO_LABEL = -100  # as PyTorch's losses ignore it
-_TAUGHT = "taught"  # column of a teacher's logits
+_SOFT_LABELS = "soft_labels"  # column of a teacher's logits
 Encoded = dict[str, Any]
 
 
@@ -93,13 +93,13 @@ def fit(
     train: Sequence[Example],
     validation: Sequence[Example],
     *,
-    lessons: Lessons | None = None,
+    soft_labels: SoftLabels | None = None,
     resume_key: str,
     progress: Progress = SILENT,
 ) -> Fit:
     """Tune `model`, keeping the Trainer's checkpoints in `folder` until it has finished.
 
-    With `lessons`, it learns a teacher's answers beside the labels, and texts that have no label.
+    With `soft_labels`, it learns a teacher's answers beside the labels, and texts that have no label.
 
     Training that was interrupted is resumed from its last complete Trainer checkpoint, provided that `resume_key` (a
     fingerprint of everything that determines the weights) is the one it was started with.
@@ -109,7 +109,7 @@ def fit(
         TrainingInterrupted: a signal stopped the training; its state is saved.
     """
     # Not before the fingerprint is made: the recipe says what was asked for, and with it the texts decide the epochs.
-    texts = encode(tokenizer, train) if lessons is None else _with_answers(tokenizer, train, lessons)
+    texts = encode(tokenizer, train) if soft_labels is None else _with_soft_labels(tokenizer, train, soft_labels)
     recipe = replace(recipe, train=replace(recipe.train, epochs=schedule.epochs_for(recipe.train, len(texts))))
     checkpoint = distributed.broadcast(_resumable(folder, resume_key) if distributed.is_rank_zero() else None)
     trainer = _trainer(recipe, folder, model, tokenizer, texts, encode(tokenizer, validation))
@@ -188,11 +188,11 @@ def encode(tokenizer: Any, examples: Sequence[Example], *, padding: bool | str =
     return [{**{name: columns[name][i] for name in names}, "labels": e.label} for i, e in enumerate(examples)]
 
 
-def _with_answers(tokenizer: Any, train: Sequence[Example], lessons: Lessons) -> list[Encoded]:
+def _with_soft_labels(tokenizer: Any, train: Sequence[Example], soft_labels: SoftLabels) -> list[Encoded]:
     """The training texts and those of the teacher, each with its logits; texts without a label have `_NO_LABEL`."""
-    unlabelled = [Example(text, _NO_LABEL) for text in lessons.texts]
+    unlabelled = [Example(text, _NO_LABEL) for text in soft_labels.texts]
     encoded = encode(tokenizer, [*train, *unlabelled])
-    return [{**e, _TAUGHT: row} for e, row in zip(encoded, lessons.logits.tolist(), strict=True)]
+    return [{**e, _SOFT_LABELS: row} for e, row in zip(encoded, soft_labels.logits.tolist(), strict=True)]
 
 
 class _Trainer(Trainer):
@@ -227,15 +227,15 @@ class _Trainer(Trainer):
         """The column of a teacher's logits stays with a text, though the model does not take it."""
         super()._set_signature_columns_if_needed()
         columns: list[str] = getattr(self, "_signature_columns", None) or []
-        self._signature_columns = [*dict.fromkeys([*columns, _TAUGHT])]
+        self._signature_columns = [*dict.fromkeys([*columns, _SOFT_LABELS])]
 
     def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **kwargs: Any) -> Any:
         inputs = dict(inputs)
-        labels, taught = inputs.pop("labels"), inputs.pop(_TAUGHT, None)
+        labels, soft_labels = inputs.pop("labels"), inputs.pop(_SOFT_LABELS, None)
         outputs = model(**inputs)
         weights = self.class_weights if model.training else None
-        if self.teaching and taught is not None:
-            loss = self.teaching.of(outputs.logits.float(), labels, taught, class_weights=weights)
+        if self.teaching and soft_labels is not None:
+            loss = self.teaching.of(outputs.logits.float(), labels, soft_labels, class_weights=weights)
             return (loss, outputs) if return_outputs else loss
         loss = torch.nn.functional.cross_entropy(
             outputs.logits.float(),

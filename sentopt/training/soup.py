@@ -99,15 +99,16 @@ def _check_free(target: RunDir) -> None:
         raise RunDirError(f"{target.root} is there already: choose another --run-dir for the average, or remove it")
 
 
-def recipe_of(run: RunDir, target: RunDir, *, name: str) -> Recipe:
-    """The recipe that makes a bundle of the average in `target`, on the data of `run`.
+def recipe_of(runs: Sequence[RunDir], target: RunDir, *, name: str) -> Recipe:
+    """The recipe that makes a bundle of the average in `target`, on the data of the first of `runs`.
 
-    Texts without labels that a teacher answered are no evidence for an average either.
+    Texts without labels that a teacher answered for any of them are no evidence for the average.
     """
-    first = _recipe_of(run)
+    first, *others = map(_recipe_of, runs)
+    is_taught = any(recipe.train.teacher for recipe in (first, *others))
     return replace(
         first,
-        data=first.data if first.has_free_texts else replace(first.data, unlabelled=""),
+        data=replace(first.data, unlabelled="") if is_taught else first.data,
         run=replace(first.run, name=name),
         model=replace(first.model, backbone=str(target.averaged), revision="", tuned=True),
         train=replace(first.train, calibrate=False, teacher=()),

@@ -39,7 +39,7 @@ class TeacherLoss:
         self,
         logits: torch.Tensor,
         labels: torch.Tensor,
-        taught: torch.Tensor,
+        soft_labels: torch.Tensor,
         *,
         class_weights: torch.Tensor | None = None,
     ) -> torch.Tensor:
@@ -48,10 +48,10 @@ class TeacherLoss:
         Args:
             logits: of the model, float32 of shape (texts, labels).
             labels: int64 of shape (texts,); -100 for a text without one.
-            taught: logits of the teacher, of the shape of `logits`.
+            soft_labels: logits of the teacher, of the shape of `logits`.
             class_weights: of each label in the cross-entropy, with a mean of 1 over the texts that have one.
         """
-        divergence = self._divergence(logits, taught.float())
+        divergence = self._divergence(logits, soft_labels.float())
         has_label = labels >= 0
         of_labels = functional.cross_entropy(
             logits,
@@ -63,8 +63,8 @@ class TeacherLoss:
         mixed = (1.0 - self.weight) * of_labels + self.weight * divergence
         return torch.where(has_label, mixed, divergence).mean()
 
-    def _divergence(self, logits: torch.Tensor, taught: torch.Tensor) -> torch.Tensor:
+    def _divergence(self, logits: torch.Tensor, soft_labels: torch.Tensor) -> torch.Tensor:
         """Of each text: the Kullback-Leibler divergence of the softened answers."""
         student = functional.log_softmax(logits / self.temperature, dim=1)
-        teacher = functional.log_softmax(taught / self.temperature, dim=1)
+        teacher = functional.log_softmax(soft_labels / self.temperature, dim=1)
         return functional.kl_div(student, teacher, log_target=True, reduction="none").sum(dim=1) * self.temperature**2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,25 +18,27 @@ from sentopt.backbones import BACKBONES
 from sentopt.backends.opening import Candidate, capabilities
 from sentopt.data import store
 from sentopt.data.duplicates import normal_form
-from sentopt.errors import BackboneError, DataError
+from sentopt.errors import BackboneError, DataError, ExportError, RunDirError
 from sentopt.measure import hardware
+from sentopt.progress import SILENT, Progress
 from sentopt.results import BenchResult, VerifyResult
 from sentopt.run_dir import RunDir
 from sentopt.runtime.classifier import Classifier
 from sentopt.runtime.description import sha256_file
 from sentopt.runtime.session import FloatArray
-from sentopt.runtime.tokenization import TextEncoder
 from sentopt.variants import REFERENCE, VARIANTS, VariantSpec
 
 Kind = Literal["run", "classifier", "backbone"]
-_PINNED = re.compile(r"(?P<id>[^@]+)@(?P<revision>[0-9A-Za-z]+)")
-_EXAMPLES = "This is a great product!", "I am very disappointed with the service.", "", "It was an average experience."
+_KEY = "train.teacher"
+_PINNED = re.compile(r"(?P<model>[\w./-]+)@(?P<revision>.*)", re.ASCII)
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_LONGEST_NAME = 40
 _EXACT = 1e-3
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a teacher of a recipe is.
+class Source:
+    """Where a teacher of a recipe comes from.
 
     Attributes:
         name: what the recipe says.
@@ -55,50 +58,90 @@ class Place:
         return RunDir(Path(self.model))
 
     @property
-    def slug(self) -> str:
-        """A folder name for the run that tunes this backbone."""
-        return re.sub(r"[^A-Za-z0-9.-]+", "-", self.name).strip("-.") or "teacher"
+    def folder_name(self) -> str:
+        """A name for the folder of the run that tunes this backbone; no two backbones have the same."""
+        if self.name in BACKBONES:
+            return self.name
+        readable = re.sub(r"[^A-Za-z0-9]+", "-", self.name).strip("-")[-_LONGEST_NAME:].strip("-")
+        return f"backbone-{readable}-{hashlib.sha256(self.name.encode()).hexdigest()[:8]}"
 
 
-def place(name: str) -> Place:
-    """Find a teacher by its name in a recipe; a model on the hub is fetched, to see whether it is tuned.
+def locate(name: str, *, progress: Progress = SILENT) -> Source:
+    """The source of a teacher by its name in a recipe. A model on the hub is fetched, to see whether it is tuned.
 
     Raises:
         BackboneError: there is none of that name, or it is no model that can be used; the message says what can be.
     """
-    folder = Path(name).expanduser()
-    if RunDir(folder).is_claimed:
-        if not (RunDir(folder).checkpoint / "config.json").is_file():
-            raise BackboneError(f"train.teacher: the run {folder} is not trained yet: finish it with `sentopt train`")
-        return Place(name, "run", str(folder))
-    if name in BACKBONES and not (folder / "config.json").is_file():
-        return Place(name, "backbone", name)
-    pinned = _PINNED.fullmatch(name)
-    model, revision = (pinned["id"], pinned["revision"]) if pinned and not folder.exists() else (name, "")
-    if not revision and not folder.exists():
-        raise BackboneError(
-            f"train.teacher: there is no folder and no known backbone {name!r}{records.nearest(name, BACKBONES)}. "
-            "A teacher is the folder of a run or of a fine-tuned classifier, one on the hub as "
-            f"owner/model@COMMIT_HASH, or a backbone, which is tuned first: {', '.join(BACKBONES)}"
-        )
+    if run_dir := _run_of(name):
+        return Source(name, "run", str(run_dir.root))
+    if _is_known_backbone(name):
+        return Source(name, "backbone", name)
+    model, revision = _hub_id(name) or (name, "")
     try:
-        found = backbones.resolve(model, revision)
+        folder = backbones.resolve(model, revision, progress=progress)
+        is_tuned = model_files.is_classifier(folder)
+        model_files.check(folder, tuned=is_tuned)
     except BackboneError as error:
-        raise BackboneError(f"train.teacher: {error}") from error
-    kind: Kind = "classifier" if model_files.is_classifier(found) else "backbone"
-    return Place(name, kind, model, revision)
+        raise BackboneError(f"{_KEY}: {error}") from error
+    return Source(name, "classifier" if is_tuned else "backbone", model, revision)
 
 
 def identify(name: str) -> str:
     """A text that changes whenever the teacher does. Nothing is fetched.
 
     Raises:
-        BackboneError: its files cannot be read.
+        BackboneError: there is no teacher of that name, or its files cannot be read.
     """
-    folder = Path(name).expanduser()
-    if RunDir(folder).is_claimed:
-        return backbones.identify(str(RunDir(folder).checkpoint))
-    return backbones.identify(name)
+    if run_dir := _run_of(name):
+        return backbones.identify(str(run_dir.checkpoint))
+    return backbones.identify(*(_hub_id(name) or (name, "")))
+
+
+def _run_of(name: str) -> RunDir | None:
+    """The run in a folder, or the one whose checkpoint the folder is.
+
+    Raises:
+        BackboneError: the run is not trained yet.
+    """
+    folder = _expanded(name)
+    run_dir = next((run for run in (RunDir(folder), RunDir(folder.parent)) if run.is_claimed), None)
+    if run_dir is None or (run_dir.root != folder and run_dir.checkpoint != folder):
+        return None
+    if not (run_dir.checkpoint / model_files.CONFIG).is_file():
+        raise BackboneError(f"{_KEY}: the run {run_dir.root} is not trained yet: finish it with `sentopt train`")
+    return run_dir
+
+
+def _is_known_backbone(name: str) -> bool:
+    return name in BACKBONES and not (_expanded(name) / model_files.CONFIG).is_file()
+
+
+def _hub_id(name: str) -> tuple[str, str] | None:
+    """Id and revision of a name that stands for a model on the hub; None for a folder or a known backbone.
+
+    Raises:
+        BackboneError: there is no such folder, and no commit hash is given.
+    """
+    if _expanded(name).exists() or _is_known_backbone(name):
+        return None
+    pinned = _PINNED.fullmatch(name)
+    if pinned and _COMMIT.fullmatch(pinned["revision"]) and pinned["model"] not in BACKBONES:
+        return pinned["model"], pinned["revision"]
+    wrong = "" if not pinned else f" The revision must be the 40 digits of a commit, found {pinned['revision']!r}."
+    if pinned and pinned["model"] in BACKBONES:
+        wrong = f" {pinned['model']} is pinned by sentopt: write it without a revision."
+    raise BackboneError(
+        f"{_KEY}: there is no folder and no known backbone {name!r}{records.nearest(name, BACKBONES)}.{wrong} "
+        "A teacher is the folder of a run or of a fine-tuned classifier, one on the hub as owner/model@COMMIT_HASH, "
+        f'or a backbone, which is tuned first: {", ".join(BACKBONES)}. Several are a list: ["a", "b"]'
+    )
+
+
+def _expanded(name: str) -> Path:
+    try:
+        return Path(name).expanduser()
+    except RuntimeError as error:  # ~somebody who has no account
+        raise BackboneError(f"{_KEY}: {name!r} names the home folder of nobody who is known here") from error
 
 
 @dataclass(frozen=True)
@@ -108,15 +151,15 @@ class Teacher:
     Attributes:
         name: what the recipe calls it.
         checkpoint: the folder of its weights and its tokenizer.
+        labels: in the order of its outputs.
         max_length: tokens that it reads.
-        variant: the row of the table of variants that answers.
-        candidate: that variant of a run; None for a graph that is made here.
+        candidate: a verified variant of a run; None for weights in FP32.
     """
 
     name: str
     checkpoint: Path
+    labels: tuple[str, ...]
     max_length: int
-    variant: str
     candidate: Candidate | None = None
 
     @classmethod
@@ -124,159 +167,174 @@ class Teacher:
         """The fastest variant of a run that passed verification on this instruction set; else its FP32 weights.
 
         Raises:
-            RecipeError, RunDirError: the run's files cannot be read.
+            RecipeError: the run's recipe cannot be read.
+            RunDirError: its checkpoint is not what its training wrote.
         """
-        recipe = recipes.load(str(run_dir.recipe))
-        spec = _fastest(run_dir)
-        if spec is None:
-            return cls.of_classifier(name, run_dir.checkpoint, recipe.model.max_length)
-        labels = store.read_labels(run_dir)
-        candidate = Candidate.of(spec, run_dir, labels, recipe.model.max_length)
-        return cls(name, run_dir.checkpoint, recipe.model.max_length, spec.name, candidate)
+        max_length = recipes.load(str(run_dir.recipe)).model.max_length
+        if not _is_intact(run_dir, "train"):
+            raise RunDirError(
+                f"{_KEY}: the checkpoint of {run_dir.root} is not what its training wrote. Run "
+                f"`sentopt train --run-dir {run_dir.root}` again, or copy the checkpoint to a folder of its own"
+            )
+        labels, spec = store.read_labels(run_dir), _fastest(run_dir)
+        candidate = Candidate.of(spec, run_dir, labels, max_length) if spec else None
+        return cls(name, run_dir.checkpoint, labels, max_length, candidate)
 
     @classmethod
     def of_classifier(cls, name: str, folder: Path, max_length: int) -> Teacher:
-        """FP32, as exact as PyTorch: on a GPU, by the lean graph, or by PyTorch where the architecture has none."""
-        longest = model_files.length_limit(folder)
-        length = min(max_length, longest) if longest else max_length
-        able = capabilities(folder)
-        has_graph = "lean" in able and is_installed("onnx")
-        variant = "torch-cuda" if "cuda" in able else "lean-fp32" if has_graph else REFERENCE
-        return cls(name, folder, length, variant)
-
-    @property
-    def outputs(self) -> tuple[str, ...]:
-        """The labels in the order of its logits.
+        """Any fine-tuned classifier in FP32; it reads at most as many tokens as its position embeddings allow.
 
         Raises:
-            BackboneError: its outputs have no names.
+            BackboneError: it is no single-label classifier.
         """
-        if self.candidate is not None:
-            return self.candidate.labels
-        names = model_files.label_names(self.checkpoint)
-        if model_files.are_unnamed(names):
-            raise BackboneError(
-                f"train.teacher: the outputs of {self.name} have no names ({', '.join(names)}), so they cannot be "
-                f"matched with the labels of the data. Name them in id2label of {self.checkpoint / model_files.CONFIG}"
-            )
-        return tuple(names)
+        try:
+            model_files.check(folder, tuned=True)
+            labels = tuple(model_files.label_names(folder))
+        except BackboneError as error:
+            raise BackboneError(f"{_KEY}: {error}") from error
+        return cls(name, folder, labels, min(max_length, model_files.length_limit(folder) or max_length))
 
     @property
-    def digest(self) -> str:
-        """A fingerprint of everything that its answers depend on."""
-        graph = sha256_file(self.candidate.model) if self.candidate else ""
-        weights = backbones.identify(str(self.checkpoint))
-        return manifest.fingerprint([weights, graph, self.variant, self.max_length])
+    def identity(self) -> str:
+        """A fingerprint of its weights and of what it reads: not of the variant that answers, which may change."""
+        return manifest.fingerprint([backbones.identify(str(self.checkpoint)), self.max_length, self.labels])
 
-    def open(self) -> Classifier:
-        """A classifier with the labels in the order of `outputs`.
+    def open(self, texts: Sequence[str]) -> tuple[Classifier, str]:
+        """A classifier, and the name of its row in the table of variants.
 
-        A lean graph that is made here answers some texts beside PyTorch first; where it differs, PyTorch answers.
+        Without a verified variant, the weights answer in FP32: on a GPU, else by the lean graph, else by PyTorch. A
+        lean graph that does not give PyTorch's logits for `texts` is not used.
+
+        Raises:
+            BackboneError: transformers cannot load it.
         """
         if self.candidate is not None:
-            return self.candidate.open()
+            return self.candidate.open(), self.candidate.spec.name
         from sentopt.backends.torch import TorchEngine
-        from sentopt.graph import families, lean
-        from sentopt.graph.products import FloatProducts
+        from sentopt.training import checkpoints
 
-        encoder = TextEncoder.load(self.checkpoint, max_length=self.max_length)
-        device = "cuda" if self.variant == "torch-cuda" else "cpu"
-        exact = Classifier(TorchEngine.load(self.checkpoint, device=device), encoder, self.outputs)
-        if self.variant != "lean-fp32":
-            return exact
-        graph = lean.write(families.read(self.checkpoint), FloatProducts()).SerializeToString()
-        quick = Classifier.open(graph, encoder, self.outputs)
-        difference = np.abs(quick.logits(_EXAMPLES) - exact.logits(_EXAMPLES)).max()
-        return quick if difference < _EXACT else exact
+        tokenizer = checkpoints.load_tokenizer(self.checkpoint, self.max_length)
+        model = checkpoints.load_tuned(self.checkpoint, self.labels, tokenizer)
+        encoder = checkpoints.encoder_of(tokenizer, self.max_length)
+        able = capabilities(self.checkpoint)
+        device = "cuda" if "cuda" in able else "cpu"
+        exact = Classifier(TorchEngine(model, device=device), encoder, self.labels)
+        if device == "cuda":
+            return exact, "torch-cuda"
+        if "lean" in able and is_installed("onnx") and (graph := _lean_graph(self.checkpoint)):
+            quick = Classifier.open(graph, encoder, self.labels)
+            if not texts or np.abs(quick.logits(texts) - exact.logits(texts)).max() < _EXACT:
+                return quick, "lean-fp32"
+        return exact, REFERENCE
+
+    def digest(self, variant: str) -> str:
+        """A fingerprint of everything that the answers of this variant depend on."""
+        return manifest.fingerprint(
+            [self.identity, variant, sha256_file(self.candidate.model) if self.candidate else ""]
+        )
 
     def columns(self, labels: Sequence[str]) -> list[int]:
-        """For each label of the data, the position of its logit.
+        """For each label of the data, the position of its logit. Further outputs of the teacher are left out.
 
         Raises:
             DataError: the teacher does not know all of them.
         """
-        found = [model_files.output_of(label, self.outputs) for label in labels]
-        columns = [column for column in found if column is not None]
+        outputs = [model_files.output_of(label, self.labels) for label in labels]
+        columns = [column for column in outputs if column is not None]
         if len(set(columns)) == len(labels):
             return columns
-        unknown = [label for label, column in zip(labels, found, strict=True) if column is None] or list(labels)
+        listed, wanted = ", ".join(self.labels), ", ".join(labels)
+        if model_files.are_unnamed(self.labels):
+            raise DataError(
+                f"{_KEY}: the outputs of {self.name} have no names ({listed}), so they cannot be matched with the "
+                f"labels of the data ({wanted}). Name them in id2label of {self.checkpoint / model_files.CONFIG}"
+            )
+        unknown = [label for label, column in zip(labels, outputs, strict=True) if column is None] or list(labels)
+        unmatched = ", ".join(f"{label!r}{records.nearest(label, self.labels)}" for label in unknown)
         raise DataError(
-            f"train.teacher: {self.name} knows the labels {', '.join(self.outputs)}, the data has "
-            f"{', '.join(labels)}; {_unmatched(unknown, self.outputs)}"
+            f"{_KEY}: {self.name} knows the labels {listed}, the data has {wanted}; without a match: {unmatched}. "
+            "Take a teacher that was tuned on the same labels"
         )
 
 
-def _unmatched(unknown: Sequence[str], outputs: Sequence[str]) -> str:
-    nearest = [records.nearest(label, outputs) for label in unknown]
-    listed = ", ".join(f"{label!r}{near}" for label, near in zip(unknown, nearest, strict=True))
-    return f"without a match: {listed}. Take a teacher that was tuned on the same labels"
+def _lean_graph(checkpoint: Path) -> bytes:
+    """The lean FP32 graph; nothing where the files hold something that it does not know, such as BF16 weights."""
+    from sentopt.graph import families, lean
+    from sentopt.graph.products import FloatProducts
+
+    try:
+        return bytes(lean.write(families.read(checkpoint), FloatProducts()).SerializeToString())
+    except (ExportError, KeyError, TypeError, ValueError):
+        return b""
 
 
 def _fastest(run_dir: RunDir) -> VariantSpec | None:
     """Of the variants in which the whole model answers, and that passed here: the one with most texts per second.
 
-    Without a benchmark INT8 counts as faster than FP32.
+    Dynamic INT8 is none of them: its answer to a text depends on the texts beside it. Without a benchmark INT8 counts
+    as faster than FP32.
     """
-    written = manifest.read(run_dir.manifest)
-    if "verify" not in written.stages:
+    rates: dict[str, float] = {}
+    try:
+        run = manifest.read(run_dir.manifest)
+        verified = run.result("verify", VerifyResult)
+        if "bench" in run.stages:
+            rates = {row.variant: row.texts_per_second for row in run.result("bench", BenchResult).rows}
+    except RunDirError:  # not verified, or by another version
         return None
-    verified = written.result("verify", VerifyResult)
     if verified.hardware.isa != hardware.describe().isa:
         return None
     able = {*capabilities(run_dir.checkpoint), "long"}
-    passed = [
-        VARIANTS[verdict.variant]
-        for verdict in verified.verdicts
-        if verdict.passed and verdict.variant in VARIANTS and verdict.variant != REFERENCE
-    ]
+    passed = [VARIANTS[v.variant] for v in verified.verdicts if v.passed and v.variant in VARIANTS]
     usable = [
         spec
         for spec in passed
-        if not spec.stages and not spec.trimmed and set(spec.needs) <= able and _is_intact(run_dir, spec)
+        if spec.name != REFERENCE
+        and not (spec.stages or spec.trimmed or spec.quantize)
+        and set(spec.needs) <= able
+        and (spec.backend == "torch" or _is_intact(run_dir, VARIANTS[spec.file_owner].made_by, spec.file_owner))
     ]
-    rates: dict[str, float] = {}
-    if "bench" in written.stages:
-        rates = {row.variant: row.texts_per_second for row in written.result("bench", BenchResult).rows}
     return max(usable, key=lambda spec: (rates.get(spec.name, 0.0), spec.dtype == "int8"), default=None)
 
 
-def _is_intact(run_dir: RunDir, spec: VariantSpec) -> bool:
-    """Whether the checkpoint and the graph are what the run's stages wrote."""
-    wanted = run_dir.model(spec.file_owner).relative_to(run_dir.root).as_posix()
-    checkpoint = run_dir.checkpoint.relative_to(run_dir.root).as_posix()
-    files = [
-        artefact
-        for entry in manifest.read(run_dir.manifest).stages.values()
-        for artefact in entry.outputs
-        if artefact.path == wanted or artefact.path.startswith(f"{checkpoint}/")
-    ]
-    has_graph = spec.backend == "torch" or any(artefact.path == wanted for artefact in files)
-    return has_graph and manifest.is_intact(run_dir.root, files)
+def _is_intact(run_dir: RunDir, stage: str, variant: str = "") -> bool:
+    """Whether the files of a stage, or its file of one variant, are what it wrote."""
+    entry = manifest.read(run_dir.manifest).stages.get(stage)
+    if entry is None:
+        return False
+    model = run_dir.model(variant).relative_to(run_dir.root).as_posix()
+    files = [artefact for artefact in entry.outputs if not variant or artefact.path == model]
+    return bool(files) and manifest.is_intact(run_dir.root, files)
 
 
-def check_unseen(name: str, run_dir: RunDir, test: Sequence[str]) -> None:
+def check_unseen(name: str, run_dir: RunDir, test: Sequence[str], *, validation_is_test: bool) -> None:
     """That a run was neither trained nor tuned on test texts: it would hand their labels on.
+
+    With `validation_is_test`, the run that is taught takes its validation texts from the test split, too.
 
     Raises:
         DataError: it was.
     """
-    learnt = {normal_form(e.text) for split in ("train", "validation") for e in store.read_split(run_dir, split)}
-    known = sum(normal_form(text) in learnt for text in test)
+    if recipes.load(str(run_dir.recipe)).model.tuned:  # nothing was trained here
+        return
+    splits = ["train"] if validation_is_test else ["train", "validation"]
+    learned = {normal_form(e.text) for split in splits for e in store.read_split(run_dir, split)}  # type: ignore[arg-type]
+    known = sum(normal_form(text) in learned for text in test)
     if known:
         raise DataError(
-            f"train.teacher: {name} was trained on {known} of the {len(test)} test texts of this run, so no test could "
-            "be trusted. Give both runs the same splits: the same data, limits and run.seed, or files for each split"
+            f"{_KEY}: {name} was trained on {known} of the {len(test)} test texts of this run, so no test could be "
+            "trusted. Give both runs the same splits: the same data, limits and run.seed, or files for each split"
         )
 
 
-def combined(answers: Sequence[FloatArray]) -> FloatArray:
+def combined(logits: Sequence[FloatArray]) -> FloatArray:
     """The logits of one teacher; of several, the mean of their logarithmic probabilities.
 
     Args:
-        answers: of each teacher, float32 of shape (texts, labels), columns in the order of the data's labels.
+        logits: of each teacher, float32 of shape (texts, labels), columns in the order of the data's labels.
     """
-    if len(answers) == 1:
-        return answers[0]
-    logs = [a - a.max(axis=1, keepdims=True) for a in answers]
-    logs = [a - np.log(np.exp(a).sum(axis=1, keepdims=True)) for a in logs]
-    return np.asarray(np.mean(logs, axis=0, dtype=np.float64), dtype=np.float32)
+    if len(logits) == 1:
+        return logits[0]
+    shifted = [each - each.max(axis=1, keepdims=True) for each in logits]
+    logarithms = [each - np.log(np.exp(each).sum(axis=1, keepdims=True)) for each in shifted]
+    return np.asarray(np.mean(logarithms, axis=0, dtype=np.float64), dtype=np.float32)

@@ -10,15 +10,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from csv_files import read_csv, write_csv
+from csv_files import LABELS, read_csv, write_csv
 
 import sentopt
 from sentopt import cli, manifest, recipe
 from sentopt.data import store
-from sentopt.errors import BackboneError, DataError, RecipeError, RunDirError
+from sentopt.errors import DataError, RecipeError, RunDirError
 from sentopt.results import TeachingGain, TeachResult, TrainResult
 from sentopt.run_dir import RunDir
-from sentopt.training import lessons
+from sentopt.training import soft_labels
 
 
 @pytest.fixture(autouse=True)
@@ -74,15 +74,15 @@ def test_a_run_teaches_by_its_fastest_verified_graph(
     passed = {verdict["variant"] for verdict in verdicts["verdicts"] if verdict["passed"]}
     assert told.variant in passed - {"torch"}
     assert told.answered > 400
-    found = lessons.read(root / "taught")
-    assert len(found.texts) == 240
-    assert found.logits.shape == (480, 3)
+    answers = soft_labels.read(root / "soft-labels")
+    assert len(answers.texts) == 240
+    assert answers.logits.shape == (480, 3)
     reference = np.load(finished_run / "reference.npy")
-    assert np.abs(lessons.on_test(root / "taught") - reference).max() < 0.1 * np.abs(reference).max()
+    assert np.abs(soft_labels.on_test(root / "soft-labels") - reference).max() < 0.1 * np.abs(reference).max()
     assert manifest.read(root / "run.json").result("train", TrainResult).steps == 480 / 8
     compared = gain(root)
     assert compared.texts == compared.against_teacher.n == 120
-    assert compared.against_untaught is not None
+    assert compared.against_baseline is not None
     without = RunDir(root).without_teacher
     assert np.load(without.reference).shape == (120, 3)
     assert weights(root) != weights(without.root)
@@ -99,7 +99,7 @@ def test_a_run_teaches_by_its_fastest_verified_graph(
     assert train(tiny_options, tmp_path / "other", teacher, *QUICK) == 0
     assert taught(tmp_path / "other").teachers[0].answered == 0
     assert not RunDir(tmp_path / "other").without_teacher.root.exists()
-    assert gain(tmp_path / "other").untaught is None
+    assert gain(tmp_path / "other").baseline is None
     assert len(database(cache)) == 1
 
 
@@ -118,7 +118,7 @@ def test_a_backbone_is_tuned_first_on_the_same_splits(
     assert store.read_split(RunDir(nested), "test") == store.read_split(RunDir(root), "test")
     assert recipe.load(str(nested / "recipe.toml")).train.learning_rate == 3e-5
     assert taught(root).teachers[0].variant == "lean-fp32"  # 240 answers are not worth the verification of INT8
-    assert np.allclose(lessons.on_test(root / "taught"), np.load(nested / "reference.npy"), atol=1e-4)
+    assert np.allclose(soft_labels.on_test(root / "soft-labels"), np.load(nested / "reference.npy"), atol=1e-4)
 
 
 def test_labels_are_matched_by_name(finished_run: Path, tiny_options: list[str], tmp_path: Path) -> None:
@@ -138,22 +138,39 @@ def test_labels_are_matched_by_name(finished_run: Path, tiny_options: list[str],
     save_file(tensors, turned / "model.safetensors", metadata={"format": "pt"})
     straight, both = tmp_path / "straight", tmp_path / "both"
     assert train(tiny_options, straight, f"train.teacher={turned}", *QUICK) == 0
-    answers = lessons.on_test(straight / "taught")
+    answers = soft_labels.on_test(straight / "soft-labels")
     assert np.allclose(answers, np.load(finished_run / "reference.npy"), atol=1e-4)
-    assert train(tiny_options, both, f"train.teacher=['{turned}', '{finished_run / 'checkpoint'}']", *QUICK) == 0
-    mean = lessons.on_test(both / "taught")
+    copied = shutil.copytree(finished_run / "checkpoint", tmp_path / "copied")
+    assert train(tiny_options, both, f"train.teacher=['{turned}', '{copied}']", *QUICK) == 0
+    mean = soft_labels.on_test(both / "soft-labels")
     assert np.allclose(np.exp(mean).sum(axis=1), 1.0, atol=1e-3)
     assert np.array_equal(mean.argmax(axis=1), answers.argmax(axis=1))
     assert [one.variant for one in taught(both).teachers] == ["lean-fp32", "lean-fp32"]
 
     config["id2label"] = {str(i): f"LABEL_{i}" for i in range(3)}
     (turned / "config.json").write_text(json.dumps(config), encoding="utf-8")
-    with pytest.raises(BackboneError, match="have no names"):
+    with pytest.raises(DataError, match="have no names"):
         sentopt.train(**arguments(tiny_options), run_dir=tmp_path / "x", teacher=turned, progress=False)
     config["id2label"] = {"0": "bad", "1": "so-so", "2": "positive"}
     (turned / "config.json").write_text(json.dumps(config), encoding="utf-8")
     with pytest.raises(DataError, match="without a match: 'negative'"):
         sentopt.train(**arguments(tiny_options), run_dir=tmp_path / "y", teacher=turned, progress=False)
+
+
+def test_a_classifier_on_the_hub_is_pinned(
+    tiny_options: list[str], finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def snapshot(hub_id: str, revision: str) -> Path:
+        asked.append((hub_id, revision))
+        return finished_run / "checkpoint"
+
+    monkeypatch.setattr("sentopt.backbones.hub.snapshot", snapshot)
+    revision = 20 * "ab"
+    assert train(tiny_options, tmp_path / "x", f"train.teacher=owner/model@{revision}", *QUICK) == 0
+    assert set(asked) == {("owner/model", revision)}
+    assert taught(tmp_path / "x").teachers[0].name == f"owner/model@{revision}"
 
 
 def arguments(options: list[str]) -> dict[str, Any]:
@@ -211,13 +228,13 @@ def test_texts_without_labels_are_taught_and_are_no_evidence(
     given["overrides"] = {**given["overrides"], "train.without_teacher": False}
     again = {**given, "run_dir": root, "teacher": teacher, "unlabelled": more, "progress": False}
     run = sentopt.train(**again)
-    assert (taught(root).unlabelled, len(lessons.read(root / "taught").texts)) == (50, 50)
+    assert (taught(root).unlabelled, len(soft_labels.read(root / "soft-labels").texts)) == (50, 50)
     assert run.teaching is not None
-    assert run.teaching.untaught is None
+    assert run.teaching.baseline is None
     result = run.optimize(variants=["lean-int8"], progress=False).manifest.stages["verify"].result
     assert result["unlabelled_texts"] == 0
     more.write_text("another text\n", encoding="utf-8")
-    with pytest.raises(RunDirError, match=r"data\.unlabelled has changed"):
+    with pytest.raises(RunDirError, match=r"data\.unlabelled: .*more\.txt has changed"):
         sentopt.train(**again)
 
 
@@ -273,3 +290,225 @@ def test_taught_runs_can_be_averaged(tiny_options: list[str], teacher: str, tmp_
     runs = [str(tmp_path / name) for name in ("a", "b")]
     assert cli.main(["average", *runs, "--run-dir", str(tmp_path / "mean")]) == 0
     assert recipe.load(str(tmp_path / "mean" / "recipe.toml")).train.teacher == ()
+
+
+def with_config(folder: Path, **values: Any) -> Path:
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    (folder / "config.json").write_text(json.dumps({**config, **values}), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def copied(finished_run: Path, tmp_path: Path) -> Path:
+    """A copy of the finished run that a test may change."""
+    return shutil.copytree(finished_run, tmp_path / "teacher")
+
+
+def test_a_teacher_that_is_verified_later_replaces_nothing(
+    tiny_options: list[str], copied: Path, tmp_path: Path, capfd: pytest.CaptureFixture
+) -> None:
+    """Its weights decide, not which variant answered; and neither does the path."""
+    written = json.loads((copied / "run.json").read_text(encoding="utf-8"))
+    stages = written["stages"]
+    only = {**written, "stages": {name: stages[name] for name in ("prepare", "train")}}
+    (copied / "run.json").write_text(json.dumps(only), encoding="utf-8")
+    root = tmp_path / "student"
+    assert train(tiny_options, root, f"train.teacher={copied}", *QUICK) == 0
+    assert taught(root).teachers[0].variant == "lean-fp32"
+    before = weights(root)
+    (copied / "run.json").write_text(json.dumps(written), encoding="utf-8")
+    moved = copied.rename(tmp_path / "moved")
+    capfd.readouterr()
+    assert train(tiny_options, root, f"train.teacher={moved}", *QUICK) == 0
+    assert " ...\n" not in capfd.readouterr().err.replace("report ...", "")
+    assert weights(root) == before
+
+
+def test_the_baseline_can_be_added_and_left_out(tiny_options: list[str], teacher: str, tmp_path: Path) -> None:
+    root = tmp_path / "student"
+    assert train(tiny_options, root, teacher, *QUICK) == 0
+    before = weights(root)
+    assert train(tiny_options, root, teacher, "train.epochs=1") == 0
+    assert gain(root).baseline is not None
+    assert gain(root).baseline_steps == gain(root).steps == 30
+    assert weights(root) == before
+
+
+def test_without_its_teacher_a_run_says_nothing_of_one(tiny_options: list[str], teacher: str, tmp_path: Path) -> None:
+    root = tmp_path / "student"
+    assert train(tiny_options, root, teacher, *QUICK) == 0
+    given = [argument for setting in QUICK for argument in ("--set", setting)]
+    assert cli.main(["train", *tiny_options, "--run-dir", str(root), *given, "--force"]) == 0
+    assert "teacher" not in (root / "report.md").read_text(encoding="utf-8")
+    assert not {"teach", "gain"} & manifest.read(root / "run.json").stages.keys()
+
+
+def test_other_weights_of_the_loss_leave_the_teacher_alone(
+    tiny_options: list[str],
+    backbone: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture,
+) -> None:
+    """A training that was stopped is started with another weight: the backbone is not tuned again for it."""
+    strong = with_config(shutil.copytree(backbone, tmp_path / "strong"), architectures=["BertModel"])
+    root = tmp_path / "student"
+    from sentopt.stages import train as stage
+
+    def fail(*given: object, **named: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        fit = stage.fit
+        patch.setattr(stage, "fit", lambda *given, **named: (fail if named["soft_labels"] else fit)(*given, **named))
+        assert train(tiny_options, root, f"train.teacher={strong}", *QUICK) == 130
+    capfd.readouterr()
+    assert train(tiny_options, root, f"train.teacher={strong}", *QUICK, "train.teacher_weight=0.3") == 0
+    assert f"teach: {strong}: train ..." not in capfd.readouterr().err
+
+
+def test_labels_without_names_are_those_of_the_run(
+    tiny_options: list[str], reviews: Path, backbone: Path, tmp_path: Path
+) -> None:
+    numbered = tmp_path / "numbered"
+    numbered.mkdir()
+    for split in ("train", "validation", "test"):
+        rows = [(row["text"], f"LABEL_{LABELS.index(row['label'])}") for row in read_csv(reviews / f"{split}.csv")]
+        write_csv(numbered / f"{split}.csv", rows)
+    strong = with_config(shutil.copytree(backbone, tmp_path / "strong"), architectures=["BertModel"])
+    options = ["--data", str(numbered), *tiny_options[2:]]
+    assert train(options, tmp_path / "x", f"train.teacher={strong}", *QUICK) == 0
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_weights_of_any_precision_answer(
+    tiny_options: list[str], finished_run: Path, tmp_path: Path, dtype: str
+) -> None:
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    folder = shutil.copytree(finished_run / "checkpoint", tmp_path / dtype)
+    tensors = {
+        name: tensor.to(getattr(torch, dtype)) for name, tensor in load_file(folder / "model.safetensors").items()
+    }
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    assert train(tiny_options, tmp_path / "x", f"train.teacher={folder}", *QUICK) == 0
+    answers = soft_labels.on_test(tmp_path / "x" / "soft-labels")
+    reference = np.load(finished_run / "reference.npy")
+    assert np.abs(answers - reference).max() < 0.05 * np.abs(reference).max()
+
+
+def test_classifiers_that_sentopt_does_not_take_are_refused(
+    tiny_options: list[str], finished_run: Path, tmp_path: Path, capfd: pytest.CaptureFixture
+) -> None:
+    folder = shutil.copytree(finished_run / "checkpoint", tmp_path / "several")
+    with_config(folder, problem_type="multi_label_classification")
+    assert train(tiny_options, tmp_path / "x", f"train.teacher={folder}", *QUICK) == 1
+    error = capfd.readouterr().err
+    assert "train.teacher: " in error
+    assert "multi" in error
+    with_config(folder, problem_type="single_label_classification", auto_map={"AutoModel": "code.Model"})
+    assert train(tiny_options, tmp_path / "x", f"train.teacher={folder}", *QUICK) == 1
+    assert "train.teacher: " in capfd.readouterr().err
+
+
+def test_a_teacher_may_know_more_labels(
+    tiny_options: list[str], teacher: str, reviews: Path, tmp_path: Path, capfd: pytest.CaptureFixture
+) -> None:
+    two, four = tmp_path / "two", tmp_path / "four"
+    for folder in (two, four):
+        folder.mkdir()
+    for split in ("train", "validation", "test"):
+        rows = [(row["text"], row["label"]) for row in read_csv(reviews / f"{split}.csv")]
+        write_csv(two / f"{split}.csv", [row for row in rows if row[1] != "neutral"])
+        write_csv(four / f"{split}.csv", [(t, "mixed" if i % 10 == 0 else y) for i, (t, y) in enumerate(rows)])
+    assert train(["--data", str(two), *tiny_options[2:]], tmp_path / "x", teacher, *QUICK) == 0
+    assert soft_labels.read(tmp_path / "x" / "soft-labels").logits.shape == (160, 2)
+    assert taught(tmp_path / "x").test.accuracy > 0.9
+    assert train(["--data", str(four), *tiny_options[2:]], tmp_path / "y", teacher, *QUICK) == 1
+    assert "without a match: 'mixed'" in capfd.readouterr().err
+
+
+def test_a_damaged_or_deleted_teacher_is_named(
+    tiny_options: list[str], copied: Path, tmp_path: Path, capfd: pytest.CaptureFixture
+) -> None:
+    teacher = f"train.teacher={copied}"
+    assert train(tiny_options, tmp_path / "x", teacher, *QUICK) == 0
+    weights_file = copied / "checkpoint" / "model.safetensors"
+    content = weights_file.read_bytes()
+    weights_file.write_bytes(content[:-4] + b"\x00\x00\x00\x01")
+    assert train(tiny_options, tmp_path / "y", teacher, *QUICK) == 1
+    assert "is not what its training wrote" in capfd.readouterr().err
+    shutil.rmtree(copied)
+    assert train(tiny_options, tmp_path / "x", teacher, *QUICK) == 1
+    assert "there is no folder" in capfd.readouterr().err
+
+
+def test_a_checkpoint_of_a_run_is_that_run(
+    tiny_options: list[str], copied: Path, reviews: Path, tmp_path: Path, capfd: pytest.CaptureFixture
+) -> None:
+    mixed = shutil.copytree(reviews, tmp_path / "mixed")
+    rows = [(row["text"], row["label"]) for name in ("test", "train") for row in read_csv(reviews / f"{name}.csv")]
+    write_csv(mixed / "test.csv", rows[:130])
+    options = ["--data", str(mixed), *tiny_options[2:]]
+    assert train(options, tmp_path / "x", f"train.teacher={copied / 'checkpoint'}", *QUICK) == 1
+    assert "was trained on 10 of the 130 test texts" in capfd.readouterr().err
+
+
+def test_splits_that_share_validation_and_test_may_teach_each_other(
+    tiny_options: list[str], tmp_path: Path, capfd: pytest.CaptureFixture
+) -> None:
+    options = [*tiny_options, "--set", "data.validation=test"]
+    assert train(options, tmp_path / "a", "train.epochs=1") == 0
+    assert train(options, tmp_path / "b", f"train.teacher={tmp_path / 'a'}", *QUICK) == 0
+
+
+def test_a_dry_run_trains_nothing(
+    tiny_options: list[str], backbone: Path, tmp_path: Path, capfd: pytest.CaptureFixture
+) -> None:
+    strong = with_config(shutil.copytree(backbone, tmp_path / "my model"), architectures=["BertModel"])
+    assert train([*tiny_options, "--dry-run"], tmp_path / "x", f"train.teacher={strong}") == 0
+    assert "forecast: teach" in capfd.readouterr().err
+    assert not (tmp_path / "x" / "teachers").exists()
+
+
+def test_rows_in_memory_are_taught(finished_run: Path, reviews: Path, backbone: Path, tmp_path: Path) -> None:
+    rows = {
+        split: [(row["text"], row["label"]) for row in read_csv(reviews / f"{split}.csv")]
+        for split in ("train", "validation", "test")
+    }
+    data = {split: ([text for text, _ in pairs], [label for _, label in pairs]) for split, pairs in rows.items()}
+    strong = with_config(shutil.copytree(backbone, tmp_path / "strong"), architectures=["BertModel"])
+    run = sentopt.train(
+        data,
+        model=backbone,
+        run_dir=tmp_path / "x",
+        teacher=[sentopt.open(finished_run), strong],
+        epochs=1,
+        max_length=48,
+        precision="fp32",
+        progress=False,
+    )
+    assert run.teaching is not None
+    assert run.teaching.baseline is not None
+    assert len(taught(tmp_path / "x").teachers) == 2
+
+
+def test_two_folders_of_one_name_are_two_teachers(tiny_options: list[str], backbone: Path, tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    for name in ("a/modèle", "b/modèle"):
+        with_config(shutil.copytree(backbone, tmp_path / name), architectures=["BertModel"])
+    both = [str(tmp_path / name) for name in ("a/modèle", "b/modèle")]
+    assert train(tiny_options, tmp_path / "x", f"train.teacher={both}", *QUICK) == 0
+    assert len(list((tmp_path / "x" / "teachers").iterdir())) == 2
+
+
+@pytest.mark.parametrize("name", ["mpnet@" + 40 * "a", "owner/model@main", "~nobody-here/x", "a:b", "owner/m@"])
+def test_odd_names_are_explained(
+    tiny_options: list[str], tmp_path: Path, name: str, capfd: pytest.CaptureFixture
+) -> None:
+    assert train(tiny_options, tmp_path / "x", f"train.teacher={name}") == 1
+    error = capfd.readouterr().err
+    assert "train.teacher: " in error
+    assert "Traceback" not in error

@@ -1,7 +1,10 @@
 """What teachers answered is kept: by content, across runs, whatever becomes of the cache folder."""
 
+import hashlib
 import multiprocessing
+import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -43,7 +46,8 @@ def encoder(backbone: Path) -> TextEncoder:
 
 
 def ask(engine: Engine, encoder: TextEncoder, texts: Sequence[str], digest: str = "x") -> tuple[FloatArray, int]:
-    return answers(Classifier(engine, encoder, LABELS), digest, texts, what="teach: it")
+    found = answers(Classifier(engine, encoder, LABELS), digest, texts, what="teach: it")
+    return found.logits, found.answered
 
 
 def test_a_text_is_answered_once(encoder: TextEncoder) -> None:
@@ -80,7 +84,7 @@ def test_no_texts_are_no_answers(encoder: TextEncoder) -> None:
 def test_rows_of_another_width_are_none(encoder: TextEncoder) -> None:
     ask(Engine(), encoder, TEXTS[:2])
     three = Classifier(_Wide(), encoder, ("a", "b", "c"))
-    assert answers(three, "x", TEXTS[:2], what="teach: it")[0].shape == (2, 3)
+    assert answers(three, "x", TEXTS[:2], what="teach: it").logits.shape == (2, 3)
 
 
 class _Wide(Engine):
@@ -88,20 +92,83 @@ class _Wide(Engine):
         return np.pad(super().run(batch), ((0, 0), (0, 1)))
 
 
-@pytest.mark.parametrize("trouble", ["a file where the folder should be", "no database", "a folder of that name"])
+def test_all_texts_are_answered_again_on_request(encoder: TextEncoder) -> None:
+    ask(Engine(), encoder, TEXTS[:3])
+    engine = Engine()
+    answers(Classifier(engine, encoder, LABELS), "x", TEXTS[:3], what="teach: it", again=True)
+    assert engine.asked == 2
+
+
+TROUBLES = (
+    "a file where the folder should be",
+    "no database",
+    "a folder of that name",
+    "another table of that name",
+    "other values",
+    "pages overwritten",
+)
+
+
+@pytest.mark.parametrize("trouble", TROUBLES)
 def test_a_cache_that_cannot_be_used_costs_time_only(encoder: TextEncoder, cache: Path, trouble: str) -> None:
     folder = cache / "answers"
+    path = folder / "x.sqlite"
     if trouble.startswith("a file"):
         cache.mkdir()
         folder.write_text("mine", encoding="utf-8")
-    elif trouble == "no database":
-        folder.mkdir(parents=True)
-        (folder / "x.sqlite").write_bytes(b"mine")
+    elif trouble.startswith("a folder"):
+        path.mkdir(parents=True)
     else:
-        (folder / "x.sqlite").mkdir(parents=True)
-    before = sorted((path, path.read_bytes()) for path in cache.rglob("*") if path.is_file())
-    assert ask(Engine(), encoder, TEXTS)[1] == len(set(TEXTS))
-    assert sorted((path, path.read_bytes()) for path in cache.rglob("*") if path.is_file()) == before
+        folder.mkdir(parents=True)
+        _spoil(path, trouble, encoder)
+    found = answers(Classifier(Engine(), encoder, LABELS), "x", TEXTS, what="teach: it")
+    assert np.array_equal(found.logits, Classifier(Engine(), encoder, LABELS).logits(TEXTS))
+    assert str(folder) in found.trouble
+    assert "may be deleted" in found.trouble
+
+
+def _spoil(path: Path, trouble: str, encoder: TextEncoder) -> None:
+    if trouble == "no database":
+        path.write_bytes(b"mine")
+    elif trouble == "pages overwritten":
+        ask(Engine(), encoder, TEXTS)
+        with path.open("r+b") as stream:
+            stream.seek(4096)
+            stream.write(b"\xff" * (path.stat().st_size - 4096))
+    else:
+        with closing(sqlite3.connect(path)) as database, database:
+            if trouble == "another table of that name":
+                database.execute("CREATE TABLE answers (name TEXT)")
+            else:
+                database.execute("CREATE TABLE answers (text, logits)")
+                key = hashlib.sha256(TEXTS[0].encode()).digest()
+                database.execute("INSERT INTO answers VALUES (?, ?)", (key, 7))
+
+
+def test_a_full_disk_costs_time_only(encoder: TextEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full:
+        """A connection whose writes fail, as on a full disk."""
+
+        def __init__(self, real: sqlite3.Connection) -> None:
+            self.real = real
+
+        def __enter__(self) -> None:
+            self.real.__enter__()
+
+        def __exit__(self, *error: object) -> None:
+            self.real.__exit__(*error)
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(self.real, name)
+
+        def executemany(self, *given: object) -> None:
+            raise sqlite3.OperationalError("database or disk is full")
+
+    connect = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", lambda *given, **named: Full(connect(*given, **named)))
+    found = answers(Classifier(Engine(), encoder, LABELS), "x", TEXTS, what="teach: it")
+    assert found.answered == len(set(TEXTS))
+    assert "disk is full" in found.trouble
 
 
 def _answer(backbone: Path, start: int) -> None:

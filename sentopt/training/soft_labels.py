@@ -1,4 +1,4 @@
-"""What a teacher answered, as the stage `teach` leaves it for the training."""
+"""Soft labels: the logits that a teacher gave, as the stage `teach` leaves them for the training."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _TEXTS, _LOGITS, _ON_TEST = "texts.jsonl", "logits.npy", "test.npy"
 
 
 @dataclass(frozen=True)
-class Lessons:
-    """A teacher's answers.
+class SoftLabels:
+    """A teacher's logits.
 
     Attributes:
-        texts: those without a label of their own: changed copies, then texts without labels.
+        texts: those that have no label: changed copies, then texts of `data.unlabelled`.
         logits: float32 of shape (texts, labels), of the training split first, then of `texts`.
     """
 
@@ -29,16 +29,16 @@ class Lessons:
     logits: FloatArray
 
 
-def write(folder: Path, lessons: Lessons, on_test: FloatArray) -> None:
+def write(folder: Path, labels: SoftLabels, on_test: FloatArray) -> None:
     """Replace `folder`. `on_test` are the teacher's logits on the test split, which nothing is trained on."""
     with atomic.replace_folder(folder) as fresh:
-        lines = (json.dumps({"text": text}) + "\n" for text in lessons.texts)
+        lines = (json.dumps({"text": text}) + "\n" for text in labels.texts)
         (fresh / _TEXTS).write_text("".join(lines), encoding="utf-8")
-        np.save(fresh / _LOGITS, lessons.logits, allow_pickle=False)
+        np.save(fresh / _LOGITS, labels.logits, allow_pickle=False)
         np.save(fresh / _ON_TEST, on_test, allow_pickle=False)
 
 
-def read(folder: Path) -> Lessons:
+def read(folder: Path) -> SoftLabels:
     """What `write` left.
 
     Raises:
@@ -46,12 +46,12 @@ def read(folder: Path) -> Lessons:
     """
     try:
         lines = (folder / _TEXTS).read_text(encoding="utf-8").splitlines()
-        return Lessons([json.loads(line)["text"] for line in lines], np.load(folder / _LOGITS, allow_pickle=False))
+        return SoftLabels([json.loads(line)["text"] for line in lines], np.load(folder / _LOGITS, allow_pickle=False))
     except FileNotFoundError as error:
         raise RunDirError(f"{error.filename} is missing: run `sentopt train` first") from error
 
 
 def on_test(folder: Path) -> FloatArray:
     """The teacher's logits on the test split, float32 of shape (texts, labels)."""
-    answers: FloatArray = np.load(folder / _ON_TEST, allow_pickle=False)
-    return answers
+    logits: FloatArray = np.load(folder / _ON_TEST, allow_pickle=False)
+    return logits
