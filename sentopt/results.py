@@ -495,6 +495,64 @@ class Selection:
 
 
 @dataclass(frozen=True)
+class LengthBand:
+    """Test texts of `least` to `most` tokens: how many there are, and how many a variant and PyTorch get right."""
+
+    least: int
+    most: int
+    texts: int
+    right: int
+    reference_right: int
+
+
+@dataclass(frozen=True)
+class ScoreBand:
+    """Test texts whose score is at least `least`, below the next band: their mean score, and how many are right."""
+
+    least: float
+    texts: int
+    mean_score: float
+    right: int
+
+
+@dataclass(frozen=True)
+class WrongAnswer:
+    """A test text that a variant gets wrong. `row` counts from 1 in the test split; long texts are cut.
+
+    `doubtful`: PyTorch gives the same answer, and both are so sure of it that the label of the text may be wrong.
+    """
+
+    row: int
+    text: str
+    truth: str
+    answer: str
+    score: float
+    reference_answer: str
+    reference_score: float
+    tokens: int
+    doubtful: bool
+
+
+@dataclass(frozen=True)
+class ExamineResult:
+    """The answers of the variant that ships, text by text.
+
+    `confidence` is that of the variant, `bands` its scores against how often they are right. `wrong` holds the wrong
+    answers of which it is most sure, the surest first, out of `wrong_texts`; `doubtful` counts those whose label may be
+    wrong.
+    """
+
+    variant: str
+    texts: int
+    confidence: Confidence
+    bands: tuple[ScoreBand, ...]
+    lengths: tuple[LengthBand, ...]
+    wrong_texts: int
+    doubtful: int
+    wrong: tuple[WrongAnswer, ...]
+
+
+@dataclass(frozen=True)
 class StringInput:
     """The graph with string input: its `file` in the bundle, the domain of its `operators`, their package's `version`.
 

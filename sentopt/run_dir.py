@@ -117,6 +117,10 @@ class RunDir:
         """The test texts whose label differs between one variant and PyTorch."""
         return self.variant(name) / "flips.csv"
 
+    def answers(self, name: str) -> Path:
+        """The logits of one variant on the test split, in the serving mode that it is judged in."""
+        return self.variant(name) / "answers.npy"
+
     @property
     def samples(self) -> Path:
         """Raw benchmark samples in milliseconds."""

@@ -14,6 +14,7 @@ from sentopt.data.examples import Example
 from sentopt.errors import SentoptError
 from sentopt.manifest import Manifest
 from sentopt.recipe import Recipe
+from sentopt.report import answers
 from sentopt.report.render import drawn
 from sentopt.report.section import Section
 from sentopt.report.sections import sections
@@ -53,13 +54,14 @@ class RunFacts:
 
     @cached_property
     def sections(self) -> dict[str, Section]:
-        """The parts of the run's report, by title."""
+        """The parts of the run's report, by title; without those that show texts which the page's examples do not."""
         public = replace(
             self.manifest,
             stages={name: replace(s, result=without_folders(s.result)) for name, s in self.manifest.stages.items()},
         )
         images = drawn(self.run_dir)
-        return {section.title: section for section in sections(self.recipe, public, images)}
+        parts = sections(self.recipe, public, images)
+        return {section.title: section for section in parts if section.title != answers.WRONG}
 
 
 def without_folders(value: Any) -> Any:

@@ -123,6 +123,7 @@ def verify(
             recipe.model.max_length,
             [spec.name for spec in specs],
         ],
+        "answers",  # runs of earlier versions kept none
         unlabelled.depends(recipe.data),
         [hardware.describe().isa, emulated[0] if one else list(emulated)],
         _versions("onnxruntime", "openvino", "torch", "numpy"),
@@ -140,6 +141,11 @@ def bench(recipe: Recipe, cache: StageCache, specs: Sequence[VariantSpec]) -> li
     ]
 
 
+def examine(recipe: Recipe, cache: StageCache, variant: str) -> list[object]:
+    """The answers of the selected variant and of PyTorch on the test split."""
+    return [cache.outputs("train"), cache.outputs("verify"), variant, recipe.model.max_length]
+
+
 def bundle(recipe: Recipe, cache: StageCache, selection: Selection, shipment: Shipment) -> list[object]:
     """The graphs, all that is said of the selected variant, the operators of a graph that takes texts, and WebAssembly.
 
@@ -149,6 +155,7 @@ def bundle(recipe: Recipe, cache: StageCache, selection: Selection, shipment: Sh
     packages = ("onnx", "onnxruntime", "onnxruntime-extensions")
     return [
         *_graphs(cache),
+        cache.manifest.stages["examine"].result["confidence"],
         selection,
         {verdict.variant: verdict for verdict in verdicts},
         shipment.bench,

@@ -80,6 +80,12 @@ def files(run_dir: RunDir, specs: Sequence[VariantSpec]) -> list[Path]:
     return [*(run_dir.model(spec.name) for spec in specs), *trimmed]
 
 
+def findings(run_dir: RunDir, specs: Sequence[VariantSpec]) -> list[Path]:
+    """The files in which verification leaves what it found of these variants."""
+    shipping = [spec.name for spec in specs if spec.ships]
+    return [*map(run_dir.flips, shipping), *map(run_dir.answers, shipping)]
+
+
 def no_student(recipe: Recipe, checkpoint: Path, validation_texts: int) -> str | None:
     """Why this run has no student: a reason for the user, or an empty one where nobody would expect it; else None.
 

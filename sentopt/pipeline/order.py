@@ -165,7 +165,7 @@ class Pipeline:
         work = partial(steps.verify, self.recipe, self.run_dir, specs, self.progress, check_reference=check)
         emulated = [not emulation.problem(cpu) for cpu in self.recipe.verify.cpu]
         depends = dependencies.verify(self.recipe, self.cache, specs, emulated=emulated)
-        outputs = [self.run_dir.flips(spec.name) for spec in specs if spec.ships]
+        outputs = limits.findings(self.run_dir, specs)
         return self.cache.run("verify", VerifyResult, depends, outputs, work)
 
     def check_reference(self) -> ReferenceCheck:
@@ -201,9 +201,11 @@ class Pipeline:
         selection = self.select()
         if selection.variant is None:
             self.cache.remove_bundle()
+            self.cache.forget("examine")
             return None
         from sentopt.pipeline import shipping  # with the stages that it gathers for
 
+        shipping.examine(self.recipe, self.run_dir, self.cache, selection.variant)
         shipment = shipping.shipment(self.recipe, self.cache, selection.variant)
         depends = dependencies.bundle(self.recipe, self.cache, selection, shipment)
         work = partial(steps.bundle, self.recipe, self.run_dir, shipment, self.progress)

@@ -3,23 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 
 from sentopt.errors import RecipeError
+from sentopt.pipeline import dependencies, steps
 from sentopt.pipeline.cache import StageCache
 from sentopt.recipe import Recipe
 from sentopt.results import (
     BenchResult,
     DistillResult,
+    ExamineResult,
     PrepareResult,
     QuantizeResult,
     TrainResult,
     Verdict,
     VerifyResult,
 )
+from sentopt.run_dir import RunDir
 from sentopt.runtime.description import Cascade
 from sentopt.stages import select
 from sentopt.stages.bundle import Shipment
 from sentopt.variants import VARIANTS, VariantSpec
+
+
+def examine(recipe: Recipe, run_dir: RunDir, cache: StageCache, variant: str) -> ExamineResult:
+    """What the selected variant gets right and wrong."""
+    trained = cache.result("train", TrainResult).confidence
+    work = partial(steps.examine, recipe, run_dir, variant, trained)
+    return cache.run("examine", ExamineResult, dependencies.examine(recipe, cache, variant), [], work)
 
 
 def shipment(recipe: Recipe, cache: StageCache, variant: str) -> Shipment:
@@ -40,7 +51,7 @@ def shipment(recipe: Recipe, cache: StageCache, variant: str) -> Shipment:
         spec=spec,
         verdict=verdicts[variant],
         bench=measured,
-        confidence=cache.result("train", TrainResult).confidence,
+        confidence=cache.result("examine", ExamineResult).confidence,
         data=cache.result("prepare", PrepareResult),
         fallback=(fallback, verdicts[fallback.name]) if fallback else None,
         full=_full(spec, verdicts) if recipe.export.full_graph else None,

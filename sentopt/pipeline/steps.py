@@ -18,7 +18,9 @@ from sentopt.results import (
     BenchResult,
     BenchRow,
     BundleResult,
+    Confidence,
     DistillResult,
+    ExamineResult,
     ExportResult,
     PrepareResult,
     QuantizeResult,
@@ -123,6 +125,13 @@ def select(
     with needs_extra("train"):
         from sentopt.stages import select
     return select.run(rules, specs, verdicts, rows)
+
+
+def examine(recipe: Recipe, run_dir: RunDir, variant: str, trained: Confidence) -> ExamineResult:
+    """Look at the answers of what ships."""
+    with needs_extra("train"):
+        from sentopt.stages import examine
+    return examine.run(recipe, run_dir, variant, trained)
 
 
 def refuse(check: ReferenceCheck, rules: SelectSection) -> Selection:

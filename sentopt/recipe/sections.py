@@ -346,8 +346,8 @@ class TrainSection:
     )
     calibrate: bool = option(
         True,
-        help="Divide the logits by a temperature fitted on the validation split, so that scores are probabilities. No "
-        "label changes.",
+        help="Divide the logits by a temperature fitted on the validation split, so that scores are probabilities, if "
+        "that helps there by more than chance. No label changes.",
         like=("calibration", "temperature", "temperature_scaling"),
     )
     eval_strategy: Literal["epoch", "steps"] = option(

@@ -8,9 +8,10 @@ from typing import Any
 from sentopt._optional import is_installed
 from sentopt.files import atomic
 from sentopt.manifest import Manifest
+from sentopt.measure.scores import Scores
 from sentopt.measure.stats import wilson_interval
 from sentopt.measure.timing import Figure
-from sentopt.report.sections import decisive_figure
+from sentopt.report.sections import decisive_figure, shown_scores
 from sentopt.results import BenchResult, Selection, TrainResult, VerifyResult
 from sentopt.run_dir import RunDir
 
@@ -29,7 +30,7 @@ def draw(run_dir: RunDir, manifest: Manifest) -> dict[str, Path]:
             trained = manifest.result("train", TrainResult)
             if trained.steps:  # a model that was fine-tuned elsewhere has no loss to show
                 drawn.append(_save(folder, "loss", _loss(trained)))
-            drawn.append(_save(folder, "confusion", _confusion(trained)))
+            drawn.append(_save(folder, "confusion", _confusion(*shown_scores(trained, manifest))))
         if "bench" in manifest.stages and "verify" in manifest.stages:
             bench, verified = manifest.result("bench", BenchResult), manifest.result("verify", VerifyResult)
             drawn += [
@@ -67,10 +68,9 @@ def _loss(trained: TrainResult) -> Any:
     return figure
 
 
-def _confusion(trained: TrainResult) -> Any:
-    labels = [c.label for c in trained.test.per_class]
-    counts = trained.test.confusion
-    figure, axes = _axes("Confusion on the test split (PyTorch)", "answered", "true")
+def _confusion(scores: Scores, who: str) -> Any:
+    labels, counts = [c.label for c in scores.per_class], scores.confusion
+    figure, axes = _axes(f"Confusion on the test split ({who})", "answered", "true")
     shares = [[count / max(1, sum(row)) for count in row] for row in counts]
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     axes.grid(visible=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,14 +14,14 @@ from sentopt.measure.scores import Scores
 from sentopt.measure.stats import wilson_interval
 from sentopt.measure.timing import Figure, LatencySummary, shared_figure
 from sentopt.recipe import Recipe
-from sentopt.report import cascades, glossary, refused, teaching
+from sentopt.report import answers, cascades, glossary, refused, teaching
 from sentopt.report.section import Section
 from sentopt.report.tables import Table, as_text
 from sentopt.results import (
     BenchResult,
     BenchRow,
     BundleResult,
-    Confidence,
+    ExamineResult,
     ExportResult,
     PrepareResult,
     QuantizeResult,
@@ -48,7 +49,7 @@ _CAPTIONS = {
     "accuracy_latency": "Test accuracy and latency of each variant",
     "latency_by_length": "Latency of one text by its number of tokens",
     "loss": "Training and validation loss by step",
-    "confusion": "Confusion matrix of the PyTorch model on the test split",
+    "confusion": "Confusion matrix on the test split",
 }
 
 
@@ -182,6 +183,7 @@ def verdict_word(variant: str, verdict: Verdict | None) -> str:
 def sections(recipe: Recipe, manifest: Manifest, images: dict[str, Path]) -> list[Section]:
     """The parts of the report for which stages have finished; `images` are plots by name."""
     trained = manifest.result("train", TrainResult)
+    examined = manifest.result("examine", ExamineResult) if "examine" in manifest.stages else None
     parts = [_verdict_section(manifest, images)]
     verified = manifest.result("verify", VerifyResult) if "verify" in manifest.stages else None
     if verified:
@@ -195,8 +197,11 @@ def sections(recipe: Recipe, manifest: Manifest, images: dict[str, Path]) -> lis
         *teaching.sections(recipe, manifest),
         *cascades.sections(manifest),
         _training_section(trained, images),
-        _test_section(trained, images),
-        _confidence_section(trained.confidence),
+        replace(
+            answers.test_section(trained, *shown_scores(trained, manifest), examined), images=_pick(images, "confusion")
+        ),
+        answers.confidence_section(trained, examined),
+        *(answers.wrong_section(examined) if examined else []),
         _data_section(manifest.result("prepare", PrepareResult), trained),
         _provenance_section(manifest),
     ]
@@ -234,6 +239,14 @@ def _duration(seconds: float) -> str:
 
 def _chosen(manifest: Manifest) -> str | None:
     return manifest.result("select", Selection).variant if "select" in manifest.stages else None
+
+
+def shown_scores(trained: TrainResult, manifest: Manifest) -> tuple[Scores, str]:
+    """The scores of the variant that ships, and its name; of PyTorch where none does."""
+    chosen = _chosen(manifest)
+    verdicts = manifest.result("verify", VerifyResult).verdicts if chosen and "verify" in manifest.stages else ()
+    shipped = next((verdict.scores for verdict in verdicts if verdict.variant == chosen), None)
+    return (shipped, chosen) if shipped and chosen else (trained.test, "PyTorch")
 
 
 def _verdict_section(manifest: Manifest, images: dict[str, Path]) -> Section:
@@ -459,7 +472,7 @@ def _training_section(trained: TrainResult, images: dict[str, Path]) -> Section:
 
 def trained_in_words(trained: TrainResult, gain: TeachingGain | None = None) -> str:
     """A finished training for a terminal: figures, labels, confusion, sample texts, and what a teacher gained."""
-    shown = per_class(trained.test), confusion(trained.test), samples(trained)
+    shown = answers.by_label(trained.test), answers.confusion(trained.test), samples(trained)
     taught = [teaching.in_words(gain)] if gain else []
     return "\n\n".join([training(trained), against_majority(trained), *taught, *map(as_text, shown)])
 
@@ -529,52 +542,6 @@ def samples(trained: TrainResult) -> Table:
         ),
         title=title,
     )
-
-
-def _test_section(trained: TrainResult, images: dict[str, Path]) -> Section:
-    n, low, high = _accuracy_interval(trained.test)
-    text = (
-        f"PyTorch on {n:,} test texts: accuracy {trained.test.accuracy:.4f} (95 % interval {low:.4f} to {high:.4f}), "
-        f"macro precision {trained.test.macro_precision:.4f}, macro recall {trained.test.macro_recall:.4f}, "
-        f"macro F1 {trained.test.macro_f1:.4f}."
-    )
-    tables = (per_class(trained.test), confusion(trained.test))
-    return Section("The PyTorch model on the test split", (text,), tables=tables, images=_pick(images, "confusion"))
-
-
-def _confidence_section(confidence: Confidence) -> Section:
-    calibrated = (
-        f"Logits are divided by {confidence.temperature:.3f} (fitted on the validation split, stored in the weights). "
-        f"The expected calibration error on the test split was {confidence.error_before:.4f} before and is "
-        f"{confidence.error:.4f} after (15 bins, Guo et al. 2017)."
-        if confidence.temperature != 1.0
-        else f"The expected calibration error on the test split is {confidence.error:.4f} (15 bins, Guo et al. 2017)."
-    )
-    rows = tuple(
-        (f"{p.threshold:g}", f"{p.answered:.1%}", "-" if p.accuracy is None else f"{p.accuracy:.4f}")
-        for p in confidence.coverage
-    )
-    lead = (
-        "An application can leave texts unanswered whose score is low (`Classifier.load(..., abstain_below=0.9)`). "
-        "The table shows how many texts are still answered then, and how accurate these answers are."
-    )
-    tables = (Table(("abstain below", "answered", "accuracy of answers"), rows),)
-    return Section("What the scores are worth", (calibrated, lead), tables=tables)
-
-
-def per_class(scores: Scores) -> Table:
-    """Precision, recall, F1 and support of each label."""
-    rows = tuple(
-        (c.label, f"{c.precision:.4f}", f"{c.recall:.4f}", f"{c.f1:.4f}", str(c.support)) for c in scores.per_class
-    )
-    return Table(("label", "precision", "recall", "F1", "texts"), rows, title="By label")
-
-
-def confusion(scores: Scores) -> Table:
-    """Counts of (true label, answered label)."""
-    labels = [c.label for c in scores.per_class]
-    rows = tuple((label, *(str(count) for count in row)) for label, row in zip(labels, scores.confusion, strict=True))
-    return Table(("true \\ answered", *labels), rows, title="Texts by true label (rows) and answer (columns)")
 
 
 def _data_section(prepared: PrepareResult, trained: TrainResult) -> Section:

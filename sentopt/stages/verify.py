@@ -230,6 +230,7 @@ def _judge(
     )
     if spec.ships:
         _write_flips(run_dir, spec.name, evidence.whole, labels, whole[verdict.serving_mode])
+        _write_answers(run_dir, spec.name, whole[verdict.serving_mode])
     return replace(judged, verdict=verdict)
 
 
@@ -449,6 +450,12 @@ def _write_flips(run_dir: RunDir, name: str, test: _Texts, labels: Sequence[str]
             [int(row) + 1, names[0], names[1], f"{margins[0]:.4f}", names[2], f"{margins[1]:.4f}", test.texts[int(row)]]
         )
     atomic.write_text(run_dir.flips(name), buffer.getvalue())
+
+
+def _write_answers(run_dir: RunDir, name: str, logits: FloatArray) -> None:
+    buffer = io.BytesIO()
+    np.save(buffer, logits, allow_pickle=False)
+    atomic.write_bytes(run_dir.answers(name), buffer.getvalue())
 
 
 def _margin(probabilities: npt.NDArray[np.float32]) -> float:

@@ -193,12 +193,12 @@ def save_calibrated(
         calibrate: without it, the model is saved as it is.
 
     Returns:
-        The temperature; 1.0 without `calibrate`.
+        The temperature; 1.0 without `calibrate`, and where none helps by more than chance.
 
     Raises:
         BackboneError: see `divide_logits` and `save`.
     """
-    temperature = confidence.temperature(logits, truth) if calibrate else 1.0
+    temperature = confidence.temperature_that_helps(logits, truth) if calibrate else 1.0
     if calibrate:
         divide_logits(model, temperature)
     save(model, tokenizer, target)

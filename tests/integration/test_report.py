@@ -1,3 +1,5 @@
+import json
+import shutil
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -7,13 +9,24 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sentopt import cli, manifest, recipe, records
+from sentopt import Classifier, cli, manifest, recipe, records
+from sentopt.data import store
+from sentopt.demo.run_facts import RunFacts
 from sentopt.files import journal
 from sentopt.manifest import Manifest
 from sentopt.measure.timing import LatencySummary
 from sentopt.recipe import Recipe
-from sentopt.report import glossary, plots, render, sections, tables
-from sentopt.results import BenchResult, CpuFlips, Criterion, Selection, TrainResult, Verdict, VerifyResult
+from sentopt.report import answers, glossary, plots, render, sections, tables
+from sentopt.results import (
+    BenchResult,
+    CpuFlips,
+    Criterion,
+    ExamineResult,
+    Selection,
+    TrainResult,
+    Verdict,
+    VerifyResult,
+)
 from sentopt.run_dir import RunDir
 from sentopt.stages import select
 from sentopt.variants import VARIANTS
@@ -51,7 +64,9 @@ def test_markdown_shows_the_figures_and_existing_plots(finished_run: Path) -> No
         "## How the verdicts were made",
         "## Speed",
         "## Training",
-        "## The PyTorch model on the test split",
+        "## Answers on the test split",
+        "By length of the text",
+        "How often a score is right",
         "## What the scores are worth",
         "## Data",
         "## How it was made",
@@ -64,6 +79,46 @@ def test_markdown_shows_the_figures_and_existing_plots(finished_run: Path) -> No
     for name in ("loss", "confusion", "latency_by_length", "accuracy_latency"):
         assert f"(plots/{name}.png)" in text
         assert (finished_run / "plots" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_mistakes_are_those_of_the_bundle(finished_run: Path) -> None:
+    run_dir = RunDir(finished_run)
+    examined = manifest.read(run_dir.manifest).result("examine", ExamineResult)
+    classifier = Classifier.load(run_dir.bundle)
+    rows, _ = store.read_distinct(run_dir)
+    examples = [store.read_split(run_dir, "test")[row] for row in rows]
+    predictions = classifier.predict([e.text for e in examples])
+    labels = store.read_labels(run_dir)
+    wrong = {row + 1 for row, p, e in zip(rows, predictions, examples, strict=True) if p.label != labels[e.label]}
+    assert examined.wrong_texts == len(wrong)
+    assert {answer.row for answer in examined.wrong} <= wrong
+    assert examined.texts == len(rows)
+    if wrong:
+        assert f"## {answers.WRONG}" in (finished_run / "report.md").read_text(encoding="utf-8")
+
+
+def test_a_page_for_visitors_shows_no_mistakes(finished_run: Path, tmp_path: Path) -> None:
+    """They are texts of the test split, which may be private; the page's examples are a few of them."""
+    run = RunDir(shutil.copytree(finished_run, tmp_path / "run"))
+    document = json.loads(run.manifest.read_text(encoding="utf-8"))
+    mistake = {
+        "row": 1,
+        "text": "a secret text",
+        "truth": "positive",
+        "answer": "negative",
+        "score": 0.99,
+        "reference_answer": "negative",
+        "reference_score": 0.99,
+        "tokens": 4,
+        "doubtful": True,
+    }
+    document["stages"]["examine"]["result"] |= {"wrong": [mistake], "wrong_texts": 1, "doubtful": 1}
+    run.manifest.write_text(json.dumps(document), encoding="utf-8")
+    facts = RunFacts.of(run.bundle, document["stages"]["bundle"]["result"]["variant"])
+    assert facts is not None
+    assert "a secret text" not in "".join(section.text for section in facts.sections.values())
+    parts = sections.sections(facts.recipe, facts.manifest, {})
+    assert any("a secret text" in section.text for section in parts)
 
 
 def test_text_table_is_aligned_and_marked() -> None:

@@ -1,7 +1,14 @@
 import numpy as np
 import pytest
 
-from sentopt.measure.confidence import COLDEST, HOTTEST, coverage, expected_calibration_error, temperature
+from sentopt.measure.confidence import (
+    COLDEST,
+    HOTTEST,
+    coverage,
+    expected_calibration_error,
+    temperature,
+    temperature_that_helps,
+)
 from sentopt.runtime.classifier import softmax
 
 
@@ -64,3 +71,20 @@ def test_coverage() -> None:
         (pytest.approx(1 / 3), 1.0),
         (0.0, None),
     ]
+
+
+@pytest.mark.parametrize("texts", [60, 600, 6_000])
+def test_a_temperature_that_helps_by_chance_alone_is_not_taken(texts: int) -> None:
+    logits, labels = drawn(1.0, texts)
+    assert temperature_that_helps(logits, labels) == 1.0
+
+
+@pytest.mark.parametrize("t", [0.5, 2.0])
+def test_one_that_helps_is_taken(t: float) -> None:
+    logits, labels = drawn(t, 600)
+    assert temperature_that_helps(logits, labels) == temperature(logits, labels) != 1.0
+
+
+def test_a_few_texts_prove_no_temperature() -> None:
+    logits, labels = drawn(1.3, 20)
+    assert temperature_that_helps(logits, labels) == 1.0

@@ -1,0 +1,147 @@
+"""Stage `examine`: what the variant that ships gets right and wrong, text by text, beside PyTorch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from sentopt.data import store
+from sentopt.measure import confidence
+from sentopt.recipe import Recipe
+from sentopt.results import Confidence, ExamineResult, LengthBand, ScoreBand, WrongAnswer
+from sentopt.run_dir import RunDir
+from sentopt.runtime.classifier import softmax
+from sentopt.runtime.session import FloatArray
+from sentopt.runtime.tokenization import TextEncoder
+
+_SHOWN = 50  # wrong answers in the record
+_LONGEST = 300  # characters of a text in the record
+_SURE = 0.95
+_BANDS = 4  # of lengths
+_SCORE_BANDS = 10
+
+
+@dataclass(frozen=True)
+class _Split:
+    """The distinct test texts, with the probabilities of the variant and of PyTorch."""
+
+    rows: list[int]
+    texts: list[str]
+    truth: np.ndarray
+    own: FloatArray
+    reference: FloatArray
+    tokens: np.ndarray
+
+    @property
+    def right(self) -> np.ndarray:
+        """Whether the variant answers each text correctly."""
+        return np.asarray(self.own.argmax(axis=1) == self.truth)
+
+
+def run(recipe: Recipe, run_dir: RunDir, variant: str, trained: Confidence) -> ExamineResult:
+    """Look at the stored answers of `variant`; `trained` is the confidence of the PyTorch model."""
+    split = _read(recipe, run_dir, variant)
+    thresholds = tuple(point.threshold for point in trained.coverage)
+    own = Confidence(
+        temperature=trained.temperature,
+        error=confidence.expected_calibration_error(split.own, split.truth),
+        error_before=trained.error_before,
+        coverage=confidence.coverage(split.own, split.truth, thresholds),
+    )
+    labels = store.read_labels(run_dir)
+    wrong = _wrong(split, labels)
+    return ExamineResult(
+        variant=variant,
+        texts=len(split.texts),
+        confidence=own,
+        bands=tuple(_score_bands(split)),
+        lengths=tuple(_length_bands(split)),
+        wrong_texts=len(wrong),
+        doubtful=sum(answer.doubtful for answer in wrong),
+        wrong=tuple(wrong[:_SHOWN]),
+    )
+
+
+def _read(recipe: Recipe, run_dir: RunDir, variant: str) -> _Split:
+    examples = store.read_split(run_dir, "test")
+    rows, _ = store.read_distinct(run_dir)
+    texts = [examples[row].text for row in rows]
+    encoder = TextEncoder.load(run_dir.checkpoint, max_length=recipe.model.max_length)
+
+    def probabilities(logits: FloatArray) -> FloatArray:
+        return np.asarray(softmax(logits[rows]), dtype=np.float32)
+
+    return _Split(
+        rows=rows,
+        texts=texts,
+        truth=np.array([examples[row].label for row in rows], dtype=np.int64),
+        own=probabilities(np.load(run_dir.answers(variant), allow_pickle=False)),
+        reference=probabilities(np.load(run_dir.reference, allow_pickle=False)),
+        tokens=np.array([len(t.ids) for t in encoder.encode(texts)], dtype=np.int64),
+    )
+
+
+def _wrong(split: _Split, labels: Sequence[str]) -> list[WrongAnswer]:
+    """All wrong answers, the surest first."""
+    scores, reference_scores = split.own.max(axis=1), split.reference.max(axis=1)
+    answers, reference = split.own.argmax(axis=1), split.reference.argmax(axis=1)
+    doubtful = (answers == reference) & (np.minimum(scores, reference_scores) >= _SURE)
+    order = np.flatnonzero(~split.right)
+    return [
+        WrongAnswer(
+            row=split.rows[i] + 1,
+            text=_cut(split.texts[i]),
+            truth=labels[int(split.truth[i])],
+            answer=labels[int(answers[i])],
+            score=float(scores[i]),
+            reference_answer=labels[int(reference[i])],
+            reference_score=float(reference_scores[i]),
+            tokens=int(split.tokens[i]),
+            doubtful=bool(doubtful[i]),
+        )
+        for i in order[np.argsort(-scores[order], kind="stable")].tolist()
+    ]
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST].rstrip()} ..."
+
+
+def _length_bands(split: _Split) -> list[LengthBand]:
+    """Four bands of about as many texts each; fewer where many texts have one length."""
+    if not len(split.tokens):
+        return []
+    edges = np.unique(np.quantile(split.tokens, np.linspace(0, 1, _BANDS + 1)[1:], method="higher"))
+    reference_right = split.reference.argmax(axis=1) == split.truth
+    bands, below = [], -1
+    for edge in edges.tolist():
+        inside = (split.tokens > below) & (split.tokens <= edge)
+        bands.append(
+            LengthBand(
+                least=int(split.tokens[inside].min()),
+                most=int(edge),
+                texts=int(inside.sum()),
+                right=int(split.right[inside].sum()),
+                reference_right=int(reference_right[inside].sum()),
+            )
+        )
+        below = int(edge)
+    return bands
+
+
+def _score_bands(split: _Split) -> list[ScoreBand]:
+    """Bands of a tenth; those without texts are left out."""
+    scores = split.own.max(axis=1)
+    band = np.minimum((scores * _SCORE_BANDS).astype(int), _SCORE_BANDS - 1)
+    return [
+        ScoreBand(
+            least=b / _SCORE_BANDS,
+            texts=int((band == b).sum()),
+            mean_score=float(scores[band == b].mean()),
+            right=int(split.right[band == b].sum()),
+        )
+        for b in range(_SCORE_BANDS)
+        if (band == b).any()
+    ]

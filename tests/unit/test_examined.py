@@ -1,0 +1,93 @@
+"""What the report says of single answers: bands, wrong answers, doubtful labels."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sentopt import recipe
+from sentopt.report import answers
+from sentopt.results import Confidence, ExamineResult
+from sentopt.run_dir import RunDir
+from sentopt.stages import examine
+
+LABELS = ("bad", "good")
+TRAINED = Confidence(temperature=1.5, error=0.02, error_before=0.03, coverage=())
+# probability of "good" by the variant and by PyTorch, and the label of the text
+ROWS = [
+    ("short and good", 0.99, 0.98, 1),
+    ("said to be bad, and surely good", 0.97, 0.96, 0),
+    ("a slip of the variant alone", 0.60, 0.30, 0),
+    ("wrong and sure, but PyTorch is right", 0.98, 0.20, 0),
+    ("bad", 0.05, 0.05, 0),
+    ("SHORT and good", 0.01, 0.98, 1),  # repeats the first text
+    ("word " * 40, 0.70, 0.70, 1),
+]
+
+
+@pytest.fixture
+def run_dir(tmp_path: Path, backbone: Path) -> RunDir:
+    run = RunDir(tmp_path)
+    run.checkpoint.symlink_to(backbone)
+    run.data.mkdir()
+    (run.data / "labels.json").write_text(json.dumps(LABELS), encoding="utf-8")
+    lines = [json.dumps({"text": text, "label": label}) for text, _, _, label in ROWS]
+    run.split("test").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    run.split("validation").write_text("", encoding="utf-8")
+    run.answers("x").parent.mkdir(parents=True)
+    for path, column in ((run.answers("x"), 1), (run.reference, 2)):
+        good = np.array([row[column] for row in ROWS], dtype=np.float32)
+        np.save(path, np.log(np.stack([1 - good, good], axis=1)))
+    return run
+
+
+@pytest.fixture
+def examined(run_dir: RunDir) -> ExamineResult:
+    return examine.run(recipe.load("quickstart"), run_dir, "x", TRAINED)
+
+
+def test_wrong_answers_are_those_of_distinct_texts_the_surest_first(examined: ExamineResult) -> None:
+    assert (examined.texts, examined.wrong_texts) == (6, 3)
+    assert [answer.row for answer in examined.wrong] == [4, 2, 3]
+    assert [answer.answer for answer in examined.wrong] == ["good"] * 3
+    assert [answer.reference_answer for answer in examined.wrong] == ["bad", "good", "bad"]
+
+
+def test_a_label_is_doubtful_where_both_models_are_sure_of_another(examined: ExamineResult) -> None:
+    assert examined.doubtful == 1
+    assert [answer.row for answer in examined.wrong if answer.doubtful] == [2]
+    (section,) = answers.wrong_section(examined)
+    assert "To 1 of them" in section.paragraphs[0]
+    assert [row[1] for row in section.tables[0].rows] == ["bad", "bad ?", "bad"]
+
+
+def test_bands_hold_every_text_once(examined: ExamineResult) -> None:
+    assert sum(band.texts for band in examined.lengths) == sum(band.texts for band in examined.bands) == 6
+    assert sum(band.right for band in examined.lengths) == sum(band.right for band in examined.bands) == 3
+    assert sum(band.reference_right for band in examined.lengths) == 5
+    assert all(a.most < b.least for a, b in zip(examined.lengths, examined.lengths[1:], strict=False))
+    assert all(band.least <= band.mean_score <= band.least + 0.1 + 1e-6 for band in examined.bands)
+
+
+def test_long_texts_are_cut(run_dir: RunDir) -> None:
+    lines = run_dir.split("test").read_text(encoding="utf-8").splitlines()
+    lines[1] = json.dumps({"text": "word " * 1_000, "label": 0})
+    run_dir.split("test").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    found = examine.run(recipe.load("quickstart"), run_dir, "x", TRAINED)
+    (cut,) = (answer.text for answer in found.wrong if answer.row == 2)
+    assert len(cut) <= 304
+    assert cut.endswith(" ...")
+
+
+def test_the_calibration_is_that_of_what_ships(examined: ExamineResult) -> None:
+    assert examined.confidence.error != TRAINED.error
+    assert examined.confidence.temperature == TRAINED.temperature
+
+
+def test_a_variant_without_mistakes_has_none_to_show(run_dir: RunDir) -> None:
+    truth = np.array([row[3] for row in ROWS])
+    np.save(run_dir.answers("x"), np.eye(2, dtype=np.float32)[truth] * 9)
+    found = examine.run(recipe.load("quickstart"), run_dir, "x", TRAINED)
+    assert (found.wrong_texts, found.wrong) == (0, ())
+    assert answers.wrong_section(found) == []
