@@ -534,12 +534,40 @@ class WrongAnswer:
 
 
 @dataclass(frozen=True)
+class ChangedAnswer:
+    """A test text that a variant and PyTorch answer differently, one of them rightly. Long texts are cut."""
+
+    row: int
+    text: str
+    truth: str
+    answer: str
+    score: float
+    reference_answer: str
+    reference_score: float
+
+    @property
+    def gained(self) -> bool:
+        """Whether the variant is right, and not PyTorch."""
+        return self.answer == self.truth
+
+
+@dataclass(frozen=True)
+class ChangedAnswers:
+    """What a variant changes: how many texts it loses and gains, and some of each, the surest answers first."""
+
+    variant: str
+    lost: int
+    gained: int
+    texts: tuple[ChangedAnswer, ...]
+
+
+@dataclass(frozen=True)
 class ExamineResult:
     """The answers of the variant that ships, text by text.
 
     `confidence` is that of the variant, `bands` its scores against how often they are right. `wrong` holds the wrong
     answers of which it is most sure, the surest first, out of `wrong_texts`; `doubtful` counts those whose label may be
-    wrong.
+    wrong. `changes` says of every variant that is not exact which answers of PyTorch it changes.
     """
 
     variant: str
@@ -550,6 +578,7 @@ class ExamineResult:
     wrong_texts: int
     doubtful: int
     wrong: tuple[WrongAnswer, ...]
+    changes: tuple[ChangedAnswers, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,7 @@ class RunFacts:
         )
         images = drawn(self.run_dir)
         parts = sections(self.recipe, public, images)
-        return {section.title: section for section in parts if section.title != answers.WRONG}
+        return {section.title: section for section in parts if section.title not in answers.WITH_TEXTS}
 
 
 def without_folders(value: Any) -> Any:

@@ -29,7 +29,9 @@ from sentopt.variants import VARIANTS, VariantSpec
 def examine(recipe: Recipe, run_dir: RunDir, cache: StageCache, variant: str) -> ExamineResult:
     """What the selected variant gets right and wrong."""
     trained = cache.result("train", TrainResult).confidence
-    work = partial(steps.examine, recipe, run_dir, variant, trained)
+    verdicts = cache.result("verify", VerifyResult).verdicts
+    inexact = [v.variant for v in verdicts if VARIANTS[v.variant].ships and not v.exact]
+    work = partial(steps.examine, recipe, run_dir, variant, trained, inexact)
     return cache.run("examine", ExamineResult, dependencies.examine(recipe, cache, variant), [], work)
 
 

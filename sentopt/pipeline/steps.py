@@ -127,11 +127,13 @@ def select(
     return select.run(rules, specs, verdicts, rows)
 
 
-def examine(recipe: Recipe, run_dir: RunDir, variant: str, trained: Confidence) -> ExamineResult:
-    """Look at the answers of what ships."""
+def examine(
+    recipe: Recipe, run_dir: RunDir, variant: str, trained: Confidence, inexact: Sequence[str]
+) -> ExamineResult:
+    """Look at the answers of what ships, and at what other variants change."""
     with needs_extra("train"):
         from sentopt.stages import examine
-    return examine.run(recipe, run_dir, variant, trained)
+    return examine.run(recipe, run_dir, variant, trained, inexact)
 
 
 def refuse(check: ReferenceCheck, rules: SelectSection) -> Selection:

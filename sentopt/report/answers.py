@@ -8,9 +8,11 @@ from sentopt.measure.scores import Scores
 from sentopt.measure.stats import wilson_interval
 from sentopt.report.section import Section
 from sentopt.report.tables import Table
-from sentopt.results import Confidence, ExamineResult, LengthBand, ScoreBand, TrainResult
+from sentopt.results import ChangedAnswers, Confidence, ExamineResult, LengthBand, ScoreBand, TrainResult
 
-WRONG = "What it gets wrong"
+WRONG, CHANGED = "What it gets wrong", "What each variant changes"
+WITH_TEXTS = (WRONG, CHANGED)
+"""Titles of the parts that show texts of the test split."""
 _CONFIDENCE = 0.95
 _SHOWN = 20
 
@@ -139,6 +141,34 @@ def wrong_section(examined: ExamineResult) -> list[Section]:
     )
     table = Table(("text", "label in the data", "answer", "PyTorch", "row"), rows)
     return [Section(WRONG, (lead,), tables=(table,))]
+
+
+def changes_section(examined: ExamineResult) -> list[Section]:
+    """Texts that variants lose and gain against PyTorch; none where no variant does."""
+    tables = tuple(_changed(change) for change in examined.changes if change.texts)
+    if not tables:
+        return []
+    lead = (
+        "Lost are texts that PyTorch answers correctly and the variant does not; gained are the reverse. The tables "
+        "have up to five of each, the variant's surest answers first. All are in `flips.csv` of the variant."
+    )
+    return [Section(CHANGED, (lead,), tables=tables)]
+
+
+def _changed(change: ChangedAnswers) -> Table:
+    rows = tuple(
+        (
+            answer.text,
+            "gained" if answer.gained else "lost",
+            answer.truth,
+            f"{answer.answer} {answer.score:.3f}",
+            f"{answer.reference_answer} {answer.reference_score:.3f}",
+            str(answer.row),
+        )
+        for answer in change.texts
+    )
+    title = f"{change.variant}: {change.lost} lost, {change.gained} gained"
+    return Table(("text", "change", "label in the data", "answer", "PyTorch", "row"), rows, title=title)
 
 
 def _share(right: int, texts: int) -> str:

@@ -1,4 +1,4 @@
-"""The four plots of a report, as PNG files. Without matplotlib, a report has tables only."""
+"""The five plots of a report, as PNG files. Without matplotlib, a report has tables only."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from sentopt.measure.scores import Scores
 from sentopt.measure.stats import wilson_interval
 from sentopt.measure.timing import Figure
 from sentopt.report.sections import decisive_figure, shown_scores
-from sentopt.results import BenchResult, Selection, TrainResult, VerifyResult
+from sentopt.results import BenchResult, ExamineResult, Selection, TrainResult, VerifyResult
 from sentopt.run_dir import RunDir
+from sentopt.variants import VARIANTS
 
 _COLOURS = ("#1f77b4", "#9467bd", "#7f7f7f", "#2ca02c", "#d62728", "#ff7f0e", "#17becf", "#8c564b")
 
@@ -31,6 +32,8 @@ def draw(run_dir: RunDir, manifest: Manifest) -> dict[str, Path]:
             if trained.steps:  # a model that was fine-tuned elsewhere has no loss to show
                 drawn.append(_save(folder, "loss", _loss(trained)))
             drawn.append(_save(folder, "confusion", _confusion(*shown_scores(trained, manifest))))
+        if "examine" in manifest.stages:
+            drawn.append(_save(folder, "scores", _scores(manifest.result("examine", ExamineResult))))
         if "bench" in manifest.stages and "verify" in manifest.stages:
             bench, verified = manifest.result("bench", BenchResult), manifest.result("verify", VerifyResult)
             drawn += [
@@ -84,7 +87,8 @@ def _confusion(scores: Scores, who: str) -> Any:
 
 def _latency(bench: BenchResult) -> Any:
     figure, axes = _axes("Latency of one text by its length (graph alone)", "tokens", "median ms (log scale)")
-    for colour, row in zip(_cycle(len(bench.rows)), bench.rows, strict=True):
+    for row in bench.rows:
+        colour = _colour(row.variant)
         cells = sorted((cell.tokens, cell.p50) for cell in row.grid if cell.batch == 1)
         axes.plot([t for t, _ in cells], [ms for _, ms in cells], "o-", color=colour, label=row.variant)
     axes.set_yscale("log")
@@ -105,8 +109,8 @@ def _tradeoff(bench: BenchResult, verified: VerifyResult, latency: Figure) -> An
         "test accuracy and its 95 % interval",
     )
     judged = {v.variant: v for v in verified.verdicts}
-    for colour, row in zip(_cycle(len(bench.rows)), bench.rows, strict=True):
-        verdict = judged.get(row.variant)
+    for row in bench.rows:
+        colour, verdict = _colour(row.variant), judged.get(row.variant)
         if verdict is None:
             continue
         marker = "o" if verdict.passed else "x"
@@ -137,5 +141,26 @@ def _plain_numbers(axis: Any) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def _cycle(count: int) -> list[str]:
-    return [_COLOURS[i % len(_COLOURS)] for i in range(count)]
+def _colour(variant: str) -> Any:
+    """That of a variant in every plot of every run: by its place in the table of variants."""
+    from matplotlib import colormaps
+
+    names = list(VARIANTS)
+    return colormaps["tab20"](names.index(variant) % 20) if variant in names else _COLOURS[2]
+
+
+def _scores(examined: ExamineResult) -> Any:
+    """The share of right answers by their score, with its 95 % interval: on the diagonal where scores are honest."""
+    figure, axes = _axes(f"How often a score is right ({examined.variant})", "score", "share of right answers")
+    axes.plot([0, 1], [0, 1], ":", color=_COLOURS[2], label="as often as the score says")
+    for band in examined.bands:
+        share = band.right / band.texts
+        low, high = wilson_interval(band.right, band.texts, 0.95)
+        axes.plot([band.mean_score] * 2, [low, high], "-", color=_COLOURS[0], alpha=0.4)
+        axes.plot(band.mean_score, share, "o", markersize=9, color=_COLOURS[0])
+        axes.annotate(
+            f"{band.texts:,}", (band.mean_score, low), (0, -12), textcoords="offset points", ha="center", fontsize=8
+        )
+    axes.set(xlim=(min(0.95, min(band.least for band in examined.bands)), 1.02), ylim=(-0.08, 1.05))
+    axes.legend(frameon=False)
+    return figure

@@ -98,7 +98,7 @@ p, li { max-width: 48rem; overflow-wrap: anywhere; }
 .scroll { overflow-x: auto; margin: 1rem 0; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 0.9rem; }
 caption { text-align: left; font-weight: 600; padding: 0.3rem 0; white-space: nowrap; }
-th, td { padding: 0.3rem 0.8rem; border-bottom: 1px solid var(--line); text-align: right; vertical-align: top; }
+th, td { padding: 0.3rem 0.6rem; border-bottom: 1px solid var(--line); text-align: right; vertical-align: top; }
 th.words, td.words { text-align: left; }
 th { vertical-align: bottom; }
 td.short { white-space: nowrap; }
@@ -107,6 +107,17 @@ td.bad { color: var(--bad); font-weight: 600; }
 tr.chosen { background: #2a9d3a33; font-weight: 600; }
 code { background: var(--soft); padding: 0.1em 0.3em; border-radius: 4px; font-size: 0.9em; overflow-wrap: anywhere; }
 img { max-width: 100%; background: white; border-radius: 6px; margin: 1rem 0; }
+nav ul { list-style: none; padding: 0; columns: 16rem; }
+nav li { padding: 0.1rem 0; }
+@media print {
+  :root { color-scheme: light; }
+  body { font-size: 10pt; max-width: none; margin: 0; background: white; color: black; }
+  nav { display: none; }
+  h2 { break-after: avoid; }
+  .scroll { overflow: visible; }
+  tr, img { break-inside: avoid; }
+  img { max-height: 11cm; filter: none; }
+}
 """
 
 
@@ -119,9 +130,20 @@ def _html(name: str, lead: str, parts: Sequence[Section]) -> str:
         f"<title>sentopt: {html.escape(name)}</title><style>{_STYLE}</style>",
         f"<h1>{html.escape(name)}</h1>",
         *([f"<p>{html.escape(lead)}</p>"] if lead else []),
-        *(section_html(section, links=True) for section in parts),
+        _contents(parts),
+        *(f"<section id='{_anchor(section)}'>{section_html(section, links=True)}</section>" for section in parts),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _contents(parts: Sequence[Section]) -> str:
+    """Links to the parts of the page."""
+    items = "".join(f"<li><a href='#{_anchor(section)}'>{html.escape(section.title)}</a></li>" for section in parts)
+    return f"<nav aria-label='Contents'><ul>{items}</ul></nav>"
+
+
+def _anchor(section: Section) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", section.title.lower()).strip("-")
 
 
 def section_html(section: Section, *, links: bool = False) -> str:

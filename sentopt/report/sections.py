@@ -16,7 +16,7 @@ from sentopt.measure.timing import Figure, LatencySummary, shared_figure
 from sentopt.recipe import Recipe
 from sentopt.report import answers, cascades, glossary, refused, teaching
 from sentopt.report.section import Section
-from sentopt.report.tables import Table, as_text
+from sentopt.report.tables import Table, as_text, counted
 from sentopt.results import (
     BenchResult,
     BenchRow,
@@ -50,6 +50,7 @@ _CAPTIONS = {
     "latency_by_length": "Latency of one text by its number of tokens",
     "loss": "Training and validation loss by step",
     "confusion": "Confusion matrix on the test split",
+    "scores": "Share of right answers by score, with 95 % intervals",
 }
 
 
@@ -200,8 +201,9 @@ def sections(recipe: Recipe, manifest: Manifest, images: dict[str, Path]) -> lis
         replace(
             answers.test_section(trained, *shown_scores(trained, manifest), examined), images=_pick(images, "confusion")
         ),
-        answers.confidence_section(trained, examined),
+        replace(answers.confidence_section(trained, examined), images=_pick(images, "scores")),
         *(answers.wrong_section(examined) if examined else []),
+        *(answers.changes_section(examined) if examined else []),
         _data_section(manifest.result("prepare", PrepareResult), trained),
         _provenance_section(manifest),
     ]
@@ -279,7 +281,7 @@ def _verdict_section(manifest: Manifest, images: dict[str, Path]) -> Section:
         )
     paragraphs.append(
         f"Accuracy and agreement are measured on {verified.texts:,} distinct test texts, milliseconds for one text at "
-        f"a time with tokenization, {bench.threads} threads, {bench.rounds} interleaved rounds "
+        f"a time with tokenization, {counted(bench.threads, 'thread')}, {counted(bench.rounds, 'interleaved round')} "
         f"({bench.depth} benchmark)."
     )
     if elsewhere := _on_other_cpus(verified.verdicts):

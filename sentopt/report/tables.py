@@ -21,6 +21,11 @@ class Table:
     title: str = ""
 
 
+def counted(number: int, noun: str) -> str:
+    """A number with its noun: 1 text, 2 texts, 1,200 texts."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def as_text(table: Table) -> str:
     """Aligned columns for a terminal, words to the left, numbers to the right; the marked row gets an arrow."""
     widths = [max(len(row[i]) for row in (table.headings, *table.rows)) for i in range(len(table.headings))]

@@ -10,13 +10,22 @@ import numpy as np
 from sentopt.data import store
 from sentopt.measure import confidence
 from sentopt.recipe import Recipe
-from sentopt.results import Confidence, ExamineResult, LengthBand, ScoreBand, WrongAnswer
+from sentopt.results import (
+    ChangedAnswer,
+    ChangedAnswers,
+    Confidence,
+    ExamineResult,
+    LengthBand,
+    ScoreBand,
+    WrongAnswer,
+)
 from sentopt.run_dir import RunDir
 from sentopt.runtime.classifier import softmax
 from sentopt.runtime.session import FloatArray
 from sentopt.runtime.tokenization import TextEncoder
 
 _SHOWN = 50  # wrong answers in the record
+_SHOWN_CHANGES = 5  # lost texts of a variant, and as many gained ones
 _LONGEST = 300  # characters of a text in the record
 _SURE = 0.95
 _BANDS = 4  # of lengths
@@ -34,14 +43,23 @@ class _Split:
     reference: FloatArray
     tokens: np.ndarray
 
+    def of(self, logits: FloatArray) -> FloatArray:
+        """Probabilities of these texts, given logits of the whole split."""
+        return np.asarray(softmax(logits[self.rows]), dtype=np.float32)
+
     @property
     def right(self) -> np.ndarray:
         """Whether the variant answers each text correctly."""
         return np.asarray(self.own.argmax(axis=1) == self.truth)
 
 
-def run(recipe: Recipe, run_dir: RunDir, variant: str, trained: Confidence) -> ExamineResult:
-    """Look at the stored answers of `variant`; `trained` is the confidence of the PyTorch model."""
+def run(
+    recipe: Recipe, run_dir: RunDir, variant: str, trained: Confidence, inexact: Sequence[str] = ()
+) -> ExamineResult:
+    """Look at the stored answers of `variant`, and at what each of `inexact` changes.
+
+    `trained` is the confidence of the PyTorch model.
+    """
     split = _read(recipe, run_dir, variant)
     thresholds = tuple(point.threshold for point in trained.coverage)
     own = Confidence(
@@ -61,6 +79,7 @@ def run(recipe: Recipe, run_dir: RunDir, variant: str, trained: Confidence) -> E
         wrong_texts=len(wrong),
         doubtful=sum(answer.doubtful for answer in wrong),
         wrong=tuple(wrong[:_SHOWN]),
+        changes=tuple(_changes(split, name, run_dir, labels) for name in inexact),
     )
 
 
@@ -103,6 +122,31 @@ def _wrong(split: _Split, labels: Sequence[str]) -> list[WrongAnswer]:
         )
         for i in order[np.argsort(-scores[order], kind="stable")].tolist()
     ]
+
+
+def _changes(split: _Split, name: str, run_dir: RunDir, labels: Sequence[str]) -> ChangedAnswers:
+    """What a variant loses and gains against PyTorch on the distinct test texts."""
+    own = split.of(np.load(run_dir.answers(name), allow_pickle=False))
+    if not np.isfinite(own).all():  # it was refused for that
+        return ChangedAnswers(name, 0, 0, ())
+    answers, reference = own.argmax(axis=1), split.reference.argmax(axis=1)
+    scores, reference_scores = own.max(axis=1), split.reference.max(axis=1)
+    lost = np.flatnonzero((reference == split.truth) & (answers != split.truth))
+    gained = np.flatnonzero((reference != split.truth) & (answers == split.truth))
+    shown = [rows[np.argsort(-scores[rows], kind="stable")][:_SHOWN_CHANGES] for rows in (lost, gained)]
+    texts = [
+        ChangedAnswer(
+            row=split.rows[i] + 1,
+            text=_cut(split.texts[i]),
+            truth=labels[int(split.truth[i])],
+            answer=labels[int(answers[i])],
+            score=float(scores[i]),
+            reference_answer=labels[int(reference[i])],
+            reference_score=float(reference_scores[i]),
+        )
+        for i in np.concatenate(shown).tolist()
+    ]
+    return ChangedAnswers(name, len(lost), len(gained), tuple(texts))
 
 
 def _cut(text: str) -> str:

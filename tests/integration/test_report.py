@@ -40,9 +40,11 @@ class Collector(HTMLParser):
         self.tags: list[str] = []
         self.fetched: list[str] = []
         self.linked: list[str] = []
+        self.parts: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
+        self.parts += [value or "" for name, value in attrs if (tag, name) == ("section", "id")]
         links = self.linked if tag == "a" else self.fetched
         links += [value or "" for name, value in attrs if name in ("src", "href")]
 
@@ -50,10 +52,13 @@ class Collector(HTMLParser):
 def test_html_is_self_contained_and_complete(finished_run: Path) -> None:
     page = Collector()
     page.feed((finished_run / "report.html").read_text(encoding="utf-8"))
-    assert page.tags.count("img") == 4
+    assert page.tags.count("img") == 5
     assert page.tags.count("table") >= 8
     assert all(address.startswith("data:image/png;base64,") for address in page.fetched)
-    assert all((finished_run / path).is_file() for path in page.linked)
+    parts = [address for address in page.linked if address.startswith("#")]
+    assert len(parts) == len(set(parts)) == page.tags.count("h2") == len(page.parts)
+    assert {address[1:] for address in parts} == set(page.parts)
+    assert all((finished_run / path).is_file() for path in page.linked if path not in parts)
 
 
 def test_markdown_shows_the_figures_and_existing_plots(finished_run: Path) -> None:
@@ -76,7 +81,7 @@ def test_markdown_shows_the_figures_and_existing_plots(finished_run: Path) -> No
         "lean-int8",
     ):
         assert part in text
-    for name in ("loss", "confusion", "latency_by_length", "accuracy_latency"):
+    for name in ("loss", "confusion", "scores", "latency_by_length", "accuracy_latency"):
         assert f"(plots/{name}.png)" in text
         assert (finished_run / "plots" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
 
@@ -119,6 +124,10 @@ def test_a_page_for_visitors_shows_no_mistakes(finished_run: Path, tmp_path: Pat
     assert "a secret text" not in "".join(section.text for section in facts.sections.values())
     parts = sections.sections(facts.recipe, facts.manifest, {})
     assert any("a secret text" in section.text for section in parts)
+
+
+def test_numbers_agree_with_their_nouns() -> None:
+    assert [tables.counted(n, "text") for n in (0, 1, 2, 1_200)] == ["0 texts", "1 text", "2 texts", "1,200 texts"]
 
 
 def test_text_table_is_aligned_and_marked() -> None:
@@ -277,7 +286,7 @@ def test_a_refusal_says_why_where_the_texts_are_and_what_to_do(read: tuple[RunDi
     assert "onnx-int8 was refused" not in text.partition("## Refused")[0], "told once"
     page = Collector()
     page.feed(run_dir.html_report.read_text())
-    assert page.linked == ["variants/onnx-int8/flips.csv"]
+    assert [path for path in page.linked if not path.startswith("#")] == ["variants/onnx-int8/flips.csv"]
 
 
 def test_a_loss_within_the_margin_asks_for_texts(read: tuple[RunDir, Recipe, Manifest]) -> None:

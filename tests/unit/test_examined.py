@@ -44,7 +44,7 @@ def run_dir(tmp_path: Path, backbone: Path) -> RunDir:
 
 @pytest.fixture
 def examined(run_dir: RunDir) -> ExamineResult:
-    return examine.run(recipe.load("quickstart"), run_dir, "x", TRAINED)
+    return examine.run(recipe.load("quickstart"), run_dir, "x", TRAINED, ["x"])
 
 
 def test_wrong_answers_are_those_of_distinct_texts_the_surest_first(examined: ExamineResult) -> None:
@@ -91,3 +91,21 @@ def test_a_variant_without_mistakes_has_none_to_show(run_dir: RunDir) -> None:
     found = examine.run(recipe.load("quickstart"), run_dir, "x", TRAINED)
     assert (found.wrong_texts, found.wrong) == (0, ())
     assert answers.wrong_section(found) == []
+
+
+def test_lost_and_gained_texts_are_shown_for_every_variant(examined: ExamineResult) -> None:
+    (change,) = examined.changes
+    assert (change.variant, change.lost, change.gained) == ("x", 2, 0)
+    assert [answer.row for answer in change.texts] == [4, 3]  # the surest first
+    assert not any(answer.gained for answer in change.texts)
+    (section,) = answers.changes_section(examined)
+    assert section.tables[0].title == "x: 2 lost, 0 gained"
+    assert [row[1] for row in section.tables[0].rows] == ["lost", "lost"]
+
+
+def test_a_variant_without_finite_answers_has_no_changes_to_show(run_dir: RunDir) -> None:
+    run_dir.answers("y").parent.mkdir()
+    np.save(run_dir.answers("y"), np.full((len(ROWS), 2), np.nan, dtype=np.float32))
+    found = examine.run(recipe.load("quickstart"), run_dir, "x", TRAINED, ["y"])
+    assert (found.changes[0].lost, found.changes[0].texts) == (0, ())
+    assert answers.changes_section(found) == []

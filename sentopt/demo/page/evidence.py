@@ -10,6 +10,7 @@ from sentopt.demo.limits import Limits
 from sentopt.demo.run_facts import RunFacts
 from sentopt.report import cascades, render
 from sentopt.report.markup import in_markdown
+from sentopt.report.tables import counted
 from sentopt.runtime.description import BundleDescription
 
 _BENCHMARKS = ("Verdict", "Refused, what now?", "How the verdicts were made", "Speed", cascades.TITLE)
@@ -73,6 +74,6 @@ def _alone(description: BundleDescription) -> str:
     return (
         f"## How it was verified\n\n{in_markdown(verified.reason)}.\n\n## How fast it is\n\n"
         f"{card.latency_in_words(description)} Many are answered at {measured.texts_per_second:.0f} texts/s. "
-        f"Measured on {in_markdown(measured.cpu)}, {measured.threads} threads.\n\n"
+        f"Measured on {in_markdown(measured.cpu)}, {counted(measured.threads, 'thread')}.\n\n"
         "This bundle was loaded without its run; the tables and plots stay in the directory of the run."
     )
