@@ -565,19 +565,22 @@ class ChangedAnswers:
 class ExamineResult:
     """The answers of the variant that ships, text by text.
 
-    `confidence` is that of the variant, `bands` its scores against how often they are right. `wrong` holds the wrong
-    answers of which it is most sure, the surest first, out of `wrong_texts`; `doubtful` counts those whose label may be
-    wrong. `changes` says of every variant that is not exact which answers of PyTorch it changes.
+    `confidence` is that of the variant, `reference_error` the calibration error of PyTorch on the same texts, and
+    `bands` are the variant's scores against how often they are right. `wrong` holds the wrong answers of which it is
+    most sure, the surest first, out of `wrong_texts`; `doubtful` counts those that both models score `sure` or more.
+    `changes` says of every variant that is not exact which answers of PyTorch it changes.
     """
 
     variant: str
     texts: int
     confidence: Confidence
+    reference_error: float
     bands: tuple[ScoreBand, ...]
     lengths: tuple[LengthBand, ...]
     wrong_texts: int
     doubtful: int
     wrong: tuple[WrongAnswer, ...]
+    sure: float
     changes: tuple[ChangedAnswers, ...] = ()
 
 

@@ -121,6 +121,10 @@ class RunDir:
         """The logits of one variant on the test split, in the serving mode that it is judged in."""
         return self.variant(name) / "answers.npy"
 
+    def mistakes(self, name: str) -> Path:
+        """The test texts that the variant which ships gets wrong."""
+        return self.variant(name) / "mistakes.csv"
+
     @property
     def samples(self) -> Path:
         """Raw benchmark samples in milliseconds."""

@@ -230,7 +230,7 @@ def fp32_bundle(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) ->
 def int8_bundle(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle of the lean INT8 graph, whichever variant was the fastest."""
     from sentopt import manifest, recipe
-    from sentopt.results import BenchResult, PrepareResult, TrainResult, VerifyResult
+    from sentopt.results import BenchResult, ExamineResult, PrepareResult, VerifyResult
     from sentopt.run_dir import RunDir
     from sentopt.stages import bundle
     from sentopt.variants import VARIANTS
@@ -239,8 +239,8 @@ def int8_bundle(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) ->
     found = manifest.read(run_dir.manifest)
     (verdict,) = (v for v in found.result("verify", VerifyResult).verdicts if v.variant == "lean-int8")
     measured, spec = found.result("bench", BenchResult), VARIANTS[verdict.variant]
-    confidence, data = found.result("train", TrainResult).confidence, found.result("prepare", PrepareResult)
-    shipment = bundle.Shipment(spec, verdict, measured, confidence, data)
+    examined, data = found.result("examine", ExamineResult), found.result("prepare", PrepareResult)
+    shipment = bundle.Shipment(spec, verdict, measured, examined, data)
     bundle.run(recipe.load(str(run_dir.recipe)), run_dir, shipment)
     return run_dir.bundle
 

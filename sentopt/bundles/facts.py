@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from sentopt.errors import BundleError
 from sentopt.measure.scores import ClassScores
+from sentopt.results import ScoreBand
 from sentopt.runtime.description import DESCRIPTION_FILE, BundleDescription
 from sentopt.runtime.names import printable
 from sentopt.runtime.strict_json import Fields
@@ -162,6 +163,28 @@ def calibration_error(description: BundleDescription) -> float | None:
         description,
         lambda facts: facts.inner("confidence").number("error", 0, 1) if "confidence" in facts else None,
     )
+
+
+def score_bands(description: BundleDescription) -> tuple[ScoreBand, ...]:
+    """How often the scores of the variant were right on the test split; empty in bundles of earlier versions.
+
+    Raises:
+        BundleError: it is malformed.
+    """
+
+    def read(facts: Fields) -> tuple[ScoreBand, ...]:
+        bands = facts.objects("score_bands") if "score_bands" in facts else ()
+        return tuple(
+            ScoreBand(
+                least=band.number("least", 0, 1),
+                texts=band.integer("texts", 1, _MOST),
+                mean_score=band.number("mean_score", 0, 1),
+                right=band.integer("right", 0, _MOST),
+            )
+            for band in bands
+        )
+
+    return _read(description, read)
 
 
 def share_deferred(description: BundleDescription) -> float | None:

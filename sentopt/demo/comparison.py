@@ -103,8 +103,8 @@ def disagreement(answers: list[VariantAnswer]) -> str:
             if len(answers) > 1
             else ""
         )
-    return (
-        "They disagree: "
-        + "; ".join(f"{in_markdown(label)}: {', '.join(names)}" for label, names in labels.items())
-        + "."
+    said = (
+        f"{', '.join(names)} {'says' if len(names) == 1 else 'say'} {in_markdown(label)}"
+        for label, names in labels.items()
     )
+    return f"They disagree: {'; '.join(said)}."

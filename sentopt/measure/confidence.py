@@ -68,11 +68,11 @@ def temperature_that_helps(logits: FloatArray, labels: IntArray) -> float:
         logits: of shape (texts, labels).
         labels: positions, of shape (texts,).
     """
-    found = temperature(logits, labels)
+    fitted = temperature(logits, labels)
     z, texts = np.asarray(logits, dtype=np.float64), len(labels)
-    gain = _log_likelihood(z / found, labels) - _log_likelihood(z, labels)
+    gain = _log_likelihood(z / fitted, labels) - _log_likelihood(z, labels)
     error = float(gain.std()) / texts**0.5
-    return found if float(gain.mean()) - 1.0 / texts > _ONE_SIDED * error else 1.0
+    return fitted if float(gain.mean()) - 1.0 / texts > _ONE_SIDED * error else 1.0
 
 
 def _log_likelihood(z: FloatArray, labels: IntArray) -> FloatArray:

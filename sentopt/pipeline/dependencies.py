@@ -16,7 +16,7 @@ from sentopt.data import sources, unlabelled
 from sentopt.measure import hardware
 from sentopt.pipeline.cache import StageCache
 from sentopt.recipe import Recipe
-from sentopt.results import Selection, VerifyResult
+from sentopt.results import Confidence, Selection, VerifyResult
 from sentopt.variants import VariantSpec
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def verify(
             recipe.model.max_length,
             [spec.name for spec in specs],
         ],
-        "answers",  # runs of earlier versions kept none
+        ["answers", cache.outputs("prepare")],  # runs of earlier versions kept no answers
         unlabelled.depends(recipe.data),
         [hardware.describe().isa, emulated[0] if one else list(emulated)],
         _versions("onnxruntime", "openvino", "torch", "numpy"),
@@ -141,9 +141,12 @@ def bench(recipe: Recipe, cache: StageCache, specs: Sequence[VariantSpec]) -> li
     ]
 
 
-def examine(recipe: Recipe, cache: StageCache, variant: str) -> list[object]:
-    """The answers of the selected variant and of PyTorch on the test split."""
-    return [cache.outputs("train"), cache.outputs("verify"), variant, recipe.model.max_length]
+def examine(
+    recipe: Recipe, cache: StageCache, variant: str, trained: Confidence, inexact: Sequence[str]
+) -> list[object]:
+    """The test split, the answers of the selected variant, of the inexact ones, and of PyTorch."""
+    answers = [cache.outputs(stage) for stage in ("prepare", "train", "verify")]
+    return [*answers, variant, [*inexact], trained, recipe.model.max_length]
 
 
 def bundle(recipe: Recipe, cache: StageCache, selection: Selection, shipment: Shipment) -> list[object]:
@@ -155,7 +158,7 @@ def bundle(recipe: Recipe, cache: StageCache, selection: Selection, shipment: Sh
     packages = ("onnx", "onnxruntime", "onnxruntime-extensions")
     return [
         *_graphs(cache),
-        cache.manifest.stages["examine"].result["confidence"],
+        [shipment.examined.confidence, shipment.examined.bands],
         selection,
         {verdict.variant: verdict for verdict in verdicts},
         shipment.bench,

@@ -32,7 +32,8 @@ def examine(recipe: Recipe, run_dir: RunDir, cache: StageCache, variant: str) ->
     verdicts = cache.result("verify", VerifyResult).verdicts
     inexact = [v.variant for v in verdicts if VARIANTS[v.variant].ships and not v.exact]
     work = partial(steps.examine, recipe, run_dir, variant, trained, inexact)
-    return cache.run("examine", ExamineResult, dependencies.examine(recipe, cache, variant), [], work)
+    depends = dependencies.examine(recipe, cache, variant, trained, inexact)
+    return cache.run("examine", ExamineResult, depends, [run_dir.mistakes(variant)], work)
 
 
 def shipment(recipe: Recipe, cache: StageCache, variant: str) -> Shipment:
@@ -53,7 +54,7 @@ def shipment(recipe: Recipe, cache: StageCache, variant: str) -> Shipment:
         spec=spec,
         verdict=verdicts[variant],
         bench=measured,
-        confidence=cache.result("examine", ExamineResult).confidence,
+        examined=cache.result("examine", ExamineResult),
         data=cache.result("prepare", PrepareResult),
         fallback=(fallback, verdicts[fallback.name]) if fallback else None,
         full=_full(spec, verdicts) if recipe.export.full_graph else None,

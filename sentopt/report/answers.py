@@ -3,43 +3,51 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from sentopt.measure.scores import Scores
 from sentopt.measure.stats import wilson_interval
 from sentopt.report.section import Section
 from sentopt.report.tables import Table
 from sentopt.results import ChangedAnswers, Confidence, ExamineResult, LengthBand, ScoreBand, TrainResult
+from sentopt.run_dir import RunDir
 
 WRONG, CHANGED = "What it gets wrong", "What each variant changes"
 WITH_TEXTS = (WRONG, CHANGED)
 """Titles of the parts that show texts of the test split."""
 _CONFIDENCE = 0.95
-_SHOWN = 20
+_ROWS = "Rows count in `data/test.jsonl`."
 
 
 def confidence_section(trained: TrainResult, examined: ExamineResult | None) -> Section:
     """How sure the answers are, of the variant that ships, or else of the PyTorch model."""
     shown = examined.confidence if examined else trained.confidence
     who = examined.variant if examined else "PyTorch"
-    calibrated = [_calibration(trained.confidence, shown, who)]
     lead = (
         "An application can leave texts unanswered whose score is low (`Classifier.load(..., abstain_below=0.9)`). "
         "The table shows how many texts are still answered then, and how accurate these answers are."
     )
     tables = [_coverage(shown, who), *([_bands(examined.bands)] if examined else [])]
-    return Section("What the scores are worth", (*calibrated, lead), tables=tuple(tables))
+    return Section(
+        "What the scores are worth", (_calibration(trained.confidence, examined), lead), tables=tuple(tables)
+    )
 
 
-def _calibration(trained: Confidence, shown: Confidence, who: str) -> str:
-    """What the temperature did to the PyTorch model, and how well the scores of what ships fit."""
-    fits = f"The expected calibration error of {who} on the test split is {shown.error:.4f} (15 bins, Guo et al. 2017)."
+def _calibration(trained: Confidence, examined: ExamineResult | None) -> str:
+    """How well the scores of what ships fit, those of PyTorch, and what the temperature did to these."""
+    method = "on the test split (15 bins, Guo et al. 2017)"
+    fits = f"The expected calibration error of PyTorch {method} is {trained.error:.4f}."
+    if examined:
+        own, reference = examined.confidence.error, examined.reference_error
+        fits = (
+            f"The expected calibration error {method} of {examined.variant} is {own:.4f}, of PyTorch {reference:.4f}."
+        )
     if trained.temperature == 1.0:
         return fits
-    change = "less" if trained.error < trained.error_before else "no less, though it helped on the validation split"
     return (
         f"{fits} Logits are divided by {trained.temperature:.3f}, which was fitted on the validation split and is "
-        f"stored in the weights. PyTorch's error on the test split was {trained.error_before:.4f} before and is "
-        f"{trained.error:.4f} after: {change}."
+        f"stored in the weights. Without it PyTorch's error on all test texts would be {trained.error_before:.4f} and "
+        f"not {trained.error:.4f}."
     )
 
 
@@ -64,12 +72,12 @@ def _bands(bands: Sequence[ScoreBand]) -> Table:
     return Table(("score", "texts", "mean score", "right (95 %)"), rows, title="How often a score is right")
 
 
-def test_section(trained: TrainResult, shown: Scores, who: str, examined: ExamineResult | None) -> Section:
-    """Accuracy by label and by length of the variant `who`, whose scores are `shown`."""
+def answer_section(reference: Scores, shown: Scores, who: str, examined: ExamineResult | None) -> Section:
+    """Accuracy by label and by length of the variant `who`, whose scores are `shown`; `reference` are PyTorch's."""
     texts = sum(c.support for c in shown.per_class)
     beside = (
-        f" PyTorch: accuracy {trained.test.accuracy:.4f}, macro F1 {trained.test.macro_f1:.4f}."
-        if shown is not trained.test
+        f" PyTorch on the same texts: accuracy {reference.accuracy:.4f}, macro F1 {reference.macro_f1:.4f}."
+        if shown is not reference
         else ""
     )
     text = (
@@ -111,23 +119,26 @@ def _lengths(bands: Sequence[LengthBand]) -> Table:
         )
         for band in bands
     )
-    return Table(("tokens", "texts", "right (95 %)", "PyTorch"), rows, title="By length of the text")
+    return Table(
+        ("tokens", "texts", "right (95 %)", "PyTorch"), rows, title="By length: tokens that are read of a text"
+    )
 
 
 def wrong_section(examined: ExamineResult) -> list[Section]:
     """The wrong answers that the variant is surest of; none where it makes no mistake."""
     if not examined.wrong:
         return []
-    shown = examined.wrong[:_SHOWN]
+    path = RunDir(Path()).mistakes(examined.variant).as_posix()
     doubtful = (
-        f" To {examined.doubtful} of them PyTorch gives the same answer, and both score 0.95 or more. They are marked "
-        "with a question mark, and worth reading first: the label is wrong, or the model misses what a reader sees."
+        f" {examined.doubtful} of them score {examined.sure:g} or more in PyTorch as well. They are marked with a "
+        "question mark, and worth reading first: the label is wrong, or both models miss what a reader sees."
         if examined.doubtful
         else ""
     )
     lead = (
         f"{examined.variant} gives {examined.wrong_texts:,} of {examined.texts:,} distinct test texts another label "
-        f"than the data has.{doubtful} The table has the {len(shown)} answers that it is surest of."
+        f"than the data has.{doubtful} The table has the {len(examined.wrong)} answers that it is surest of; all are "
+        f"in [{path}]({path}). {_ROWS}"
     )
     rows = tuple(
         (
@@ -137,9 +148,9 @@ def wrong_section(examined: ExamineResult) -> list[Section]:
             f"{answer.reference_answer} {answer.reference_score:.3f}",
             str(answer.row),
         )
-        for answer in shown
+        for answer in examined.wrong
     )
-    table = Table(("text", "label in the data", "answer", "PyTorch", "row"), rows)
+    table = Table(("text", "label in the data", "answer", "PyTorch", "row"), rows, holds_texts=True)
     return [Section(WRONG, (lead,), tables=(table,))]
 
 
@@ -150,7 +161,8 @@ def changes_section(examined: ExamineResult) -> list[Section]:
         return []
     lead = (
         "Lost are texts that PyTorch answers correctly and the variant does not; gained are the reverse. The tables "
-        "have up to five of each, the variant's surest answers first. All are in `flips.csv` of the variant."
+        "have up to five of each, the variant's surest answers first. All are in `flips.csv` of the variant. "
+        f"{_ROWS}"
     )
     return [Section(CHANGED, (lead,), tables=tables)]
 
@@ -168,7 +180,9 @@ def _changed(change: ChangedAnswers) -> Table:
         for answer in change.texts
     )
     title = f"{change.variant}: {change.lost} lost, {change.gained} gained"
-    return Table(("text", "change", "label in the data", "answer", "PyTorch", "row"), rows, title=title)
+    return Table(
+        ("text", "change", "label in the data", "answer", "PyTorch", "row"), rows, title=title, holds_texts=True
+    )
 
 
 def _share(right: int, texts: int) -> str:

@@ -7,12 +7,18 @@ import re
 from sentopt.runtime.names import printable
 
 _MARKUP = re.compile(r"[\\`*_\[\]<>&~#$]")  # `|` is escaped where a table is written
+_IN_CELLS = re.compile(r"[\\`*_\[\]<>&~#$|!]")
 _LONGEST_RUN = re.compile("`+")
 
 
 def in_markdown(text: object) -> str:
     """`text` in a sentence, a heading or a cell of a table, as it stands."""
     return _MARKUP.sub(r"\\\g<0>", printable(text))
+
+
+def text_in_cell(text: str) -> str:
+    """A text of any length in a cell of a table, in one line; nothing in it is markup or fetched."""
+    return _IN_CELLS.sub(r"\\\g<0>", " ".join(text.split()))
 
 
 def as_code(text: object) -> str:

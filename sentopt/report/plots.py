@@ -11,12 +11,14 @@ from sentopt.manifest import Manifest
 from sentopt.measure.scores import Scores
 from sentopt.measure.stats import wilson_interval
 from sentopt.measure.timing import Figure
-from sentopt.report.sections import decisive_figure, shown_scores
+from sentopt.report.sections import decisive_figure, examination, shown_scores
 from sentopt.results import BenchResult, ExamineResult, Selection, TrainResult, VerifyResult
 from sentopt.run_dir import RunDir
 from sentopt.variants import VARIANTS
 
 _COLOURS = ("#1f77b4", "#9467bd", "#7f7f7f", "#2ca02c", "#d62728", "#ff7f0e", "#17becf", "#8c564b")
+
+_PALETTE = 20  # colours of one of matplotlib's maps
 
 _FIGURES: dict[Figure, str] = {"mean": "mean", "p50": "median", "p95": "95th percentile", "p99": "99th percentile"}
 
@@ -32,8 +34,8 @@ def draw(run_dir: RunDir, manifest: Manifest) -> dict[str, Path]:
             if trained.steps:  # a model that was fine-tuned elsewhere has no loss to show
                 drawn.append(_save(folder, "loss", _loss(trained)))
             drawn.append(_save(folder, "confusion", _confusion(*shown_scores(trained, manifest))))
-        if "examine" in manifest.stages:
-            drawn.append(_save(folder, "scores", _scores(manifest.result("examine", ExamineResult))))
+        if (examined := examination(manifest)) and examined.bands:
+            drawn.append(_save(folder, "scores", _scores(examined)))
         if "bench" in manifest.stages and "verify" in manifest.stages:
             bench, verified = manifest.result("bench", BenchResult), manifest.result("verify", VerifyResult)
             drawn += [
@@ -88,9 +90,9 @@ def _confusion(scores: Scores, who: str) -> Any:
 def _latency(bench: BenchResult) -> Any:
     figure, axes = _axes("Latency of one text by its length (graph alone)", "tokens", "median ms (log scale)")
     for row in bench.rows:
-        colour = _colour(row.variant)
+        own = colour(row.variant)
         cells = sorted((cell.tokens, cell.p50) for cell in row.grid if cell.batch == 1)
-        axes.plot([t for t, _ in cells], [ms for _, ms in cells], "o-", color=colour, label=row.variant)
+        axes.plot([t for t, _ in cells], [ms for _, ms in cells], "o-", color=own, label=row.variant)
     axes.set_yscale("log")
     _plain_numbers(axes.yaxis)
     _legend_beside(axes)
@@ -110,17 +112,17 @@ def _tradeoff(bench: BenchResult, verified: VerifyResult, latency: Figure) -> An
     )
     judged = {v.variant: v for v in verified.verdicts}
     for row in bench.rows:
-        colour, verdict = _colour(row.variant), judged.get(row.variant)
+        own, verdict = colour(row.variant), judged.get(row.variant)
         if verdict is None:
             continue
         marker = "o" if verdict.passed else "x"
         label = row.variant if verdict.passed else f"{row.variant} (refused)"
         accuracy, texts = verdict.scores.accuracy, sum(c.support for c in verdict.scores.per_class)
         milliseconds = row.latency.figure(latency)
-        axes.plot(milliseconds, accuracy, marker, markersize=9, color=colour, label=label)
+        axes.plot(milliseconds, accuracy, marker, markersize=9, color=own, label=label)
         if texts:
             low, high = wilson_interval(round(accuracy * texts), texts, 0.95)
-            axes.plot([milliseconds] * 2, [low, high], "-", color=colour, alpha=0.4)
+            axes.plot([milliseconds] * 2, [low, high], "-", color=own, alpha=0.4)
     axes.set_xscale("log")
     _plain_numbers(axes.xaxis)
     _legend_beside(axes)
@@ -141,23 +143,24 @@ def _plain_numbers(axis: Any) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def _colour(variant: str) -> Any:
+def colour(variant: str) -> Any:
     """That of a variant in every plot of every run: by its place in the table of variants."""
     from matplotlib import colormaps
 
-    names = list(VARIANTS)
-    return colormaps["tab20"](names.index(variant) % 20) if variant in names else _COLOURS[2]
+    place = list(VARIANTS).index(variant) if variant in VARIANTS else len(VARIANTS)
+    return colormaps["tab20"](place) if place < _PALETTE else colormaps["tab20b"](place - _PALETTE)
 
 
 def _scores(examined: ExamineResult) -> Any:
     """The share of right answers by their score, with its 95 % interval: on the diagonal where scores are honest."""
     figure, axes = _axes(f"How often a score is right ({examined.variant})", "score", "share of right answers")
     axes.plot([0, 1], [0, 1], ":", color=_COLOURS[2], label="as often as the score says")
+    own = colour(examined.variant)
     for band in examined.bands:
         share = band.right / band.texts
         low, high = wilson_interval(band.right, band.texts, 0.95)
-        axes.plot([band.mean_score] * 2, [low, high], "-", color=_COLOURS[0], alpha=0.4)
-        axes.plot(band.mean_score, share, "o", markersize=9, color=_COLOURS[0])
+        axes.plot([band.mean_score] * 2, [low, high], "-", color=own, alpha=0.4)
+        axes.plot(band.mean_score, share, "o", markersize=9, color=own)
         axes.annotate(
             f"{band.texts:,}", (band.mean_score, low), (0, -12), textcoords="offset points", ha="center", fontsize=8
         )

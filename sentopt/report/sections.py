@@ -184,7 +184,7 @@ def verdict_word(variant: str, verdict: Verdict | None) -> str:
 def sections(recipe: Recipe, manifest: Manifest, images: dict[str, Path]) -> list[Section]:
     """The parts of the report for which stages have finished; `images` are plots by name."""
     trained = manifest.result("train", TrainResult)
-    examined = manifest.result("examine", ExamineResult) if "examine" in manifest.stages else None
+    examined = examination(manifest)
     parts = [_verdict_section(manifest, images)]
     verified = manifest.result("verify", VerifyResult) if "verify" in manifest.stages else None
     if verified:
@@ -198,9 +198,7 @@ def sections(recipe: Recipe, manifest: Manifest, images: dict[str, Path]) -> lis
         *teaching.sections(recipe, manifest),
         *cascades.sections(manifest),
         _training_section(trained, images),
-        replace(
-            answers.test_section(trained, *shown_scores(trained, manifest), examined), images=_pick(images, "confusion")
-        ),
+        replace(_answer_section(trained, manifest, examined), images=_pick(images, "confusion")),
         replace(answers.confidence_section(trained, examined), images=_pick(images, "scores")),
         *(answers.wrong_section(examined) if examined else []),
         *(answers.changes_section(examined) if examined else []),
@@ -243,12 +241,31 @@ def _chosen(manifest: Manifest) -> str | None:
     return manifest.result("select", Selection).variant if "select" in manifest.stages else None
 
 
+def examination(manifest: Manifest) -> ExamineResult | None:
+    """What was found of the answers of the variant that ships; None where none does, or it was not looked at yet."""
+    if "examine" not in manifest.stages:
+        return None
+    examined = manifest.result("examine", ExamineResult)
+    return examined if examined.variant == _chosen(manifest) else None
+
+
 def shown_scores(trained: TrainResult, manifest: Manifest) -> tuple[Scores, str]:
     """The scores of the variant that ships, and its name; of PyTorch where none does."""
     chosen = _chosen(manifest)
-    verdicts = manifest.result("verify", VerifyResult).verdicts if chosen and "verify" in manifest.stages else ()
-    shipped = next((verdict.scores for verdict in verdicts if verdict.variant == chosen), None)
+    shipped = _judged_scores(manifest, chosen) if chosen else None
     return (shipped, chosen) if shipped and chosen else (trained.test, "PyTorch")
+
+
+def _judged_scores(manifest: Manifest, variant: str) -> Scores | None:
+    """Of a variant on the distinct test texts."""
+    verdicts = manifest.result("verify", VerifyResult).verdicts if "verify" in manifest.stages else ()
+    return next((verdict.scores for verdict in verdicts if verdict.variant == variant), None)
+
+
+def _answer_section(trained: TrainResult, manifest: Manifest, examined: ExamineResult | None) -> Section:
+    shown, who = shown_scores(trained, manifest)
+    reference = shown if who == "PyTorch" else _judged_scores(manifest, REFERENCE) or trained.test
+    return answers.answer_section(reference, shown, who, examined)
 
 
 def _verdict_section(manifest: Manifest, images: dict[str, Path]) -> Section:

@@ -6,6 +6,8 @@ import html
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from sentopt.report.markup import text_in_cell
+
 _VERDICTS = {"pass": "good", "pass*": "good", "refused": "bad", "untested": "bad"}
 _VERDICT_COLUMNS = ("verdict", "outcome")
 _SHORT = 24  # characters that stay in one line of a page
@@ -13,12 +15,16 @@ _SHORT = 24  # characters that stay in one line of a page
 
 @dataclass(frozen=True)
 class Table:
-    """A table of strings; `mark` is the row to emphasize, `title` says what it shows where it is not alone."""
+    """A table of strings; `mark` is the row to emphasize, `title` says what it shows where it is not alone.
+
+    `holds_texts`: its cells hold texts of the data, in which nothing is markup.
+    """
 
     headings: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     mark: int | None = None
     title: str = ""
+    holds_texts: bool = False
 
 
 def counted(number: int, noun: str) -> str:
@@ -47,8 +53,9 @@ def as_markdown(table: Table) -> str:
     """A pipe table, numbers to the right; the marked row is bold."""
     rule = "|" + "|".join("---" if words else "---:" for words in _holds_words(table)) + "|"
     lines = ["| " + " | ".join(map(_cell, table.headings)) + " |", rule]
+    cell = text_in_cell if table.holds_texts else _cell
     for i, row in enumerate(table.rows):
-        lines.append("| " + " | ".join(f"**{_cell(c)}**" if i == table.mark else _cell(c) for c in row) + " |")
+        lines.append("| " + " | ".join(f"**{cell(c)}**" if i == table.mark else cell(c) for c in row) + " |")
     return "\n".join(lines)
 
 

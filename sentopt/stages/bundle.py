@@ -21,7 +21,7 @@ from sentopt.errors import EmulationError
 from sentopt.files import atomic
 from sentopt.progress import SILENT, Progress
 from sentopt.recipe import Recipe
-from sentopt.results import BenchResult, BundleResult, Confidence, PrepareResult, StringInput, Verdict
+from sentopt.results import BenchResult, BundleResult, ExamineResult, PrepareResult, StringInput, Verdict
 from sentopt.run_dir import RunDir
 from sentopt.runtime.classifier import Classifier, softmax
 from sentopt.runtime.comparison import compare
@@ -46,7 +46,7 @@ class Shipment:
     spec: VariantSpec
     verdict: Verdict
     bench: BenchResult
-    confidence: Confidence
+    examined: ExamineResult
     data: PrepareResult
     fallback: tuple[VariantSpec, Verdict] | None = None
     full: tuple[VariantSpec, Verdict] | None = None
@@ -103,7 +103,8 @@ def run(
             "golden_tolerance": tolerance,
             "golden": texts,
             **_in_webassembly(model, spec, encoder, texts, shipment.verdict, progress),
-            "confidence": records.to_json(shipment.confidence),
+            "confidence": records.to_json(shipment.examined.confidence),
+            "score_bands": records.to_json(shipment.examined.bands),
             "made_from": _made_from(recipe, shipment.data),
             **({"fallback": _fallback(folder, *fallback, shipment)} if fallback else {}),
             **({"full": _full(folder, *shipment.full)} if shipment.full else {}),

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
 from sentopt.data import store
+from sentopt.files import atomic
 from sentopt.measure import confidence
 from sentopt.recipe import Recipe
 from sentopt.results import (
@@ -24,7 +28,7 @@ from sentopt.runtime.classifier import softmax
 from sentopt.runtime.session import FloatArray
 from sentopt.runtime.tokenization import TextEncoder
 
-_SHOWN = 50  # wrong answers in the record
+_SHOWN = 20  # wrong answers in the record; all are in the file
 _SHOWN_CHANGES = 5  # lost texts of a variant, and as many gained ones
 _LONGEST = 300  # characters of a text in the record
 _SURE = 0.95
@@ -43,10 +47,6 @@ class _Split:
     reference: FloatArray
     tokens: np.ndarray
 
-    def of(self, logits: FloatArray) -> FloatArray:
-        """Probabilities of these texts, given logits of the whole split."""
-        return np.asarray(softmax(logits[self.rows]), dtype=np.float32)
-
     @property
     def right(self) -> np.ndarray:
         """Whether the variant answers each text correctly."""
@@ -56,7 +56,7 @@ class _Split:
 def run(
     recipe: Recipe, run_dir: RunDir, variant: str, trained: Confidence, inexact: Sequence[str] = ()
 ) -> ExamineResult:
-    """Look at the stored answers of `variant`, and at what each of `inexact` changes.
+    """Look at the stored answers of `variant`, and at what each of `inexact` changes; write `mistakes.csv`.
 
     `trained` is the confidence of the PyTorch model.
     """
@@ -70,16 +70,20 @@ def run(
     )
     labels = store.read_labels(run_dir)
     wrong = _wrong(split, labels)
+    _write(run_dir, variant, wrong)
+    changes = (_changes(split, name, run_dir, labels) for name in inexact)
     return ExamineResult(
         variant=variant,
         texts=len(split.texts),
         confidence=own,
+        reference_error=confidence.expected_calibration_error(split.reference, split.truth),
         bands=tuple(_score_bands(split)),
         lengths=tuple(_length_bands(split)),
         wrong_texts=len(wrong),
         doubtful=sum(answer.doubtful for answer in wrong),
-        wrong=tuple(wrong[:_SHOWN]),
-        changes=tuple(_changes(split, name, run_dir, labels) for name in inexact),
+        wrong=tuple(replace(answer, text=_cut(answer.text)) for answer in wrong[:_SHOWN]),
+        sure=_SURE,
+        changes=tuple(change for change in changes if change is not None),
     )
 
 
@@ -88,18 +92,31 @@ def _read(recipe: Recipe, run_dir: RunDir, variant: str) -> _Split:
     rows, _ = store.read_distinct(run_dir)
     texts = [examples[row].text for row in rows]
     encoder = TextEncoder.load(run_dir.checkpoint, max_length=recipe.model.max_length)
-
-    def probabilities(logits: FloatArray) -> FloatArray:
-        return np.asarray(softmax(logits[rows]), dtype=np.float32)
-
     return _Split(
         rows=rows,
         texts=texts,
         truth=np.array([examples[row].label for row in rows], dtype=np.int64),
-        own=probabilities(np.load(run_dir.answers(variant), allow_pickle=False)),
-        reference=probabilities(np.load(run_dir.reference, allow_pickle=False)),
+        own=_probabilities(run_dir.answers(variant), rows),
+        reference=_probabilities(run_dir.reference, rows),
         tokens=np.array([len(t.ids) for t in encoder.encode(texts)], dtype=np.int64),
     )
+
+
+def _probabilities(logits: Path, rows: Sequence[int]) -> FloatArray:
+    """Of some rows of a file of logits."""
+    return np.asarray(softmax(np.load(logits, allow_pickle=False)[list(rows)]), dtype=np.float32)
+
+
+def _write(run_dir: RunDir, variant: str, wrong: Sequence[WrongAnswer]) -> None:
+    """All wrong answers, the surest first."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(["row", "label", "answer", "score", "pytorch", "pytorch_score", "tokens", "doubtful", "text"])
+    for answer in wrong:
+        scores = f"{answer.score:.4f}", answer.reference_answer, f"{answer.reference_score:.4f}"
+        doubtful = "yes" if answer.doubtful else ""
+        writer.writerow([answer.row, answer.truth, answer.answer, *scores, answer.tokens, doubtful, answer.text])
+    atomic.write_text(run_dir.mistakes(variant), buffer.getvalue())
 
 
 def _wrong(split: _Split, labels: Sequence[str]) -> list[WrongAnswer]:
@@ -111,7 +128,7 @@ def _wrong(split: _Split, labels: Sequence[str]) -> list[WrongAnswer]:
     return [
         WrongAnswer(
             row=split.rows[i] + 1,
-            text=_cut(split.texts[i]),
+            text=split.texts[i],
             truth=labels[int(split.truth[i])],
             answer=labels[int(answers[i])],
             score=float(scores[i]),
@@ -124,11 +141,11 @@ def _wrong(split: _Split, labels: Sequence[str]) -> list[WrongAnswer]:
     ]
 
 
-def _changes(split: _Split, name: str, run_dir: RunDir, labels: Sequence[str]) -> ChangedAnswers:
-    """What a variant loses and gains against PyTorch on the distinct test texts."""
-    own = split.of(np.load(run_dir.answers(name), allow_pickle=False))
-    if not np.isfinite(own).all():  # it was refused for that
-        return ChangedAnswers(name, 0, 0, ())
+def _changes(split: _Split, name: str, run_dir: RunDir, labels: Sequence[str]) -> ChangedAnswers | None:
+    """What a variant loses and gains against PyTorch on the distinct test texts; None for one that gives no numbers."""
+    own = _probabilities(run_dir.answers(name), split.rows)
+    if not np.isfinite(own).all():
+        return None
     answers, reference = own.argmax(axis=1), split.reference.argmax(axis=1)
     scores, reference_scores = own.max(axis=1), split.reference.max(axis=1)
     lost = np.flatnonzero((reference == split.truth) & (answers != split.truth))

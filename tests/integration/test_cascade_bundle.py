@@ -27,6 +27,7 @@ from sentopt.results import (
     BenchResult,
     CascadeRule,
     DistillResult,
+    ExamineResult,
     PrepareResult,
     QuantizeResult,
     TrainResult,
@@ -99,6 +100,7 @@ def cascaded(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Ca
             "quantize": replace(found.result("quantize", QuantizeResult), cascades={VARIANT: rule}),
             "verify": replace(verified, verdicts=(*verified.verdicts, verdict)),
             "bench": replace(measured, rows=(*measured.rows, replace(row, variant=VARIANT))),
+            "examine": found.result("examine", ExamineResult),
         },
     )
 

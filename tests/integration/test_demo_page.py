@@ -53,7 +53,8 @@ def visit(browser: Any, server: Server) -> Iterator[Visit]:
 def test_the_answer_follows_the_typing(visit: Visit) -> None:
     assert any(label in visit.text_of("#label") for label in ("negative", "neutral", "positive"))
     visit.page.fill("#text textarea", "")
-    visit.wait_for("#note", "the text is empty")
+    visit.wait_for("#note", "no text to answer")
+    assert not any(label in visit.text_of("#label") for label in ("negative", "neutral", "positive"))
     visit.page.locator("#text textarea").press_sequentially("great great day", delay=20)
     visit.wait_for("#note", "answered in")
     visit.wait_for("#label h2, #label [data-testid='label-output-value']", "positive")
@@ -67,12 +68,22 @@ def test_the_examples_are_texts_of_the_test_split_one_of_each_label(visit: Visit
     labels = {" ".join(row["text"].split()): row["label"] for row in read_csv(reviews / "test.csv")}
     shown = [" ".join(text.split()) for text in visit.page.locator("button.example").all_inner_texts()]
     assert len(shown) == len(set(shown)) == 6
-    assert {labels[text] for text in shown} == {"negative", "neutral", "positive"}
+    named = [button.partition(" · ") for button in shown]
+    assert all(labels[text] == label for label, _, text in named)
+    assert {label for label, _, _ in named} == {"negative", "neutral", "positive"}
+
+
+def test_a_visitor_finds_a_right_answer(visit: Visit, reviews: Path) -> None:
+    labels = {row["text"].strip(): row["label"] for row in read_csv(reviews / "test.csv")}
+    truth = labels[visit.page.input_value("#text textarea").strip()]
+    assert truth in visit.text_of("#note")
+    assert "as in the data" in visit.text_of("#note")
+    assert "Texts of another kind or language" in visit.text_of("#scope")
 
 
 def test_an_example_is_one_click_away(visit: Visit) -> None:
     example = visit.page.locator("button.example").nth(1)
-    words = str(example.text_content()).strip()
+    words = str(example.text_content()).strip().partition(" · ")[2]
     example.click()
     visit.wait_for("#note", "answered in")
     assert visit.page.input_value("#text textarea") == words

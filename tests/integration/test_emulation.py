@@ -147,11 +147,11 @@ def test_the_fingerprint_of_one_cpu_is_that_of_before() -> None:
             return [stage]
 
     now = recipe.load("quickstart", {"verify.cpu": "EPYC-Milan"})
-    _, _, _, (section, *_), _, (_, emulated), _ = dependencies.verify(now, Cache(), [], emulated=[True])  # type: ignore[arg-type]
+    _, _, _, (section, *_), _, _, (_, emulated), _ = dependencies.verify(now, Cache(), [], emulated=[True])  # type: ignore[arg-type]
     assert section["cpu"] == "EPYC-Milan"
     assert emulated is True
     two = recipe.load("quickstart", {"verify.cpu": ["EPYC-Milan", "neoverse-n1"]})
-    _, _, _, (section, *_), _, (_, emulated), _ = dependencies.verify(two, Cache(), [], emulated=[True, False])  # type: ignore[arg-type]
+    _, _, _, (section, *_), _, _, (_, emulated), _ = dependencies.verify(two, Cache(), [], emulated=[True, False])  # type: ignore[arg-type]
     assert section["cpu"] == ["EPYC-Milan", "neoverse-n1"]
     assert emulated == [True, False]
 

@@ -119,8 +119,13 @@ def test_a_second_run_imports_nothing_that_only_stages_need(run_copy: Path, tiny
 def test_only_what_depends_on_a_change_is_redone(
     run_copy: Path, tiny_options: list[str], capsys: pytest.CaptureFixture[str], override: str, expected: list[str]
 ) -> None:
+    def chosen() -> object:
+        return json.loads((run_copy / "run.json").read_text(encoding="utf-8"))["stages"]["select"]["result"]["variant"]
+
+    before = chosen()
     assert rerun(run_copy, tiny_options, "--set", override) == 0
-    assert stages_run(capsys.readouterr().err) == expected
+    examined = ["examine"] if chosen() != before else []  # which one is the fastest is measured
+    assert stages_run(capsys.readouterr().err) == [*expected[:-2], *examined, *expected[-2:]]
 
 
 def test_a_damaged_output_is_made_again(

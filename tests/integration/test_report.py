@@ -70,7 +70,7 @@ def test_markdown_shows_the_figures_and_existing_plots(finished_run: Path) -> No
         "## Speed",
         "## Training",
         "## Answers on the test split",
-        "By length of the text",
+        "By length: tokens that are read of a text",
         "How often a score is right",
         "## What the scores are worth",
         "## Data",
@@ -124,6 +124,11 @@ def test_a_page_for_visitors_shows_no_mistakes(finished_run: Path, tmp_path: Pat
     assert "a secret text" not in "".join(section.text for section in facts.sections.values())
     parts = sections.sections(facts.recipe, facts.manifest, {})
     assert any("a secret text" in section.text for section in parts)
+
+
+def test_no_two_variants_have_one_colour() -> None:
+    colours = {plots.colour(name) for name in VARIANTS}
+    assert len(colours) == len(VARIANTS)
 
 
 def test_numbers_agree_with_their_nouns() -> None:

@@ -17,10 +17,14 @@ from sentopt.runtime.description import Golden
 
 
 def service(*golden: Golden) -> Any:
+    """Answers "good" to everything, the more surely the longer a text is."""
     description = SimpleNamespace(golden=golden)
-    return SimpleNamespace(
-        classifier=SimpleNamespace(labels=("bad", "good"), description=description), limits=Limits(characters=500)
-    )
+
+    def predict(texts: list[str]) -> list[Any]:
+        return [SimpleNamespace(label="good", score=0.5 + len(text) / 1_000) for text in texts]
+
+    classifier = SimpleNamespace(labels=("bad", "good"), description=description, predict=predict)
+    return SimpleNamespace(classifier=classifier, limits=Limits(characters=500))
 
 
 def run_with(*found: Example) -> Any:
@@ -31,7 +35,37 @@ def test_texts_of_the_test_split_are_called_so() -> None:
     chosen = examples.choose(service(), run_with(*(Example(f"text {i}", i % 2) for i in range(100))))
     assert chosen.heading == "Examples from the test split:"
     assert len(set(chosen.texts)) == 6
-    assert [int(text.split()[1]) % 2 for text in chosen.texts] == [0, 1, 0, 1, 0, 1]
+    assert [int(text.split()[1]) % 2 for text in chosen.texts] == [1, 0, 0, 1, 0, 1]
+    assert chosen.labels == ("good", "bad", "bad", "good", "bad", "good")
+    assert chosen.label_of(chosen.texts[1]) == "bad"
+    assert chosen.label_of("another text") is None
+
+
+def test_the_first_one_is_answered_rightly_and_surely() -> None:
+    texts = [Example("w" * 60, 0), Example("a" * 20, 1), Example("b" * 50, 1), Example("c" * 30, 1)]
+    chosen = examples.choose(service(), run_with(*texts))
+    assert (chosen.texts[0], chosen.labels[0]) == ("b" * 50, "good")
+    wrong = examples.choose(service(), run_with(Example("one", 0), Example("two", 0)))
+    assert wrong.labels == ("bad", "bad")
+
+
+def test_lengths_differ() -> None:
+    picked = examples.pick([["w" * n for n in range(1, 161)]], longest=500)
+    lengths = [len(text) for text in picked]
+    assert lengths[0] < 20
+    assert lengths[-1] > 140
+
+
+def test_lengths_differ_where_each_label_has_one_example() -> None:
+    picked = examples.pick([[letter * n for n in range(1, 161)] for letter in "abcdef"], longest=500)
+    assert len(picked) == 6
+    assert len({len(text) // 25 for text in picked}) >= 5
+
+
+def test_a_text_with_two_labels_is_no_example() -> None:
+    twice = [Example("both", 0), Example("both", 1), Example("clear", 0), Example("fine", 1)]
+    chosen = examples.choose(service(), run_with(*twice))
+    assert set(chosen.texts) == {"clear", "fine"}
 
 
 @pytest.mark.parametrize("facts", [None, run_with()], ids=["no run", "a run without its data"])

@@ -113,7 +113,7 @@ def _heading(description: BundleDescription) -> str:
     labels = ", ".join(description.labels)
     return (
         f"<header><h1>{html.escape(description.name)}</h1>"
-        f"<p>Gives each text one of the labels <b>{html.escape(labels)}</b>. {verified.accuracy:.1%} of "
+        f"<p>Sorts a text into <b>{html.escape(labels)}</b>. {verified.accuracy:.1%} of "
         f"{verified.test_texts:,} test texts get the right one, {verified.agreement:.1%} the one "
         f"that the PyTorch model gives. Variant: {html.escape(description.variant)}.</p></header>"
     )
