@@ -102,7 +102,7 @@ class Pipeline:
         key = manifest.fingerprint(depends)
         if not self.recipe.model.tuned and (self.force or not self.cache.is_current("train", key)):
             self.cache.save_recipe()  # the other ranks read it
-            self.cache.forget("gain", "examine")
+            self.cache.forget("gain")
             ranks.announce(key, self.recipe.model, self.run_dir)
         note, progress = self.cache.note, self.progress
         work = partial(steps.train, self.recipe, self.run_dir, resume_key=key, note=note, progress=progress)

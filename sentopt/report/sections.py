@@ -242,11 +242,16 @@ def _chosen(manifest: Manifest) -> str | None:
 
 
 def examination(manifest: Manifest) -> ExamineResult | None:
-    """What was found of the answers of the variant that ships; None where none does, or it was not looked at yet."""
+    """What was found of the answers of the variant that ships; None where none does, or it was not looked at yet.
+
+    What was found before the model was trained again does not count.
+    """
     if "examine" not in manifest.stages:
         return None
-    examined = manifest.result("examine", ExamineResult)
-    return examined if examined.variant == _chosen(manifest) else None
+    examined, trained = manifest.result("examine", ExamineResult), manifest.result("train", TrainResult).confidence
+    own = examined.confidence
+    is_current = (own.temperature, own.error_before) == (trained.temperature, trained.error_before)
+    return examined if is_current and examined.variant == _chosen(manifest) else None
 
 
 def shown_scores(trained: TrainResult, manifest: Manifest) -> tuple[Scores, str]:

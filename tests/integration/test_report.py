@@ -102,6 +102,17 @@ def test_mistakes_are_those_of_the_bundle(finished_run: Path) -> None:
         assert f"## {answers.WRONG}" in (finished_run / "report.md").read_text(encoding="utf-8")
 
 
+def test_mistakes_of_an_earlier_training_or_of_another_variant_are_not_shown(finished_run: Path) -> None:
+    found = manifest.read(finished_run / "run.json")
+    assert sections.examination(found) is not None
+    examined = found.stages["examine"]
+    for changed in ({"variant": "onnx-int8"}, {"confidence": {**examined.result["confidence"], "error_before": 0.5}}):
+        other = found.with_stage("examine", replace(examined, result={**examined.result, **changed}))
+        assert sections.examination(other) is None
+        parts = sections.sections(recipe.load(str(finished_run / "recipe.toml")), other, {})
+        assert not {answers.WRONG, answers.CHANGED} & {section.title for section in parts}
+
+
 def test_a_page_for_visitors_shows_no_mistakes(finished_run: Path, tmp_path: Path) -> None:
     """They are texts of the test split, which may be private; the page's examples are a few of them."""
     run = RunDir(shutil.copytree(finished_run, tmp_path / "run"))
