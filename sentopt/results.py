@@ -516,10 +516,10 @@ class ScoreBand:
 
 
 @dataclass(frozen=True)
-class WrongAnswer:
-    """A test text that a variant gets wrong. `row` counts from 1 in the test split; long texts are cut.
+class AnsweredText:
+    """A test text with its label, and what a variant and PyTorch answer.
 
-    `doubtful`: PyTorch gives the same answer, and both are so sure of it that the label of the text may be wrong.
+    `row` counts from 1 in the test split; long texts are cut.
     """
 
     row: int
@@ -529,21 +529,22 @@ class WrongAnswer:
     score: float
     reference_answer: str
     reference_score: float
+
+
+@dataclass(frozen=True)
+class WrongAnswer(AnsweredText):
+    """A text that the variant gets wrong.
+
+    `doubtful`: PyTorch gives the same answer, and both are so sure of it that the label of the text may be wrong.
+    """
+
     tokens: int
     doubtful: bool
 
 
 @dataclass(frozen=True)
-class ChangedAnswer:
-    """A test text that a variant and PyTorch answer differently, one of them rightly. Long texts are cut."""
-
-    row: int
-    text: str
-    truth: str
-    answer: str
-    score: float
-    reference_answer: str
-    reference_score: float
+class ChangedAnswer(AnsweredText):
+    """A text that the variant and PyTorch answer differently, one of them rightly."""
 
     @property
     def gained(self) -> bool:

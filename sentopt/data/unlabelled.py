@@ -8,12 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from sentopt.data import fields, tables
+from sentopt.data import fields, store, tables
 from sentopt.data.duplicates import distinct_rows, normal_form
 from sentopt.data.examples import as_text
 from sentopt.data.options import TableOptions
 from sentopt.errors import DataError
 from sentopt.recipe import DataSection
+from sentopt.run_dir import SPLITS, RunDir
 from sentopt.runtime.description import sha256_file
 
 MOST_TEXTS = 20_000
@@ -75,6 +76,17 @@ def load(data: DataSection, known: Iterable[str], *, seed: int) -> Unlabelled:
         distinct = [distinct[i] for i in sorted(sample)]
         notice += f"; {MOST_TEXTS} of them are used"
     return Unlabelled(tuple(distinct), "; ".join([notice, *notices]))
+
+
+def beside_splits(data: DataSection, run_dir: RunDir, *, seed: int) -> Unlabelled:
+    """`load`, for the splits that a run directory holds.
+
+    Raises:
+        DataError: see `load`.
+        RunDirError: there are no splits.
+    """
+    known = (example.text for split in SPLITS for example in store.read_split(run_dir, split))
+    return load(data, known, seed=seed)
 
 
 def _texts(path: Path, data: DataSection, notify: Callable[[str], None]) -> Iterable[str]:

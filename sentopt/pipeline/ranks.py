@@ -40,11 +40,11 @@ class Announcement:
 
 
 def announce(key: str, model: ModelSection, run_dir: RunDir) -> None:
-    """Tell the other ranks the fingerprint of a training to come; nothing where there is nothing to train.
+    """Tell the other ranks of a training to come.
 
     The pretrained model is fetched before, once for all of them.
     """
-    if key and distributed.world_size() > 1:
+    if distributed.world_size() > 1:
         backbones.resolve(model.backbone, model.revision)
         _tell(f"{_TRAIN}{key}:{run_dir.root}")
 

@@ -18,7 +18,7 @@ from sentopt.pipeline import continuation, dependencies, steps
 from sentopt.progress import Part, Progress
 from sentopt.recipe import ENOUGH_STEPS, TEST_AS_VALIDATION, Recipe, TrainSection
 from sentopt.results import TeachingGain, TeachResult, TrainResult
-from sentopt.run_dir import SPLITS, RunDir
+from sentopt.run_dir import RunDir
 
 if TYPE_CHECKING:
     from sentopt.pipeline.order import Pipeline
@@ -110,8 +110,7 @@ def further_texts(recipe: Recipe, run_dir: RunDir) -> int:
     copies = len(store.read_split(run_dir, "train")) * recipe.train.teacher_copies
     if not recipe.data.unlabelled:
         return copies
-    known = [e.text for split in SPLITS for e in store.read_split(run_dir, split)]
-    return copies + len(unlabelled.load(recipe.data, known, seed=recipe.run.seed).texts)
+    return copies + len(unlabelled.beside_splits(recipe.data, run_dir, seed=recipe.run.seed).texts)
 
 
 def _untaught(recipe: Recipe, overrides: dict[str, Any], source: str) -> Recipe:
@@ -133,18 +132,14 @@ def _teachers(pipeline: Pipeline) -> list[Teacher]:
     recipe, labels = pipeline.recipe, store.read_labels(pipeline.run_dir)
     sources = [teachers.locate(name, progress=pipeline.progress) for name in recipe.train.teacher]
     test = [e.text for e in store.read_split(pipeline.run_dir, "test")]
+    ready = {source.name: _tuned(pipeline, source) for source in sources if source.kind != "backbone"}
     for source in sources:
-        if source.kind != "backbone":
-            _tuned(pipeline, source).columns(labels)
+        if source.name in ready:
+            ready[source.name].columns(labels)
         if source.kind == "run":
             validation_is_test = recipe.data.validation == TEST_AS_VALIDATION
             teachers.check_unseen(source.name, source.run_dir, test, validation_is_test=validation_is_test)
-    return [
-        Teacher.of_run(source.name, _tuned_first(pipeline, source))
-        if source.kind == "backbone"
-        else _tuned(pipeline, source)
-        for source in sources
-    ]
+    return [ready.get(source.name) or Teacher.of_run(source.name, _tuned_first(pipeline, source)) for source in sources]
 
 
 def _tuned(pipeline: Pipeline, source: Source) -> Teacher:

@@ -6,16 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sentopt.measure.scores import Scores
-from sentopt.measure.stats import wilson_interval
 from sentopt.report.section import Section
-from sentopt.report.tables import Table
-from sentopt.results import ChangedAnswers, Confidence, ExamineResult, LengthBand, ScoreBand, TrainResult
+from sentopt.report.tables import Table, share
+from sentopt.results import AnsweredText, ChangedAnswers, Confidence, ExamineResult, LengthBand, ScoreBand, TrainResult
 from sentopt.run_dir import RunDir
 
 WRONG, CHANGED = "What it gets wrong", "What each variant changes"
 WITH_TEXTS = (WRONG, CHANGED)
 """Titles of the parts that show texts of the test split."""
-_CONFIDENCE = 0.95
 _ROWS = "Rows count in `data/test.jsonl`."
 
 
@@ -65,7 +63,7 @@ def _bands(bands: Sequence[ScoreBand]) -> Table:
             f"{band.least:.1f} to {band.least + 0.1:.1f}",
             str(band.texts),
             f"{band.mean_score:.3f}",
-            _share(band.right, band.texts),
+            share(band.right, band.texts),
         )
         for band in bands
     )
@@ -81,7 +79,7 @@ def answer_section(reference: Scores, shown: Scores, who: str, examined: Examine
         else ""
     )
     text = (
-        f"{who} on {texts:,} test texts: accuracy {_share(round(shown.accuracy * texts), texts)}, "
+        f"{who} on {texts:,} test texts: accuracy {share(round(shown.accuracy * texts), texts)}, "
         f"macro precision {shown.macro_precision:.4f}, macro recall {shown.macro_recall:.4f}, "
         f"macro F1 {shown.macro_f1:.4f}.{beside}"
     )
@@ -96,7 +94,7 @@ def answer_section(reference: Scores, shown: Scores, who: str, examined: Examine
 def by_label(scores: Scores) -> Table:
     """Precision, recall with its interval, F1 and support of each label."""
     rows = tuple(
-        (c.label, f"{c.precision:.4f}", _share(round(c.recall * c.support), c.support), f"{c.f1:.4f}", str(c.support))
+        (c.label, f"{c.precision:.4f}", share(round(c.recall * c.support), c.support), f"{c.f1:.4f}", str(c.support))
         for c in scores.per_class
     )
     return Table(("label", "precision", "recall (95 %)", "F1", "texts"), rows, title="By label")
@@ -114,7 +112,7 @@ def _lengths(bands: Sequence[LengthBand]) -> Table:
         (
             f"{band.least} to {band.most}",
             str(band.texts),
-            _share(band.right, band.texts),
+            share(band.right, band.texts),
             f"{band.reference_right / band.texts:.4f}",
         )
         for band in bands
@@ -144,8 +142,7 @@ def wrong_section(examined: ExamineResult) -> list[Section]:
         (
             answer.text,
             f"{answer.truth}{' ?' if answer.doubtful else ''}",
-            f"{answer.answer} {answer.score:.3f}",
-            f"{answer.reference_answer} {answer.reference_score:.3f}",
+            *_both_answers(answer),
             str(answer.row),
         )
         for answer in examined.wrong
@@ -173,8 +170,7 @@ def _changed(change: ChangedAnswers) -> Table:
             answer.text,
             "gained" if answer.gained else "lost",
             answer.truth,
-            f"{answer.answer} {answer.score:.3f}",
-            f"{answer.reference_answer} {answer.reference_score:.3f}",
+            *_both_answers(answer),
             str(answer.row),
         )
         for answer in change.texts
@@ -185,9 +181,6 @@ def _changed(change: ChangedAnswers) -> Table:
     )
 
 
-def _share(right: int, texts: int) -> str:
-    """A share with its 95 % interval."""
-    if not texts:
-        return "-"
-    low, high = wilson_interval(right, texts, _CONFIDENCE)
-    return f"{right / texts:.4f} ({low:.3f}-{high:.3f})"
+def _both_answers(answer: AnsweredText) -> tuple[str, str]:
+    """That of the variant and that of PyTorch, with their scores."""
+    return f"{answer.answer} {answer.score:.3f}", f"{answer.reference_answer} {answer.reference_score:.3f}"

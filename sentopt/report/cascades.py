@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from sentopt.manifest import Manifest
+from sentopt.report import teaching
 from sentopt.report.section import Section
 from sentopt.report.tables import Table
 from sentopt.results import (
@@ -53,13 +54,7 @@ def sections(manifest: Manifest) -> list[Section]:
 
 def _student(distilled: DistillResult) -> str:
     """What the student is, and what it learned from."""
-    sources = [
-        (distilled.texts, "training texts"),
-        (distilled.copies, "changed copies of them"),
-        (distilled.unlabelled, "texts without labels"),
-    ]
-    *others, last = [f"{count:,} {what}" for count, what in sources if count] or ["no texts"]
-    learned_from = f"{', '.join(others)} and {last}" if others else last
+    learned_from = teaching.texts_in_words(distilled.texts, distilled.copies, distilled.unlabelled)
     return (
         "The student is a model with fewer layers that learns to answer as the fine-tuned one does. This one has "
         f"{distilled.layers} {'layer' if distilled.layers == 1 else 'layers'}. It learned from {learned_from}; the "

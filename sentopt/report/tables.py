@@ -6,10 +6,12 @@ import html
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from sentopt.measure.stats import wilson_interval
 from sentopt.report.markup import text_in_cell
 
 _VERDICTS = {"pass": "good", "pass*": "good", "refused": "bad", "untested": "bad"}
 _VERDICT_COLUMNS = ("verdict", "outcome")
+_CONFIDENCE = 0.95
 _SHORT = 24  # characters that stay in one line of a page
 
 
@@ -30,6 +32,14 @@ class Table:
 def counted(number: int, noun: str) -> str:
     """A number with its noun: 1 text, 2 texts, 1,200 texts."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def share(right: int, texts: int) -> str:
+    """A share with its 95 % interval: 0.9033 (0.885-0.919); "-" where there are no texts."""
+    if not texts:
+        return "-"
+    low, high = wilson_interval(right, texts, _CONFIDENCE)
+    return f"{right / texts:.4f} ({low:.3f}-{high:.3f})"
 
 
 def as_text(table: Table) -> str:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from sentopt.manifest import Manifest
-from sentopt.measure.stats import PairedComparison, wilson_interval
+from sentopt.measure.stats import PairedComparison
 from sentopt.recipe import Recipe
 from sentopt.report.section import Section
-from sentopt.report.tables import Table
+from sentopt.report.tables import Table, share
 from sentopt.results import TeachingGain, TeachResult
 
-_CONFIDENCE = 0.95
 _ONE_SEED = (
     "Both are single trainings of the same recipe with one seed. A proven gain says that this model is better than "
     "that one on texts such as those of the test split."
@@ -31,16 +30,17 @@ def sections(recipe: Recipe, manifest: Manifest) -> list[Section]:
 
 def _answered(answers: TeachResult) -> str:
     """Who answered what."""
-    sources = [
-        (answers.texts, "training texts"),
-        (answers.copies, "changed copies of them"),
-        (answers.unlabelled, "texts without labels"),
-    ]
-    *others, last = [f"{count:,} {what}" for count, what in sources if count]
-    learned = f"{', '.join(others)} and {last}" if others else last
     who = ", ".join(f"{one.name} ({one.variant})" for one in answers.teachers)
     together = " together" if len(answers.teachers) > 1 else ""
-    return f"Beside the labels, the model learned the answers of {who}{together} to {learned}."
+    texts = texts_in_words(answers.texts, answers.copies, answers.unlabelled)
+    return f"Beside the labels, the model learned the answers of {who}{together} to {texts}."
+
+
+def texts_in_words(labelled: int, copies: int, unlabelled: int) -> str:
+    """The texts that a model learned answers to; what there is none of is not named."""
+    counts = [(labelled, "training texts"), (copies, "changed copies of them"), (unlabelled, "texts without labels")]
+    *others, last = [f"{count:,} {what}" for count, what in counts if count] or ["no texts"]
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def in_words(gain: TeachingGain) -> str:
@@ -69,14 +69,13 @@ def table(gain: TeachingGain) -> Table:
     ]
     return Table(
         ("model", "accuracy (95 %)", "lost", "gained", "difference, points", "one-sided limits"),
-        tuple((name, _accuracy(share, gain.texts), *_cells(with_)) for name, share, with_ in rows if share is not None),
+        tuple(
+            (name, share(round(accuracy * gain.texts), gain.texts), *_cells(with_))
+            for name, accuracy, with_ in rows
+            if accuracy is not None
+        ),
         title="This model against the others, on the same test texts",
     )
-
-
-def _accuracy(share: float, texts: int) -> str:
-    low, high = wilson_interval(round(share * texts), texts, _CONFIDENCE)
-    return f"{share:.4f} ({low:.3f}-{high:.3f})"
 
 
 def _cells(compared: PairedComparison | None) -> tuple[str, str, str, str]:

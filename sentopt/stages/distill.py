@@ -25,7 +25,7 @@ from sentopt.measure import timing
 from sentopt.progress import SILENT, Progress
 from sentopt.recipe import Recipe
 from sentopt.results import DistillResult, StudentDepth
-from sentopt.run_dir import SPLITS, RunDir
+from sentopt.run_dir import RunDir
 from sentopt.runtime.classifier import Classifier
 from sentopt.runtime.threshold import Threshold
 from sentopt.runtime.tokenization import TextEncoder, Tokens
@@ -108,8 +108,7 @@ def _source(recipe: Recipe, run_dir: RunDir, encoder: TextEncoder) -> _Source:
     further: list[Tokens] = []
     notices: tuple[str, ...] = ()
     if recipe.data.unlabelled:
-        known = [e.text for split in SPLITS for e in store.read_split(run_dir, split)]
-        loaded = unlabelled.load(recipe.data, known, seed=recipe.run.seed)
+        loaded = unlabelled.beside_splits(recipe.data, run_dir, seed=recipe.run.seed)
         further, notices = encoder.encode(loaded.texts), (loaded.notice,)
     room = max(0, recipe.distill.max_steps * recipe.distill.batch_size - len(labelled) - len(further))
     passes = min(recipe.distill.copies, -(-room // len(labelled)))

@@ -7,6 +7,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from sentopt.files import atomic
 from sentopt.measure import confidence
 from sentopt.recipe import Recipe
 from sentopt.results import (
+    AnsweredText,
     ChangedAnswer,
     ChangedAnswers,
     Confidence,
@@ -34,6 +36,7 @@ _LONGEST = 300  # characters of a text in the record
 _SURE = 0.95
 _BANDS = 4  # of lengths
 _SCORE_BANDS = 10
+T = TypeVar("T", bound=AnsweredText)
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,7 @@ def run(
         lengths=tuple(_length_bands(split)),
         wrong_texts=len(wrong),
         doubtful=sum(answer.doubtful for answer in wrong),
-        wrong=tuple(replace(answer, text=_cut(answer.text)) for answer in wrong[:_SHOWN]),
+        wrong=tuple(map(_shortened, wrong[:_SHOWN])),
         sure=_SURE,
         changes=tuple(change for change in changes if change is not None),
     )
@@ -120,24 +123,13 @@ def _write(run_dir: RunDir, variant: str, wrong: Sequence[WrongAnswer]) -> None:
 
 
 def _wrong(split: _Split, labels: Sequence[str]) -> list[WrongAnswer]:
-    """All wrong answers, the surest first."""
-    scores, reference_scores = split.own.max(axis=1), split.reference.max(axis=1)
+    """All wrong answers, the surest first, with their whole texts."""
     answers, reference = split.own.argmax(axis=1), split.reference.argmax(axis=1)
-    doubtful = (answers == reference) & (np.minimum(scores, reference_scores) >= _SURE)
-    order = np.flatnonzero(~split.right)
+    surest = np.minimum(split.own.max(axis=1), split.reference.max(axis=1))
+    doubtful = (answers == reference) & (surest >= _SURE)
     return [
-        WrongAnswer(
-            row=split.rows[i] + 1,
-            text=split.texts[i],
-            truth=labels[int(split.truth[i])],
-            answer=labels[int(answers[i])],
-            score=float(scores[i]),
-            reference_answer=labels[int(reference[i])],
-            reference_score=float(reference_scores[i]),
-            tokens=int(split.tokens[i]),
-            doubtful=bool(doubtful[i]),
-        )
-        for i in order[np.argsort(-scores[order], kind="stable")].tolist()
+        WrongAnswer(**_answered(split, split.own, i, labels), tokens=int(split.tokens[i]), doubtful=bool(doubtful[i]))
+        for i in _surest_first(split.own, np.flatnonzero(~split.right))
     ]
 
 
@@ -146,24 +138,34 @@ def _changes(split: _Split, name: str, run_dir: RunDir, labels: Sequence[str]) -
     own = _probabilities(run_dir.answers(name), split.rows)
     if not np.isfinite(own).all():
         return None
-    answers, reference = own.argmax(axis=1), split.reference.argmax(axis=1)
-    scores, reference_scores = own.max(axis=1), split.reference.max(axis=1)
-    lost = np.flatnonzero((reference == split.truth) & (answers != split.truth))
-    gained = np.flatnonzero((reference != split.truth) & (answers == split.truth))
-    shown = [rows[np.argsort(-scores[rows], kind="stable")][:_SHOWN_CHANGES] for rows in (lost, gained)]
-    texts = [
-        ChangedAnswer(
-            row=split.rows[i] + 1,
-            text=_cut(split.texts[i]),
-            truth=labels[int(split.truth[i])],
-            answer=labels[int(answers[i])],
-            score=float(scores[i]),
-            reference_answer=labels[int(reference[i])],
-            reference_score=float(reference_scores[i]),
-        )
-        for i in np.concatenate(shown).tolist()
-    ]
-    return ChangedAnswers(name, len(lost), len(gained), tuple(texts))
+    right, reference_right = (p.argmax(axis=1) == split.truth for p in (own, split.reference))
+    lost, gained = np.flatnonzero(reference_right & ~right), np.flatnonzero(~reference_right & right)
+    shown = [i for rows in (lost, gained) for i in _surest_first(own, rows)[:_SHOWN_CHANGES]]
+    texts = tuple(_shortened(ChangedAnswer(**_answered(split, own, i, labels))) for i in shown)
+    return ChangedAnswers(name, len(lost), len(gained), texts)
+
+
+def _surest_first(probabilities: FloatArray, texts: np.ndarray) -> list[int]:
+    """Positions of texts, those with the highest scores first."""
+    order = np.argsort(-probabilities.max(axis=1)[texts], kind="stable")
+    return [int(i) for i in texts[order]]
+
+
+def _answered(split: _Split, own: FloatArray, i: int, labels: Sequence[str]) -> dict[str, Any]:
+    """The fields of an `AnsweredText`; `own` are the probabilities of a variant."""
+    return {
+        "row": split.rows[i] + 1,
+        "text": split.texts[i],
+        "truth": labels[int(split.truth[i])],
+        "answer": labels[int(own[i].argmax())],
+        "score": float(own[i].max()),
+        "reference_answer": labels[int(split.reference[i].argmax())],
+        "reference_score": float(split.reference[i].max()),
+    }
+
+
+def _shortened(answer: T) -> T:
+    return replace(answer, text=_cut(answer.text))
 
 
 def _cut(text: str) -> str:

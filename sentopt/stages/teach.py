@@ -49,8 +49,7 @@ def run(
     further: tuple[str, ...] = ()
     notices: list[str] = []
     if recipe.data.unlabelled:
-        known = [e.text for examples in splits.values() for e in examples]
-        loaded = unlabelled.load(recipe.data, known, seed=recipe.run.seed)
+        loaded = unlabelled.beside_splits(recipe.data, run_dir, seed=recipe.run.seed)
         further = loaded.texts
         notices.append(loaded.notice)
     texts = [*train, *copies, *further, *test]

@@ -5,7 +5,6 @@ Where the recipe names a classifier that is tuned already, nothing is trained: i
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from sentopt.backends.torch import TorchEngine
 from sentopt.data import store
 from sentopt.data.splits import Example, majority_accuracy
 from sentopt.errors import BackboneError, RecipeError
-from sentopt.files import atomic, journal
+from sentopt.files import arrays, journal
 from sentopt.measure import confidence, metrics
 from sentopt.measure.scores import Scores
 from sentopt.progress import SILENT, Progress
@@ -124,7 +123,7 @@ def run(
     # What everything is compared with is what was saved, as anybody else will load it.
     classifier = start.classifier(TorchEngine.load(run_dir.checkpoint))
     on_test = _Answers.of(classifier, start, "test", progress)
-    _save_logits(run_dir.reference, on_test.logits)
+    arrays.write(run_dir.reference, on_test.logits)
     journal.remove(run_dir.trainer)  # not before all is saved: where the disk is full, training need not start again
     return TrainResult(
         **vars(fitted.steps),
@@ -196,7 +195,7 @@ def _save(recipe: Recipe, run_dir: RunDir, start: _Start, model: Any, progress: 
         truth=answers.truth,
         calibrate=recipe.train.calibrate,
     )
-    _save_logits(run_dir.validation_reference, answers.logits / np.float32(temperature))
+    arrays.write(run_dir.validation_reference, answers.logits / np.float32(temperature))
     _check_tokens(recipe, start.folder, run_dir, [e.text for e in start.splits["test"][:_PARITY_TEXTS]])
     return answers, temperature
 
@@ -254,12 +253,6 @@ def _confidence(answers: _Answers, temperature: float) -> Confidence:
         error_before=confidence.expected_calibration_error(softmax(logits * np.float32(temperature)), truth),
         coverage=confidence.coverage(probabilities, truth, _THRESHOLDS),
     )
-
-
-def _save_logits(path: Path, logits: FloatArray) -> None:
-    buffer = io.BytesIO()
-    np.save(buffer, logits, allow_pickle=False)
-    atomic.write_bytes(path, buffer.getvalue())
 
 
 def _sample_answers(

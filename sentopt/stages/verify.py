@@ -18,14 +18,14 @@ from sentopt.backends.opening import Candidate
 from sentopt.data import store, unlabelled
 from sentopt.data.splits import Example
 from sentopt.errors import EmulationError, RunDirError
-from sentopt.files import atomic
+from sentopt.files import arrays, atomic
 from sentopt.gate import Answers, Rules
 from sentopt.measure import hardware, metrics
 from sentopt.measure.stats import IntArray, paired_non_inferiority, proportion_lower
 from sentopt.progress import SILENT, Progress
 from sentopt.recipe import TEST_AS_VALIDATION, Recipe, VerifySection
 from sentopt.results import BatchFlips, CpuFlips, Criterion, Outcome, ReferenceCheck, Verdict, VerifyResult
-from sentopt.run_dir import SPLITS, RunDir
+from sentopt.run_dir import RunDir
 from sentopt.runtime.classifier import Classifier, softmax
 from sentopt.runtime.session import BoolArray, FloatArray
 from sentopt.variants import REFERENCE, VARIANTS, VariantSpec
@@ -153,8 +153,7 @@ def _unlabelled(
     progress: Progress,
 ) -> tuple[_Texts, tuple[str, ...]]:
     """The texts without labels and notices about them; no texts if their distribution differs from the test split's."""
-    known = [e.text for split in SPLITS for e in store.read_split(run_dir, split)]
-    loaded = unlabelled.load(recipe.data, known, seed=recipe.run.seed)
+    loaded = unlabelled.beside_splits(recipe.data, run_dir, seed=recipe.run.seed)
     reference = torch_model.logits(loaded.texts, progress)
     if shift := gate.distribution_shift(test.reference.argmax(axis=1), reference.argmax(axis=1), labels):
         return none, (f"{loaded.notice}. They are not used, because they differ from the test texts: {shift}",)
@@ -230,7 +229,7 @@ def _judge(
     )
     if spec.ships:
         _write_flips(run_dir, spec.name, evidence.whole, labels, whole[verdict.serving_mode])
-        _write_answers(run_dir, spec.name, whole[verdict.serving_mode])
+        arrays.write(run_dir.answers(spec.name), whole[verdict.serving_mode])
     return replace(judged, verdict=verdict)
 
 
@@ -450,12 +449,6 @@ def _write_flips(run_dir: RunDir, name: str, test: _Texts, labels: Sequence[str]
             [int(row) + 1, names[0], names[1], f"{margins[0]:.4f}", names[2], f"{margins[1]:.4f}", test.texts[int(row)]]
         )
     atomic.write_text(run_dir.flips(name), buffer.getvalue())
-
-
-def _write_answers(run_dir: RunDir, name: str, logits: FloatArray) -> None:
-    buffer = io.BytesIO()
-    np.save(buffer, logits, allow_pickle=False)
-    atomic.write_bytes(run_dir.answers(name), buffer.getvalue())
 
 
 def _margin(probabilities: npt.NDArray[np.float32]) -> float:
