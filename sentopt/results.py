@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from sentopt.measure.confidence import CoveragePoint
+from sentopt.measure.familiarity import Familiarity
 from sentopt.measure.hardware import Hardware
 from sentopt.measure.scores import Scores
 from sentopt.measure.stats import PairedComparison
@@ -569,7 +570,8 @@ class ExamineResult:
     `confidence` is that of the variant, `reference_error` the calibration error of PyTorch on the same texts, and
     `bands` are the variant's scores against how often they are right. `wrong` holds the wrong answers of which it is
     most sure, the surest first, out of `wrong_texts`; `doubtful` counts those that both models score `sure` or more.
-    `changes` says of every variant that is not exact which answers of PyTorch it changes.
+    `changes` says of every variant that is not exact which answers of PyTorch it changes. `familiarity` is None where
+    there are no training texts.
     """
 
     variant: str
@@ -583,6 +585,7 @@ class ExamineResult:
     wrong: tuple[WrongAnswer, ...]
     sure: float
     changes: tuple[ChangedAnswers, ...] = ()
+    familiarity: Familiarity | None = None
 
 
 @dataclass(frozen=True)

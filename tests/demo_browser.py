@@ -46,6 +46,7 @@ class Visit:
         )
         self.page.goto(address)
         self.page.wait_for_selector("#label")
+        self.page.wait_for_selector(".tab-container[inert]", state="attached")  # the page has connected its events
 
     def open(self, tab: str) -> None:
         """Choose a tab, from the overflow menu where the window is too narrow for all."""

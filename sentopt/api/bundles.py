@@ -223,6 +223,7 @@ def serve(
     trusted_proxies: Sequence[str | Network] = (),
     allowed_hosts: Sequence[str] = (),
     root_path: str = "",
+    show_test_texts: bool = False,
     say: Callable[[str], None] | None = None,
     block: bool | None = None,
 ) -> Demo | None:
@@ -241,6 +242,8 @@ def serve(
         allowed_hosts: names that the server answers to, beside those of loopback; `*.example.com` for all below it.
             Without them, a server on loopback answers to localhost alone, another one to any name.
         root_path: the path below which a proxy shows the demo, such as `/demo`.
+        show_test_texts: list the texts of the test split, with what the variants answer, to everybody who reaches the
+            demo. Without it they are listed only where no other machine reaches it.
         say: receives the address, and warnings; by default they go to stderr.
         block: serve until interrupted; otherwise in a thread. By default it blocks, but not in notebooks, where an
             event loop is running already.
@@ -268,6 +271,7 @@ def serve(
         trusted_proxies=trusted_proxies,
         allowed_hosts=allowed_hosts,
         root_path=root_path,
+        show_test_texts=show_test_texts,
     )
     if block if block is not None else not _has_event_loop():
         work()

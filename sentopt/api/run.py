@@ -252,7 +252,11 @@ class Run:
         if "train" not in written.stages:
             return head + "<p>nothing has finished yet</p>"
         shown = [
-            s for s in sections.sections(self.recipe, written, render.drawn(self.run_dir)) if s.title in _IN_NOTEBOOKS
+            s
+            for s in sections.sections(
+                self.recipe, written, render.drawn(self.run_dir), render.samples(self.run_dir, written)
+            )
+            if s.title in _IN_NOTEBOOKS
         ]
         return head + "\n".join(render.section_html(section) for section in shown)
 

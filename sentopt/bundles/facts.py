@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from sentopt.errors import BundleError
+from sentopt.measure.familiarity import Familiarity
 from sentopt.measure.scores import ClassScores
 from sentopt.results import ScoreBand
 from sentopt.runtime.description import DESCRIPTION_FILE, BundleDescription
@@ -183,6 +184,29 @@ def score_bands(description: BundleDescription) -> tuple[ScoreBand, ...]:
             )
             for band in bands
         )
+
+    return _read(description, read)
+
+
+def familiarity(description: BundleDescription) -> Familiarity | None:
+    """What is usual for texts of the bundle's kind; None in a bundle that does not say.
+
+    Raises:
+        BundleError: it is malformed.
+    """
+
+    def read(facts: Fields) -> Familiarity | None:
+        if facts.values.get("familiarity") is None:
+            return None
+        found = facts.inner("familiarity")
+        usual = Familiarity(
+            shortest=found.integer("shortest", 0, _MOST),
+            longest=found.integer("longest", 0, _MOST),
+            new=found.number("new", 0, 1),
+            seen=found.text("seen"),
+        )
+        usual.is_seen([0])
+        return usual
 
     return _read(description, read)
 

@@ -96,6 +96,7 @@ def demo(arguments: argparse.Namespace) -> int:
         allowed_hosts=arguments.allowed_host,
         root_path=arguments.root_path,
         log_texts=arguments.log_texts,
+        show_test_texts=arguments.show_test_texts,
     )
     return 0
 

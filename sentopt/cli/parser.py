@@ -210,11 +210,7 @@ VERBS: dict[Callable[[argparse.Namespace], int], tuple[Option, ...]] = {
             default=[],
         ),
         _value(
-            "--root-path",
-            "PATH",
-            "path below which a proxy shows the demo, e.g. /demo",
-            type=_of_demo("--root-path"),
-            default="",
+            "--root-path", "PATH", "path where a proxy shows it, e.g. /demo", type=_of_demo("--root-path"), default=""
         ),
         _value(
             "--rate",
@@ -223,6 +219,7 @@ VERBS: dict[Callable[[argparse.Namespace], int], tuple[Option, ...]] = {
             type=_of_demo("--rate"),
         ),
         _value("--log-texts", "FILE", "add texts and answers to this file, a JSON object a line", type=Path),
+        _flag("--show-test-texts", "list the test texts to whoever reaches the demo (default: to this machine alone)"),
     ),
     bundle_verbs.check: (
         *_OF_BUNDLE,

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from sentopt.demo.credentials import Credentials
 from sentopt.demo.hosts import AllowedHosts, without_port
+from sentopt.demo.limits import is_loopback
 from sentopt.demo.proxies import TrustedProxies
 from sentopt.errors import RequestRefused
 
+Readers = Literal["nobody", "this machine", "everybody"]
 _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 _ONCE = (b"host", b"origin", b"authorization", b"content-type", b"content-length", b"content-encoding")
 
@@ -23,6 +27,7 @@ class Access:
         framed_by: the origins whose pages may show the demo in a frame.
         proxies: those whose word about a client counts.
         prefix: the path below which they show the demo.
+        test_texts: who may read the texts that the model was tested on, among those who reach the demo.
     """
 
     hosts: AllowedHosts = field(default_factory=AllowedHosts)
@@ -30,6 +35,7 @@ class Access:
     framed_by: str = ""
     proxies: TrustedProxies = field(default_factory=TrustedProxies)
     prefix: str = ""
+    test_texts: Readers = "nobody"
 
     def security_headers(self) -> list[tuple[bytes, bytes]]:
         """For every response. Gradio's page is scripts and styles of its own, some of them inline or evaluated."""
@@ -98,6 +104,27 @@ class Access:
         here = {name.removesuffix(default).lower() for name in (host, told or host)}
         if not site or site.removesuffix(default).lower() not in here:
             raise RequestRefused(400, "requests from other sites are not answered")
+
+
+def readers_of_test_texts(
+    host: str, proxies: TrustedProxies, allowed_hosts: Sequence[str], prefix: str, framed_by: str, *, shown: bool
+) -> Readers:
+    """Who may read the test texts: everybody if the owner says so, else whom a server reaches on its own machine.
+
+    Nobody may where any setting tells that others are expected.
+
+    Args:
+        host: the address that the server listens on.
+        proxies: whose word about a client counts.
+        allowed_hosts: further names that the server answers to.
+        prefix: the path below which a proxy shows the demo.
+        framed_by: the origins whose pages may show the demo in a frame.
+        shown: whether the owner said that the texts may be shown.
+    """
+    if shown:
+        return "everybody"
+    expects_others = proxies or allowed_hosts or prefix or framed_by
+    return "this machine" if is_loopback(host) and not expects_others else "nobody"
 
 
 def check_repeated(headers: list[tuple[bytes, bytes]]) -> None:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from sentopt._optional import is_installed
 from sentopt.demo.run_facts import RunFacts
-from sentopt.report.markup import in_markdown
 from sentopt.results import VerifyResult
 from sentopt.runtime.classifier import Classifier, Prediction
 from sentopt.variants import REFERENCE, VARIANTS, VariantSpec, runnable
@@ -92,7 +91,7 @@ def _ask(spec: VariantSpec, classifier: Classifier, text: str) -> VariantAnswer:
 
 
 def disagreement(answers: list[VariantAnswer]) -> str:
-    """A sentence on whether all variants give the same label."""
+    """A sentence on whether all variants give the same label, as plain text."""
     labels: dict[str, list[str]] = {}
     for answer in answers:
         labels.setdefault(answer.prediction.label, []).append(answer.variant)
@@ -103,8 +102,5 @@ def disagreement(answers: list[VariantAnswer]) -> str:
             if len(answers) > 1
             else ""
         )
-    said = (
-        f"{', '.join(names)} {'says' if len(names) == 1 else 'say'} {in_markdown(label)}"
-        for label, names in labels.items()
-    )
+    said = (f"{', '.join(names)} {'says' if len(names) == 1 else 'say'} {label}" for label, names in labels.items())
     return f"They disagree: {'; '.join(said)}."

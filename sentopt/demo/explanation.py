@@ -23,6 +23,7 @@ _MARKS = "".join(  # accents and vowels that are characters of their own, which 
     if unicodedata.category(chr(code)) in ("Mn", "Mc") and code not in _VARIATION_SELECTORS
 )
 _LETTERS = rf"(?:(?!{_SPACELESS})\w[{_MARKS}]*)+"
+_PHRASE = 3  # words
 _UNIT = re.compile(rf"{_SPACELESS}|{_LETTERS}(?:['’-]{_LETTERS})*|[^\w\s]+")
 
 
@@ -41,21 +42,48 @@ class Word:
 
 @dataclass(frozen=True)
 class Explanation:
-    """The answer to the whole text, the weights of its words, and how many texts were answered in how much time."""
+    """The answer to the whole text, the weights of its words, and how many texts were answered in how much time.
+
+    The model reads the characters `start` to `end` (exclusive); words beyond have no weight and are not in `words`.
+    """
 
     prediction: Prediction
     words: tuple[Word, ...]
     texts: int
     milliseconds: float
+    start: int
+    end: int
 
 
 def parts(text: str, most: int) -> list[tuple[int, int]]:
     """Start and end of each word; of more than `most` words, of `most` groups of neighbours of nearly equal size."""
-    words = [match.span() for match in _UNIT.finditer(text)]
-    if len(words) <= most:
-        return words
-    edges = [round(i * len(words) / most) for i in range(most + 1)]
-    return [(words[a][0], words[b - 1][1]) for a, b in itertools.pairwise(edges)]
+    return grouped([match.span() for match in _UNIT.finditer(text)], most)
+
+
+def phrases(text: str, most: int) -> list[tuple[int, int]]:
+    """Start and end of each run of up to three words between punctuation; of more than `most`, of `most` groups.
+
+    Words support or weaken each other: "not bad" is more than "not" and "bad".
+    """
+    found: list[tuple[int, int]] = []
+    words = 0
+    for start, end in (match.span() for match in _UNIT.finditer(text)):
+        is_mark = not re.search(r"\w", text[start:end])
+        if is_mark or not words or words == _PHRASE:
+            found.append((start, end))
+            words = 0 if is_mark else 1
+        else:
+            found[-1] = (found[-1][0], end)
+            words += 1
+    return grouped(found, most)
+
+
+def grouped(spans: Sequence[tuple[int, int]], most: int) -> list[tuple[int, int]]:
+    """The spans; of more than `most`, `most` groups of neighbours of nearly equal size."""
+    if len(spans) <= most:
+        return list(spans)
+    edges = [round(i * len(spans) / most) for i in range(most + 1)]
+    return [(spans[a][0], spans[b - 1][1]) for a, b in itertools.pairwise(edges)]
 
 
 def without_each(text: str, spans: Sequence[tuple[int, int]]) -> list[str]:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from sentopt import manifest, recipe
-from sentopt.data import store
 from sentopt.data.examples import Example
 from sentopt.errors import SentoptError
-from sentopt.manifest import Manifest
+from sentopt.manifest import Artefact, Manifest
 from sentopt.recipe import Recipe
 from sentopt.report import answers
-from sentopt.report.render import drawn
+from sentopt.report.render import drawn, samples
 from sentopt.report.section import Section
 from sentopt.report.sections import sections
 from sentopt.results import BundleResult
@@ -46,11 +47,38 @@ class RunFacts:
 
     def test_examples(self) -> list[Example]:
         """The test split; nothing where its file is not there, or is not what this run was made from."""
-        name = self.run_dir.split("test").relative_to(self.run_dir.root).as_posix()
-        files = [a for a in self.manifest.stages["prepare"].outputs if a.path == name]
-        if not files or not manifest.is_intact(self.run_dir.root, files):
+        if self.unusable([self.run_dir.split("test")]):
             return []
-        return store.read_split(self.run_dir, "test")
+        return [Example(text, label) for _, text, label in self.test_lines()]
+
+    def test_lines(self) -> Iterator[tuple[int, str, int]]:
+        """Place in bytes, text and label of each line of the test split; the file is never in memory as a whole."""
+        place = 0
+        with self.run_dir.split("test").open("rb") as stream:
+            for line in stream:
+                row = json.loads(line)
+                yield place, row["text"], row["label"]
+                place += len(line)
+
+    def is_recorded(self, path: Path) -> bool:
+        """Whether a stage of the run wrote a file of the run directory, be it still there or not."""
+        return self._name(path) in self._recorded
+
+    def unusable(self, paths: Sequence[Path]) -> list[str]:
+        """Which of some files of the run directory are not there, or not as the run wrote them; names within it."""
+        names = [self._name(path) for path in paths]
+        return [name for name in names if not self._is_intact(self._recorded.get(name))]
+
+    def _name(self, path: Path) -> str:
+        return path.relative_to(self.run_dir.root).as_posix()
+
+    def _is_intact(self, recorded: Artefact | None) -> bool:
+        return recorded is not None and manifest.is_intact(self.run_dir.root, [recorded])
+
+    @cached_property
+    def _recorded(self) -> dict[str, Artefact]:
+        """What the run recorded of each of its files, by name."""
+        return {artefact.path: artefact for stage in self.manifest.stages.values() for artefact in stage.outputs}
 
     @cached_property
     def sections(self) -> dict[str, Section]:
@@ -60,7 +88,7 @@ class RunFacts:
             stages={name: replace(s, result=without_folders(s.result)) for name, s in self.manifest.stages.items()},
         )
         images = drawn(self.run_dir)
-        parts = sections(self.recipe, public, images)
+        parts = sections(self.recipe, public, images, samples(self.run_dir, self.manifest))
         return {section.title: section for section in parts if section.title not in answers.WITH_TEXTS}
 
 

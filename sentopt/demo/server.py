@@ -15,7 +15,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from sentopt.demo import api
-from sentopt.demo.access import Access
+from sentopt.demo.access import Access, readers_of_test_texts
 from sentopt.demo.admission import Admission
 from sentopt.demo.credentials import VARIABLE, Credentials
 from sentopt.demo.hosts import AllowedHosts, read_name
@@ -48,7 +48,7 @@ def create_app(bundle: Path, access: Access, limits: Limits, *, address: str, lo
         await service.stop()
 
     app = api.create(service, lifespan=lifespan, prefix=access.prefix)
-    layout.mount(app, service, bundle, address, access.prefix)
+    layout.mount(app, service, bundle, address, access.prefix, access.test_texts)
     return Admission(api.Api(service, app), service, access)
 
 
@@ -66,6 +66,7 @@ def serve(
     allowed_hosts: Sequence[str] = (),
     root_path: str = "",
     log_texts: Path | None = None,
+    show_test_texts: bool = False,
     on_start: Callable[[str, Callable[[], None]], None] = lambda address, stop: None,
 ) -> None:
     """Serve until interrupted, then finish the accepted requests.
@@ -83,6 +84,7 @@ def serve(
         allowed_hosts: names that the server answers to, beside those of loopback.
         root_path: the path below which a proxy shows the demo.
         log_texts: a file to which every text is added with its answer; None keeps no text.
+        show_test_texts: list the texts of the test split also where the server can be reached from other machines.
         on_start: is told the address, and given a function that ends the serving from another thread.
 
     Raises:
@@ -92,12 +94,14 @@ def serve(
     port = _checked_port(port)
     proxies = TrustedProxies([trusted_proxies] if isinstance(trusted_proxies, str) else trusted_proxies)
     allowed_hosts = [allowed_hosts] if isinstance(allowed_hosts, str) else allowed_hosts
+    prefix = read_prefix(root_path)
     access = Access(
         AllowedHosts(host, allowed_hosts),
         None if auth is None else Credentials.read(auth),
         framed_by,
         proxies,
-        read_prefix(root_path),
+        prefix,
+        readers_of_test_texts(host, proxies, allowed_hosts, prefix, framed_by, shown=show_test_texts),
     )
     limits = limits or Limits.for_host(host, proxied=bool(proxies))
     limits = limits if rate is None else limits.at_rate(rate)

@@ -72,19 +72,24 @@ class Service:
         self._keep(texts, predictions)
         return Answers(tuple(predictions), (time.perf_counter() - start) * 1e3)
 
-    async def explain(self, text: str) -> Explanation:
-        """Classify a text and weigh its words.
+    async def explain(self, text: str, *, by_phrase: bool = False) -> Explanation:
+        """Classify a text and weigh its words, or its phrases, as far as they are read.
 
         Raises:
             RequestRefused: as `answer`.
         """
         self.check([text])
         start = time.perf_counter()
-        spans = explanation.parts(text, self.limits.words)
-        predictions = await self.batcher.predict([text, *explanation.without_each(text, spans)], counted=1)
-        words = explanation.weigh(text, spans, predictions)
+        read = self.classifier.encoder.read_part(text)
+        cut = explanation.phrases if by_phrase else explanation.parts
+        # Without what is not read: else an unread word would come in for each that is left out.
+        seen = text[read.start : read.end]
+        spans = cut(seen, self.limits.words)
+        predictions = await self.batcher.predict([text, *explanation.without_each(seen, spans)], counted=1)
+        words = explanation.weigh(text, [(a + read.start, b + read.start) for a, b in spans], predictions)
         self._keep([text], predictions[:1])
-        return Explanation(predictions[0], words, len(predictions), (time.perf_counter() - start) * 1e3)
+        milliseconds = (time.perf_counter() - start) * 1e3
+        return Explanation(predictions[0], words, len(predictions), milliseconds, read.start, read.end)
 
     def _keep(self, texts: Sequence[str], predictions: Sequence[Prediction]) -> None:
         if self._log is not None and not self._log.add(texts, predictions):

@@ -14,6 +14,7 @@ from sentopt.run_dir import RunDir
 WRONG, CHANGED = "What it gets wrong", "What each variant changes"
 WITH_TEXTS = (WRONG, CHANGED)
 """Titles of the parts that show texts of the test split."""
+_BANDS = 10  # of scores
 _ROWS = "Rows count in `data/test.jsonl`."
 
 
@@ -25,7 +26,8 @@ def confidence_section(trained: TrainResult, examined: ExamineResult | None) -> 
         "An application can leave texts unanswered whose score is low (`Classifier.load(..., abstain_below=0.9)`). "
         "The table shows how many texts are still answered then, and how accurate these answers are."
     )
-    tables = [_coverage(shown, who), *([_bands(examined.bands)] if examined else [])]
+    labels = len(trained.test.per_class)
+    tables = [_coverage(shown, who), *([_bands(all_bands(examined.bands, labels))] if examined else [])]
     return Section(
         "What the scores are worth", (_calibration(trained.confidence, examined), lead), tables=tuple(tables)
     )
@@ -57,12 +59,19 @@ def _coverage(shown: Confidence, who: str) -> Table:
     return Table(("abstain below", "answered", "accuracy of answers"), rows, title=f"Answers of {who} by their score")
 
 
+def all_bands(bands: Sequence[ScoreBand], labels: int) -> list[ScoreBand]:
+    """The recorded bands, and those that have no texts: from the lowest score that the highest of n labels can have."""
+    recorded = {round(band.least * _BANDS): band for band in bands}
+    lowest = min([*recorded, _BANDS // max(labels, 1), _BANDS - 1])
+    return [recorded.get(i) or ScoreBand(i / _BANDS, 0, (i + 0.5) / _BANDS, 0) for i in range(lowest, _BANDS)]
+
+
 def _bands(bands: Sequence[ScoreBand]) -> Table:
     rows = tuple(
         (
             f"{band.least:.1f} to {band.least + 0.1:.1f}",
             str(band.texts),
-            f"{band.mean_score:.3f}",
+            f"{band.mean_score:.3f}" if band.texts else "-",
             share(band.right, band.texts),
         )
         for band in bands
@@ -156,10 +165,11 @@ def changes_section(examined: ExamineResult) -> list[Section]:
     tables = tuple(_changed(change) for change in examined.changes if change.texts)
     if not tables:
         return []
+    paths = [RunDir(Path()).flips(change.variant).as_posix() for change in examined.changes if change.texts]
+    files = ", ".join(f"[{path}]({path})" for path in paths)
     lead = (
         "Lost are texts that PyTorch answers correctly and the variant does not; gained are the reverse. The tables "
-        "have up to five of each, the variant's surest answers first. All are in `flips.csv` of the variant. "
-        f"{_ROWS}"
+        f"have up to five of each, the variant's surest answers first. All are in {files}. {_ROWS}"
     )
     return [Section(CHANGED, (lead,), tables=tables)]
 

@@ -20,6 +20,7 @@ from sentopt.results import (
 from sentopt.variants import VARIANTS
 
 TITLE = "The student and the cascade"
+_PAGES = (("What is a cascade?", "questions/cascade.md"),)
 _CASCADE = (
     "A cascade asks the student first. Where the student's probability for its answer is below a threshold, which "
     "falls with the length of the text, the text is deferred: the full model answers it. Both are in one file. Most "
@@ -49,7 +50,7 @@ def sections(manifest: Manifest) -> list[Section]:
     ]
     notices = tuple(f"Note: {notice}." for notice in distilled.notices) if distilled else ()
     tables = (_tried(distilled),) if distilled else ()
-    return [Section(TITLE, (*paragraphs, *notices), tuple(items), tables=tables)]
+    return [Section(TITLE, (*paragraphs, *notices), tuple(items), tables=tables, pages=_PAGES)]
 
 
 def _student(distilled: DistillResult) -> str:

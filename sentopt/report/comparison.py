@@ -11,6 +11,7 @@ from sentopt.measure.stats import wilson_interval
 from sentopt.measure.timing import Figure
 from sentopt.report import sections
 from sentopt.report.tables import Table, as_html, as_text
+from sentopt.report.verification import verdict_word
 from sentopt.results import BenchResult, BenchRow, Selection, Verdict
 from sentopt.variants import REFERENCE
 
@@ -107,7 +108,7 @@ def _compared(row: BenchRow, verdict: Verdict | None, speedup: float | None, *, 
     return ComparedVariant(
         variant=row.variant,
         ships=ships,
-        verdict=sections.verdict_word(row.variant, verdict),
+        verdict=verdict_word(row.variant, verdict),
         accuracy=verdict.scores.accuracy if verdict else None,
         accuracy_low=low,
         accuracy_high=high,

@@ -12,6 +12,7 @@ from sentopt.results import Criterion, Verdict, VerifyResult
 from sentopt.run_dir import RunDir
 from sentopt.variants import VARIANTS
 
+_PAGES = (("Refused, what now?", "questions/refused.md"),)
 WEAK_REFERENCE = (
     "What to do: look at the accuracy, the confusion matrix and the loss below. The usual causes are wrong labels, too "
     "few texts, and too little training (`--set train.epochs=N` trains longer).",
@@ -25,7 +26,7 @@ def sections(recipe: Recipe, verified: VerifyResult, *, shipped: str | None) -> 
         return []
     items = [_in_words(v, recipe) for v in failed]
     steps = _what_now(recipe, failed, shipped)
-    return [Section("Refused, what now?", (_lead(failed, shipped),), tuple(items), steps)]
+    return [Section("Refused, what now?", (_lead(failed, shipped),), tuple(items), steps, pages=_PAGES)]
 
 
 def _lead(failed: Sequence[Verdict], shipped: str | None) -> str:

@@ -13,11 +13,16 @@ from sentopt.errors import RecipeError, RunDirError
 from sentopt.files import edited
 from sentopt.manifest import Manifest
 from sentopt.recipe import Recipe
-from sentopt.report import plots
-from sentopt.report.section import Section
+from sentopt.report import afterwards, plots, tail
+from sentopt.report.markup import in_markdown
+from sentopt.report.section import Page, Section
 from sentopt.report.sections import sections
 from sentopt.report.tables import as_html, as_markdown
+from sentopt.results import BenchResult
 from sentopt.run_dir import RunDir
+
+DOCUMENTATION = "https://github.com/sentopt/sentopt/blob/main/docs/"
+"""Where the pages of the documentation are; pyproject.toml names the folder."""
 
 
 def write(run_dir: RunDir, recipe: Recipe, manifest: Manifest) -> tuple[str, ...]:
@@ -33,7 +38,8 @@ def write(run_dir: RunDir, recipe: Recipe, manifest: Manifest) -> tuple[str, ...
     """
     if "train" not in manifest.stages:
         raise RunDirError(f"{run_dir.root} has nothing to report yet: run `sentopt train` first")
-    parts = sections(recipe, manifest, plots.draw(run_dir, manifest))
+    images = plots.draw(run_dir, manifest)
+    parts = [*sections(recipe, manifest, images, samples(run_dir, manifest)), *afterwards.sections(manifest)]
     lead = description(recipe)
     reports = {
         run_dir.report: _markdown(recipe.run.name, lead, run_dir, parts),
@@ -42,6 +48,11 @@ def write(run_dir: RunDir, recipe: Recipe, manifest: Manifest) -> tuple[str, ...
     recorded = _hashes_in(manifest)
     kept = [(path, edited.write_text(path, text, recorded=recorded.get(path.name))) for path, text in reports.items()]
     return tuple(f"{path} had been changed: your version is now {old}" for path, old in kept if old)
+
+
+def samples(run_dir: RunDir, manifest: Manifest) -> tail.Samples:
+    """The raw samples of the benchmark, which explain its tail; none where it or they are missing."""
+    return tail.read_samples(run_dir, manifest.result("bench", BenchResult)) if "bench" in manifest.stages else {}
 
 
 def drawn(run_dir: RunDir) -> dict[str, Path]:
@@ -80,22 +91,29 @@ def _markdown(name: str, lead: str, run_dir: RunDir, parts: Sequence[Section]) -
         for table in section.tables:
             lines += [*([f"{table.title}:", ""] if table.title else []), as_markdown(table), ""]
         for alt, path in section.images:
-            lines += [f"![{alt}]({path.relative_to(run_dir.root).as_posix()})", ""]
+            lines += [f"![{in_markdown(alt)}]({path.relative_to(run_dir.root).as_posix()})", ""]
+        if section.pages:
+            links = ", ".join(f"[{title}]({DOCUMENTATION}{page})" for title, page in section.pages)
+            lines += [f"Documentation: {links}", ""]
     return "\n".join(lines)
 
 
-_STYLE = """
-:root { color-scheme: light dark; --line: #8884; --good: #1a7f37; --bad: #b3261e; --soft: #8881; }
-@media (prefers-color-scheme: dark) {
-  :root { --good: #5ecb7c; --bad: #ff8a80; }
-  body { background: #16181c; color: #e4e6ea; }
+STYLE = """
+:root { color-scheme: light dark; --line: #8884; --text: #1f2328; --page: #ffffff; --good: #116329; --bad: #a40e26;
+  --link: #0550ae; --code: #eef0f2; --chosen: #dff3e4; }
+@media screen and (prefers-color-scheme: dark) {
+  :root { --text: #e4e6ea; --page: #16181c; --good: #6fdb8b; --bad: #ff9a91; --link: #8ab8ff; --code: #262a31;
+    --chosen: #1d3a27; }
   img { filter: invert(0.9) hue-rotate(180deg); }
 }
-body { font: 16px/1.55 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
+body { font: 16px/1.55 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem;
+  background: var(--page); color: var(--text); }
+a { color: var(--link); }
 h1 { margin-bottom: 0.5rem; }
 h2 { margin-top: 2.5rem; padding-bottom: 0.2rem; border-bottom: 1px solid var(--line); }
 p, li { max-width: 48rem; overflow-wrap: anywhere; }
 .scroll { overflow-x: auto; margin: 1rem 0; }
+.scroll:focus-visible { outline: 2px solid var(--link); outline-offset: 2px; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 0.9rem; }
 caption { text-align: left; font-weight: 600; padding: 0.3rem 0; white-space: nowrap; }
 th, td { padding: 0.3rem 0.6rem; border-bottom: 1px solid var(--line); text-align: right; vertical-align: top; }
@@ -104,19 +122,19 @@ th { vertical-align: bottom; }
 td.short { white-space: nowrap; }
 td.good { color: var(--good); }
 td.bad { color: var(--bad); font-weight: 600; }
-tr.chosen { background: #2a9d3a33; font-weight: 600; }
-code { background: var(--soft); padding: 0.1em 0.3em; border-radius: 4px; font-size: 0.9em; overflow-wrap: anywhere; }
+tr.chosen { background: var(--chosen); font-weight: 600; }
+code { background: var(--code); padding: 0.1em 0.3em; border-radius: 4px; font-size: 0.9em; overflow-wrap: anywhere; }
 img { max-width: 100%; background: white; border-radius: 6px; margin: 1rem 0; }
 nav ul { list-style: none; padding: 0; columns: 16rem; }
 nav li { padding: 0.1rem 0; }
 @media print {
   :root { color-scheme: light; }
-  body { font-size: 10pt; max-width: none; margin: 0; background: white; color: black; }
+  body { font-size: 10pt; max-width: none; margin: 0; }
   nav { display: none; }
   h2 { break-after: avoid; }
   .scroll { overflow: visible; }
   tr, img { break-inside: avoid; }
-  img { max-height: 11cm; filter: none; }
+  img { max-height: 11cm; }
 }
 """
 
@@ -127,11 +145,12 @@ def _html(name: str, lead: str, parts: Sequence[Section]) -> str:
             "<!doctype html><html lang=en><meta charset=utf-8>"
             "<meta name=viewport content='width=device-width, initial-scale=1'>"
         ),
-        f"<title>sentopt: {html.escape(name)}</title><style>{_STYLE}</style>",
-        f"<h1>{html.escape(name)}</h1>",
-        *([f"<p>{html.escape(lead)}</p>"] if lead else []),
+        f"<title>sentopt: {html.escape(name)}</title><style>{STYLE}</style>",
+        f"<header><h1>{html.escape(name)}</h1>{f'<p>{html.escape(lead)}</p>' if lead else ''}</header>",
         _contents(parts),
+        "<main>",
         *(f"<section id='{_anchor(section)}'>{section_html(section, links=True)}</section>" for section in parts),
+        "</main>",
     ]
     return "\n".join(lines) + "\n"
 
@@ -147,7 +166,10 @@ def _anchor(section: Section) -> str:
 
 
 def section_html(section: Section, *, links: bool = False) -> str:
-    """One part of the report, its plots inlined; with `links` to files beside the report, else with their paths."""
+    """One part of the report, its plots inlined.
+
+    With `links` to files beside the report and to the documentation, else with the paths of the files.
+    """
     parts = [f"<h2>{html.escape(section.title)}</h2>"]
     parts += [f"<p>{_inline(paragraph, links=links)}</p>" for paragraph in section.paragraphs]
     for items, tag in ((section.items, "ul"), (section.steps, "ol")):
@@ -157,7 +179,14 @@ def section_html(section: Section, *, links: bool = False) -> str:
     parts += [
         f"<img alt='{html.escape(alt)}' src='data:image/png;base64,{_base64(path)}'>" for alt, path in section.images
     ]
+    if links and section.pages:
+        parts.append(f"<p>Documentation: {', '.join(map(_page, section.pages))}</p>")
     return "\n".join(parts)
+
+
+def _page(page: Page) -> str:
+    title, path = page
+    return f"<a href='{DOCUMENTATION}{html.escape(path)}'>{html.escape(title)}</a>"
 
 
 def _inline(text: str, *, links: bool = False) -> str:

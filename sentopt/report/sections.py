@@ -1,4 +1,7 @@
-"""The comparison of the variants of a run, and the parts of its report. Everything comes from `run.json`."""
+"""The comparison of the variants of a run, and the parts of its report. Everything comes from `run.json`.
+
+The one exception are the raw samples of the benchmark, which tell why p99 is high.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +15,13 @@ from sentopt.manifest import Manifest, StageEntry
 from sentopt.measure.hardware import Hardware
 from sentopt.measure.scores import Scores
 from sentopt.measure.stats import wilson_interval
-from sentopt.measure.timing import Figure, LatencySummary, shared_figure
+from sentopt.measure.timing import Figure, shared_figure
 from sentopt.recipe import Recipe
-from sentopt.report import answers, cascades, glossary, refused, teaching
-from sentopt.report.section import Section
+from sentopt.report import alt_texts, answers, cascades, glossary, refused, speed, tail, teaching, verification
+from sentopt.report.section import Section, picked
+from sentopt.report.speed import machine, milliseconds
 from sentopt.report.tables import Table, as_text, counted
+from sentopt.report.verification import changed_on, counted_verdicts, emulated_cpus, verdict_word
 from sentopt.results import (
     BenchResult,
     BenchRow,
@@ -25,7 +30,6 @@ from sentopt.results import (
     ExportResult,
     PrepareResult,
     QuantizeResult,
-    ReferenceCheck,
     Selection,
     TeachingGain,
     TrainResult,
@@ -41,17 +45,7 @@ _QUALITY = ("variant", "accuracy (95 %)", "agreement", "verdict")
 _SPEED = ("mean ms", "p50", "p99", "texts/s", "MB", "speedup")
 _CONFIDENCE = 0.95
 _LISTED_LABELS = 12
-_RANDOM_TEXTS = (
-    "The figures by number and length of texts are those of random tokens. What a cascade defers of these says nothing "
-    "of what it defers of real texts: compare it by the times of test texts."
-)
-_CAPTIONS = {
-    "accuracy_latency": "Test accuracy and latency of each variant",
-    "latency_by_length": "Latency of one text by its number of tokens",
-    "loss": "Training and validation loss by step",
-    "confusion": "Confusion matrix on the test split",
-    "scores": "Share of right answers by score, with 95 % intervals",
-}
+_CURVES = ("Where are the training curves?", "questions/training-curves.md")
 
 
 def comparison(verdicts: Sequence[Verdict], bench: BenchResult, selection: Selection | None) -> Table:
@@ -101,22 +95,11 @@ def legend(verdicts: Sequence[Verdict], bench: BenchResult, selection: Selection
 def _on_other_cpus(verdicts: Sequence[Verdict]) -> list[str]:
     """How many labels change on emulated CPUs, a line for each CPU and count."""
     variants: dict[str, list[str]] = {}
-    for cpu in _emulated_cpus(verdicts):
+    for cpu in emulated_cpus(verdicts):
         for v in verdicts:
-            if changed := _changed_on(cpu, v):
+            if changed := changed_on(cpu, v):
                 variants.setdefault(f"emulated {cpu}: {changed} labels change", []).append(v.variant)
     return [f"{outcome} ({', '.join(names)})" for outcome, names in variants.items()]
-
-
-def _emulated_cpus(verdicts: Sequence[Verdict]) -> list[str]:
-    """The CPU models that answered for some variant, in the order of the recipe."""
-    return list(dict.fromkeys(flips.model for v in verdicts for flips in v.cpu_flips))
-
-
-def _changed_on(cpu: str, verdict: Verdict) -> str:
-    """How many labels of how many texts change there; empty where it did not answer."""
-    found = next((flips for flips in verdict.cpu_flips if flips.model == cpu), None)
-    return f"{found.changed} of {found.texts}" if found else ""
 
 
 def _on_deferred(verdicts: Sequence[Verdict], bench: BenchResult) -> list[str]:
@@ -126,7 +109,7 @@ def _on_deferred(verdicts: Sequence[Verdict], bench: BenchResult) -> list[str]:
     return [
         "deferred: share of the test texts that the cascade's full model answers",
         *(
-            f"{row.variant}: where every text is deferred, a text takes {_milliseconds(row.deferred_latency.mean)} ms "
+            f"{row.variant}: where every text is deferred, a text takes {milliseconds(row.deferred_latency.mean)} ms "
             f"(mean; p99 {row.deferred_latency.p99:.2f})"
             for row in bench.rows
             if row.deferred_latency
@@ -145,18 +128,13 @@ def _quality_cells(variant: str, verdict: Verdict | None) -> tuple[str, ...]:
 
 def _speed_cells(row: BenchRow, reference: BenchRow | None, figure: Figure) -> tuple[str, ...]:
     return (
-        _milliseconds(row.latency.mean),
+        milliseconds(row.latency.mean),
         f"{row.latency.p50:.2f}",
         f"{row.latency.p99:.2f}",
         f"{row.texts_per_second:.0f}",
         f"{row.bytes / 1e6:.1f}",
         f"{reference.latency.figure(figure) / row.latency.figure(figure):.2f}" if reference else "-",
     )
-
-
-def _milliseconds(value: float | None) -> str:
-    """Benchmarks of earlier versions have no mean."""
-    return "-" if value is None else f"{value:.2f}"
 
 
 def _share_deferred(verdict: Verdict | None) -> str:
@@ -168,21 +146,17 @@ def _with_interval(scores: Scores) -> str:
     return f"{scores.accuracy:.3f} ({low:.3f}-{high:.3f})" if n else f"{scores.accuracy:.3f}"
 
 
-def verdict_word(variant: str, verdict: Verdict | None) -> str:
-    """One word for a verdict; `pass*` where too few texts could decide something."""
-    if variant == REFERENCE:
-        return "reference"
-    if verdict is None:
-        return "unverified"
-    if not verdict.tested:
-        return "untested"
-    if not verdict.passed:
-        return "refused"
-    return "pass*" if verdict.undecided else "pass"
+def sections(
+    recipe: Recipe, manifest: Manifest, images: dict[str, Path], samples: tail.Samples | None = None
+) -> list[Section]:
+    """The parts of the report for which stages have finished.
 
-
-def sections(recipe: Recipe, manifest: Manifest, images: dict[str, Path]) -> list[Section]:
-    """The parts of the report for which stages have finished; `images` are plots by name."""
+    Args:
+        recipe: that of the run.
+        manifest: what its `run.json` holds.
+        images: plots by name.
+        samples: raw samples of the benchmark, which tell why p99 is high.
+    """
     trained = manifest.result("train", TrainResult)
     examined = examination(manifest)
     parts = [_verdict_section(manifest, images)]
@@ -191,15 +165,22 @@ def sections(recipe: Recipe, manifest: Manifest, images: dict[str, Path]) -> lis
         parts += refused.sections(recipe, verified, shipped=_chosen(manifest))
     parts.append(_run_section(manifest))
     if verified:
-        parts.append(_verification_section(recipe, verified))
+        parts.append(verification.section(recipe, verified, images))
     if "bench" in manifest.stages:
-        parts.append(_speed_section(manifest.result("bench", BenchResult), images))
+        verdicts = verified.verdicts if verified else ()
+        parts.append(speed.section(manifest.result("bench", BenchResult), verdicts, images, samples or {}))
     parts += [
         *teaching.sections(recipe, manifest),
         *cascades.sections(manifest),
         _training_section(trained, images),
-        replace(_answer_section(trained, manifest, examined), images=_pick(images, "confusion")),
-        replace(answers.confidence_section(trained, examined), images=_pick(images, "scores")),
+        replace(
+            _answer_section(trained, manifest, examined),
+            images=picked(images, "confusion", alt_texts.confusion(*shown_scores(trained, manifest))),
+        ),
+        replace(
+            answers.confidence_section(trained, examined),
+            images=picked(images, "scores", alt_texts.scores(examined)) if examined and examined.bands else (),
+        ),
         *(answers.wrong_section(examined) if examined else []),
         *(answers.changes_section(examined) if examined else []),
         _data_section(manifest.result("prepare", PrepareResult), trained),
@@ -218,7 +199,7 @@ def _run_section(manifest: Manifest) -> Section:
         f"**Data:** {prepared.source} ({counts} texts)",
         f"**Labels:** {', '.join(labels)} ({len(prepared.labels)})",
         f"**Model:** {trained.backbone}, {trained.parameters:,} trainable parameters, {how}",
-        *([f"**Machine:** {_machine(_hardware(manifest))}"] if manifest.hardware else []),
+        *([f"**Machine:** {machine(_hardware(manifest))}"] if manifest.hardware else []),
         f"**Date:** {max(entry.finished for entry in _reported(manifest).values())[:10]}",
     )
     return Section("This run", items=items)
@@ -294,11 +275,12 @@ def _verdict_section(manifest: Manifest, images: dict[str, Path]) -> Section:
         return Section("Verdict", (*paragraphs, *rest, *refused.WEAK_REFERENCE))
     bench, verified = manifest.result("bench", BenchResult), manifest.result("verify", VerifyResult)
     failed = {v.variant for v in verified.verdicts if not v.passed}
+    paragraphs.append(counted_verdicts(verified.verdicts, bench))
     paragraphs += [line for line in rest if line.partition(" ")[0] not in failed]  # these have a part of their own
     if "bundle" in manifest.stages:
         bundle = manifest.result("bundle", BundleResult)
         paragraphs.append(
-            f"The bundle (folder `bundle/`) has {bundle.files} files, {bundle.bytes / 1e6:.1f} MB, "
+            f"The bundle ([bundle/](bundle/)) has {bundle.files} files, {bundle.bytes / 1e6:.1f} MB, "
             f"{bundle.golden_texts} golden texts among them."
         )
     paragraphs.append(
@@ -312,167 +294,12 @@ def _verdict_section(manifest: Manifest, images: dict[str, Path]) -> Section:
         "Verdict",
         tuple(paragraphs),
         tables=(comparison(verified.verdicts, bench, selection),),
-        images=_pick(images, "accuracy_latency"),
-    )
-
-
-def _verification_section(recipe: Recipe, verified: VerifyResult) -> Section:
-    cpus = _emulated_cpus(verified.verdicts)
-    rows = tuple(
-        (
-            v.variant,
-            verdict_word(v.variant, v),
-            f"{v.comparison.lost} / {v.comparison.gained}",
-            f"{v.comparison.difference * 100:+.2f}",
-            f"{v.scores.macro_f1:.4f}",
-            f"{v.max_probability_difference:.4f}",
-            "-" if v.batch_flips is None else f"{v.batch_flips.changed} of {v.batch_flips.texts}",
-            *(_changed_on(cpu, v) or "-" for cpu in cpus),
-        )
-        for v in verified.verdicts
-    )
-    headings = (
-        "variant",
-        "verdict",
-        "lost / gained",
-        "accuracy change, points",
-        "macro F1",
-        "largest change of a probability",
-        "labels changed by batching",
-        *(f"labels changed on {cpu}" for cpu in cpus),
-    )
-    tables = (
-        Table(headings, rows, title="Each variant against PyTorch, on the test split"),
-        _criteria(verified),
-    )
-    notices = tuple(f"Note: {notice}." for notice in verified.notices)
-    confidence = recipe.verify.confidence
-    paragraphs = (
-        _reference_in_words(verified.reference, confidence),
-        *notices,
-        _procedure(verified, confidence),
-        f"A variant passes if all of this is proven with {confidence:.0%} confidence:",
-    )
-    return Section("How the verdicts were made", paragraphs, _rules(recipe), tables=tables)
-
-
-def _reference_in_words(check: ReferenceCheck, confidence: float) -> str:
-    """Whether the PyTorch model is worth comparing with."""
-    if not check.proven:
-        return f"{check.words[:1].upper()}{check.words[1:]}."
-    return (
-        f"The PyTorch model is proven to be better than guessing: its balanced accuracy on {check.texts:,} test texts "
-        f"is {check.balanced_accuracy:.4f} (one-sided {confidence:.0%} limits {check.lower:.4f} and "
-        f"{check.upper:.4f}); always giving one label gets {check.chance:.4f}."
-    )
-
-
-def _rules(recipe: Recipe) -> tuple[str, ...]:
-    verify = recipe.verify
-    measured = "Its accuracy and its macro F1 are" if recipe.train.metric == "macro_f1" else "Its accuracy is"
-    points = "point" if verify.margin == 1.0 else "points"
-    return (
-        f"{measured} less than {verify.margin:g} percentage {points} below PyTorch's.",
-        f"The recall of every label is less than {verify.recall_margin:g} points below PyTorch's. Labels with too few "
-        "texts are tested together; if these are still too few, the verdict is pass* and what was seen must be within "
-        "the margin.",
-        f"Fewer than {verify.max_changed:g} % of the labels differ from PyTorch's.",
-        "The test is Tango's score test for paired proportions (Statistics in Medicine 17, 1998) with an exact "
-        "binomial limit, one-sided. It is applied to micro-batches and to single texts, and the worse of both counts.",
-        "FP32 graphs that give PyTorch's labels and probabilities are exact and need no test.",
-    )
-
-
-def _procedure(verified: VerifyResult, confidence: float) -> str:
-    """Evidence and order."""
-    evidence = [f"{verified.texts:,} distinct test texts"]
-    if verified.validation_texts:
-        evidence.append(f"{verified.validation_texts:,} validation texts")
-    if verified.unlabelled_texts:
-        evidence.append(f"{verified.unlabelled_texts:,} texts without labels")
-    told = f"The evidence: {', '.join(evidence)}."
-    if not verified.order:
-        return f"{told} All variants are exact, so none needed a test."
-    by = (
-        "by their agreement with PyTorch on the validation split"
-        if verified.ordered_by == "validation"
-        else "from the safest to the riskiest"
-    )
-    return (
-        f"{told} Variants are tested {by} ({', '.join(verified.order)}), and testing stops at the first that fails. "
-        f"So the probability of shipping any variant that loses more than its margin is under {1 - confidence:.0%}."
-    )
-
-
-def _criteria(verified: VerifyResult) -> Table:
-    """Every criterion of every variant that was tested."""
-    rows = tuple(
-        (
-            v.variant,
-            c.name,
-            c.outcome,
-            str(c.texts),
-            f"{c.lost} changed" if c.name == "agreement" else f"{c.lost} / {c.gained}",
-            f"{c.loss * 100 + 0.0:.2f}",  # + 0.0 turns -0.0 into 0.0
-            f"{c.limit * 100 + 0.0:.2f}",
-            f"{c.margin * 100:g}",
-            c.by,
-        )
-        for v in verified.verdicts
-        for c in v.criteria
-    )
-    headings = ("variant", "criterion", "outcome", "texts", "lost / gained", "loss", "at most", "margin", "decided by")
-    return Table(
-        headings, rows, title="Each criterion, in percentage points: the loss seen, its limit, what is allowed"
-    )
-
-
-def _speed_section(bench: BenchResult, images: dict[str, Path]) -> Section:
-    cells = [(cell.batch, cell.tokens) for cell in bench.rows[0].grid]
-    grid = Table(
-        ("variant", *(f"{b} x {t}" for b, t in cells)),
-        tuple((row.variant, *(f"{cell.p50:.2f}" for cell in row.grid)) for row in bench.rows),
-        title="Median milliseconds of the graph alone, by number of texts x tokens of each",
-    )
-    cost = Table(
-        ("variant", "load ms", "first answer ms", "peak memory MiB", "file MB"),
-        tuple(
-            (
-                row.variant,
-                f"{row.load_ms:.0f}",
-                f"{row.first_ms:.1f}",
-                f"{row.peak_memory_bytes / 2**20:.0f}",
-                f"{row.bytes / 1e6:.1f}",
-            )
-            for row in bench.rows
+        images=picked(
+            images,
+            "accuracy_latency",
+            alt_texts.accuracy_latency(bench, verified.verdicts, decisive_figure(bench, selection), selection.variant),
         ),
-        title="Start and memory of a fresh process",
-    )
-    text = (
-        f"Measured on {_machine(bench.hardware)}. "
-        "The mean is what a text costs a server; the percentiles say what single users wait for. "
-        f"Tokenization takes {bench.tokenization.p50:.3f} ms of the time of one text."
-    )
-    random = () if all(row.deferred_latency is None for row in bench.rows) else (_RANDOM_TEXTS,)
-    return Section(
-        "Speed", (text, *random), tables=(_latencies(bench), grid, cost), images=_pick(images, "latency_by_length")
-    )
-
-
-def _latencies(bench: BenchResult) -> Table:
-    """Every figure of one text, and those of texts that a cascade defers if there is one."""
-    has_cascade = any(row.deferred_latency for row in bench.rows)
-
-    def cells(latency: LatencySummary | None) -> tuple[str, ...]:
-        if latency is None:
-            return ("-",) * 4
-        return tuple(map(_milliseconds, (latency.mean, latency.p50, latency.p95, latency.p99)))
-
-    figures = ("mean", "p50", "p95", "p99")
-    return Table(
-        ("variant", *figures, *([f"{figure}, all deferred" for figure in figures] if has_cascade else [])),
-        tuple((r.variant, *cells(r.latency), *(cells(r.deferred_latency) if has_cascade else ())) for r in bench.rows),
-        title="Milliseconds of one test text, tokenization included",
+        pages=verification.PAGES,
     )
 
 
@@ -491,7 +318,8 @@ def _training_section(trained: TrainResult, images: dict[str, Path]) -> Section:
     )
     tables = (evals, samples(trained)) if trained.evals else (samples(trained),)
     paragraphs = (training(trained), against_majority(trained))
-    return Section("Training", paragraphs, tables=tables, images=_pick(images, "loss"))
+    shown = picked(images, "loss", alt_texts.loss(trained))
+    return Section("Training", paragraphs, tables=tables, images=shown, pages=(_CURVES,))
 
 
 def trained_in_words(trained: TrainResult, gain: TeachingGain | None = None) -> str:
@@ -641,13 +469,3 @@ def _glossary_section(manifest: Manifest, parts: Sequence[Section]) -> Section:
     described = glossary.describe(variants)
     said = "\n".join([*(part.text for part in parts), *(cell for row in described.rows for cell in row)])
     return Section("Glossary", tables=(*([described] if variants else []), glossary.explain(said)))
-
-
-def _machine(hardware: Hardware) -> str:
-    quota = f", CPU quota {hardware.cpu_quota:g}" if hardware.cpu_quota else ""
-    memory = f"{hardware.memory_bytes / 2**30:.0f} GiB"
-    return f"{hardware.cpu}, {hardware.cores} cores{quota}, {memory} ({', '.join(hardware.isa)})"
-
-
-def _pick(images: dict[str, Path], name: str) -> tuple[tuple[str, Path], ...]:
-    return ((_CAPTIONS[name], images[name]),) if name in images else ()

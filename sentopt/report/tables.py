@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from sentopt.measure.stats import wilson_interval
 from sentopt.report.markup import text_in_cell
 
-_VERDICTS = {"pass": "good", "pass*": "good", "refused": "bad", "untested": "bad"}
+_VERDICTS = {"pass": "good", "pass*": "good", "refused": "bad", "untested": "bad", "fail": "bad"}
 _VERDICT_COLUMNS = ("verdict", "outcome")
 _CONFIDENCE = 0.95
 _SHORT = 24  # characters that stay in one line of a page
@@ -71,7 +71,11 @@ def as_markdown(table: Table) -> str:
 
 def as_html(table: Table) -> str:
     """A table element; the marked row has the class `chosen`, cells of words `words`, those of one
-    line `short`, verdicts `good` or `bad`."""
+    line `short`, verdicts `good` or `bad`.
+
+    It stands in a region that scrolls where the table is wider. The region has a name and takes the focus, because
+    without a mouse only what has the focus can be scrolled (WCAG 2.2, criterion 2.1.1).
+    """
     words = _holds_words(table)
     head = "".join(_html_cell("th", h, [w]) for h, w in zip(table.headings, words, strict=True))
     body = "".join(
@@ -84,7 +88,11 @@ def as_html(table: Table) -> str:
         for i, row in enumerate(table.rows)
     )
     title = f"<caption>{html.escape(table.title)}</caption>" if table.title else ""
-    return f"<div class=scroll><table>{title}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+    name = html.escape(table.title or f"Table: {', '.join(table.headings)}")
+    return (
+        f'<div class=scroll tabindex=0 role=region aria-label="{name}"><table>{title}<thead><tr>{head}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div>"
+    )
 
 
 def _holds_words(table: Table) -> list[str]:
@@ -101,7 +109,8 @@ def _html_cell(tag: str, content: str, classes: Sequence[str]) -> str:
     short = "short" if tag == "td" and len(content) <= _SHORT else ""
     names = " ".join(filter(None, [*classes, short]))
     attribute = f' class="{names}"' if names else ""
-    return f"<{tag}{attribute}>{html.escape(content)}</{tag}>"
+    scope = " scope=col" if tag == "th" else ""
+    return f"<{tag}{scope}{attribute}>{html.escape(content)}</{tag}>"
 
 
 def _cell(text: str) -> str:

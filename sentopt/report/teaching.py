@@ -9,6 +9,7 @@ from sentopt.report.section import Section
 from sentopt.report.tables import Table, share
 from sentopt.results import TeachingGain, TeachResult
 
+_PAGES = (("Does a teacher help?", "questions/teacher.md"),)
 _ONE_SEED = (
     "Both are single trainings of the same recipe with one seed. A proven gain says that this model is better than "
     "that one on texts such as those of the test split."
@@ -25,7 +26,7 @@ def sections(recipe: Recipe, manifest: Manifest) -> list[Section]:
     notices = tuple(f"Note: {notice}." for notice in answers.notices)
     has_baseline = gain is not None and gain.baseline is not None
     paragraphs = (_answered(answers), *compared, *([_ONE_SEED] if has_baseline else []), *notices)
-    return [Section("The teacher", paragraphs, tables=(table(gain),) if gain else ())]
+    return [Section("The teacher", paragraphs, tables=(table(gain),) if gain else (), pages=_PAGES)]
 
 
 def _answered(answers: TeachResult) -> str:

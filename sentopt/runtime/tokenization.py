@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from tokenizers import Tokenizer
+from tokenizers import Encoding, Tokenizer
 
 from sentopt.errors import BundleError, InputError
 from sentopt.runtime import arguments
@@ -75,6 +75,19 @@ class Tokens:
     ids: tuple[int, ...]
     type_ids: tuple[int, ...]
     truncated: bool
+
+
+@dataclass(frozen=True)
+class ReadPart:
+    """What a model reads of a text: the characters `start` to `end` (exclusive), as `pieces` of its vocabulary.
+
+    `unknown` are the parts of the text, in order, that the vocabulary has no piece for.
+    """
+
+    start: int
+    end: int
+    pieces: tuple[str, ...]
+    unknown: tuple[str, ...]
 
 
 class TextEncoder:
@@ -160,26 +173,66 @@ class TextEncoder:
         """
         return [self._encode(_checked(text, first + i)) for i, text in enumerate(texts)]
 
+    def read_part(self, text: str) -> ReadPart:
+        """What of a text is read, for people who want to see it; `encode` is what the model needs.
+
+        Raises:
+            InputError: it is not a `str`.
+            BundleError: the tokenizer cannot encode it.
+        """
+        text = repaired(_checked(text, 0))
+        part, encoding = next(
+            (part, encoding)
+            for part, complete in self._parts(text)
+            if (encoding := self._encoding(part)).overflowing or complete
+        )
+        before = len(text) - len(part) if self.side == "left" else 0
+        own = [i for i, special in enumerate(encoding.special_tokens_mask) if not special]
+        spans = [(before + encoding.offsets[i][0], before + encoding.offsets[i][1]) for i in own]
+        pieces = tuple(encoding.tokens[i] for i in own)
+        unknown = self._unknown_id()
+        cut = bool(encoding.overflowing) and bool(spans)
+        return ReadPart(
+            start=spans[0][0] if cut and self.side == "left" else 0,
+            end=spans[-1][1] if cut and self.side == "right" else len(text),
+            pieces=pieces,
+            unknown=tuple(text[a:b] for i, (a, b) in zip(own, spans, strict=True) if encoding.ids[i] == unknown),
+        )
+
     def _encode(self, text: str) -> Tokens:
+        for part, complete in self._parts(text):
+            tokens = self._tokens(part)
+            if tokens.truncated or complete:
+                return tokens
+        raise AssertionError("the last part is complete")
+
+    def _parts(self, text: str) -> Iterator[tuple[str, bool]]:
+        """The text; of a long one, growing parts from the end that is read, and whether each has all of its tokens."""
         if len(text) <= self._long:
-            return self._tokens(text)
+            yield text, True
+            return
         if self._cuts is None:
             from sentopt.runtime.cuts import Cuts  # few applications have such texts
 
             self._cuts = Cuts.of(self._tokenizer, self.side)
         for part in self._cuts.parts(text, self._long // 2):
-            tokens = self._tokens(part.text)
-            if tokens.truncated or part.complete:
-                return tokens
-        raise AssertionError("the last part is complete")
+            yield part.text, part.complete
 
     def _tokens(self, text: str) -> Tokens:
-        text = repaired(text)
-        with _in_words("the tokenizer failed"):
-            encoding = self._tokenizer.encode(text)
+        encoding = self._encoding(repaired(text))
         if not encoding.ids:
             return Tokens((self.pad_token_id,), (0,), False)
         return Tokens(tuple(encoding.ids), tuple(encoding.type_ids), bool(encoding.overflowing))
+
+    def _unknown_id(self) -> int | None:
+        """The id of what the vocabulary has no piece for; None where it has a piece for everything."""
+        model = self._tokenizer.model
+        token = getattr(model, "unk_token", None)
+        return self.id_of(token) if token else getattr(model, "unk_id", None)
+
+    def _encoding(self, text: str) -> Encoding:
+        with _in_words("the tokenizer failed"):
+            return self._tokenizer.encode(text)
 
     def pad(self, tokens: Sequence[Tokens]) -> Batch:
         """Right-padded arrays, as wide as the longest of `tokens`."""

@@ -105,6 +105,8 @@ def run(
             **_in_webassembly(model, spec, encoder, texts, shipment.verdict, progress),
             "confidence": records.to_json(shipment.examined.confidence),
             "score_bands": records.to_json(shipment.examined.bands),
+            # A trimmed vocabulary has other ids.
+            **({} if spec.trimmed else {"familiarity": records.to_json(shipment.examined.familiarity)}),
             "made_from": _made_from(recipe, shipment.data),
             **({"fallback": _fallback(folder, *fallback, shipment)} if fallback else {}),
             **({"full": _full(folder, *shipment.full)} if shipment.full else {}),

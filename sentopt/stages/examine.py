@@ -6,14 +6,15 @@ import csv
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 
-from sentopt.data import store
+from sentopt.data import answered, store
+from sentopt.data.answered import SURE, Answered, Answers, IntArray
 from sentopt.files import atomic
-from sentopt.measure import confidence
+from sentopt.measure import confidence, familiarity
+from sentopt.measure.familiarity import Familiarity
 from sentopt.recipe import Recipe
 from sentopt.results import (
     AnsweredText,
@@ -26,15 +27,13 @@ from sentopt.results import (
     WrongAnswer,
 )
 from sentopt.run_dir import RunDir
-from sentopt.runtime.classifier import softmax
 from sentopt.runtime.session import FloatArray
 from sentopt.runtime.tokenization import TextEncoder
 
 _SHOWN = 20  # wrong answers in the record; all are in the file
 _SHOWN_CHANGES = 5  # lost texts of a variant, and as many gained ones
+_TRAINING_TEXTS = 50_000
 _LONGEST = 300  # characters of a text in the record
-_SURE = 0.95
-_BANDS = 4  # of lengths
 _SCORE_BANDS = 10
 T = TypeVar("T", bound=AnsweredText)
 
@@ -48,12 +47,22 @@ class _Split:
     truth: np.ndarray
     own: FloatArray
     reference: FloatArray
-    tokens: np.ndarray
+    tokens: list[tuple[int, ...]]
+    encoder: TextEncoder
 
     @property
-    def right(self) -> np.ndarray:
-        """Whether the variant answers each text correctly."""
-        return np.asarray(self.own.argmax(axis=1) == self.truth)
+    def lengths(self) -> IntArray:
+        """Tokens of each text."""
+        return np.array([len(ids) for ids in self.tokens], dtype=np.int64)
+
+    @property
+    def answered(self) -> Answered:
+        """The answers of the variant."""
+        return self.answered_by(self.own)
+
+    def answered_by(self, own: FloatArray) -> Answered:
+        """The answers of a variant with the probabilities `own`."""
+        return Answered(self.truth, Answers.of(own), Answers.of(self.reference))
 
 
 def run(
@@ -85,8 +94,9 @@ def run(
         wrong_texts=len(wrong),
         doubtful=sum(answer.doubtful for answer in wrong),
         wrong=tuple(map(_shortened, wrong[:_SHOWN])),
-        sure=_SURE,
+        sure=SURE,
         changes=tuple(change for change in changes if change is not None),
+        familiarity=_familiarity(split, run_dir),
     )
 
 
@@ -99,15 +109,21 @@ def _read(recipe: Recipe, run_dir: RunDir, variant: str) -> _Split:
         rows=rows,
         texts=texts,
         truth=np.array([examples[row].label for row in rows], dtype=np.int64),
-        own=_probabilities(run_dir.answers(variant), rows),
-        reference=_probabilities(run_dir.reference, rows),
-        tokens=np.array([len(t.ids) for t in encoder.encode(texts)], dtype=np.int64),
+        own=answered.probabilities(run_dir.answers(variant), rows),
+        reference=answered.probabilities(run_dir.reference, rows),
+        tokens=[t.ids for t in encoder.encode(texts)],
+        encoder=encoder,
     )
 
 
-def _probabilities(logits: Path, rows: Sequence[int]) -> FloatArray:
-    """Of some rows of a file of logits."""
-    return np.asarray(softmax(np.load(logits, allow_pickle=False)[list(rows)]), dtype=np.float32)
+def _familiarity(split: _Split, run_dir: RunDir) -> Familiarity | None:
+    """Of at most some training texts, spread evenly: more of them say little that is new."""
+    if not run_dir.split("train").is_file():
+        return None
+    texts = [example.text for example in store.read_split(run_dir, "train")]
+    chosen = texts[:: max(1, len(texts) // _TRAINING_TEXTS)]
+    train = [t.ids for t in split.encoder.encode(chosen)]
+    return familiarity.measure(train, split.tokens, split.encoder.vocabulary_size)
 
 
 def _write(run_dir: RunDir, variant: str, wrong: Sequence[WrongAnswer]) -> None:
@@ -124,43 +140,36 @@ def _write(run_dir: RunDir, variant: str, wrong: Sequence[WrongAnswer]) -> None:
 
 def _wrong(split: _Split, labels: Sequence[str]) -> list[WrongAnswer]:
     """All wrong answers, the surest first, with their whole texts."""
-    answers, reference = split.own.argmax(axis=1), split.reference.argmax(axis=1)
-    surest = np.minimum(split.own.max(axis=1), split.reference.max(axis=1))
-    doubtful = (answers == reference) & (surest >= _SURE)
+    own = split.answered
+    doubtful, lengths = own.doubtful, split.lengths
     return [
-        WrongAnswer(**_answered(split, split.own, i, labels), tokens=int(split.tokens[i]), doubtful=bool(doubtful[i]))
-        for i in _surest_first(split.own, np.flatnonzero(~split.right))
+        WrongAnswer(**_fields(split, own, i, labels), tokens=int(lengths[i]), doubtful=bool(doubtful[i]))
+        for i in own.by_score(np.flatnonzero(~own.right)).tolist()
     ]
 
 
 def _changes(split: _Split, name: str, run_dir: RunDir, labels: Sequence[str]) -> ChangedAnswers | None:
     """What a variant loses and gains against PyTorch on the distinct test texts; None for one that gives no numbers."""
-    own = _probabilities(run_dir.answers(name), split.rows)
-    if not np.isfinite(own).all():
+    probabilities = answered.probabilities(run_dir.answers(name), split.rows)
+    if not np.isfinite(probabilities).all():
         return None
-    right, reference_right = (p.argmax(axis=1) == split.truth for p in (own, split.reference))
-    lost, gained = np.flatnonzero(reference_right & ~right), np.flatnonzero(~reference_right & right)
-    shown = [i for rows in (lost, gained) for i in _surest_first(own, rows)[:_SHOWN_CHANGES]]
-    texts = tuple(_shortened(ChangedAnswer(**_answered(split, own, i, labels))) for i in shown)
+    own = split.answered_by(probabilities)
+    lost, gained = np.flatnonzero(own.lost), np.flatnonzero(own.gained)
+    shown = [i for rows in (lost, gained) for i in own.by_score(rows)[:_SHOWN_CHANGES].tolist()]
+    texts = tuple(_shortened(ChangedAnswer(**_fields(split, own, i, labels))) for i in shown)
     return ChangedAnswers(name, len(lost), len(gained), texts)
 
 
-def _surest_first(probabilities: FloatArray, texts: np.ndarray) -> list[int]:
-    """Positions of texts, those with the highest scores first."""
-    order = np.argsort(-probabilities.max(axis=1)[texts], kind="stable")
-    return [int(i) for i in texts[order]]
-
-
-def _answered(split: _Split, own: FloatArray, i: int, labels: Sequence[str]) -> dict[str, Any]:
-    """The fields of an `AnsweredText`; `own` are the probabilities of a variant."""
+def _fields(split: _Split, own: Answered, i: int, labels: Sequence[str]) -> dict[str, Any]:
+    """The fields of an `AnsweredText`, with the answers `own` of a variant."""
     return {
         "row": split.rows[i] + 1,
         "text": split.texts[i],
-        "truth": labels[int(split.truth[i])],
-        "answer": labels[int(own[i].argmax())],
-        "score": float(own[i].max()),
-        "reference_answer": labels[int(split.reference[i].argmax())],
-        "reference_score": float(split.reference[i].max()),
+        "truth": labels[int(own.truth[i])],
+        "answer": labels[int(own.own.labels[i])],
+        "score": float(own.own.scores[i]),
+        "reference_answer": labels[int(own.reference.labels[i])],
+        "reference_score": float(own.reference.scores[i]),
     }
 
 
@@ -173,37 +182,33 @@ def _cut(text: str) -> str:
 
 
 def _length_bands(split: _Split) -> list[LengthBand]:
-    """Four bands of about as many texts each; fewer where many texts have one length."""
-    if not len(split.tokens):
-        return []
-    edges = np.unique(np.quantile(split.tokens, np.linspace(0, 1, _BANDS + 1)[1:], method="higher"))
-    reference_right = split.reference.argmax(axis=1) == split.truth
-    bands, below = [], -1
-    for edge in edges.tolist():
-        inside = (split.tokens > below) & (split.tokens <= edge)
+    """How many texts of each length are answered correctly."""
+    own, bands = split.answered, []
+    lengths = split.lengths
+    for least, most in answered.length_bands(lengths):
+        inside = (lengths >= least) & (lengths <= most)
         bands.append(
             LengthBand(
-                least=int(split.tokens[inside].min()),
-                most=int(edge),
+                least=least,
+                most=most,
                 texts=int(inside.sum()),
-                right=int(split.right[inside].sum()),
-                reference_right=int(reference_right[inside].sum()),
+                right=int(own.right[inside].sum()),
+                reference_right=int(own.reference_right[inside].sum()),
             )
         )
-        below = int(edge)
     return bands
 
 
 def _score_bands(split: _Split) -> list[ScoreBand]:
     """Bands of a tenth; those without texts are left out."""
-    scores = split.own.max(axis=1)
+    scores, right = split.own.max(axis=1), split.answered.right
     band = np.minimum((scores * _SCORE_BANDS).astype(int), _SCORE_BANDS - 1)
     return [
         ScoreBand(
             least=b / _SCORE_BANDS,
             texts=int((band == b).sum()),
             mean_score=float(scores[band == b].mean()),
-            right=int(split.right[band == b].sum()),
+            right=int(right[band == b].sum()),
         )
         for b in range(_SCORE_BANDS)
         if (band == b).any()

@@ -268,14 +268,14 @@ def test_the_page_is_styled_and_works_below_the_prefix(proxy: Proxy) -> None:
         visit = Visit(browser, proxy.address, http_credentials=who, ignore_https_errors=True)
         style = "selector => getComputedStyle(document.querySelector(selector))"
         assert visit.page.evaluate(f"({style})('.gradio-container').maxWidth") == "1100px"
-        assert visit.page.evaluate(f"({style})('#why').backgroundColor") == "rgb(20, 184, 166)"
+        assert visit.page.evaluate(f"({style})('#why').backgroundColor") == "rgb(17, 94, 89)"
         visit.page.locator("#text textarea").fill("great great day")
         visit.wait_for("#note", "answered in")
-        visit.wait_for("#label h2, #label [data-testid='label-output-value']", "positive")
+        visit.wait_for("#label p.label", "positive")
         visit.page.click("#why")
         visit.wait_for("#reasons", "was left out once")
-        visit.open("Many texts")
-        visit.page.fill("#many-texts textarea", "great great day\nterrible food")
+        visit.open("Score a list")
+        visit.page.fill("#list-texts textarea", "great great day\nterrible food")
         visit.page.click("#score")
         visit.wait_for("#summary", "2 texts in")
         visit.open("API")

@@ -1,10 +1,11 @@
 """How a text is cut into words, and what leaving each of them out weighs."""
 
+import itertools
 import random
 
 import pytest
 
-from sentopt.demo.explanation import Word, parts, weigh, without_each
+from sentopt.demo.explanation import Word, parts, phrases, weigh, without_each
 from sentopt.runtime.classifier import Prediction
 
 FAMILY = "\U0001f468\u200d\U0001f469\u200d\U0001f467"  # three people, joined
@@ -136,3 +137,26 @@ def test_weights_are_what_the_label_of_the_whole_text_loses() -> None:
 def test_every_part_needs_an_answer() -> None:
     with pytest.raises(ValueError, match="shorter"):
         weigh("not bad", [(0, 3), (4, 7)], [answer("good", good=1.0)] * 2)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("not at all bad, really", ["not at all", "bad", ",", "really"]),
+        ("one two three four", ["one two three", "four"]),
+        ("Stop! Go.", ["Stop", "!", "Go", "."]),
+        ("", []),
+    ],
+)
+def test_phrases_are_up_to_three_words_between_punctuation(text: str, found: list[str]) -> None:
+    assert [text[start:end] for start, end in phrases(text, 100)] == found
+
+
+def test_phrases_of_any_text_cover_it_once_and_in_order_in_at_most_so_many_groups() -> None:
+    for text in random_texts(seed=8):
+        for most in (1, 3, 1_000):
+            spans = phrases(text, most)
+            assert len(spans) <= most
+            assert all(a < b <= c < d for (a, b), (c, d) in itertools.pairwise(spans))
+        inside = {i for start, end in phrases(text, 1_000) for i in range(start, end)}
+        assert {i for start, end in parts(text, 1_000) for i in range(start, end)} <= inside

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import html
+
 from sentopt.bundles import facts as recorded
 from sentopt.errors import BundleError
-from sentopt.report.markup import in_markdown
+from sentopt.measure.familiarity import Familiarity
 from sentopt.report.tables import counted
 from sentopt.results import ScoreBand
 from sentopt.runtime.description import BundleDescription
+from sentopt.runtime.tokenization import ReadPart, TextEncoder
 
 _OFTEN_WRONG = 2 / 3
 _FEWEST = 10  # test texts with such a score that say something
+_SHOWN = 5  # new pieces
 _UNNAMED = ("files", "memory", "hub", "sample")
 
 
@@ -24,8 +28,51 @@ def bands(description: BundleDescription | None) -> tuple[ScoreBand, ...]:
         return ()
 
 
+def usual_texts(description: BundleDescription | None) -> Familiarity | None:
+    """What is usual for texts of the model; None where the bundle does not say, or not in a form that can be read."""
+    if description is None:
+        return None
+    try:
+        return recorded.familiarity(description)
+    except BundleError:
+        return None
+
+
+def unlike(usual: Familiarity | None, encoder: TextEncoder, text: str, read: ReadPart) -> list[str]:
+    """How a text differs from those that the model was trained on, as HTML; nothing where it does not, or is empty.
+
+    Args:
+        usual: what is usual.
+        encoder: of the model.
+        text: the whole text.
+        read: what the model reads of it.
+    """
+    if usual is None or not read.pieces:
+        return []
+    said = []
+    encoded = encoder.encode([text])[0]
+    tokens = len(encoded.ids)
+    if not encoded.truncated and not usual.shortest <= tokens <= usual.longest:
+        which = "longer" if tokens > usual.longest else "shorter"
+        said.append(
+            f"<b>{which} than the training texts</b>: {tokens} tokens; 99 % of these have "
+            f"{usual.shortest} to {usual.longest}"
+        )
+    ids = [encoder.id_of(piece) for piece in read.pieces]
+    seen = usual.is_seen(-1 if i is None else i for i in ids)
+    if usual.is_new(seen):
+        new = list(dict.fromkeys(piece for piece, is_seen in zip(read.pieces, seen, strict=True) if not is_seen))
+        shown = ", ".join(f"“{html.escape(piece[:40])}”" for piece in new[:_SHOWN])
+        more = f" and {len(new) - _SHOWN} more" if len(new) > _SHOWN else ""
+        said.append(
+            f"<b>unlike the training texts</b>: {len(seen) - sum(seen)} of {len(seen)} tokens occur in none of them "
+            f"({shown}{more})"
+        )
+    return said
+
+
 def in_words(scores: tuple[ScoreBand, ...], score: float) -> str:
-    """What to say of an answer with this score; nothing where such answers are mostly right, or too few are known.
+    """What to say of an answer with this score, as HTML; nothing where most of these are right, or too few are known.
 
     Args:
         scores: bands of a tenth, from the lowest one.
@@ -35,18 +82,18 @@ def in_words(scores: tuple[ScoreBand, ...], score: float) -> str:
     if band is None or score > band.least + 0.1 or band.texts < _FEWEST or band.right > _OFTEN_WRONG * band.texts:
         return ""
     return (
-        f"**unsure**: {band.right:,} of {band.texts:,} test texts with such a score ({band.least:.1f} to "
+        f"<b>unsure</b>: {band.right:,} of {band.texts:,} test texts with such a score ({band.least:.1f} to "
         f"{band.least + 0.1:.1f}) were answered rightly"
     )
 
 
 def scope(description: BundleDescription | None) -> str:
-    """What the model was trained on, for texts of another kind are answered, too; nothing where that is not known."""
+    """What the model was trained on, as HTML, for other texts are answered, too; nothing where that is not known."""
     origin = recorded.origin(description) if description else None
     texts = dict(origin.texts).get("train", 0) if origin else 0
     if origin is None or origin.tuned_elsewhere or not texts:
         return ""
-    of = "" if origin.dataset in _UNNAMED else f" of the dataset {in_markdown(origin.dataset)}"
+    of = "" if origin.dataset in _UNNAMED else f" of the dataset {html.escape(origin.dataset)}"
     return (
         f"Trained on {counted(texts, 'text')}{of}. Texts of another kind or language are answered as well, and may be "
         "answered wrongly."

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import html
 from collections.abc import AsyncIterator, Sequence
 
 import gradio as gr
 
 from sentopt.demo.comparison import Comparison, VariantAnswer, disagreement
+from sentopt.demo.page import live
 from sentopt.demo.page.examples import Examples
-from sentopt.demo.page.refusals import shown_steps
 from sentopt.demo.run_facts import RunFacts
 from sentopt.demo.service import Service
+from sentopt.errors import InputError, RequestRefused
 from sentopt.report.tables import Table, as_html
 
 _HEADINGS = ("variant", "label", "score", "ms", "what it is")
@@ -28,27 +30,38 @@ def build(service: Service, facts: RunFacts | None, examples: Examples) -> None:
         examples.texts[0], label="Text", lines=2, max_length=service.limits.characters, elem_id="compare-text"
     )
     button = gr.Button("Compare", variant="primary", elem_id="compare")
+    refusal = gr.HTML(live.alert(), elem_id="compare-refusal", padding=False)
     table = gr.HTML(elem_id="variants", elem_classes="evidence")
-    verdict = gr.Markdown(elem_id="agreement")
+    verdict = gr.HTML(live.status(), elem_id="agreement", padding=False)
 
-    @shown_steps
-    async def compare(text: str) -> AsyncIterator[tuple[str, str]]:
-        service.check([text])
+    async def compare(text: str) -> AsyncIterator[tuple[str, str, str]]:
+        try:
+            service.check([text])
+            if not text.strip():
+                raise InputError("There is no text to answer.")
+        except (InputError, RequestRefused) as error:
+            yield "", live.status(), live.alert(str(error))
+            return
         answers: list[VariantAnswer] = []
         asking = comparison.answers(text)
         while (answer := await asyncio.to_thread(next, asking, None)) is not None:
             answers.append(answer)
-            yield _table(answers), "Asking the next variant …"
-        yield _table(answers), f"{disagreement(answers)} {comparison.missing}"
+            yield _table(answers), live.status("<p>Asking the next variant …</p>"), live.alert()
+        yield _table(answers), live.status(_said(answers, comparison)), live.alert()
 
     gr.on(
         [button.click, text.submit],
         compare,
         text,
-        [table, verdict],
+        [table, verdict, refusal],
         concurrency_limit=1,
         api_visibility="private",
     )
+
+
+def _said(answers: list[VariantAnswer], comparison: Comparison) -> str:
+    """Whether the variants agree, and which of them could not be asked."""
+    return f"<p>{html.escape(f'{disagreement(answers)} {comparison.missing}'.strip())}</p>"
 
 
 def _table(answers: Sequence[VariantAnswer]) -> str:

@@ -10,10 +10,14 @@ import gradio as gr
 from fastapi import FastAPI
 
 from sentopt.bundles import facts as recorded
+from sentopt.demo.access import Readers
 from sentopt.demo.api import explanation_json, label_json
-from sentopt.demo.page import compare, evidence, examples, many, try_it
+from sentopt.demo.page import compare, evidence, examples
 from sentopt.demo.page.below import PageBelow
+from sentopt.demo.page.errors import ErrorsTab
 from sentopt.demo.page.refusals import shown
+from sentopt.demo.page.score_list import ScoreList
+from sentopt.demo.page.try_it import TryIt
 from sentopt.demo.run_facts import RunFacts
 from sentopt.demo.service import Service
 from sentopt.errors import BundleError
@@ -21,11 +25,15 @@ from sentopt.runtime.description import BundleDescription
 
 _QUEUE_POLL = 0.02  # seconds; Gradio looks a thousand times a second, which costs a few percent of a core
 _WAITING = 64  # events of all visitors
+_LIST = "list"  # the tab to which other tabs send texts
 _FONTS = ("ui-sans-serif", "system-ui", "sans-serif")
 _STYLE = Path(__file__).with_name("style.css")
+_REPAIRS = Path(__file__).with_name("repairs.js").read_text(encoding="utf-8")
 
 
-def mount(app: FastAPI, service: Service, bundle: Path, address: str, prefix: str = "") -> None:
+def mount(
+    app: FastAPI, service: Service, bundle: Path, address: str, prefix: str = "", readers: Readers = "nobody"
+) -> None:
     """Put the page at the root of `app`, with everything off that it does not need.
 
     Args:
@@ -34,8 +42,9 @@ def mount(app: FastAPI, service: Service, bundle: Path, address: str, prefix: st
         bundle: the folder of the bundle.
         address: what the page calls the server.
         prefix: the path below which a proxy shows the page.
+        readers: who may read the test texts.
     """
-    page = build(service, bundle, address)
+    page = build(service, bundle, address, readers)
     page.queue(max_size=_WAITING, default_concurrency_limit=8)
     page._queue.sleep_when_free = _QUEUE_POLL
     gr.mount_gradio_app(
@@ -52,14 +61,33 @@ def mount(app: FastAPI, service: Service, bundle: Path, address: str, prefix: st
         enable_monitoring=False,
         pwa=False,
         mcp_server=False,
-        theme=gr.themes.Soft(primary_hue="teal", font=_FONTS, font_mono=("ui-monospace", "monospace")),
+        theme=_theme(),
         css_paths=_STYLE,
     )
     if prefix:
         app.add_middleware(PageBelow, prefix=prefix)
 
 
-def build(service: Service, bundle: Path, address: str) -> gr.Blocks:
+def _theme() -> gr.themes.Base:
+    """Gradio's, with colours that keep a contrast of 4.5 to their ground (WCAG 2.2, 1.4.3), light and dark."""
+    theme = gr.themes.Soft(primary_hue="teal", font=_FONTS, font_mono=("ui-monospace", "monospace"))
+    return theme.set(
+        button_primary_background_fill="*primary_700",
+        button_primary_background_fill_hover="*primary_800",
+        button_primary_background_fill_dark="*primary_700",
+        button_primary_background_fill_hover_dark="*primary_800",
+        checkbox_label_background_fill_selected="*primary_700",
+        checkbox_label_background_fill_selected_dark="*primary_700",
+        block_info_text_color="*neutral_600",
+        block_label_text_color="*neutral_800",
+        block_label_text_color_dark="*neutral_100",
+        block_title_background_fill_dark="*primary_800",
+        block_title_text_color="*neutral_800",
+        block_title_text_color_dark="*neutral_100",
+    )
+
+
+def build(service: Service, bundle: Path, address: str, readers: Readers = "nobody") -> gr.Blocks:
     """The page for one bundle, not yet served.
 
     Raises:
@@ -71,20 +99,32 @@ def build(service: Service, bundle: Path, address: str) -> gr.Blocks:
     facts = RunFacts.of(bundle, description.variant)
     chosen = examples.choose(service, facts)
     with gr.Blocks(title=f"{description.name} · sentopt", analytics_enabled=False) as page:
-        gr.HTML(_heading(description))
-        with gr.Tab("Try it"):
-            try_it.build(service, chosen)
-        with gr.Tab("Compare"):
-            compare.build(service, facts, chosen)
-        with gr.Tab("Many texts"):
-            many.build(service, chosen)
-        with gr.Tab("Benchmarks"):
-            evidence.benchmarks(description, facts)
-        with gr.Tab("About"):
-            evidence.about(description, facts)
-        with gr.Tab("API"):
-            evidence.endpoints(address, service.limits)
+        gr.HTML(_heading(description), padding=False)
+        with gr.Tabs() as tabs:
+            with gr.Tab("Try it"):
+                try_it = TryIt(service, chosen)
+            with gr.Tab("Compare"):
+                compare.build(service, facts, chosen)
+            with gr.Tab("Score a list", id=_LIST):
+                score_list = ScoreList(service, chosen)
+            if readers != "nobody":
+                with gr.Tab("Errors") as errors:
+                    ErrorsTab(errors, service, facts, readers)
+            with gr.Tab("Benchmarks"):
+                evidence.benchmarks(description, facts)
+            with gr.Tab("About"):
+                evidence.about(description, facts)
+            with gr.Tab("API"):
+                evidence.endpoints(address, service.limits)
+        try_it.split.click(
+            lambda text: (text, gr.update(selected=_LIST)),
+            try_it.text,
+            [score_list.source, tabs],
+            show_progress="hidden",
+            api_visibility="private",
+        )
         _named_endpoints(service)
+        page.load(None, js=_REPAIRS)
     return page
 
 

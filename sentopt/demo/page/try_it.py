@@ -7,108 +7,102 @@ from typing import Any
 
 import gradio as gr
 
-from sentopt.demo.page import caution, weighed
+from sentopt.demo.page import answer, caution, live, weighed
 from sentopt.demo.page.examples import Examples
-from sentopt.demo.page.refusals import shown
-from sentopt.demo.page.weighed import as_code
 from sentopt.demo.service import Service
-from sentopt.results import ScoreBand
-from sentopt.runtime.classifier import Prediction
+from sentopt.errors import InputError, RequestRefused
+from sentopt.report.tables import counted
 
 _BUTTON_CHARACTERS = 200
-_EMPTY = "There is no text to answer."
+_WORDS, _PHRASES = "words", "phrases"
+_LINES = 3  # from so many lines on, a text may be a list of texts
+_QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
 
-def build(service: Service, examples: Examples) -> None:
-    """The components of the tab, and what happens when they are used."""
-    start = examples.texts[0]
-    first = service.classifier(start)
-    bands = caution.bands(service.classifier.description)
-    with gr.Row():
-        with gr.Column():
-            text = gr.Textbox(
-                start,
-                label="Text",
-                info="The answer changes while you type.",
-                lines=4,
-                max_lines=12,
-                max_length=service.limits.characters,
-                autofocus=True,
-                elem_id="text",
-            )
-            gr.Markdown(caution.scope(service.classifier.description), elem_id="scope")
-            gr.Markdown(examples.heading, elem_id="examples")
+class TryIt:
+    """The components of the tab; `text` is its field, and `split` the button that moves its lines to the list."""
+
+    def __init__(self, service: Service, examples: Examples) -> None:
+        """Make the components, and say what happens when they are used."""
+        self._service = service
+        self._examples = examples
+        self._notes = answer.Notes.of(service.classifier, examples)
+        with gr.Row():
+            with gr.Column():
+                self._make_text()
+            with gr.Column():
+                self._make_answer()
+        scope = caution.scope(service.classifier.description)
+        gr.HTML(f"<p class=hint>{scope}</p>" if scope else "", elem_id="scope", padding=False)
+        gr.Markdown(examples.heading, elem_id="examples")
+        with gr.Row(elem_classes="examples"):
             for example in examples.texts:
-                button = gr.Button(_named(example, examples), size="sm", elem_classes="example")
-                button.click(None, None, text, js=f"() => {json.dumps(example)}")
-        with gr.Column():
-            label = gr.Label(
-                first.probabilities,
-                label="Probabilities",
-                num_top_classes=min(10, len(first.probabilities)),
-                elem_id="label",
-            )
-            note = gr.Markdown(_note(service, start, first, None, examples, bands), elem_id="note")
-            why = gr.Button("Why this answer?", variant="primary", elem_id="why")
-            words = gr.HTML(elem_id="words", padding=False)
-            reasons = gr.Markdown(elem_id="reasons")
+                button = gr.Button(self._named(example), size="sm", elem_classes="example")
+                button.click(None, None, self.text, js=f"() => {json.dumps(example)}")
+        self._connect()
 
-    @shown
-    async def show_answer(text: str) -> tuple[Any, ...]:
+    def _make_text(self) -> None:
+        self.text = gr.Textbox(
+            self._examples.texts[0],
+            label="Text",
+            info="The answer changes while you type.",
+            lines=4,
+            max_lines=12,
+            max_length=self._service.limits.characters,
+            autofocus=True,
+            elem_id="text",
+        )
+        self.split = gr.Button("Score the lines separately", size="sm", visible=False, elem_id="split")
+
+    def _make_answer(self) -> None:
+        start = self._examples.texts[0]
+        first = self._service.classifier(start)
+        self._bars = gr.HTML(answer.bars(first), elem_id="label", padding=False)
+        self._note = gr.HTML(live.status(self._notes.of_answer(start, first)), elem_id="note", padding=False)
+        self._refusal = gr.HTML(live.alert(), elem_id="try-refusal", padding=False)
+        self._unit = gr.Radio([_WORDS, _PHRASES], value=_WORDS, label="Explain by", elem_id="unit")
+        self._why = gr.Button("Why this answer?", variant="primary", elem_id="why")
+        self._words = gr.HTML(elem_id="words", padding=False)
+        self._reasons = gr.HTML(live.status(), elem_id="reasons", padding=False)
+
+    def _connect(self) -> None:
+        explained = [self._words, self._reasons, self._refusal]
+        # At once and in the browser: an answer that comes late would take the reasons away that came before it.
+        self.text.change(None, None, explained, js=f"() => {json.dumps(['', live.status(), live.alert()])}")
+        answered = [self._bars, self._note, self._refusal, self.split]
+        self.text.change(self._answer, self.text, answered, trigger_mode="always_last", **_QUIET)
+        self._why.click(
+            self._explain, [self.text, self._unit], explained, show_progress="minimal", api_visibility="private"
+        )
+
+    async def _answer(self, text: str) -> tuple[Any, ...]:
         if not text.strip():
-            return {}, _EMPTY, "", ""
-        answers = await service.answer([text])
+            note = live.status("<p>There is no text to answer.</p>")
+            return answer.bars(None), note, live.alert(), gr.update(visible=False)
+        lines = sum(bool(line.strip()) for line in text.splitlines())
+        split = gr.update(value=f"{counted(lines, 'line')}: score them separately", visible=lines >= _LINES)
+        try:
+            answers = await self._service.answer([text])
+        except (InputError, RequestRefused) as error:
+            return answer.bars(None), live.status(), live.alert(str(error)), split
         prediction = answers.predictions[0]
-        note = _note(service, text, prediction, answers.milliseconds, examples, bands)
-        return prediction.probabilities, note, "", ""
+        note = self._notes.of_answer(text, prediction, answers.milliseconds)
+        return answer.bars(prediction), live.status(note), live.alert(), split
 
-    @shown
-    async def show_reasons(text: str) -> tuple[str, str]:
+    async def _explain(self, text: str, unit: str) -> tuple[str, str, str]:
         if not text.strip():
-            return "", _EMPTY
-        explanation = await service.explain(text)
-        label = as_code(explanation.prediction.label)
-        return weighed.as_html(text, explanation), weighed.in_words(explanation, label)
+            return "", live.status("<p>There is no text to explain.</p>"), live.alert()
+        by_phrase = unit == _PHRASES
+        try:
+            explanation = await self._service.explain(text, by_phrase=by_phrase)
+        except (InputError, RequestRefused) as error:
+            return "", live.status(), live.alert(str(error))
+        said = weighed.in_words(explanation, text, by_phrase=by_phrase)
+        return weighed.as_html(text, explanation), live.status(said), live.alert()
 
-    text.change(
-        show_answer,
-        text,
-        [label, note, words, reasons],
-        trigger_mode="always_last",
-        show_progress="hidden",
-        api_visibility="private",
-    )
-    why.click(show_reasons, text, [words, reasons], show_progress="minimal", api_visibility="private")
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= _BUTTON_CHARACTERS else f"{text[:_BUTTON_CHARACTERS].rstrip()} …"
-
-
-def _named(example: str, examples: Examples) -> str:
-    """What a button says: the text, after its label in the data."""
-    label = examples.label_of(example)
-    return f"{label} · {_shortened(example)}" if label else _shortened(example)
-
-
-def _note(
-    service: Service,
-    text: str,
-    prediction: Prediction,
-    milliseconds: float | None,
-    examples: Examples,
-    bands: tuple[ScoreBand, ...],
-) -> str:
-    parts = [f"**{as_code(prediction.label)}**, {prediction.score:.1%}"]
-    if milliseconds is not None:
-        parts.append(f"answered in {milliseconds:.1f} ms")
-    label = examples.label_of(text)
-    if label is not None:
-        parts.append("as in the data" if label == prediction.label else f"**wrong: the data has {as_code(label)}**")
-    if doubt := caution.in_words(bands, prediction.score):
-        parts.append(doubt)
-    if prediction.truncated:
-        encoder = service.classifier.encoder
-        end = "last" if encoder.side == "left" else "first"
-        parts.append(f"**only the {end} {encoder.max_length} tokens were read**, the rest was cut")
-    return " · ".join(parts)
+    def _named(self, example: str) -> str:
+        """What a button says: the text, after its label in the data."""
+        cut = len(example) > _BUTTON_CHARACTERS
+        shown = f"{example[:_BUTTON_CHARACTERS].rstrip()} …" if cut else example
+        label = self._examples.label_of(example)
+        return f"{label} · {shown}" if label else shown

@@ -1,0 +1,62 @@
+"""Answers beside labels that a visitor brings: how many are right, where they differ, what could not be compared."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sentopt.demo.text_lists import positions
+
+
+@dataclass(frozen=True)
+class Marked:
+    """Answers that were compared with labels.
+
+    `confusion[i][j]` counts texts of label i that were answered with label j. `wrong` are positions in the list, each
+    with the label that stands there, the surest answers first. `unknown` are values that name no label, each once;
+    `blank` counts texts without one.
+    """
+
+    labels: tuple[str, ...]
+    confusion: tuple[tuple[int, ...], ...]
+    wrong: tuple[tuple[int, str], ...]
+    unknown: tuple[str, ...]
+    blank: int
+
+    @property
+    def texts(self) -> int:
+        """Texts with a label of the model."""
+        return sum(map(sum, self.confusion))
+
+    @property
+    def right(self) -> int:
+        """Those that are answered with their label."""
+        return sum(self.confusion[i][i] for i in range(len(self.labels)))
+
+
+def mark(values: Sequence[str], answers: Sequence[tuple[str, float] | None], labels: Sequence[str]) -> Marked:
+    """Compare answers with the labels of a column.
+
+    Args:
+        values: cells of the column, of length n.
+        answers: label and score of each text, None for a blank text, of length n.
+        labels: of the model.
+    """
+    places = positions(values, labels)
+    counts = [[0] * len(labels) for _ in labels]
+    wrong: list[tuple[float, int, str]] = []
+    for i, (place, answer) in enumerate(zip(places, answers, strict=True)):
+        if place is None or answer is None:
+            continue
+        label, score = answer
+        counts[place][labels.index(label)] += 1
+        if label != labels[place]:
+            wrong.append((-score, i, labels[place]))
+    answered = [(value.strip(), place) for value, place, a in zip(values, places, answers, strict=True) if a]
+    return Marked(
+        labels=tuple(labels),
+        confusion=tuple(map(tuple, counts)),
+        wrong=tuple((i, own) for _, i, own in sorted(wrong)),
+        unknown=tuple(dict.fromkeys(value for value, place in answered if value and place is None)),
+        blank=sum(not value for value, _ in answered),
+    )

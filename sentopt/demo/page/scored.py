@@ -1,0 +1,108 @@
+"""A scored list as HTML: counts in words and bars, the comparison with labels of its own, and the rows."""
+
+from __future__ import annotations
+
+import html
+from collections import Counter
+from collections.abc import Sequence
+
+from sentopt.demo.own_labels import Marked
+from sentopt.demo.text_lists import TextList
+from sentopt.report.tables import Table, as_html, counted, share
+from sentopt.runtime.classifier import Prediction
+
+SHOWN_ROWS, SHOWN_WRONG = 100, 50
+_LONGEST = 300  # characters of a cell on the page
+_TENTHS = [f"{tenth / 10:.1f} to {(tenth + 1) / 10:.1f}" for tenth in range(10)]
+
+Answered = Sequence[Prediction | None]
+"""The answer to each row; None where there is no text."""
+
+
+def in_words(answers: Answered, milliseconds: float, labels: Sequence[str]) -> str:
+    """How many texts got which label, in words and as bars, and what was not read."""
+    given = [answer for answer in answers if answer is not None]
+    if not given:
+        return "<p>There is no text to score.</p>"
+    counts = Counter(answer.label for answer in given)
+    bars = "".join(bar(label, counts[label], len(given)) for label in labels)
+    notes = [f"{counted(len(given), 'text')} in {milliseconds:,.0f} ms."]
+    if blank := len(answers) - len(given):
+        notes.append(f"{counted(blank, 'row')} without a text {'is' if blank == 1 else 'are'} left unanswered.")
+    if cut := sum(answer.truncated for answer in given):
+        notes.append(f"{cut:,} of them {'was' if cut == 1 else 'were'} too long for the model and cut.")
+    return f"<p>{' '.join(notes)}</p><ul class=bars>{bars}</ul>"
+
+
+def bar(label: str, count: int, of: int) -> str:
+    """An item of a list: a label, its count and its share, with a bar of that length."""
+    part = count / of
+    return (
+        f"<li><span class=name>{html.escape(label)}</span><span class=count>{count:,} ({part:.0%})</span>"
+        f'<i aria-hidden=true style="--part: {part:.4f}"></i></li>'
+    )
+
+
+def by_score(answers: Answered, labels: Sequence[str]) -> str:
+    """Texts by label and by tenth of the score, those tenths that occur and all between them."""
+    counts = Counter((a.label, min(9, int(a.score * 10))) for a in answers if a is not None)
+    if not counts:
+        return ""
+    tenths = range(min(tenth for _, tenth in counts), 10)
+    rows = tuple((label, *(f"{counts[label, tenth]:,}" for tenth in tenths)) for label in labels)
+    return as_html(Table(("label \\ score", *(_TENTHS[t] for t in tenths)), rows, title="Texts by label and score"))
+
+
+def marked(texts: TextList, answers: Answered, found: Marked, text_column: str) -> str:
+    """Accuracy with its interval, confusion and the mistakes, against the labels that the list has."""
+    notes = []
+    if found.unknown:
+        shown = ", ".join(f"“{value[:60]}”" for value in found.unknown[:5])
+        more = f" and {len(found.unknown) - 5} more" if len(found.unknown) > 5 else ""
+        notes.append(f"Rows with values that are no label of this model were not compared: {shown}{more}.")
+    if found.blank:
+        notes.append(
+            f"{counted(found.blank, 'row')} without a label {'was' if found.blank == 1 else 'were'} not compared."
+        )
+    said = f"<p>{html.escape(' '.join(notes))}</p>" if notes else ""
+    if not found.texts:
+        return f"<h2>Against your labels</h2><p>No row has a label of this model.</p>{said}"
+    lead = (
+        f"{found.right:,} of {counted(found.texts, 'text')} right: accuracy (95 %) {share(found.right, found.texts)}."
+    )
+    rows = tuple(
+        (label, *(f"{count:,}" for count in row)) for label, row in zip(found.labels, found.confusion, strict=True)
+    )
+    table = Table(("yours \\ answered", *found.labels), rows, title="Texts by your label (rows) and answer (columns)")
+    return (
+        f"<h2>Against your labels</h2><p>{lead}</p>{said}{as_html(table)}{_wrong(texts, answers, found, text_column)}"
+    )
+
+
+def _wrong(texts: TextList, answers: Answered, found: Marked, text_column: str) -> str:
+    if not found.wrong:
+        return "<p>No answer differs from your labels.</p>"
+    column = texts.column(text_column)
+    rows = tuple(
+        (str(i + 1), shortened(column[i]), own, answer.label, f"{answer.score:.3f}")
+        for i, own in found.wrong[:SHOWN_WRONG]
+        if (answer := answers[i])
+    )
+    part = f"the {SHOWN_WRONG} surest of " if len(found.wrong) > SHOWN_WRONG else ""
+    title = f"Answers that differ from your labels, the surest first: {part}{len(found.wrong):,}"
+    return as_html(Table(("row", "text", "your label", "answer", "score"), rows, title=title, holds_texts=True))
+
+
+def rows(texts: TextList, answers: Answered, text_column: str) -> str:
+    """The first rows with their answers; the file that can be downloaded has all of them, and all columns."""
+    shown = [
+        (str(i), shortened(text), *((answer.label, f"{answer.score:.3f}") if answer else ("", "")))
+        for i, (text, answer) in enumerate(zip(texts.column(text_column), answers, strict=True), 1)
+    ][:SHOWN_ROWS]
+    of = f"the first {SHOWN_ROWS} of {len(answers):,}; the download has all" if len(answers) > SHOWN_ROWS else "all"
+    return as_html(Table(("row", "text", "label", "score"), tuple(shown), title=f"Rows: {of}", holds_texts=True))
+
+
+def shortened(text: str) -> str:
+    """A text for a cell of the page."""
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST].rstrip()} …"

@@ -1,0 +1,219 @@
+"""A list of texts that a visitor brings: lines, a pasted table or a table file; and what its columns are for."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import csv
+import itertools
+import json
+import re
+import tempfile
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sentopt.data import tables
+from sentopt.data.options import TableOptions
+from sentopt.errors import InputError, SentoptError
+from sentopt.runtime.names import printable
+from sentopt.runtime.surrogates import repaired
+
+SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".xlsx")
+TOO_LARGE = "too large"
+"""What the page sends in the place of a file's content."""
+TEXT = "text"
+"""The column of a list that has no columns of its own."""
+
+_TEXT_NAMES = ("text", "texts", "review", "reviews", "sentence", "comment", "tweet", "message", "content", "body")
+_LABEL_NAMES = ("label", "labels", "sentiment", "class", "target", "category", "y")
+_DELIMITERS = "\t,;|"
+_LOOKED_AT = 200  # lines that tell a table from texts
+_LONGEST_NAME = 40  # characters of a column's name
+_BLANK_LINES = re.compile(r"\A(?:[ \t]*\r?\n)+")
+_NUMBER = re.compile(r"[-+]?[\d.,]+%?")
+_OPTIONS = TableOptions(setting="save it with {} {}")  # what a message advises; a visitor has no command line
+_UNPACKED = 2**26  # bytes of a workbook, which is a ZIP archive
+
+
+@dataclass(frozen=True)
+class TextList:
+    """A table of strings with a cell for each of `columns` in every row; `notices` say how it was read."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    notices: tuple[str, ...] = ()
+
+    def column(self, name: str) -> list[str]:
+        """The cells of a column.
+
+        Raises:
+            InputError: there is none of this name.
+        """
+        if name not in self.columns:
+            raise InputError(f"the table has no column {name!r}; choose one of: {', '.join(self.columns)}")
+        return [row[self.columns.index(name)] for row in self.rows]
+
+
+def from_lines(pasted: str) -> TextList:
+    """A row for every line; blank ones stay where they are, except at the end."""
+    lines = [line.strip() for line in pasted.rstrip().splitlines()]
+    return TextList((TEXT,), tuple((line,) for line in lines))
+
+
+def from_table(pasted: str, *, most: int) -> TextList:
+    """A pasted table, whose first line names the columns; spreadsheets put tabs between the cells.
+
+    Raises:
+        InputError: it cannot be read, or has more than `most` rows.
+    """
+    pasted = _BLANK_LINES.sub("", pasted)
+    suffix = ".tsv" if "\t" in pasted.partition("\n")[0] else ".csv"
+    return _read("the pasted table", suffix, pasted.encode("utf-8", "replace"), most)
+
+
+def from_upload(sent: str, *, most: int) -> TextList:
+    """A table file as the page sends it: its name, a line end, and its content in base64.
+
+    Raises:
+        InputError: it is not such a file, cannot be read, or has more than `most` rows.
+    """
+    name, content = name_of(sent), sent.partition("\n")[2]
+    suffix = Path(name).suffix.lower()
+    if suffix not in SUFFIXES:
+        raise InputError(f"{name}: expected a table, with a name that ends in {', '.join(SUFFIXES)}")
+    if content == TOO_LARGE:
+        raise InputError(f"{name} is too large for this page; use sentopt predict --input FILE on your machine")
+    try:
+        content_bytes = base64.b64decode(content, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise InputError(f"{name} did not arrive whole; choose it again") from error
+    return _read(name, suffix, content_bytes, most)
+
+
+def name_of(sent: str) -> str:
+    """The name of an uploaded file, fit to be shown."""
+    return printable(Path(sent.partition("\n")[0]).name, longest=80) or "the file"
+
+
+def _read(name: str, suffix: str, content: bytes, most: int) -> TextList:
+    """By the reader of tables, which takes files: this one is there for as long as it is read."""
+    notices: list[str] = []
+    columns: list[str] = []
+    with tempfile.TemporaryDirectory(prefix="sentopt-") as folder:
+        path = Path(folder) / f"table{suffix}"
+        path.write_bytes(content)
+        try:
+            if suffix == ".xlsx":
+                _check_size(path)
+            numbered = tables.read_numbered(path, _OPTIONS, notices.append, columns.extend)
+            rows = [row for _, row in itertools.islice(numbered, most + 1)]
+        except SentoptError as error:
+            raise InputError(_named(str(error), path, name)) from None
+    if len(rows) > most:
+        raise InputError(f"{name} has more than {most:,} rows; at most {most:,} are answered here")
+    if not rows:
+        raise InputError(f"{name} has no rows below the names of its columns")
+    names = tuple(columns or dict.fromkeys(key for row in rows for key in row))
+    cells = tuple(tuple(_cell(row.get(column)) for column in names) for row in rows)
+    return TextList(names, cells, tuple(_named(notice, path, name) for notice in notices))
+
+
+def _check_size(path: Path) -> None:
+    """Refuse a workbook that would fill the memory when it is unpacked.
+
+    Raises:
+        InputError: it would.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            size = sum(part.file_size for part in archive.infolist())
+    except zipfile.BadZipFile:
+        return  # the reader says what it is
+    if size > _UNPACKED:
+        raise InputError(f"{path} is too large when it is unpacked ({size / 2**20:.0f} MiB); save it as CSV")
+
+
+def _named(message: str, path: Path, name: str) -> str:
+    """A message of the reader with the visitor's name for the file."""
+    return message.replace(str(path), name).replace(path.name, name)
+
+
+def _cell(value: Any) -> str:
+    if value is None or value != value:  # NaN is not equal to itself
+        return ""
+    if isinstance(value, Mapping | list | tuple):
+        return json.dumps(value, ensure_ascii=False, default=str)
+    return repaired(str(value))
+
+
+def looks_like_table(pasted: str) -> bool:
+    """Whether the first line names columns and the others have as many cells; said so that it can be corrected.
+
+    Texts have commas, too: without a usual name in the first line, there must be no blank behind a delimiter.
+    """
+    lines = [line for line in pasted.strip().splitlines() if line.strip()][:_LOOKED_AT]
+    if len(lines) < 2:
+        return False
+    if lines[0].strip().casefold() in (*_TEXT_NAMES, *_LABEL_NAMES):
+        return True
+    return any(_are_rows(lines, delimiter) for delimiter in _DELIMITERS)
+
+
+def _are_rows(lines: Sequence[str], delimiter: str) -> bool:
+    head, *rows = list(csv.reader(lines, delimiter=delimiter))
+    names = [cell.strip() for cell in head]
+    if len(names) < 2 or not all(_is_name(name) for name in names) or len(set(names)) < len(names):
+        return False
+    usual = any(name.casefold() in (*_TEXT_NAMES, *_LABEL_NAMES) for name in names)
+    same = sum(len(row) == len(names) for row in rows) / max(1, len(rows))
+    plain = delimiter == "\t" or not any(cell.startswith(" ") for cell in head)
+    return same >= 0.5 if usual else same == 1 and plain
+
+
+def _is_name(cell: str) -> bool:
+    return 0 < len(cell) <= _LONGEST_NAME and not _NUMBER.fullmatch(cell) and cell[-1] not in ".!?"
+
+
+def likely_text(texts: TextList) -> str:
+    """The column that most likely holds the texts: one with a usual name, else the one with the longest cells."""
+    for usual in _TEXT_NAMES:
+        for name in texts.columns:
+            if name.casefold() == usual:
+                return name
+    return max(texts.columns, key=lambda name: sum(map(len, texts.column(name))))
+
+
+def likely_label(texts: TextList, labels: Sequence[str], text_column: str) -> str | None:
+    """The column that holds labels of the model, if there is one: by its values, one with a usual name first."""
+    others = [name for name in texts.columns if name != text_column]
+    usual = [name for name in others if name.casefold() in _LABEL_NAMES]
+    for name in [*usual, *(name for name in others if name not in usual)]:
+        values = [value for value in texts.column(name) if value.strip()]
+        known = sum(place is not None for place in positions(values, labels))
+        if name in usual and 2 * known >= len(values) > 0:
+            return name
+        if values and known == len(values) and not _all_digits(values):
+            return name
+    return None
+
+
+def positions(values: Sequence[str], labels: Sequence[str]) -> list[int | None]:
+    """For each value the position of the label that it names, or None for a blank one and one that names no label.
+
+    Labels are compared without regard to case. Where all values are whole numbers, they are positions themselves,
+    unless labels have such names.
+    """
+    folded = [label.strip().casefold() for label in labels]
+    given = [value.strip().casefold() for value in values]
+    if _all_digits(given) and not any(value in folded for value in given if value):
+        numbers = [int(float(value)) if value else -1 for value in given]
+        return [number if 0 <= number < len(labels) else None for number in numbers]
+    return [folded.index(value) if value in folded else None for value in given]
+
+
+def _all_digits(values: Sequence[str]) -> bool:
+    filled = [value.strip() for value in values if value.strip()]
+    return bool(filled) and all(re.fullmatch(r"\d{1,4}(?:\.0+)?", value) for value in filled)

@@ -1,0 +1,186 @@
+"""Lists of texts that visitors bring: lines, pasted tables and files, and what their columns are likely for."""
+
+import base64
+import io
+import json
+import zipfile
+
+import pytest
+
+from sentopt.demo import text_lists
+from sentopt.demo.text_lists import TextList, likely_label, likely_text, looks_like_table, positions
+from sentopt.errors import InputError
+
+LABELS = ("negative", "neutral", "positive")
+
+
+def uploaded(name: str, content: bytes, most: int = 100) -> TextList:
+    return text_lists.from_upload(f"{name}\n{base64.b64encode(content).decode()}", most=most)
+
+
+def pasted(table: str, most: int = 100) -> TextList:
+    return text_lists.from_table(table, most=most)
+
+
+def test_lines_keep_their_places_and_the_blank_ones_between() -> None:
+    assert text_lists.from_lines("one\n\n  two words \r\nthree\n\n").rows == (
+        ("one",),
+        ("",),
+        ("two words",),
+        ("three",),
+    )
+    assert text_lists.from_lines(" \n").rows == ()
+
+
+@pytest.mark.parametrize("delimiter", ["\t", ",", ";", "|"])
+def test_a_pasted_table_is_read_with_all_columns(delimiter: str) -> None:
+    table = "id#text#label\n1#good one#x\n2#bad#y\n3##z\n".replace("#", delimiter)
+    found = pasted(table)
+    assert found.columns == ("id", "text", "label")
+    assert found.rows == (("1", "good one", "x"), ("2", "bad", "y"), ("3", "", "z"))
+    assert found.column("text") == ["good one", "bad", ""]
+
+
+def test_quoted_cells_hold_delimiters_quotes_and_line_breaks() -> None:
+    found = pasted('text,n\n"said ""no"", then\nleft",1\n"plain",2\n')
+    assert found.column("text") == ['said "no", then\nleft', "plain"]
+
+
+def test_blank_lines_before_the_table_do_not_matter() -> None:
+    assert pasted("\n \nid\ttext\n1\tgood\n").column("text") == ["good"]
+
+
+@pytest.mark.parametrize("table", ["", "text", "text\n", "a,b\n1,2,3\n"])
+def test_what_is_no_table_is_refused_in_words_without_a_path_or_an_option(table: str) -> None:
+    with pytest.raises(InputError) as refused:
+        pasted(table)
+    assert "the pasted table" in str(refused.value)
+    assert "/" not in str(refused.value)
+    assert "--" not in str(refused.value)
+
+
+def test_how_a_table_was_read_is_told() -> None:
+    found = pasted('text,n\n"never closed,1\n')
+    assert found.column("text") == ['"never closed']
+    assert "quotes are read as ordinary characters" in found.notices[0]
+    assert found.notices[0].startswith("the pasted table: ")
+
+
+def test_a_missing_column_is_told_with_those_that_are_there() -> None:
+    with pytest.raises(InputError, match="no column 'text'; choose one of: id, review"):
+        pasted("id,review\n1,good\n").column("text")
+
+
+def test_more_rows_than_are_answered_are_refused() -> None:
+    assert len(pasted("text\n" + "good\n" * 100).rows) == 100
+    with pytest.raises(InputError, match="more than 100 rows"):
+        pasted("text\n" + "good\n" * 101)
+
+
+def test_files_are_read_by_their_names() -> None:
+    csv = "id;review\n1;sehr schön\n".encode("cp1252")
+    assert uploaded("C:\\fakepath\\a.csv".replace("\\", "/"), csv).column("review") == ["sehr schön"]
+    lines = b'{"id": 1, "text": "good", "tags": ["a"]}\n{"id": 2, "text": null}\n'
+    found = uploaded("a.jsonl", lines)
+    assert found.columns == ("id", "text", "tags")
+    assert found.rows == (("1", "good", '["a"]'), ("2", "", ""))
+    listed = json.dumps([{"text": "x"}, {"text": "y"}]).encode()
+    assert uploaded("a.json", listed).column("text") == ["x", "y"]
+
+
+def test_a_workbook_is_read() -> None:
+    openpyxl = pytest.importorskip("openpyxl")
+    book = openpyxl.Workbook()
+    for row in (["id", "text", "sentiment"], [1, "good day", "positive"], [2, None, None]):
+        book.active.append(row)
+    stream = io.BytesIO()
+    book.save(stream)
+    found = uploaded("list.xlsx", stream.getvalue())
+    assert found.rows == (("1", "good day", "positive"), ("2", "", ""))
+
+
+def test_a_workbook_that_would_fill_the_memory_is_not_unpacked() -> None:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("xl/worksheets/sheet1.xml", b" " * (2**26 + 1))
+    with pytest.raises(InputError, match=r"bomb\.xlsx is too large when it is unpacked"):
+        uploaded("bomb.xlsx", stream.getvalue())
+
+
+@pytest.mark.parametrize("name", ["a.exe", "a", "a.pkl", "a.parquet", "a.csv.gz"])
+def test_other_files_are_refused_by_name(name: str) -> None:
+    with pytest.raises(InputError, match="expected a table"):
+        uploaded(name, b"text\ngood\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("a.xlsx", b"no workbook"), ("a.csv", b"\x00\x01\x02" * 40), ("a.json", b"{")]
+)
+def test_damaged_files_are_refused_under_their_own_names(name: str, content: bytes) -> None:
+    with pytest.raises(InputError) as refused:
+        uploaded(name, content)
+    assert name in str(refused.value)
+    assert "sentopt-" not in str(refused.value)
+    assert "/table" not in str(refused.value)
+
+
+def test_what_the_browser_did_not_send_is_refused() -> None:
+    with pytest.raises(InputError, match=r"big\.csv is too large for this page"):
+        text_lists.from_upload("big.csv\ntoo large", most=5)
+    with pytest.raises(InputError, match="did not arrive whole"):
+        text_lists.from_upload("a.csv\n%%%", most=5)
+
+
+def test_a_name_with_control_characters_is_shown_without_them() -> None:
+    assert text_lists.name_of("../../etc/a\x1b[31m.csv\nxx") == "a�[31m.csv"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "id\ttext\n1\tgood",
+        "text\nfirst\nsecond",
+        "Review\nfirst, and more\nsecond",
+        "sentence,label\nIt is a wonderful, warm film,positive\ngood,negative\nbad,negative",
+        "a;b\n1;2\n3;4",
+        "name|stars\nx|1",
+    ],
+)
+def test_tables_are_recognised(text: str) -> None:
+    assert looks_like_table(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "text",
+        "one line",
+        "Great film, loved it\nBad food, slow service",
+        "I came.\nI saw.\nI left.",
+        "Good; cheap.\nBad; dear.",
+        "12,5\n13,4",
+        "Wow, great, nice\nBad, dull, long",
+    ],
+)
+def test_texts_are_not_taken_for_tables(text: str) -> None:
+    assert not looks_like_table(text)
+
+
+def test_columns_are_guessed_by_name_and_by_content() -> None:
+    table = TextList(
+        ("id", "stars", "comment", "Sentiment"), (("1", "5", "good", "Positive"), ("2", "1", "bad", "Negative"))
+    )
+    assert likely_text(table) == "comment"
+    assert likely_label(table, LABELS, "comment") == "Sentiment"
+    other = TextList(("a", "b", "c"), (("1", "a long text", "neutral"), ("2", "another one", "")))
+    assert likely_text(other) == "b"
+    assert likely_label(other, LABELS, "b") == "c"
+    assert likely_label(TextList(("a", "b"), (("1", "x"), ("2", "y"))), LABELS, "b") is None
+
+
+def test_labels_are_found_whatever_their_case_and_by_position() -> None:
+    assert positions([" Positive", "negative", "", "mixed"], LABELS) == [2, 0, None, None]
+    assert positions(["0", "2", "", "7"], LABELS) == [0, 2, None, None]
+    assert positions(["1.0", "0.0"], LABELS) == [1, 0]
+    assert positions(["1", "5"], ("5", "1")) == [1, 0]
