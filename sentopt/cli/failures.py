@@ -75,7 +75,9 @@ def warnings_in_one_line() -> Iterator[None]:
 
     warnings.formatwarning = one_line
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="'HTTP_422_UNPROCESSABLE_ENTITY' is")  # of Gradio
+            yield
     finally:
         warnings.formatwarning = before
 

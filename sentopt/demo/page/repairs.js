@@ -6,6 +6,11 @@
     document.querySelectorAll(".overflow-menu > button:not([aria-label])").forEach((e) => {
       e.setAttribute("aria-label", "More tabs");
     });
+    // A text field is no list; the list that it opens is one, and the field names it already.
+    document.querySelectorAll("input[role=listbox]").forEach((e) => {
+      e.setAttribute("role", "combobox");
+      e.setAttribute("aria-haspopup", "listbox");
+    });
     // Code and tables of Markdown that are wider than the page are scrolled with the arrow keys.
     document.querySelectorAll(".evidence pre, .evidence .prose table").forEach((e) => {
       if (e.scrollWidth > e.clientWidth) e.tabIndex = 0;
