@@ -204,6 +204,7 @@ def familiarity(description: BundleDescription) -> Familiarity | None:
             longest=found.integer("longest", 0, _MOST),
             new=found.number("new", 0, 1),
             seen=found.text("seen"),
+            texts=found.integer("texts", 1, _MOST),
         )
         usual.is_seen([0])
         return usual

@@ -13,6 +13,7 @@ from sentopt.runtime.batching import batched
 
 R = TypeVar("R")
 _BATCH = 1024
+_ROWS = 1_048_576
 Numbered = tuple[str, dict[str, Any]]
 
 
@@ -57,7 +58,7 @@ def _rows(
         others = ", ".join(repr(other.title) for other in book.worksheets[1:])
         notify(f"{path.name}: the first sheet {sheet.title!r} is read, not {others}")
     sheet.reset_dimensions()  # some programs store wrong dimensions
-    rows = ((number, list(cells)) for number, cells in enumerate(sheet.iter_rows(values_only=True), 1))
+    rows = _numbered(path, sheet)
     filled = ((number, cells) for number, cells in rows if any(cell is not None for cell in cells))
     number, cells = next(filled, (0, []))
     if not cells:
@@ -79,6 +80,18 @@ def _rows(
         yield f"row {number}", dict(zip(names, cells, strict=False))
     if empty:
         _check_formulas(path, sheet.title)
+
+
+def _numbered(path: Path, sheet: Any) -> Iterator[tuple[int, list[Any]]]:
+    """Each row with its number. openpyxl gives the rows between two that are stored, which may be far from each other.
+
+    Raises:
+        DataError: there are more rows than Excel has.
+    """
+    for number, cells in enumerate(sheet.iter_rows(values_only=True), 1):
+        if number > _ROWS:
+            raise DataError(f"{path}: a row beyond {_ROWS:,}, the last one of Excel; remove it and save the file again")
+        yield number, list(cells)
 
 
 def _check_formulas(path: Path, title: str) -> None:

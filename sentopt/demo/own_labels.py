@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sentopt.demo.text_lists import positions
+from sentopt.demo.text_lists import names_label, positions
 
 
 @dataclass(frozen=True)
@@ -14,7 +14,7 @@ class Marked:
 
     `confusion[i][j]` counts texts of label i that were answered with label j. `wrong` are positions in the list, each
     with the label that stands there, the surest answers first. `unknown` are values that name no label, each once;
-    `blank` counts texts without one.
+    `blank` counts texts without one. `by_position`: the values are numbers, which count the labels from 0.
     """
 
     labels: tuple[str, ...]
@@ -22,6 +22,7 @@ class Marked:
     wrong: tuple[tuple[int, str], ...]
     unknown: tuple[str, ...]
     blank: int
+    by_position: bool = False
 
     @property
     def texts(self) -> int:
@@ -59,4 +60,5 @@ def mark(values: Sequence[str], answers: Sequence[tuple[str, float] | None], lab
         wrong=tuple((i, own) for _, i, own in sorted(wrong)),
         unknown=tuple(dict.fromkeys(value for value, place in answered if value and place is None)),
         blank=sum(not value for value, _ in answered),
+        by_position=any(place is not None and not names_label(value, labels) for value, place in answered),
     )

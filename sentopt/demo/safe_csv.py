@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
-_NUMBER = re.compile(r" *[-+]\d[\d.,]*%?")  # which is no formula, and must stay what it is
+_NUMBER = re.compile(r" *[-+]\d[\d.,]*(?:[eE][-+]?\d+|%)?")  # which is no formula, and must stay what it is
 
 
 def to_csv(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

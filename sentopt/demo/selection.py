@@ -118,7 +118,7 @@ def in_words(answers: SplitAnswers, filters: Filters, shown: Page) -> str:
     every = f"{len(answers.rows):,} texts"
     what = f"{_kind_in_words(answers.variant, filters.kind)}{restricted}"
     if not shown.total:
-        return f"None among {every}: {what}. {_advice(answers.variant, filters, restricted)}"
+        return f"There are none among {every}: {what}. {_advice(answers.variant, filters, restricted)}"
     order = "the surest first" if filters.surest_first else "the least sure first"
     rows = f"Rows {shown.before + 1:,} to {shown.before + len(shown.texts):,}, {order}."
     return f"{shown.total:,} of {every}: {what}. {rows}"

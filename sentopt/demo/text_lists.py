@@ -8,6 +8,7 @@ import csv
 import itertools
 import json
 import re
+import secrets
 import tempfile
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -17,7 +18,7 @@ from typing import Any
 
 from sentopt.data import tables
 from sentopt.data.options import TableOptions
-from sentopt.errors import InputError, SentoptError
+from sentopt.errors import DataError, InputError, SentoptError
 from sentopt.runtime.names import printable
 from sentopt.runtime.surrogates import repaired
 
@@ -30,12 +31,15 @@ TEXT = "text"
 _TEXT_NAMES = ("text", "texts", "review", "reviews", "sentence", "comment", "tweet", "message", "content", "body")
 _LABEL_NAMES = ("label", "labels", "sentiment", "class", "target", "category", "y")
 _DELIMITERS = "\t,;|"
+_DIGITS = 5  # of a number that may be a position
 _LOOKED_AT = 200  # lines that tell a table from texts
 _LONGEST_NAME = 40  # characters of a column's name
 _BLANK_LINES = re.compile(r"\A(?:[ \t]*\r?\n)+")
+_LINE_END = re.compile(r"\r\n|\r|\n")  # `str.splitlines` knows others, which stand within texts
 _NUMBER = re.compile(r"[-+]?[\d.,]+%?")
-_OPTIONS = TableOptions(setting="save it with {} {}")  # what a message advises; a visitor has no command line
-_UNPACKED = 2**26  # bytes of a workbook, which is a ZIP archive
+_OPTIONS = TableOptions(setting="sentopt predict --{} {}")  # where what was detected can be corrected
+_COLUMNS = 200
+_UNPACKED = 2**23  # bytes of a workbook, which is a ZIP archive: a hundred times as much in memory
 
 
 @dataclass(frozen=True)
@@ -46,20 +50,20 @@ class TextList:
     rows: tuple[tuple[str, ...], ...]
     notices: tuple[str, ...] = ()
 
-    def column(self, name: str) -> list[str]:
-        """The cells of a column.
+    def column(self, position: int) -> list[str]:
+        """The cells of a column, by its position.
 
         Raises:
-            InputError: there is none of this name.
+            InputError: there is none.
         """
-        if name not in self.columns:
-            raise InputError(f"the table has no column {name!r}; choose one of: {', '.join(self.columns)}")
-        return [row[self.columns.index(name)] for row in self.rows]
+        if not 0 <= position < len(self.columns):
+            raise InputError(f"the table has {len(self.columns)} columns, and no column {position + 1}")
+        return [row[position] for row in self.rows]
 
 
 def from_lines(pasted: str) -> TextList:
     """A row for every line; blank ones stay where they are, except at the end."""
-    lines = [line.strip() for line in pasted.rstrip().splitlines()]
+    lines = [line.strip() for line in _LINE_END.split(pasted.rstrip())] if pasted.strip() else []
     return TextList((TEXT,), tuple((line,) for line in lines))
 
 
@@ -102,13 +106,19 @@ def _read(name: str, suffix: str, content: bytes, most: int) -> TextList:
     """By the reader of tables, which takes files: this one is there for as long as it is read."""
     notices: list[str] = []
     columns: list[str] = []
+
+    def keep(names: Sequence[str]) -> None:
+        if len(names) > _COLUMNS:  # a DataError, which the reader of workbooks takes for no damage
+            raise DataError(f"{name} has {len(names):,} columns; at most {_COLUMNS} are taken here")
+        columns.extend(names)
+
     with tempfile.TemporaryDirectory(prefix="sentopt-") as folder:
-        path = Path(folder) / f"table{suffix}"
+        path = Path(folder) / f"{secrets.token_hex(8)}{suffix}"
         path.write_bytes(content)
         try:
             if suffix == ".xlsx":
                 _check_size(path)
-            numbered = tables.read_numbered(path, _OPTIONS, notices.append, columns.extend)
+            numbered = tables.read_numbered(path, _OPTIONS, notices.append, keep)
             rows = [row for _, row in itertools.islice(numbered, most + 1)]
         except SentoptError as error:
             raise InputError(_named(str(error), path, name)) from None
@@ -117,8 +127,11 @@ def _read(name: str, suffix: str, content: bytes, most: int) -> TextList:
     if not rows:
         raise InputError(f"{name} has no rows below the names of its columns")
     names = tuple(columns or dict.fromkeys(key for row in rows for key in row))
+    if not names or len(names) > _COLUMNS:
+        raise InputError(f"{name} has {len(names):,} columns; from 1 to {_COLUMNS} are taken here")
     cells = tuple(tuple(_cell(row.get(column)) for column in names) for row in rows)
-    return TextList(names, cells, tuple(_named(notice, path, name) for notice in notices))
+    shown = tuple(column.strip() or f"column {i} without a name" for i, column in enumerate(names, 1))
+    return TextList(shown, cells, tuple(_named(notice, path, name) for notice in notices))
 
 
 def _check_size(path: Path) -> None:
@@ -138,7 +151,7 @@ def _check_size(path: Path) -> None:
 
 def _named(message: str, path: Path, name: str) -> str:
     """A message of the reader with the visitor's name for the file."""
-    return message.replace(str(path), name).replace(path.name, name)
+    return re.sub(f"{re.escape(str(path))}|{re.escape(path.name)}", lambda _: name, message)
 
 
 def _cell(value: Any) -> str:
@@ -163,7 +176,10 @@ def looks_like_table(pasted: str) -> bool:
 
 
 def _are_rows(lines: Sequence[str], delimiter: str) -> bool:
-    head, *rows = list(csv.reader(lines, delimiter=delimiter))
+    try:
+        head, *rows = list(csv.reader(lines, delimiter=delimiter))
+    except csv.Error:  # a cell that is longer than any of a pasted table
+        return False
     names = [cell.strip() for cell in head]
     if len(names) < 2 or not all(_is_name(name) for name in names) or len(set(names)) < len(names):
         return False
@@ -177,43 +193,52 @@ def _is_name(cell: str) -> bool:
     return 0 < len(cell) <= _LONGEST_NAME and not _NUMBER.fullmatch(cell) and cell[-1] not in ".!?"
 
 
-def likely_text(texts: TextList) -> str:
+def likely_text(texts: TextList) -> int:
     """The column that most likely holds the texts: one with a usual name, else the one with the longest cells."""
-    for usual in _TEXT_NAMES:
-        for name in texts.columns:
-            if name.casefold() == usual:
-                return name
-    return max(texts.columns, key=lambda name: sum(map(len, texts.column(name))))
+    names = [name.casefold() for name in texts.columns]
+    usual = [names.index(name) for name in _TEXT_NAMES if name in names]
+    return usual[0] if usual else max(range(len(names)), key=lambda i: sum(len(row[i]) for row in texts.rows))
 
 
-def likely_label(texts: TextList, labels: Sequence[str], text_column: str) -> str | None:
+def likely_label(texts: TextList, labels: Sequence[str], text_column: int) -> int | None:
     """The column that holds labels of the model, if there is one: by its values, one with a usual name first."""
-    others = [name for name in texts.columns if name != text_column]
-    usual = [name for name in others if name.casefold() in _LABEL_NAMES]
-    for name in [*usual, *(name for name in others if name not in usual)]:
-        values = [value for value in texts.column(name) if value.strip()]
+    others = [i for i in range(len(texts.columns)) if i != text_column]
+    usual = [i for i in others if texts.columns[i].casefold() in _LABEL_NAMES]
+    for i in [*usual, *(i for i in others if i not in usual)]:
+        values = [value for value in texts.column(i) if value.strip()]
         known = sum(place is not None for place in positions(values, labels))
-        if name in usual and 2 * known >= len(values) > 0:
-            return name
-        if values and known == len(values) and not _all_digits(values):
-            return name
+        if i in usual and 2 * known >= len(values) > 0:
+            return i
+        if values and known == len(values) and not are_numbers(values):
+            return i
     return None
 
 
 def positions(values: Sequence[str], labels: Sequence[str]) -> list[int | None]:
     """For each value the position of the label that it names, or None for a blank one and one that names no label.
 
-    Labels are compared without regard to case. Where all values are whole numbers, they are positions themselves,
-    unless labels have such names.
+    Labels are compared without regard to case, and "1.0" is 1: tables write whole numbers so where a cell is blank. If
+    no value names a label, and all numbers among them are positions of labels, they count the labels from 0.
     """
-    folded = [label.strip().casefold() for label in labels]
-    given = [value.strip().casefold() for value in values]
-    if _all_digits(given) and not any(value in folded for value in given if value):
-        numbers = [int(float(value)) if value else -1 for value in given]
-        return [number if 0 <= number < len(labels) else None for number in numbers]
+    folded = [_plain(label) for label in labels]
+    given = [_plain(value) for value in values]
+    if not any(value in folded for value in given if value):
+        numbers = [int(value) for value in given if value.isdecimal() and len(value) < _DIGITS]
+        if numbers and max(numbers) < len(labels):
+            return [int(value) if value.isdecimal() and len(value) < _DIGITS else None for value in given]
     return [folded.index(value) if value in folded else None for value in given]
 
 
-def _all_digits(values: Sequence[str]) -> bool:
-    filled = [value.strip() for value in values if value.strip()]
-    return bool(filled) and all(re.fullmatch(r"\d{1,4}(?:\.0+)?", value) for value in filled)
+def names_label(value: str, labels: Sequence[str]) -> bool:
+    """Whether a value is the name of a label."""
+    return _plain(value) in map(_plain, labels)
+
+
+def are_numbers(values: Sequence[str]) -> bool:
+    """Whether all values that are not blank are whole numbers, and there are any."""
+    filled = [_plain(value) for value in values if value.strip()]
+    return bool(filled) and all(value.isdecimal() for value in filled)
+
+
+def _plain(value: str) -> str:
+    return re.sub(r"\A(\d+)\.0+\Z", r"\1", value.strip().casefold())

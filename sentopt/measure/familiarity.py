@@ -19,13 +19,14 @@ class Familiarity:
 
     `shortest` and `longest`: tokens of a text, special ones among them; 99 % of the training texts are between. `new`:
     the share of a text's tokens that occur in no training text; 99 % of the test texts have no more. `seen` has a bit
-    for each id of the vocabulary, the first one highest, in base64.
+    for each id of the vocabulary, the first one highest, in base64. `texts` were looked at.
     """
 
     shortest: int
     longest: int
     new: float
     seen: str
+    texts: int
 
     def is_seen(self, ids: Iterable[int]) -> list[bool]:
         """Whether each piece occurs in the training texts; those beyond the vocabulary do not.
@@ -66,4 +67,5 @@ def measure(train: Sequence[Sequence[int]], test: Sequence[Sequence[int]], vocab
         longest=int(np.quantile(lengths, 1 - tail, method="higher")),
         new=float(np.quantile(new, _USUAL, method="higher")) if new else 0.0,
         seen=base64.b64encode(np.packbits(seen).tobytes()).decode("ascii"),
+        texts=len(train),
     )

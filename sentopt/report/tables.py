@@ -98,7 +98,8 @@ def as_html(table: Table) -> str:
 def _holds_words(table: Table) -> list[str]:
     """For each column `words`, or an empty string where it holds numbers."""
     columns = range(len(table.headings))
-    return ["words" if i == 0 or any(row[i][:1].isalpha() for row in table.rows) else "" for i in columns]
+    texts = [table.holds_texts and heading == "text" for heading in table.headings]
+    return ["words" if i == 0 or texts[i] or any(row[i][:1].isalpha() for row in table.rows) else "" for i in columns]
 
 
 def _verdict(heading: str, cell: str) -> str:

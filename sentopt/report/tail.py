@@ -90,7 +90,7 @@ def _cause(row: BenchRow, limit: float, samples: Samples, rounds: int) -> str:
     """What the samples above `limit` say, if they are there and each text was asked more than once.
 
     A text that is slow in most rounds is slow by itself, unless it is the first, which follows a pause. One that is
-    slow once is not, because every round asks the same texts.
+    not met a busy machine, or chance: every round asks the same texts.
     """
     own = samples.get(row.variant)
     if own is None:
@@ -108,7 +108,11 @@ def _cause(row: BenchRow, limit: float, samples: Samples, rounds: int) -> str:
             f"of {counted(texts, 'text')} that {'was' if texts == 1 else 'were'} slow in most rounds",
             "that text itself" if texts == 1 else "these texts themselves",
         ),
-        (total - of_lasting, "of texts that were faster in most rounds", "noise of the machine"),
+        (
+            total - of_lasting,
+            "of texts that were not slow in most rounds",
+            f"moments of the machine, as far as {rounds} rounds tell",
+        ),
     ]
     counts = ", ".join(f"{count} {what}" for count, what, _ in kinds if count)
     causes = "; ".join(cause for count, _, cause in kinds if count)

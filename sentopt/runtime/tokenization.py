@@ -6,6 +6,7 @@ transformers. Padding is done in numpy: the tokenizer object is never changed af
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -79,15 +80,19 @@ class Tokens:
 
 @dataclass(frozen=True)
 class ReadPart:
-    """What a model reads of a text: the characters `start` to `end` (exclusive), as `pieces` of its vocabulary.
+    """What a model reads of a text: the characters `start` to `end` (exclusive), as `pieces` with `ids`.
 
-    `unknown` are the parts of the text, in order, that the vocabulary has no piece for.
+    `unknown` are the parts of the text, in order, that the vocabulary has no piece for. `tokens` counts those of the
+    model's input, special ones among them; `cut` says that there are more.
     """
 
     start: int
     end: int
     pieces: tuple[str, ...]
+    ids: tuple[int, ...]
     unknown: tuple[str, ...]
+    tokens: int
+    cut: bool
 
 
 class TextEncoder:
@@ -107,6 +112,7 @@ class TextEncoder:
         self.side: Side = side
         self._long = 2 * _TOKEN_CHARACTERS * max_length
         self._cuts: Cuts | None = None
+        self._unknown: int | None = None
 
     @classmethod
     def load(
@@ -196,6 +202,9 @@ class TextEncoder:
             start=spans[0][0] if cut and self.side == "left" else 0,
             end=spans[-1][1] if cut and self.side == "right" else len(text),
             pieces=pieces,
+            ids=tuple(encoding.ids[i] for i in own),
+            tokens=len(encoding.ids),
+            cut=bool(encoding.overflowing),
             unknown=tuple(text[a:b] for i, (a, b) in zip(own, spans, strict=True) if encoding.ids[i] == unknown),
         )
 
@@ -226,9 +235,12 @@ class TextEncoder:
 
     def _unknown_id(self) -> int | None:
         """The id of what the vocabulary has no piece for; None where it has a piece for everything."""
-        model = self._tokenizer.model
-        token = getattr(model, "unk_token", None)
-        return self.id_of(token) if token else getattr(model, "unk_id", None)
+        token = getattr(self._tokenizer.model, "unk_token", None)
+        if token:
+            return self.id_of(token)
+        if self._unknown is None:  # Unigram's has no attribute for it, and its file is large
+            self._unknown = json.loads(self._tokenizer.to_str())["model"].get("unk_id", -1)
+        return self._unknown
 
     def _encoding(self, text: str) -> Encoding:
         with _in_words("the tokenizer failed"):

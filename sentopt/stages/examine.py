@@ -121,7 +121,7 @@ def _familiarity(split: _Split, run_dir: RunDir) -> Familiarity | None:
     if not run_dir.split("train").is_file():
         return None
     texts = [example.text for example in store.read_split(run_dir, "train")]
-    chosen = texts[:: max(1, len(texts) // _TRAINING_TEXTS)]
+    chosen = texts[:: max(1, -(-len(texts) // _TRAINING_TEXTS))]
     train = [t.ids for t in split.encoder.encode(chosen)]
     return familiarity.measure(train, split.tokens, split.encoder.vocabulary_size)
 

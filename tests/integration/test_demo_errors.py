@@ -130,7 +130,7 @@ def test_every_variant_and_kind_can_be_chosen(visit: Visit) -> None:
     assert all(row[1].endswith("?") and float(row[3]) >= 0.95 for row in shown_rows(visit))
     choose(visit, "variant", "PyTorch")
     choose(visit, "kind", "gained against PyTorch")
-    assert "None among 120 texts" in visit.wait_for(STATUS, "choose a variant")
+    assert "There are none among 120 texts" in visit.wait_for(STATUS, "choose a variant")
     assert visit.page.locator("#errors-table table").count() == 0
     assert visit.page.locator("#errors-download").is_disabled()
 
@@ -271,8 +271,9 @@ def test_on_this_machine_the_texts_are_answered_and_not_at_the_start(server: Ser
     assert SECRET in told(server)
 
 
-def test_what_a_proxy_forwards_is_refused_though_none_was_named(server: Server) -> None:
-    replies = told(server, X_Forwarded_For="203.0.113.9")
+@pytest.mark.parametrize("header", ["X_Forwarded_For", "X_Real_IP", "Via", "CF_Connecting_IP"])
+def test_what_a_proxy_forwards_is_refused_though_none_was_named(server: Server, header: str) -> None:
+    replies = told(server, **{header: "203.0.113.9"})
     assert SECRET not in replies
     assert "a proxy forwarded this request" in replies
 

@@ -109,7 +109,7 @@ def test_a_sentence_says_what_is_listed() -> None:
 
 def test_an_empty_list_says_so_and_what_to_do() -> None:
     assert said(Filters(least_score=1.0)) == (
-        "None among 240 texts: wrong answers of lean-int8, with a score of at least 1.00. "
+        "There are none among 240 texts: wrong answers of lean-int8, with a score of at least 1.00. "
         "Choose any label, answer and length, and a lower score."
     )
     reference = answers(variant="torch")

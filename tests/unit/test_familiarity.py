@@ -24,7 +24,7 @@ def test_lengths_and_new_pieces_are_those_of_nearly_all_texts() -> None:
 
 
 def test_a_text_is_new_with_three_new_pieces_that_are_more_than_usual() -> None:
-    usual = Familiarity(1, 9, 0.25, "")
+    usual = Familiarity(1, 9, 0.25, "", 5)
     assert not usual.is_new([True] * 2 + [False] * 2)
     assert usual.is_new([True] * 8 + [False] * 3)
     assert not usual.is_new([True] * 9 + [False] * 3)
@@ -36,4 +36,4 @@ def test_without_training_texts_nothing_is_usual() -> None:
 
 def test_bits_that_are_no_bits_are_an_error() -> None:
     with pytest.raises(ValueError, match="not base64"):
-        Familiarity(1, 2, 0.1, "%%").is_seen([0])
+        Familiarity(1, 2, 0.1, "%%", 5).is_seen([0])

@@ -24,3 +24,10 @@ def test_values_that_are_no_labels_are_told_once_each() -> None:
 def test_nothing_to_compare() -> None:
     found = mark(["", ""], [("good", 0.9), None], LABELS)
     assert (found.right, found.texts, found.blank) == (0, 0, 1)
+
+
+def test_numbers_that_count_labels_are_told() -> None:
+    answers = [("bad", 0.9), ("good", 0.9)]
+    assert mark(["0", "1"], answers, LABELS).by_position
+    assert not mark(["bad", "good"], answers, LABELS).by_position
+    assert not mark(["1", "2"], [("1", 0.9), ("2", 0.9)], ("1", "2")).by_position

@@ -30,7 +30,7 @@ def test_ordinary_cells_are_unchanged(cell: str) -> None:
     assert read_back(to_csv(["text", "score"], [[cell, "0.5"]])) == [["text", "score"], [cell, "0.5"]]
 
 
-@pytest.mark.parametrize("cell", ["-5", "+3.2", "-1,234.5", " -7%"])
+@pytest.mark.parametrize("cell", ["-5", "+3.2", "-1,234.5", " -7%", "-1e-05"])
 def test_numbers_are_no_formulas_and_stay_what_they_are(cell: str) -> None:
     assert read_back(to_csv(["id"], [[cell]])) == [["id"], [cell]]
 

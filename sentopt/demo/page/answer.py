@@ -66,7 +66,7 @@ class Notes:
         return [
             caution.in_words(self.bands, prediction.score),
             _unknown(read),
-            *caution.unlike(self.usual, self.encoder, text, read),
+            *caution.unlike(self.usual, read),
             _cut(text, read, self.encoder) if prediction.truncated else "",
         ]
 

@@ -10,7 +10,7 @@ from sentopt.measure.familiarity import Familiarity
 from sentopt.report.tables import counted
 from sentopt.results import ScoreBand
 from sentopt.runtime.description import BundleDescription
-from sentopt.runtime.tokenization import ReadPart, TextEncoder
+from sentopt.runtime.tokenization import ReadPart
 
 _OFTEN_WRONG = 2 / 3
 _FEWEST = 10  # test texts with such a score that say something
@@ -38,35 +38,30 @@ def usual_texts(description: BundleDescription | None) -> Familiarity | None:
         return None
 
 
-def unlike(usual: Familiarity | None, encoder: TextEncoder, text: str, read: ReadPart) -> list[str]:
+def unlike(usual: Familiarity | None, read: ReadPart) -> list[str]:
     """How a text differs from those that the model was trained on, as HTML; nothing where it does not, or is empty.
 
     Args:
         usual: what is usual.
-        encoder: of the model.
-        text: the whole text.
-        read: what the model reads of it.
+        read: what the model reads of the text.
     """
     if usual is None or not read.pieces:
         return []
     said = []
-    encoded = encoder.encode([text])[0]
-    tokens = len(encoded.ids)
-    if not encoded.truncated and not usual.shortest <= tokens <= usual.longest:
-        which = "longer" if tokens > usual.longest else "shorter"
+    if not read.cut and not usual.shortest <= read.tokens <= usual.longest:
+        which = "longer" if read.tokens > usual.longest else "shorter"
         said.append(
-            f"<b>{which} than the training texts</b>: {tokens} tokens; 99 % of these have "
+            f"<b>{which} than the training texts</b>: {read.tokens} tokens; 99 % of these have "
             f"{usual.shortest} to {usual.longest}"
         )
-    ids = [encoder.id_of(piece) for piece in read.pieces]
-    seen = usual.is_seen(-1 if i is None else i for i in ids)
+    seen = usual.is_seen(read.ids)
     if usual.is_new(seen):
         new = list(dict.fromkeys(piece for piece, is_seen in zip(read.pieces, seen, strict=True) if not is_seen))
         shown = ", ".join(f"“{html.escape(piece[:40])}”" for piece in new[:_SHOWN])
         more = f" and {len(new) - _SHOWN} more" if len(new) > _SHOWN else ""
         said.append(
-            f"<b>unlike the training texts</b>: {len(seen) - sum(seen)} of {len(seen)} tokens occur in none of them "
-            f"({shown}{more})"
+            f"<b>unlike the training texts</b>: {len(seen) - sum(seen)} of {len(seen)} tokens occur in none of "
+            f"{usual.texts:,} of them ({shown}{more})"
         )
     return said
 

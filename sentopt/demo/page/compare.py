@@ -34,11 +34,11 @@ def build(service: Service, facts: RunFacts | None, examples: Examples) -> None:
     table = gr.HTML(elem_id="variants", elem_classes="evidence")
     verdict = gr.HTML(live.status(), elem_id="agreement", padding=False)
 
-    async def compare(text: str) -> AsyncIterator[tuple[str, str, str]]:
+    async def compare(text: str | None) -> AsyncIterator[tuple[str, str, str]]:
         try:
-            service.check([text])
-            if not text.strip():
+            if not text or not text.strip():
                 raise InputError("There is no text to answer.")
+            service.check([text])
         except (InputError, RequestRefused) as error:
             yield "", live.status(), live.alert(str(error))
             return

@@ -24,6 +24,8 @@ from sentopt.errors import InputError, RequestRefused, RunDirError
 _ANY = -1  # in the place of a position
 _BANDS = 4
 _SUREST, _LEAST_SURE = "surest first", "least sure first"
+# What proxies send besides; none of them sends HTTP/1.0 by itself, but nginx does.
+_OF_PROXIES = ("via", "x-real-ip", "x-forwarded-server", "cf-connecting-ip", "true-client-ip")
 _MOST_CHARACTERS = 4_000_000  # of a download, which the page holds
 _DOWNLOAD = Path(__file__).with_name("download.js").read_text(encoding="utf-8").replace("scored", "test-texts")
 # One at a time: the first visitor's reading would keep as many threads waiting as there are others.
@@ -167,6 +169,10 @@ class ErrorsTab:
     def _chosen(self, chosen: tuple[Any, ...]) -> tuple[SplitAnswers, Filters]:
         """What the values of the filters stand for."""
         variant, kind, order, truth, answer, band, least = chosen
+        if variant not in self._stored.variants() or kind not in [value for _, value in KINDS]:
+            raise RequestRefused(422, "There is no such variant, or no such list.")
+        if not isinstance(band, int) or not isinstance(least, int | float):
+            raise RequestRefused(422, "Tokens and least score are numbers.")
         answers = self._stored.of(variant)
         bands = answered.length_bands(answers.tokens)
         return answers, Filters(
@@ -184,7 +190,9 @@ class ErrorsTab:
         Raises:
             RequestRefused: the request comes through one.
         """
-        if self._readers == "this machine" and any(name.decode() in request.headers for name in FORWARDING):
+        told = request.request is not None and request.request.scope.get("http_version", "1.1") < "1.1"
+        named = any(name in request.headers for name in (*(name.decode() for name in FORWARDING), *_OF_PROXIES))
+        if self._readers == "this machine" and (told or named):
             raise RequestRefused(
                 403, "The test texts are listed on the server's own machine alone, and a proxy forwarded this request."
             )

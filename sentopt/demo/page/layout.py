@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import html
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -103,18 +105,18 @@ def build(service: Service, bundle: Path, address: str, readers: Readers = "nobo
         with gr.Tabs() as tabs:
             with gr.Tab("Try it"):
                 try_it = TryIt(service, chosen)
-            with gr.Tab("Compare"):
+            with _tab("Compare"):
                 compare.build(service, facts, chosen)
-            with gr.Tab("Score a list", id=_LIST):
+            with _tab("Score a list", id=_LIST):
                 score_list = ScoreList(service, chosen)
             if readers != "nobody":
-                with gr.Tab("Errors") as errors:
+                with _tab("Errors") as errors:
                     ErrorsTab(errors, service, facts, readers)
-            with gr.Tab("Benchmarks"):
+            with _tab("Benchmarks"):
                 evidence.benchmarks(description, facts)
-            with gr.Tab("About"):
+            with _tab("About"):
                 evidence.about(description, facts)
-            with gr.Tab("API"):
+            with _tab("API"):
                 evidence.endpoints(address, service.limits)
         try_it.split.click(
             lambda text: (text, gr.update(selected=_LIST)),
@@ -126,6 +128,14 @@ def build(service: Service, bundle: Path, address: str, readers: Readers = "nobo
         _named_endpoints(service)
         page.load(None, js=_REPAIRS)
     return page
+
+
+@contextlib.contextmanager
+def _tab(name: str, **options: Any) -> Iterator[gr.Tab]:
+    """A tab that says its name, too, where its button is in the menu of those that do not fit."""
+    with gr.Tab(name, **options) as tab:
+        gr.HTML(f"<h2 class=tab-name>{name}</h2>", padding=False)
+        yield tab
 
 
 def _named_endpoints(service: Service) -> None:

@@ -6,12 +6,16 @@ import html
 from collections import Counter
 from collections.abc import Sequence
 
+import numpy as np
+
 from sentopt.demo.own_labels import Marked
+from sentopt.demo.page.answered_table import confusion_html
 from sentopt.demo.text_lists import TextList
 from sentopt.report.tables import Table, as_html, counted, share
 from sentopt.runtime.classifier import Prediction
 
 SHOWN_ROWS, SHOWN_WRONG = 100, 50
+_MOST_LABELS = 12  # with a bar
 _LONGEST = 300  # characters of a cell on the page
 _TENTHS = [f"{tenth / 10:.1f} to {(tenth + 1) / 10:.1f}" for tenth in range(10)]
 
@@ -22,10 +26,9 @@ Answered = Sequence[Prediction | None]
 def in_words(answers: Answered, milliseconds: float, labels: Sequence[str]) -> str:
     """How many texts got which label, in words and as bars, and what was not read."""
     given = [answer for answer in answers if answer is not None]
-    if not given:
-        return "<p>There is no text to score.</p>"
     counts = Counter(answer.label for answer in given)
-    bars = "".join(bar(label, counts[label], len(given)) for label in labels)
+    shown = _commonest(counts, labels)
+    bars = "".join(bar(label, counts[label], len(given)) for label in shown)
     notes = [f"{counted(len(given), 'text')} in {milliseconds:,.0f} ms."]
     if blank := len(answers) - len(given):
         notes.append(f"{counted(blank, 'row')} without a text {'is' if blank == 1 else 'are'} left unanswered.")
@@ -49,17 +52,21 @@ def by_score(answers: Answered, labels: Sequence[str]) -> str:
     if not counts:
         return ""
     tenths = range(min(tenth for _, tenth in counts), 10)
-    rows = tuple((label, *(f"{counts[label, tenth]:,}" for tenth in tenths)) for label in labels)
+    shown = _commonest(Counter(answer.label for answer in answers if answer is not None), labels)
+    rows = tuple((label, *(f"{counts[label, tenth]:,}" for tenth in tenths)) for label in shown)
     return as_html(Table(("label \\ score", *(_TENTHS[t] for t in tenths)), rows, title="Texts by label and score"))
 
 
-def marked(texts: TextList, answers: Answered, found: Marked, text_column: str) -> str:
+def marked(texts: TextList, answers: Answered, found: Marked, text_column: int) -> str:
     """Accuracy with its interval, confusion and the mistakes, against the labels that the list has."""
     notes = []
     if found.unknown:
         shown = ", ".join(f"“{value[:60]}”" for value in found.unknown[:5])
         more = f" and {len(found.unknown) - 5} more" if len(found.unknown) > 5 else ""
         notes.append(f"Rows with values that are no label of this model were not compared: {shown}{more}.")
+    if found.by_position:
+        shown = ", ".join(f"{i} = {label}" for i, label in enumerate(found.labels[:_MOST_LABELS]))
+        notes.append(f"Your labels are numbers, which count the labels of the model from 0: {shown}.")
     if found.blank:
         notes.append(
             f"{counted(found.blank, 'row')} without a label {'was' if found.blank == 1 else 'were'} not compared."
@@ -70,16 +77,18 @@ def marked(texts: TextList, answers: Answered, found: Marked, text_column: str) 
     lead = (
         f"{found.right:,} of {counted(found.texts, 'text')} right: accuracy (95 %) {share(found.right, found.texts)}."
     )
-    rows = tuple(
-        (label, *(f"{count:,}" for count in row)) for label, row in zip(found.labels, found.confusion, strict=True)
-    )
-    table = Table(("yours \\ answered", *found.labels), rows, title="Texts by your label (rows) and answer (columns)")
-    return (
-        f"<h2>Against your labels</h2><p>{lead}</p>{said}{as_html(table)}{_wrong(texts, answers, found, text_column)}"
-    )
+    counts = np.array(found.confusion, dtype=np.int64)
+    table = confusion_html(found.labels, counts, counts.sum(axis=1), "texts with your labels")
+    return f"<h2>Against your labels</h2><p>{lead}</p>{said}{table}{_wrong(texts, answers, found, text_column)}"
 
 
-def _wrong(texts: TextList, answers: Answered, found: Marked, text_column: str) -> str:
+def _commonest(counts: Counter[str], labels: Sequence[str]) -> list[str]:
+    """The labels in their order; of many, those that most texts got."""
+    kept = set(sorted(labels, key=lambda label: -counts[label])[:_MOST_LABELS])
+    return [label for label in labels if label in kept]
+
+
+def _wrong(texts: TextList, answers: Answered, found: Marked, text_column: int) -> str:
     if not found.wrong:
         return "<p>No answer differs from your labels.</p>"
     column = texts.column(text_column)
@@ -93,14 +102,15 @@ def _wrong(texts: TextList, answers: Answered, found: Marked, text_column: str) 
     return as_html(Table(("row", "text", "your label", "answer", "score"), rows, title=title, holds_texts=True))
 
 
-def rows(texts: TextList, answers: Answered, text_column: str) -> str:
+def rows(texts: TextList, answers: Answered, text_column: int) -> str:
     """The first rows with their answers; the file that can be downloaded has all of them, and all columns."""
     shown = [
         (str(i), shortened(text), *((answer.label, f"{answer.score:.3f}") if answer else ("", "")))
         for i, (text, answer) in enumerate(zip(texts.column(text_column), answers, strict=True), 1)
     ][:SHOWN_ROWS]
-    of = f"the first {SHOWN_ROWS} of {len(answers):,}; the download has all" if len(answers) > SHOWN_ROWS else "all"
-    return as_html(Table(("row", "text", "label", "score"), tuple(shown), title=f"Rows: {of}", holds_texts=True))
+    many = len(answers) > SHOWN_ROWS
+    title = f"The first {SHOWN_ROWS} of {len(answers):,} rows; the download has all" if many else "All rows"
+    return as_html(Table(("row", "text", "label", "score"), tuple(shown), title=title, holds_texts=True))
 
 
 def shortened(text: str) -> str:

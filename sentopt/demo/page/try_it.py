@@ -75,8 +75,8 @@ class TryIt:
             self._explain, [self.text, self._unit], explained, show_progress="minimal", api_visibility="private"
         )
 
-    async def _answer(self, text: str) -> tuple[Any, ...]:
-        if not text.strip():
+    async def _answer(self, text: str | None) -> tuple[Any, ...]:
+        if not text or not text.strip():
             note = live.status("<p>There is no text to answer.</p>")
             return answer.bars(None), note, live.alert(), gr.update(visible=False)
         lines = sum(bool(line.strip()) for line in text.splitlines())
@@ -89,8 +89,8 @@ class TryIt:
         note = self._notes.of_answer(text, prediction, answers.milliseconds)
         return answer.bars(prediction), live.status(note), live.alert(), split
 
-    async def _explain(self, text: str, unit: str) -> tuple[str, str, str]:
-        if not text.strip():
+    async def _explain(self, text: str | None, unit: str | None) -> tuple[str, str, str]:
+        if not text or not text.strip():
             return "", live.status("<p>There is no text to explain.</p>"), live.alert()
         by_phrase = unit == _PHRASES
         try:
