@@ -286,7 +286,18 @@ def _with_this_python(emulator: str, cpu: str) -> _Emulator:
             "On Debian and Ubuntu: apt-get install qemu-user"
         )
     _check_offered(emulator, cpu)
-    return _Emulator((emulator, "-cpu", cpu, sys.executable), _environment_here)
+    environment = _environment_here if is_arm64(cpu) else _environment_on_x86
+    return _Emulator((emulator, "-cpu", cpu, sys.executable), environment)
+
+
+def _environment_on_x86(modules: Path) -> dict[str, str]:
+    """The same, with kernels for numpy that every x86-64 CPU has.
+
+    qemu-user tells the maker of this machine's CPU beside the family of the emulated one, from which OpenBLAS concludes
+    what neither has: on an AMD machine, numpy ends an emulated Nehalem. The graph runs in onnxruntime, which asks for
+    each instruction set.
+    """
+    return {**_environment_here(modules), "OPENBLAS_CORETYPE": "Prescott"}
 
 
 def _environment_here(modules: Path) -> dict[str, str]:

@@ -268,7 +268,7 @@ def test_the_page_is_styled_and_works_below_the_prefix(proxy: Proxy) -> None:
         visit = Visit(browser, proxy.address, http_credentials=who, ignore_https_errors=True)
         style = "selector => getComputedStyle(document.querySelector(selector))"
         assert visit.page.evaluate(f"({style})('.gradio-container').maxWidth") == "1100px"
-        assert visit.page.evaluate(f"({style})('#why').backgroundColor") == "rgb(17, 94, 89)"
+        assert visit.page.evaluate(f"({style})('#why').backgroundColor") == "rgb(15, 118, 110)"
         visit.page.locator("#text textarea").fill("great great day")
         visit.wait_for("#note", "answered in")
         visit.wait_for("#label p.label", "positive")
