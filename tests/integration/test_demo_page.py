@@ -283,6 +283,7 @@ def test_from_the_list_to_the_download_with_the_keyboard_alone(visit: Visit) -> 
         visit.page.keyboard.press("Tab")
     visit.page.keyboard.press("Enter")
     visit.page.wait_for_selector("#list-texts textarea:visible")
+    visit.page.wait_for_timeout(500)  # a tab connects its events after it is shown
     focused = "() => document.activeElement.id || document.activeElement.closest('[id]')?.id || ''"
 
     def go_to(name: str) -> None:
@@ -298,6 +299,7 @@ def test_from_the_list_to_the_download_with_the_keyboard_alone(visit: Visit) -> 
             break
     visit.page.keyboard.press("Control+A")
     visit.page.keyboard.type("great day")
+    visit.wait_for("#found", "1 line, each a text")  # else the list that stood there before may be scored
     go_to("score")
     visit.page.keyboard.press("Enter")
     visit.wait_for("#summary", "1 text in")
