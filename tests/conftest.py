@@ -10,9 +10,11 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from csv_files import LABELS, SAMPLE, read_csv, write_csv
+from demo_browser import chromium
 
 from sentopt._optional import is_installed
 from sentopt.errors import MissingExtraError
@@ -189,6 +191,21 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory, tiny_options: list[st
     root = tmp_path_factory.mktemp("exports") / "tiny"
     assert cli.main(["run", *tiny_options, "--run-dir", str(root)]) == 0
     return root
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Chromium, for the tests of one file."""
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def shots(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where screenshots go: SENTOPT_SCREENSHOTS, to be looked at, or a temporary folder."""
+    folder = Path(os.environ.get("SENTOPT_SCREENSHOTS") or tmp_path_factory.mktemp("screenshots"))
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 @pytest.fixture

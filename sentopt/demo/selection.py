@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
 from sentopt.data.answered import SURE, Answered, IntArray
+from sentopt.report.tables import listed
 from sentopt.runtime.names import printable
 from sentopt.runtime.session import BoolArray
 from sentopt.variants import REFERENCE
@@ -177,11 +177,7 @@ def _restrictions(answers: SplitAnswers, filters: Filters) -> str:
         parts.append(f"{filters.tokens[0]:,} to {filters.tokens[1]:,} tokens")
     if filters.least_score > 0:
         parts.append(f"a score of at least {filters.least_score:.2f}")
-    return f", with {_listed(parts)}" if parts else ""
-
-
-def _listed(parts: Sequence[str]) -> str:
-    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+    return f", with {listed(parts)}" if parts else ""
 
 
 def _advice(variant: str, filters: Filters, restricted: str) -> str:

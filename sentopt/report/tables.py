@@ -34,6 +34,12 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
+def listed(names: Sequence[str]) -> str:
+    """One name or more: a, b and c."""
+    *others, last = names
+    return f"{', '.join(others)} and {last}" if others else last
+
+
 def share(right: int, texts: int) -> str:
     """A share with its 95 % interval: 0.9033 (0.885-0.919); "-" where there are no texts."""
     if not texts:
@@ -70,12 +76,8 @@ def as_markdown(table: Table) -> str:
 
 
 def as_html(table: Table) -> str:
-    """A table element; the marked row has the class `chosen`, cells of words `words`, those of one
-    line `short`, verdicts `good` or `bad`.
-
-    It stands in a region that scrolls where the table is wider. The region has a name and takes the focus, because
-    without a mouse only what has the focus can be scrolled (WCAG 2.2, criterion 2.1.1).
-    """
+    """A table that scrolls; the marked row has the class `chosen`, cells of words `words`, those of one line `short`,
+    verdicts `good` or `bad`."""
     words = _holds_words(table)
     head = "".join(_html_cell("th", h, [w]) for h, w in zip(table.headings, words, strict=True))
     body = "".join(
@@ -87,11 +89,25 @@ def as_html(table: Table) -> str:
         + "</tr>"
         for i, row in enumerate(table.rows)
     )
-    title = f"<caption>{html.escape(table.title)}</caption>" if table.title else ""
-    name = html.escape(table.title or f"Table: {', '.join(table.headings)}")
+    return scrolling(head, body, table.title, f"Table: {', '.join(table.headings)}")
+
+
+def scrolling(head: str, body: str, title: str, name: str = "") -> str:
+    """A table in a region that scrolls where the table is wider than the page.
+
+    The region has a name and takes the focus, because without a mouse only what has the focus can be scrolled (WCAG
+    2.2, criterion 2.1.1).
+
+    Args:
+        head: cells of the headings, as HTML.
+        body: rows, as HTML.
+        title: the caption, as text; empty for none.
+        name: of the region, as text, where there is no caption.
+    """
+    caption = f"<caption>{html.escape(title)}</caption>" if title else ""
     return (
-        f'<div class=scroll tabindex=0 role=region aria-label="{name}"><table>{title}<thead><tr>{head}</tr></thead>'
-        f"<tbody>{body}</tbody></table></div>"
+        f'<div class=scroll tabindex=0 role=region aria-label="{html.escape(title or name)}"><table>{caption}'
+        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )
 
 

@@ -6,7 +6,7 @@ from sentopt.manifest import Manifest
 from sentopt.measure.stats import PairedComparison
 from sentopt.recipe import Recipe
 from sentopt.report.section import Section
-from sentopt.report.tables import Table, share
+from sentopt.report.tables import Table, listed, share
 from sentopt.results import TeachingGain, TeachResult
 
 _PAGES = (("Does a teacher help?", "questions/teacher.md"),)
@@ -40,8 +40,7 @@ def _answered(answers: TeachResult) -> str:
 def texts_in_words(labelled: int, copies: int, unlabelled: int) -> str:
     """The texts that a model learned answers to; what there is none of is not named."""
     counts = [(labelled, "training texts"), (copies, "changed copies of them"), (unlabelled, "texts without labels")]
-    *others, last = [f"{count:,} {what}" for count, what in counts if count] or ["no texts"]
-    return f"{', '.join(others)} and {last}" if others else last
+    return listed([f"{count:,} {what}" for count, what in counts if count] or ["no texts"])
 
 
 def in_words(gain: TeachingGain) -> str:

@@ -9,6 +9,7 @@ from sentopt import gate
 from sentopt.errors import RecipeError
 from sentopt.measure.timing import Figure, shared_figure
 from sentopt.recipe import SelectSection
+from sentopt.report.tables import listed
 from sentopt.results import BenchRow, ReferenceCheck, Selection, Verdict
 from sentopt.variants import REFERENCE, VARIANTS, VariantSpec
 
@@ -135,14 +136,9 @@ def _only_for_comparison(names: Sequence[str]) -> str:
         return ""
     are = "are" if len(names) > 1 else "is"
     return (
-        f"{_listed(names)} passed, but {are} measured for comparison only: "
+        f"{listed(names)} passed, but {are} measured for comparison only: "
         "a bundle runs without PyTorch and without a GPU."
     )
-
-
-def _listed(names: Sequence[str]) -> str:
-    *others, last = names
-    return f"{', '.join(others)} and {last}" if others else last
 
 
 def _undecided(verdict: Verdict) -> str:

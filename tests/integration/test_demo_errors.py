@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 
 import mistaken_runs
 import pytest
-from demo_browser import Visit, chromium, needs_chromium
+from demo_browser import Visit, needs_chromium
 from demo_server import Server, ask, post, serving
 
 STATUS = "#errors-status [role=status]"
@@ -31,20 +30,6 @@ def run(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def server(run: Path) -> Iterator[Server]:
     with serving("--run-dir", str(run)) as running:
         yield running
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with chromium() as browser:
-        yield browser
-
-
-@pytest.fixture(scope="module")
-def shots(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where screenshots go: SENTOPT_SCREENSHOTS, to be looked at, or a temporary folder."""
-    folder = Path(os.environ.get("SENTOPT_SCREENSHOTS") or tmp_path_factory.mktemp("screenshots"))
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 @pytest.fixture

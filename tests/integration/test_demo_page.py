@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import re
 import time
 from collections.abc import Iterator
@@ -14,7 +13,7 @@ from typing import Any
 
 import pytest
 from csv_files import read_csv
-from demo_browser import Visit, chromium, needs_chromium
+from demo_browser import Visit, needs_chromium
 from demo_server import Server, ask, serving
 
 pytestmark = needs_chromium
@@ -26,20 +25,6 @@ _BACKGROUND = "e => getComputedStyle(e).backgroundColor"
 def server(finished_run: Path) -> Iterator[Server]:
     with serving("--run-dir", str(finished_run)) as running:
         yield running
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with chromium() as browser:
-        yield browser
-
-
-@pytest.fixture(scope="module")
-def shots(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where screenshots go: SENTOPT_SCREENSHOTS, to be looked at, or a temporary folder."""
-    folder = Path(os.environ.get("SENTOPT_SCREENSHOTS") or tmp_path_factory.mktemp("screenshots"))
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from sentopt.demo.page import caution
 from sentopt.demo.page.examples import Examples
+from sentopt.demo.page.fragments import bar, quoted
 from sentopt.measure.familiarity import Familiarity
 from sentopt.report.tables import counted
 from sentopt.results import ScoreBand
@@ -15,7 +16,6 @@ from sentopt.runtime.tokenization import ReadPart, TextEncoder
 
 _MOST = 10  # labels with a bar
 _EDGE = 30  # characters that show where reading ended
-_UNKNOWN = 5  # parts of a text that are shown
 
 
 def bars(prediction: Prediction | None) -> str:
@@ -23,11 +23,7 @@ def bars(prediction: Prediction | None) -> str:
     if prediction is None:
         return '<div class="answer"><p class=label>&nbsp;</p></div>'
     likeliest = sorted(prediction.probabilities.items(), key=lambda item: -item[1])
-    items = "".join(
-        f"<li><span class=name>{html.escape(label)}</span><span class=count>{probability:.1%}</span>"
-        f'<i aria-hidden=true style="--part: {probability:.4f}"></i></li>'
-        for label, probability in likeliest[:_MOST]
-    )
+    items = "".join(bar(label, f"{probability:.1%}", probability) for label, probability in likeliest[:_MOST])
     more = len(likeliest) - _MOST
     rest = f"<p class=hint>{counted(more, 'less likely label')} not shown.</p>" if more > 0 else ""
     return (
@@ -75,10 +71,8 @@ def _unknown(read: ReadPart) -> str:
     """Which parts of a text the vocabulary has no piece for; nothing where it has one for each."""
     if not read.unknown:
         return ""
-    distinct = list(dict.fromkeys(read.unknown))
-    shown = ", ".join(f"“{html.escape(part[:40])}”" for part in distinct[:_UNKNOWN])
-    more = f" and {len(distinct) - _UNKNOWN} more" if len(distinct) > _UNKNOWN else ""
-    return f"<b>unknown to the model</b>: {shown}{more}, {len(read.unknown)} of {counted(len(read.pieces), 'token')}"
+    shown = quoted(list(dict.fromkeys(read.unknown)))
+    return f"<b>unknown to the model</b>: {shown}, {len(read.unknown)} of {counted(len(read.pieces), 'token')}"
 
 
 def _cut(text: str, read: ReadPart, encoder: TextEncoder) -> str:

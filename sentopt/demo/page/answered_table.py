@@ -10,6 +10,7 @@ import numpy as np
 from sentopt.data.answered import IntArray
 from sentopt.demo import safe_csv
 from sentopt.demo.selection import REFERENCE_NAME, SplitAnswers, display_name, short_label
+from sentopt.report.tables import scrolling
 
 _LONGEST = 300  # characters of a text that are shown at once
 _ONE_LINE = 60  # characters of the HTML of a cell after the first, which is not broken into lines
@@ -118,7 +119,7 @@ def _table(
     *,
     row_headings: bool = False,
 ) -> str:
-    """A table that keyboards can scroll.
+    """A table whose cells are HTML.
 
     Args:
         caption: what it shows, as text.
@@ -130,12 +131,7 @@ def _table(
     classes = ["words" if i in words else "" for i in range(len(headings))]
     head = "".join(f'<th scope=col class="{c}">{html.escape(h)}</th>' for h, c in zip(headings, classes, strict=True))
     rows = "".join(f"<tr>{_row(cells, classes, row_headings)}</tr>" for cells in body)
-    label = html.escape(caption)
-    return (
-        f'<div class=scroll tabindex=0 role=region aria-label="{label}">'
-        f'<table><caption style="white-space: normal">{label}</caption>'
-        f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
-    )
+    return scrolling(head, rows, caption)
 
 
 def _row(cells: Sequence[str], classes: Sequence[str], row_heading: bool) -> str:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Callable
+from typing import TypeVar
 
 from sentopt.bundles import facts as recorded
+from sentopt.demo.page.fragments import quoted
 from sentopt.errors import BundleError
 from sentopt.measure.familiarity import Familiarity
 from sentopt.report.tables import counted
@@ -12,28 +15,25 @@ from sentopt.results import ScoreBand
 from sentopt.runtime.description import BundleDescription
 from sentopt.runtime.tokenization import ReadPart
 
+T = TypeVar("T")
 _OFTEN_WRONG = 2 / 3
 _FEWEST = 10  # test texts with such a score that say something
-_SHOWN = 5  # new pieces
 _UNNAMED = ("files", "memory", "hub", "sample")
 
 
 def bands(description: BundleDescription | None) -> tuple[ScoreBand, ...]:
     """How often scores are right; nothing where the bundle does not say, or not in a form that can be read."""
-    if description is None:
-        return ()
-    try:
-        return recorded.score_bands(description)
-    except BundleError:
-        return ()
+    return _told(recorded.score_bands, description) or ()
 
 
 def usual_texts(description: BundleDescription | None) -> Familiarity | None:
     """What is usual for texts of the model; None where the bundle does not say, or not in a form that can be read."""
-    if description is None:
-        return None
+    return _told(recorded.familiarity, description)
+
+
+def _told(read: Callable[[BundleDescription], T], description: BundleDescription | None) -> T | None:
     try:
-        return recorded.familiarity(description)
+        return None if description is None else read(description)
     except BundleError:
         return None
 
@@ -57,11 +57,9 @@ def unlike(usual: Familiarity | None, read: ReadPart) -> list[str]:
     seen = usual.is_seen(read.ids)
     if usual.is_new(seen):
         new = list(dict.fromkeys(piece for piece, is_seen in zip(read.pieces, seen, strict=True) if not is_seen))
-        shown = ", ".join(f"“{html.escape(piece[:40])}”" for piece in new[:_SHOWN])
-        more = f" and {len(new) - _SHOWN} more" if len(new) > _SHOWN else ""
         said.append(
             f"<b>unlike the training texts</b>: {len(seen) - sum(seen)} of {len(seen)} tokens occur in none of "
-            f"{usual.texts:,} of them ({shown}{more})"
+            f"{usual.texts:,} of them ({quoted(new)})"
         )
     return said
 

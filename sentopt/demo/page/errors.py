@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import html
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -14,6 +13,7 @@ from sentopt.data.answered import SURE
 from sentopt.demo import selection
 from sentopt.demo.access import Readers
 from sentopt.demo.page import answered_table, live
+from sentopt.demo.page.events import download
 from sentopt.demo.proxies import FORWARDING
 from sentopt.demo.run_facts import RunFacts
 from sentopt.demo.selection import KINDS, Filters, SplitAnswers
@@ -27,7 +27,6 @@ _SUREST, _LEAST_SURE = "surest first", "least sure first"
 # What proxies send besides; none of them sends HTTP/1.0 by itself, but nginx does.
 _OF_PROXIES = ("via", "x-real-ip", "x-forwarded-server", "cf-connecting-ip", "true-client-ip")
 _MOST_CHARACTERS = 4_000_000  # of a download, which the page holds
-_DOWNLOAD = Path(__file__).with_name("download.js").read_text(encoding="utf-8").replace("scored", "test-texts")
 # One at a time: the first visitor's reading would keep as many threads waiting as there are others.
 _EVENT: dict[str, Any] = {"api_visibility": "private", "concurrency_limit": 1, "concurrency_id": "errors"}
 _QUIET: dict[str, Any] = {**_EVENT, "show_progress": "hidden"}
@@ -73,7 +72,8 @@ class ErrorsTab:
         self._connect(tab, filters)
 
     def _make_filters(self, labels: tuple[str, ...]) -> list[Any]:
-        variants = [(selection.display_name(name), name) for name in self._stored.variants()]
+        self._variants = self._stored.variants()
+        variants = [(selection.display_name(name), name) for name in self._variants]
         named = [(selection.short_label(label), i) for i, label in enumerate(labels)]
         bands = [("any", _ANY), *((f"quarter {i + 1}", i) for i in range(_BANDS))]
         wide: dict[str, Any] = {"min_width": 240}
@@ -100,7 +100,9 @@ class ErrorsTab:
         self._previous.click(self._page_before, inputs, outputs, **_QUIET)
         self._next.click(self._page_after, inputs, outputs, **_QUIET)
         written = self._download.click(self._write_csv, filters, [self._csv, self._refusal], **_EVENT)
-        written.success(None, self._csv, self._csv, js=f"(csv) => {{ ({_DOWNLOAD})(csv); return ''; }}")
+        written.success(
+            None, self._csv, self._csv, js=f"(csv) => {{ ({download('test-texts.csv')})(csv); return ''; }}"
+        )
 
     async def _open(self, request: gr.Request, *chosen: Any) -> tuple[Any, ...]:
         """The page that was open, and the bands of lengths, which are known once the texts are read."""
@@ -169,7 +171,7 @@ class ErrorsTab:
     def _chosen(self, chosen: tuple[Any, ...]) -> tuple[SplitAnswers, Filters]:
         """What the values of the filters stand for."""
         variant, kind, order, truth, answer, band, least = chosen
-        if variant not in self._stored.variants() or kind not in [value for _, value in KINDS]:
+        if variant not in self._variants or kind not in [value for _, value in KINDS]:
             raise RequestRefused(422, "There is no such variant, or no such list.")
         if not isinstance(band, int) or not isinstance(least, int | float):
             raise RequestRefused(422, "Tokens and least score are numbers.")

@@ -17,6 +17,7 @@ from sentopt.demo.api import explanation_json, label_json
 from sentopt.demo.page import compare, evidence, examples
 from sentopt.demo.page.below import PageBelow
 from sentopt.demo.page.errors import ErrorsTab
+from sentopt.demo.page.events import QUIET
 from sentopt.demo.page.refusals import shown
 from sentopt.demo.page.score_list import ScoreList
 from sentopt.demo.page.try_it import TryIt
@@ -122,8 +123,7 @@ def build(service: Service, bundle: Path, address: str, readers: Readers = "nobo
             lambda text: (text, gr.update(selected=_LIST)),
             try_it.text,
             [score_list.source, tabs],
-            show_progress="hidden",
-            api_visibility="private",
+            **QUIET,
         )
         _named_endpoints(service)
         page.load(None, js=_REPAIRS)

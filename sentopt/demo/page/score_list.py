@@ -17,6 +17,7 @@ from sentopt.bundles.score import answer_columns
 from sentopt.demo import safe_csv, text_lists
 from sentopt.demo.own_labels import mark
 from sentopt.demo.page import live, scored
+from sentopt.demo.page.events import QUIET, download
 from sentopt.demo.page.examples import Examples
 from sentopt.demo.service import Service
 from sentopt.demo.text_lists import TextList
@@ -33,9 +34,6 @@ _NAMES = 12  # of columns, that are shown
 _READERS = 2  # threads
 _OVERHEAD = 4 / 3 * 1.1  # of base64, and of the request around it
 _UPLOAD = Path(__file__).with_name("upload.js").read_text(encoding="utf-8")
-# The file is made in the browser from what the page holds, so that the server writes and serves none.
-DOWNLOAD = Path(__file__).with_name("download.js").read_text(encoding="utf-8")
-_QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
 
 @dataclass(frozen=True)
@@ -104,12 +102,12 @@ class ScoreList:
 
     def _make_choices(self) -> None:
         self._found = gr.HTML(_lines_in_words(str(self.source.value)), elem_id="found", padding=False)
-        none = [(_NO_LABELS, _NONE)]
-        self._text_column = gr.Dropdown(
-            [], label="Column with the texts", type="value", visible=False, elem_id="text-column"
-        )
+        self._text_column = gr.Dropdown([], label="Column with the texts", visible=False, elem_id="text-column")
         self._label_column = gr.Dropdown(
-            none, label="Column with the right labels, if there is one", visible=False, elem_id="label-column"
+            [(_NO_LABELS, _NONE)],
+            label="Column with the right labels, if there is one",
+            visible=False,
+            elem_id="label-column",
         )
         self._button = gr.Button("Score them", variant="primary", elem_id="score")
         self._refusal = gr.HTML(live.alert(), elem_id="refusal", padding=False)
@@ -123,24 +121,24 @@ class ScoreList:
         results = [self._refusal, self._summary, self._comparison, self._table, self._csv]
         # The results of another list go at once, before the server is asked: it may refuse.
         gr.on(events, None, None, results, js=f"() => {json.dumps(_cleared())}")
-        self._upload.upload(self._look_at_file, self._upload, [self._remove, *pasted, *columns], **_QUIET)
-        removed = self._remove.click(self._without_file, None, [self._upload, self._remove, *pasted], **_QUIET)
-        removed.then(self._look, [self._upload, *pasted], columns, **_QUIET)
+        self._upload.upload(self._look_at_file, self._upload, [self._remove, *pasted, *columns], **QUIET)
+        removed = self._remove.click(self._without_file, None, [self._upload, self._remove, *pasted], **QUIET)
+        removed.then(self._look, [self._upload, *pasted], columns, **QUIET)
         self.source.change(
             self._look_at_pasted,
             [self._upload, self.source],
             [self._kind, *columns],
             trigger_mode="always_last",
-            **_QUIET,
+            **QUIET,
         )
-        self._kind.input(self._look, [self._upload, *pasted], columns, **_QUIET)
+        self._kind.input(self._look, [self._upload, *pasted], columns, **QUIET)
         self._button.click(
             self._score,
             [self._upload, *pasted, self._text_column, self._label_column],
             results,
             api_visibility="private",
         )
-        self._download.click(None, self._csv, None, js=DOWNLOAD)
+        self._download.click(None, self._csv, None, js=download("scored.csv"))
 
     async def _look(self, file: object, pasted: object, kind: object) -> tuple[Any, ...]:
         """What was found, the choices of columns, and a refusal."""
@@ -197,8 +195,7 @@ class ScoreList:
             texts = await self._in_thread(source.read, self._limits.texts)
             column = text_column if isinstance(text_column, int) and source.is_table else text_lists.likely_text(texts)
             answers, milliseconds = await self._answers(texts.column(column), progress)
-            has_labels = source.is_table and isinstance(label_column, int) and label_column != _NONE
-            labels = label_column if has_labels and isinstance(label_column, int) else None
+            labels = label_column if isinstance(label_column, int) and source.is_table else _NONE
             return await self._in_thread(self._shown, texts, answers, milliseconds, column, labels)
         except (InputError, RequestRefused, DataError) as error:
             return live.alert(str(error)), *_cleared()[1:]
@@ -227,14 +224,14 @@ class ScoreList:
         answers: list[Prediction | None],
         milliseconds: float,
         text_column: int,
-        label_column: int | None,
+        label_column: int,
     ) -> tuple[str, ...]:
         """Values of the results."""
         if not any(answers):
             return live.alert(), live.status("<p>There is no text to score.</p>"), "", "", ""
         added = answer_columns(self._labels, taken=texts.columns)
         comparison = ""
-        if label_column is not None:
+        if label_column != _NONE:
             pairs = [None if answer is None else (answer.label, answer.score) for answer in answers]
             marked = mark(texts.column(label_column), pairs, self._labels)
             comparison = scored.marked(texts, answers, marked, text_column)

@@ -10,6 +10,7 @@ import numpy as np
 
 from sentopt.demo.own_labels import Marked
 from sentopt.demo.page.answered_table import confusion_html
+from sentopt.demo.page.fragments import bar, quoted
 from sentopt.demo.text_lists import TextList
 from sentopt.report.tables import Table, as_html, counted, share
 from sentopt.runtime.classifier import Prediction
@@ -28,22 +29,14 @@ def in_words(answers: Answered, milliseconds: float, labels: Sequence[str]) -> s
     given = [answer for answer in answers if answer is not None]
     counts = Counter(answer.label for answer in given)
     shown = _commonest(counts, labels)
-    bars = "".join(bar(label, counts[label], len(given)) for label in shown)
+    parts = [(label, counts[label], counts[label] / len(given)) for label in shown]
+    bars = "".join(bar(label, f"{count:,} ({part:.0%})", part) for label, count, part in parts)
     notes = [f"{counted(len(given), 'text')} in {milliseconds:,.0f} ms."]
     if blank := len(answers) - len(given):
         notes.append(f"{counted(blank, 'row')} without a text {'is' if blank == 1 else 'are'} left unanswered.")
     if cut := sum(answer.truncated for answer in given):
         notes.append(f"{cut:,} of them {'was' if cut == 1 else 'were'} too long for the model and cut.")
     return f"<p>{' '.join(notes)}</p><ul class=bars>{bars}</ul>"
-
-
-def bar(label: str, count: int, of: int) -> str:
-    """An item of a list: a label, its count and its share, with a bar of that length."""
-    part = count / of
-    return (
-        f"<li><span class=name>{html.escape(label)}</span><span class=count>{count:,} ({part:.0%})</span>"
-        f'<i aria-hidden=true style="--part: {part:.4f}"></i></li>'
-    )
 
 
 def by_score(answers: Answered, labels: Sequence[str]) -> str:
@@ -61,17 +54,16 @@ def marked(texts: TextList, answers: Answered, found: Marked, text_column: int) 
     """Accuracy with its interval, confusion and the mistakes, against the labels that the list has."""
     notes = []
     if found.unknown:
-        shown = ", ".join(f"“{value[:60]}”" for value in found.unknown[:5])
-        more = f" and {len(found.unknown) - 5} more" if len(found.unknown) > 5 else ""
-        notes.append(f"Rows with values that are no label of this model were not compared: {shown}{more}.")
+        shown = quoted(found.unknown, longest=60)
+        notes.append(f"Rows with values that are no label of this model were not compared: {shown}.")
     if found.by_position:
         shown = ", ".join(f"{i} = {label}" for i, label in enumerate(found.labels[:_MOST_LABELS]))
-        notes.append(f"Your labels are numbers, which count the labels of the model from 0: {shown}.")
+        notes.append(f"Your labels are numbers, which count the labels of the model from 0: {html.escape(shown)}.")
     if found.blank:
         notes.append(
             f"{counted(found.blank, 'row')} without a label {'was' if found.blank == 1 else 'were'} not compared."
         )
-    said = f"<p>{html.escape(' '.join(notes))}</p>" if notes else ""
+    said = f"<p>{' '.join(notes)}</p>" if notes else ""
     if not found.texts:
         return f"<h2>Against your labels</h2><p>No row has a label of this model.</p>{said}"
     lead = (

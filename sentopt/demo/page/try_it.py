@@ -8,6 +8,7 @@ from typing import Any
 import gradio as gr
 
 from sentopt.demo.page import answer, caution, live, weighed
+from sentopt.demo.page.events import QUIET
 from sentopt.demo.page.examples import Examples
 from sentopt.demo.service import Service
 from sentopt.errors import InputError, RequestRefused
@@ -16,7 +17,6 @@ from sentopt.report.tables import counted
 _BUTTON_CHARACTERS = 200
 _WORDS, _PHRASES = "words", "phrases"
 _LINES = 3  # from so many lines on, a text may be a list of texts
-_QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
 
 class TryIt:
@@ -70,7 +70,7 @@ class TryIt:
         # At once and in the browser: an answer that comes late would take the reasons away that came before it.
         self.text.change(None, None, explained, js=f"() => {json.dumps(['', live.status(), live.alert()])}")
         answered = [self._bars, self._note, self._refusal, self.split]
-        self.text.change(self._answer, self.text, answered, trigger_mode="always_last", **_QUIET)
+        self.text.change(self._answer, self.text, answered, trigger_mode="always_last", **QUIET)
         self._why.click(
             self._explain, [self.text, self._unit], explained, show_progress="minimal", api_visibility="private"
         )
