@@ -14,7 +14,7 @@ from sentopt.graph.architecture import Dense
 OPSET = 17
 _IR_VERSION = 8  # the newest version that onnxruntime 1.20 reads
 _CONTRIB = "com.microsoft"
-_WORTH_SHARING = 1024  # bytes of a constant
+_LARGE = 1024  # bytes of a constant
 
 
 class GraphWriter:
@@ -24,8 +24,8 @@ class GraphWriter:
         """
         Args:
             prefix: of every name that this writer gives.
-            outer: the writer of the graph that this one is a branch of. What that graph stores already is not stored
-                again.
+            outer: the writer of the graph that this one is a branch of, which stores its large constants. What that
+                graph stores already is not stored again.
         """
         self._nodes: list[onnx.NodeProto] = []
         self._constants: dict[str, onnx.TensorProto] = {}
@@ -46,19 +46,24 @@ class GraphWriter:
         """An initializer. Arrays keep their dtype; pass numpy scalars, not Python numbers."""
         name = name or f"{self._prefix}constant_{len(self._constants)}"
         tensor = numpy_helper.from_array(np.array(value, order="C"), name)
-        if self._outer is not None and (stored := self._outer.stored_as(tensor)):
-            return stored
+        if self._outer is not None and len(tensor.raw_data) >= _LARGE:
+            return self._outer.store(tensor, self._prefix)
         self._constants[name] = tensor
         return name
 
-    def stored_as(self, tensor: onnx.TensorProto) -> str:
-        """The name of a large constant of this graph with the same type, shape and values; empty if there is none."""
-        if len(tensor.raw_data) < _WORTH_SHARING:
-            return ""
+    def store(self, tensor: onnx.TensorProto, prefix: str) -> str:
+        """The name of a constant of the outermost graph with this type, shape and values, which is added if need be.
+
+        onnxruntime keeps the constants of a branch twice in memory: in the branch, and in the node that has it.
+        """
+        if self._outer is not None:
+            return self._outer.store(tensor, prefix)
         for name, own in self._constants.items():
             if (own.data_type, own.dims) == (tensor.data_type, tensor.dims) and own.raw_data == tensor.raw_data:
                 return name
-        return ""
+        tensor.name = f"{prefix}weight_{len(self._constants)}"
+        self._constants[tensor.name] = tensor
+        return tensor.name
 
     def integers(self, *values: int) -> str:
         """A one-dimensional int64 initializer: axes, sizes, shapes."""

@@ -129,6 +129,16 @@ def test_what_both_stages_store_is_in_the_file_once(full: Architecture) -> None:
     assert sizes[1] < sizes[0]
 
 
+def test_weights_are_outside_of_the_branch(full: Architecture) -> None:
+    """onnxruntime keeps those of a branch twice in memory."""
+    model = cascade.write(student_of(full), full, FloatProducts(), Threshold(0.5, 10))
+    branches = [a.g for node in model.graph.node for a in node.attribute if a.type == onnx.AttributeProto.GRAPH]
+    assert len(branches) == 2
+    assert max(len(tensor.raw_data) for branch in branches for tensor in branch.initializer) < 1_024
+    names = [tensor.name for graph in (model.graph, *branches) for tensor in graph.initializer]
+    assert len(set(names)) == len(names)
+
+
 def test_lean_graphs_keep_their_bytes(tmp_path: Path) -> None:
     """A graph of one stage is the same as before there were two."""
     tiny_models.save("bert", tmp_path)
