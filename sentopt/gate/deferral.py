@@ -12,12 +12,12 @@ The test has a confidence of 80 %, whatever the verification's is: with few vali
 chance, at the first two texts that are lost. If it errs, an attempt is wasted; what ships is judged on test texts.
 
 The probability of passing rests on the texts whose label changes, and these are few among validation texts. So what
-counts is not whether such a text is lost or gained, but the probabilities that the PyTorch model gives to its own
-label and to the student's: calibrated ones, unless the recipe says otherwise. Besides, a logistic curve is fitted to
-how often the student's label differs from the PyTorch model's, by the log-odds of the student's answer. It learns from
-all validation texts, deferred or not, and from changed copies of training texts that the student has not seen, which
-may be easier or harder (they have an intercept of their own). The curve can miss errors of which the student is sure,
-and the counts can be lucky, so whichever expects more lost texts counts.
+counts is not whether such a text is lost or gained, but how probable that is, by what both models say of it
+(`gate/pooling.py`): where a student is sure of another label, the PyTorch model is right less often than it believes.
+Besides, a logistic curve is fitted to how often the student's label differs from the PyTorch model's, by the log-odds
+of the student's answer. It learns from all validation texts, deferred or not, and from changed copies of training texts
+that the student has not seen, which may be easier or harder (they have an intercept of their own). The curve can miss
+errors of which the student is sure, and the counts can be lucky, so whichever expects more lost texts counts.
 
 Verification judges the cascade afterwards, on test texts that have no part in this choice.
 """
@@ -26,12 +26,14 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from sentopt.gate.pooling import Pool
 from sentopt.gate.rules import Rules
 from sentopt.measure import stats
 from sentopt.measure.stats import IntArray
@@ -44,6 +46,7 @@ _STEPS, _HIGHEST_LOG_ODDS = 100, 9.0  # thresholds that are tried, and the first
 _LEAST_PROBABILITY = 0.6
 _RIDGE, _NEWTON_STEPS, _LARGEST_LOG_ODDS = 0.1, 30, 12.0
 _DRAWS, _SEED = 400, 0
+_DEFERRED_COUNT = 5.0  # texts
 _PRIOR = 0.5  # texts of each kind of change that are added to what was seen
 _READ_TOKEN = 0.2  # of a layer's work, where it computes one token
 
@@ -75,8 +78,9 @@ class Answers:
 
     @functools.cached_property
     def chances(self) -> npt.NDArray[np.float64]:
-        """The probabilities that the PyTorch model gives, (texts, labels)."""
-        return softmax(self.reference).astype(np.float64)
+        """How likely each label is right, by what both models say, (texts, labels)."""
+        pool = Pool.fitted(self.reference, self.student, self.truth)
+        return pool.probabilities(self.reference, self.student)
 
     @functools.cached_property
     def by_student(self) -> IntArray:
@@ -121,13 +125,10 @@ class Risk:
 
     Attributes:
         intercept, slope: of the log-odds of that, as a function of the log-odds of the student's answer.
-        lost, gained: the probabilities that the PyTorch model's label, or the student's, is the right one then.
     """
 
     intercept: float
     slope: float
-    lost: float
-    gained: float
 
     @classmethod
     def of(cls, answers: Answers, unseen: Answers | None) -> Risk:
@@ -145,12 +146,7 @@ class Risk:
             risk = _logistic(features @ weights)
             curvature = (features * (risk * (1.0 - risk))[:, None]).T @ features + _RIDGE * np.eye(3)
             weights += np.linalg.solve(curvature, features.T @ (differs - risk) - _RIDGE * weights)
-        rows = np.flatnonzero(answers.differs)
-        lost = answers.chances[rows, answers.labels[rows]].sum()
-        gained = answers.chances[rows, answers.by_student[rows]].sum()
-        return cls(
-            float(weights[0]), float(weights[1]), float(lost + 1.0) / (len(rows) + 1), float(gained) / (len(rows) + 1)
-        )
+        return cls(float(weights[0]), float(weights[1]))
 
     def at(self, log_odds: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """The probability for texts with these log-odds of the student's answer."""
@@ -198,7 +194,7 @@ def choose(
         return CascadeRule(1.0, 1, 0, 1.0, 0, 0, 0, 1.0, rules.margin, CONFIDENCE)
     proven = accepted(answers, rules)
     risk = Risk.of(answers, unseen)
-    expected = [1.0, *(_expected_speed(answers, risk, t, rules, test_texts, costs) for t in proven[1:])]
+    expected = [0.0, *(_expected_gain(answers, risk, t, rules, test_texts, costs) for t in proven[1:])]
     best = proven[int(np.argmax(expected))]
     labels, deferred = answers.cascade(best)
     compared = _compared(answers.truth, answers.labels, labels, rules)
@@ -250,18 +246,19 @@ def _compared(truth: IntArray, reference: IntArray, labels: IntArray, rules: Rul
     return stats.paired_non_inferiority(reference == truth, labels == truth, margin=rules.margin, confidence=CONFIDENCE)
 
 
-def _expected_speed(
+def _expected_gain(
     answers: Answers, risk: Risk, threshold: Threshold, rules: Rules, test_texts: int, costs: Costs
 ) -> float:
-    """Speed relative to the full model: the cascade's if it passes verification, the full model's if it does not.
+    """Logarithm of the speed relative to the full model: the cascade's if it passes verification, else nothing.
 
-    A threshold that is likely to fail is worth nothing.
+    A threshold that is likely to fail is worth nothing. The logarithm prefers a gain that is nearly certain to a little
+    more of it.
     """
     probability = _probability_of_passing(answers, risk, threshold, rules, test_texts)
     if probability < _LEAST_PROBABILITY:
         return 0.0
     deferred = answers.share_of_tokens(answers.cascade(threshold)[1])
-    return probability * costs.speed(deferred) + (1.0 - probability)
+    return probability * math.log(costs.speed(deferred))
 
 
 def _probability_of_passing(answers: Answers, risk: Risk, threshold: Threshold, rules: Rules, test_texts: int) -> float:
@@ -307,11 +304,26 @@ def expected_changes(answers: Answers, threshold: Threshold, risk: Risk | None =
     of_changed = chances[changed].sum(axis=0)
     if risk is not None:
         by_student = risk.at(answers.log_odds[~deferred]) @ chances[~deferred]
-        lost, gained = np.add(lost, risk.lost * by_student), np.add(gained, risk.gained * by_student)
+        share_lost, share_gained = _shares_of_changed(answers, ~deferred)
+        lost, gained = np.add(lost, share_lost * by_student), np.add(gained, share_gained * by_student)
         of_changed = of_changed + by_student
     return np.stack(
         [lost, gained, np.maximum(of_changed - lost - gained, 0.0), chances.sum(axis=0) - of_changed], axis=1
     )
+
+
+def _shares_of_changed(answers: Answers, by_student: BoolArray) -> tuple[float, float]:
+    """How often the PyTorch model's label, and the student's, is right where they differ and the student answers.
+
+    Texts that are deferred count like a few more: a student that is less sure is right less often. One more is lost.
+    """
+    differs = answers.differs
+    of_deferred = _DEFERRED_COUNT / max(1, (differs & ~by_student).sum())
+    weights = differs * np.where(by_student, 1.0, of_deferred)
+    rows = np.arange(len(weights))
+    lost = weights @ answers.chances[rows, answers.labels]
+    gained = weights @ answers.chances[rows, answers.by_student]
+    return float((lost + 1.0) / (weights.sum() + 1.0)), float(gained / (weights.sum() + 1.0))
 
 
 def _passes(texts: int, counts: npt.NDArray[np.int64], rules: Rules) -> bool:

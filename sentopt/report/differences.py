@@ -66,15 +66,23 @@ def _difference(verdict: Verdict) -> Difference:
 def explained(shown: Sequence[Difference]) -> str:
     """What the plot of differences shows, and which of its marks decides."""
     levels = " or ".join(f"{level:.1%}".replace(".0%", "%") for level in sorted({one.confidence for one in shown}))
-    counts = " or ".join(f"{texts:,}" for texts in sorted({one.texts for one in shown}))
     exact = (
         " Exact graphs answer as PyTorch does and need no test; their bar is what the test split alone can exclude."
         if any(one.exact for one in shown)
         else ""
     )
     return (
-        f"The plot shows the accuracy of each variant minus PyTorch's on the same {counts} texts. A bar goes "
+        f"The plot shows the accuracy of each variant minus PyTorch's on the same {_texts(shown)}. A bar goes "
         f"from the lower one-sided limit to the upper one ({levels} confidence each). The criterion of accuracy is "
         "met where the lower limit is right of the margin; a variant can be refused for another criterion all the "
         f"same.{exact}"
     )
+
+
+def _texts(shown: Sequence[Difference]) -> str:
+    """1,200 texts; where they are not as many for each, also whose they are."""
+    counts = sorted({one.texts for one in shown}, reverse=True)
+    if len(counts) == 1:
+        return f"{counts[0]:,} texts"
+    names = {texts: ", ".join(one.variant for one in shown if one.texts == texts) for texts in counts}
+    return "texts (" + "; ".join(f"{texts:,} for {names[texts]}" for texts in counts) + ")"

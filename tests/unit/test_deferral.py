@@ -94,6 +94,24 @@ def test_odds_lead_to_expect_what_happens(texts: int) -> None:
         assert expected.sum() == pytest.approx(len(labels))
 
 
+def test_a_student_that_knows_something_of_its_own_is_believed() -> None:
+    """Where it is sure of another label, the PyTorch model is right less often than its probabilities say."""
+    random = np.random.default_rng(0)
+    truth = random.integers(0, LABELS, size=20_000)
+    right = np.eye(LABELS)[truth]
+    reference, student = (
+        (4.0 * right + random.normal(size=right.shape) * 2.0).astype(np.float32) for _ in range(2)
+    )  # both are calibrated
+    answers = Answers(student, reference, reference, truth, np.full(len(truth), 20))
+    for threshold in (Threshold(confidence, 20) for confidence in (0.6, 0.8, 0.95)):
+        labels, _ = answers.cascade(threshold)
+        before, after = answers.labels == truth, labels == truth
+        for risk in (None, Risk.of(answers, None)):
+            lost, gained, *_ = deferral.expected_changes(answers, threshold, risk).sum(axis=0)
+            assert lost == pytest.approx((before & ~after).sum(), rel=0.25, abs=12)
+            assert gained == pytest.approx((~before & after).sum(), rel=0.25, abs=12)
+
+
 def test_a_threshold_that_loses_the_margin_is_rarely_accepted() -> None:
     """Among many validation splits, at most the level of them accept a threshold whose true loss is the margin."""
     population = simulated(60_000, noise=1.2, seed=5)
@@ -186,4 +204,3 @@ def test_harder_or_easier_texts_that_help_with_the_fit_do_not_shift_it() -> None
 def test_a_student_that_never_differs_has_hardly_any_risk() -> None:
     risk = Risk.of(simulated(800, noise=0.0), None)
     assert risk.at(np.array([-0.5, 1.0, 5.0])).max() < 0.1
-    assert 0.0 <= risk.gained <= risk.lost <= 1.0

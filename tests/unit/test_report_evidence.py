@@ -161,6 +161,14 @@ def test_a_difference_is_right_of_the_margin_where_the_gate_says_pass() -> None:
     assert "Exact" not in explained(differences(ALL[2:]))
 
 
+def test_it_is_said_which_variants_answered_more_texts() -> None:
+    judged = verdict("lean-int8")
+    pooled = replace(judged.criteria[0], texts=1500, lost=6, gained=3, loss=0.002, limit=0.0071, confidence=0.975)
+    several = differences([replace(judged, criteria=(pooled,)), verdict("onnx-int8"), verdict("lean-fp32")])
+    assert "on the same texts (1,500 for lean-int8; 1,200 for onnx-int8, lean-fp32). A bar" in explained(several)
+    assert "on the same 1,200 texts. A bar" in explained(several[1:])
+
+
 def test_differences_are_drawn_beside_pytorch_and_the_margin(drawn: Any) -> None:
     (axes,) = drawn(verify=verified(ALL))["differences"].axes
     lines = {round(line.get_xdata()[0], 6): line for line in axes.lines if len(set(line.get_xdata())) == 1}
