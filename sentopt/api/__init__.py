@@ -8,7 +8,7 @@ raised as one of `sentopt.errors`. What belongs to the caller (models, random st
 as it was.
 """
 
-from sentopt.api.bundles import check, pack, push, score, serve, tune
+from sentopt.api.bundles import check, pack, push, score, score_files, serve, tune
 from sentopt.api.machine import Environment, emulator, environment
 from sentopt.api.run import Report, Run
 from sentopt.api.runs import average, find, open, optimize, train
@@ -27,6 +27,7 @@ __all__ = [
     "pack",
     "push",
     "score",
+    "score_files",
     "serve",
     "train",
     "tune",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import queue
 import sys
 import threading
@@ -15,6 +16,9 @@ from typing import TYPE_CHECKING
 from sentopt import progress as progress_module
 from sentopt._optional import needs_extra
 from sentopt.api.arguments import StrPath
+from sentopt.bulk import score_files as bulk
+from sentopt.bulk.score_files import BulkSummary, Engine
+from sentopt.bulk.work import Shard, Work
 from sentopt.bundles import pack as packing
 from sentopt.bundles.check import BundleCheck, check_elsewhere
 from sentopt.bundles.check import check as check_bundle
@@ -315,6 +319,65 @@ def score(
         progress=progress,
         options=replace(options, setting=_OPTIONS) if options.setting == DETECTED.setting else options,
         overwrite=overwrite,
+    )
+
+
+@for_python
+def score_files(
+    bundle: StrPath,
+    inputs: StrPath | Sequence[StrPath],
+    output: StrPath,
+    *,
+    text_column: str = "text",
+    shard: str = "1/1",
+    engine: Engine = "local",
+    threads: int | None = None,
+    abstain_below: float = 0.0,
+    unit_rows: int = 20_000,
+    options: TableOptions = DETECTED,
+    progress: Choice = True,
+) -> BulkSummary:
+    """Classify every row of many tables into a folder, in units that are finished one by one.
+
+    The same call continues a job that was interrupted, and adds new files to it. Several processes may share a folder.
+
+    Args:
+        bundle: the folder that holds `sentopt.json`.
+        inputs: tables (Parquet, CSV, TSV, JSON Lines), patterns, folders of them, or URLs of Parquet files
+            (`s3://`, `gs://`).
+        output: the folder, or its URL: new, or one of this job.
+        text_column: the column that holds the texts, or a field inside of one, such as `data.text`.
+        shard: the part of the units to score, `2/8` for the second of eight.
+        engine: "local" scores in this process, "ray" and "spark" on their clusters.
+        threads: cores to use; None uses every core granted to this process. Engines give each of theirs one.
+        abstain_below: minimum score of an answer, 0 to 1; a lower one has no label.
+        unit_rows: rows of a unit; row groups of Parquet files that have fewer are put together, larger ones stay whole.
+        options: how delimited files are written, where that is not detected.
+        progress: True for bars or lines on stderr, or a function that receives lines.
+
+    Raises:
+        DataError: an input is not there, or cannot be read; or units failed, after all others were scored.
+        OutputError: the folder belongs to another job, or cannot be written.
+        BundleError: the bundle cannot be loaded.
+        InputError: shard or engine is none.
+        MissingExtraError: the packages of `sentopt[score]`, or of the engine, are not installed.
+    """
+    several = [inputs] if isinstance(inputs, str | os.PathLike) else inputs
+    work = Work.of(
+        path("bundle", bundle).expanduser(),
+        os.fspath(output),
+        text_column=text_column,
+        abstain_below=abstain_below,
+        unit_rows=unit_rows,
+        options=options,
+        threads=threads,
+    )
+    return bulk.score(
+        work,
+        [os.fspath(one) for one in several],
+        shard=Shard.read(shard),
+        engine=engine,
+        progress=progress_module.of(progress),
     )
 
 

@@ -67,8 +67,8 @@ def score_table(
         _bar(progress, table.count) as bar,
     ):
         for window in table.windows:
-            answers = _answers(classifier, window.texts)
-            writer.write(window.rows, [_cells(added, answer) for answer in answers])
+            answers = answers_to(classifier, window.texts)
+            writer.write(window.rows, [cells(added, answer) for answer in answers])
             given = [answer for answer in answers if answer is not None]
             counts.update("" if answer.abstained else answer.label for answer in given)
             rows += len(answers)
@@ -87,13 +87,14 @@ def score_table(
     )
 
 
-def _answers(classifier: Classifier, texts: Sequence[str]) -> list[Prediction | None]:
+def answers_to(classifier: Classifier, texts: Sequence[str]) -> list[Prediction | None]:
     """The answer to each text; None where there is no text."""
     answers: Iterator[Prediction] = iter(classifier.predict([text for text in texts if text.strip()]))
     return [next(answers) if text.strip() else None for text in texts]
 
 
-def _cells(columns: Sequence[str], answer: Prediction | None) -> dict[str, Any]:
+def cells(columns: Sequence[str], answer: Prediction | None) -> dict[str, Any]:
+    """What an answer adds to a row: the values of these columns, or nothing in each of them."""
     if answer is None:
         return dict.fromkeys(columns)
     label = "" if answer.abstained else answer.label

@@ -1,4 +1,4 @@
-"""The verbs that use bundles: predict, demo, check, tune, pack, push."""
+"""The verbs that use bundles: predict, score, demo, check, tune, pack, push."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import sentopt
 from sentopt.cli.printing import EXIT_USAGE, WrongUsage, as_json, fail, note, print_json
 
 if TYPE_CHECKING:
+    from sentopt.data.options import TableOptions
     from sentopt.runtime.classifier import Classifier, Prediction
 
 
@@ -60,14 +61,13 @@ def _as_line(text: str, answer: Prediction, *, json_line: bool) -> str:
 
 def _predict_table(classifier: Classifier, arguments: argparse.Namespace) -> int:
     from sentopt.bundles import words
-    from sentopt.data.options import TableOptions
 
     summary = sentopt.score(
         classifier,
         arguments.input,
         arguments.output,
         text_column=arguments.text_column,
-        options=TableOptions(arguments.encoding, arguments.delimiter, arguments.quote, setting="--{} {}"),
+        options=_table_options(arguments),
         overwrite=arguments.overwrite,
         progress=not arguments.no_progress,
     )
@@ -76,6 +76,33 @@ def _predict_table(classifier: Classifier, arguments: argparse.Namespace) -> int
         return print_json(as_json(summary))
     print(f"{summary.rows} rows scored in {summary.seconds:.1f} s: {arguments.output}")
     print("".join(f"  {label}: {count}\n" for label, count in summary.labels.items()), end="")
+    return 0
+
+
+def score(arguments: argparse.Namespace) -> int:
+    """Classify the rows of many files into a folder; what is interrupted goes on with the same command.
+
+    e.g. sentopt score reviews/ --output scored --text-column review
+         sentopt score 'logs/2026-*.parquet' --output scored --shard 2/8
+    """
+    from sentopt.bulk import words
+
+    summary = sentopt.score_files(
+        _bundle(arguments),
+        arguments.inputs,
+        arguments.output,
+        text_column=arguments.text_column,
+        shard=arguments.shard,
+        engine=arguments.engine,
+        threads=arguments.threads,
+        abstain_below=arguments.abstain_below,
+        unit_rows=arguments.unit_rows,
+        options=_table_options(arguments),
+        progress=not arguments.no_progress,
+    )
+    if arguments.json:
+        return print_json(as_json(summary))
+    print(*words.of(summary, arguments.output), sep="\n")
     return 0
 
 
@@ -183,6 +210,12 @@ def push(arguments: argparse.Namespace) -> int:
         return print_json({"commit": address})
     print(address)
     return 0
+
+
+def _table_options(arguments: argparse.Namespace) -> TableOptions:
+    from sentopt.data.options import TableOptions
+
+    return TableOptions(arguments.encoding, arguments.delimiter, arguments.quote, setting="--{} {}")
 
 
 def _bundle(arguments: argparse.Namespace) -> Path:

@@ -140,6 +140,22 @@ _WITH_BUNDLE = (
     _value("--run-dir", "DIR", "the bundle of this run"),
 )
 
+_OF_TABLES = (
+    _value("--text-column", "NAME", "column of a table with the texts, or a field in one: data.text", default="text"),
+    _value("--encoding", "NAME", "encoding of a table (default: detected) or of stdin (default: UTF-8)", default=""),
+    _value("--delimiter", "CHARACTER", "between fields of a table (default: detected)", default=""),
+    _value("--quote", "CHARACTER", "around fields of a table; '' for none", default="auto"),
+    _value("--threads", "N", "threads of one prediction (default: all cores granted)", type=_number(int, 1, 1024)),
+    _value(
+        "--abstain-below",
+        "SCORE",
+        "no label (shown as ?) where the best scores less, from 0 to 1",
+        type=_number(float, 0, 1),
+        default=0.0,
+    ),
+    _flag("--no-progress", "no progress bar"),
+)
+
 VERBS: dict[Callable[[argparse.Namespace], int], tuple[Option, ...]] = {
     run_verbs.train: _OF_RECIPE,
     run_verbs.average: (
@@ -162,25 +178,23 @@ VERBS: dict[Callable[[argparse.Namespace], int], tuple[Option, ...]] = {
     bundle_verbs.predict: (
         _value("texts", "TEXT", "texts to classify (default: lines of stdin)", nargs="*"),
         _value("--input", "FILE", "a table file whose rows to score: .csv, .jsonl, .parquet, .xlsx, ..."),
-        _value(
-            "--encoding", "NAME", "encoding of --input (default: detected) or of stdin (default: UTF-8)", default=""
-        ),
-        _value("--delimiter", "CHARACTER", "between fields of --input (default: detected)", default=""),
-        _value("--quote", "CHARACTER", "around fields of --input; '' for none", default="auto"),
-        _value("--text-column", "NAME", "column of --input with texts, or a field in one: data.text", default="text"),
         _value("--output", "FILE", "where the rows go, with columns label, score and one per label added"),
         _OVERWRITE,
-        _value("--threads", "N", "threads of one prediction (default: all cores granted)", type=_number(int, 1, 1024)),
-        _value(
-            "--abstain-below",
-            "SCORE",
-            "no label (shown as ?) where the best scores less, from 0 to 1",
-            type=_number(float, 0, 1),
-            default=0.0,
-        ),
-        _flag("--no-progress", "no progress bar"),
+        *_OF_TABLES,
         *_WITH_BUNDLE,
         _flag("--json", "one JSON object a line (with --input: one summary)"),
+    ),
+    bundle_verbs.score: (
+        _value(
+            "inputs", "INPUT", "tables (.parquet, .csv, .tsv, .jsonl), patterns, folders, s3:// or gs://", nargs="+"
+        ),
+        _value("--output", "FOLDER", "where the scored rows go; the same command continues a job", required=True),
+        _value("--shard", "I/N", "score the I-th of N parts alone, e.g. one on each machine", default="1/1"),
+        _value("--engine", "NAME", "local (default), ray or spark", default="local"),
+        _value("--unit-rows", "N", "rows that are finished together", type=_number(int, 1, 10**9), default=20_000),
+        *_OF_TABLES,
+        *_WITH_BUNDLE,
+        _JSON,
     ),
     bundle_verbs.demo: (
         *_WITH_BUNDLE,

@@ -65,15 +65,19 @@ def schema(path: Path, kind: str) -> Any:
         return _schema(path, kind)
 
 
+def names_in(schema: Any, wanted: Sequence[str] = ()) -> tuple[str, ...]:
+    """The names of the columns, of the fields of structs inside of them, and those of the `wanted` ones there are."""
+    inner = islice((name for field in schema for name in _inner(field)), _MOST_NAMES)
+    return tuple(dict.fromkeys([*schema.names, *inner, *(name for name in wanted if _path(schema, name))]))
+
+
 def names(path: Path, kind: str, wanted: Sequence[str] = ()) -> tuple[str, ...]:
-    """The names of the columns, of the fields of structs inside of them, and those of the `wanted` ones that are there.
+    """`names_in` the schema of a file.
 
     Raises:
         DataError: the file is of another format or damaged.
     """
-    found = schema(path, kind)
-    inner = islice((name for field in found for name in _inner(field)), _MOST_NAMES)
-    return tuple(dict.fromkeys([*found.names, *inner, *(name for name in wanted if _path(found, name))]))
+    return names_in(schema(path, kind), wanted)
 
 
 def values(path: Path, batch: Any, name: str, before: int) -> list[Any]:

@@ -64,7 +64,11 @@ class GroupWriter:
 
 def compression(path: Path) -> str:
     """The compression of a Parquet file, as far as it can be written; the usual one for a file without rows."""
-    metadata = require("pyarrow.parquet", extra="train").read_metadata(path)
+    return compression_of(require("pyarrow.parquet", extra="train").read_metadata(path))
+
+
+def compression_of(metadata: Any) -> str:
+    """`compression` of the file with this metadata."""
     if not metadata.num_row_groups or not metadata.num_columns:
         return USUAL
     codec = str(metadata.row_group(0).column(0).compression).lower().removesuffix("_raw")

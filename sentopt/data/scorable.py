@@ -62,7 +62,7 @@ def opened(
     formats.check_file(source)
     kind = formats.reading_format(source)
     if kind in ("parquet", "arrow"):
-        _check_column(source, columnar.names(source, kind, [text_column]), text_column)
+        check_column(source, columnar.names(source, kind, [text_column]), text_column)
         if formats.table_format(target) == "parquet":
             return _arrow_table(source, kind, target, text_column)
     survey = _survey(source, kind, target, text_column, options)
@@ -76,7 +76,7 @@ def opened(
     first = next(batched(numbered, 1), [])  # the names of the columns come before the first row
     columns = columns or list(survey.columns)
     if kind in ("csv", "tsv", "xlsx"):
-        _check_column(source, columns, text_column)
+        check_column(source, columns, text_column)
 
     def writer(added: Added) -> RowWriter:
         names = list(dict.fromkeys([*columns, *added]))
@@ -153,14 +153,19 @@ def _survey(source: Path, kind: str, target: Path, text_column: str, options: Ta
     if kind in ("json", "jsonl"):
         if not columns:
             raise DataError(f"{source} has no rows")
-        _check_column(source, [*columns, *inner, *([text_column] if has_text else [])], text_column)
+        check_column(source, [*columns, *inner, *([text_column] if has_text else [])], text_column)
     if survey and (widened := survey.widened()):
         for window in batched(tables.read_rows(source, options), _WINDOW):
             survey.check(window, widened)
     return _Survey(list(columns), survey.types() if survey and rows else None, rows)
 
 
-def _check_column(source: Path, columns: Iterable[str], text_column: str) -> None:
+def check_column(source: Path | str, columns: Iterable[str], text_column: str) -> None:
+    """That a table has the column with the texts.
+
+    Raises:
+        DataError: it has not; the message names those that are there.
+    """
     names = list(dict.fromkeys(columns))
     if text_column not in names:
         more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
