@@ -44,9 +44,11 @@ class Reply:
 
 
 @contextlib.contextmanager
-def serving(*options: str, environment: dict[str, str] | None = None, stop: int = signal.SIGINT) -> Iterator[Server]:
+def serving(
+    *options: str, environment: dict[str, str] | None = None, stop: int = signal.SIGINT, verb: str = "demo"
+) -> Iterator[Server]:
     """Start, wait until it is ready, yield, stop; it must end by itself and without a traceback."""
-    command = [sys.executable, "-m", "sentopt", "demo", "--port", "0", *options]
+    command = [sys.executable, "-m", "sentopt", verb, "--port", "0", *options]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, **(environment or {})}
     ) as process:

@@ -228,6 +228,7 @@ def serve(
     allowed_hosts: Sequence[str] = (),
     root_path: str = "",
     show_test_texts: bool = False,
+    page: bool = True,
     say: Callable[[str], None] | None = None,
     block: bool | None = None,
 ) -> Demo | None:
@@ -248,6 +249,7 @@ def serve(
         root_path: the path below which a proxy shows the demo, such as `/demo`.
         show_test_texts: list the texts of the test split, with what the variants answer, to everybody who reaches the
             demo. Without it they are listed only where no other machine reaches it.
+        page: show the page, too. Without it, the packages of `sentopt[serve]` suffice.
         say: receives the address, and warnings; by default they go to stderr.
         block: serve until interrupted; otherwise in a thread. By default it blocks, but not in notebooks, where an
             event loop is running already.
@@ -260,7 +262,7 @@ def serve(
         ServingError: the port is taken, a file cannot be used, or an argument is wrong.
         MissingExtraError: the packages of `sentopt[demo]` are not installed.
     """
-    with needs_extra("demo"):
+    with needs_extra("demo" if page else "serve"):
         from sentopt.demo import server
     work = partial(
         server.serve,
@@ -276,6 +278,7 @@ def serve(
         allowed_hosts=allowed_hosts,
         root_path=root_path,
         show_test_texts=show_test_texts,
+        page=page,
     )
     if block if block is not None else not _has_event_loop():
         work()

@@ -1,4 +1,4 @@
-"""The verbs that use bundles: predict, score, demo, check, tune, pack, push."""
+"""The verbs that use bundles: predict, score, demo, serve, check, tune, pack, push."""
 
 from __future__ import annotations
 
@@ -107,12 +107,24 @@ def score(arguments: argparse.Namespace) -> int:
 
 
 def demo(arguments: argparse.Namespace) -> int:
-    """Serve the selected bundle as a web page.
+    """Serve the selected bundle as a web page, and as HTTP endpoints.
 
     e.g. sentopt demo --bundle exports/quickstart/bundle --port 8000
          sentopt demo --host 0.0.0.0 --auth people.txt
          sentopt demo --trusted-proxy 127.0.0.1 --allowed-host example.com --root-path /demo
     """
+    return _serve(arguments, page=True, show_test_texts=arguments.show_test_texts)
+
+
+def serve(arguments: argparse.Namespace) -> int:
+    """Serve the selected bundle as HTTP endpoints, without the page.
+
+    e.g. sentopt serve --bundle exports/quickstart/bundle --host 0.0.0.0 --auth people.txt
+    """
+    return _serve(arguments, page=False)
+
+
+def _serve(arguments: argparse.Namespace, *, page: bool, show_test_texts: bool = False) -> int:
     sentopt.serve(
         _bundle(arguments),
         host=arguments.host,
@@ -123,7 +135,8 @@ def demo(arguments: argparse.Namespace) -> int:
         allowed_hosts=arguments.allowed_host,
         root_path=arguments.root_path,
         log_texts=arguments.log_texts,
-        show_test_texts=arguments.show_test_texts,
+        show_test_texts=show_test_texts,
+        page=page,
     )
     return 0
 

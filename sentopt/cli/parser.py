@@ -156,6 +156,43 @@ _OF_TABLES = (
     _flag("--no-progress", "no progress bar"),
 )
 
+_OF_SERVER = (
+    *_WITH_BUNDLE,
+    _value("--host", "ADDRESS", "address (default: 127.0.0.1, this machine only)", default="127.0.0.1"),
+    _value("--port", "PORT", "port (default: 7860)", type=_number(int, 0, 65535), default=7860),
+    _value(
+        "--auth",
+        "FILE",
+        "ask for a password: a file of name:password lines, else SENTOPT_DEMO_AUTH",
+        nargs="?",
+        const="",
+    ),
+    _value(
+        "--trusted-proxy",
+        "CIDR",
+        "believe this proxy or network about the addresses of clients (X-Forwarded-For, Forwarded); repeatable",
+        action="append",
+        type=_of_demo("--trusted-proxy"),
+        default=[],
+    ),
+    _value(
+        "--allowed-host",
+        "NAME",
+        "answer to this name, too, or to all below *.NAME; repeatable (default on loopback: localhost alone)",
+        action="append",
+        type=_of_demo("--allowed-host"),
+        default=[],
+    ),
+    _value("--root-path", "PATH", "path where a proxy shows it, e.g. /demo", type=_of_demo("--root-path"), default=""),
+    _value(
+        "--rate",
+        "N",
+        "requests a second of one client (default: 20, or 5000 on loopback without a proxy)",
+        type=_of_demo("--rate"),
+    ),
+    _value("--log-texts", "FILE", "add texts and answers to this file, a JSON object a line", type=Path),
+)
+
 VERBS: dict[Callable[[argparse.Namespace], int], tuple[Option, ...]] = {
     run_verbs.train: _OF_RECIPE,
     run_verbs.average: (
@@ -197,44 +234,10 @@ VERBS: dict[Callable[[argparse.Namespace], int], tuple[Option, ...]] = {
         _JSON,
     ),
     bundle_verbs.demo: (
-        *_WITH_BUNDLE,
-        _value("--host", "ADDRESS", "address (default: 127.0.0.1, this machine only)", default="127.0.0.1"),
-        _value("--port", "PORT", "port (default: 7860)", type=_number(int, 0, 65535), default=7860),
-        _value(
-            "--auth",
-            "FILE",
-            "ask for a password: a file of name:password lines, else SENTOPT_DEMO_AUTH",
-            nargs="?",
-            const="",
-        ),
-        _value(
-            "--trusted-proxy",
-            "CIDR",
-            "believe this proxy or network about the addresses of clients (X-Forwarded-For, Forwarded); repeatable",
-            action="append",
-            type=_of_demo("--trusted-proxy"),
-            default=[],
-        ),
-        _value(
-            "--allowed-host",
-            "NAME",
-            "answer to this name, too, or to all below *.NAME; repeatable (default on loopback: localhost alone)",
-            action="append",
-            type=_of_demo("--allowed-host"),
-            default=[],
-        ),
-        _value(
-            "--root-path", "PATH", "path where a proxy shows it, e.g. /demo", type=_of_demo("--root-path"), default=""
-        ),
-        _value(
-            "--rate",
-            "N",
-            "requests a second of one client (default: 20, or 5000 on loopback without a proxy)",
-            type=_of_demo("--rate"),
-        ),
-        _value("--log-texts", "FILE", "add texts and answers to this file, a JSON object a line", type=Path),
+        *_OF_SERVER,
         _flag("--show-test-texts", "list the test texts to whoever reaches the demo (default: to this machine alone)"),
     ),
+    bundle_verbs.serve: _OF_SERVER,
     bundle_verbs.check: (
         *_OF_BUNDLE,
         _value("--cpu", "MODEL", "answer on this CPU model, emulated by qemu-user: EPYC-Milan, neoverse-n1, ..."),

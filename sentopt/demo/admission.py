@@ -20,7 +20,6 @@ from sentopt.demo.prefix import below
 from sentopt.demo.proxies import FORWARDING, Client, network_of
 from sentopt.demo.rates import Rates
 from sentopt.demo.reply import Reply
-from sentopt.demo.routes import ENDPOINTS
 from sentopt.demo.service import Service
 from sentopt.errors import RequestRefused
 
@@ -65,7 +64,7 @@ class Admission:
                 return
             scope = {**scope, "path": below(scope["path"], prefix)}
         path = scope["path"]
-        endpoint = path if path in ENDPOINTS else "page"
+        endpoint = routes.endpoint_of(path) or "page"
         stream = path.startswith(routes.STREAMS)
         events = path.startswith(routes.EVENTS)
         reply = Reply(send, self._headers, head=scope["method"] == "HEAD", events=events)
@@ -106,7 +105,7 @@ class Admission:
         try:
             if scope["method"] == "POST":
                 await self._read(body, receive)
-                if scope["path"] not in ENDPOINTS:
+                if not routes.endpoint_of(scope["path"]):
                     check_plain(body)
                 receive = in_one_piece(without_lone_surrogates(body), receive)
             await self._app(scope, receive, reply)
@@ -162,7 +161,7 @@ class Admission:
 
     def _passed_on(self, scope: Scope, client: Client) -> Scope:
         """The request as the client sent it to the proxy; the endpoints do not look."""
-        if not self._access.proxies or scope["path"] in ENDPOINTS:
+        if not self._access.proxies or routes.endpoint_of(scope["path"]):
             return scope
         own = [host for name, host in scope["headers"] if name == b"host"]
         hosts = [client.host.encode("latin-1")] if client.host else own
@@ -178,9 +177,10 @@ class Admission:
             raise self._refused(429, "rate", f"too many requests from this address; try again in {seconds} s", seconds)
         if self.draining:
             raise self._refused(503, "stopping", "the server is stopping", 5)
-        if self.working >= self._limits.requests or (self._service.full and path in ENDPOINTS):
+        if self.working >= self._limits.requests or (self._service.full and routes.endpoint_of(path)):
             raise self._refused(503, "overload", "too many requests are being answered; try again in a second", 1)
-        if headers.get(b"content-type", "").partition(";")[0].strip().lower() != "application/json":
+        named = headers.get(b"content-type", "application/json" if path.startswith(routes.UNNAMED) else "")
+        if named.partition(";")[0].strip().lower() != "application/json":
             raise RequestRefused(415, "send JSON, with the header Content-Type: application/json")
         if headers.get(b"content-encoding", "identity").strip().lower() not in ("", "identity"):
             raise RequestRefused(415, "send the body as it is: compressed ones are not read")
@@ -239,7 +239,7 @@ class Admission:
         if error.status in (408, 413) or self.draining:
             headers["Connection"] = "close"  # the rest of the body is not read
         if not reply.status:
-            await problem(error.status, str(error), **headers)(scope, receive, reply)
+            await problem(error.status, str(error), path=scope["path"], **headers)(scope, receive, reply)
 
     def _refused(self, status: int, reason: str, message: str, retry_after: int | None) -> RequestRefused:
         self._service.counters.refused.labels(reason).inc()

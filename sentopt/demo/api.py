@@ -14,12 +14,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.types import Receive, Scope, Send
 
 from sentopt._version import __version__
+from sentopt.demo import protocols
 from sentopt.demo.explanation import Explanation
 from sentopt.demo.limits import Limits
+from sentopt.demo.protocols import Classification, Inferred, Inputs, LabelScore, ToClassify, ToInfer
+from sentopt.demo.routes import INFER, endpoint_of, model_of
 from sentopt.demo.service import Answers, Service
 from sentopt.runtime.classifier import Prediction
 
 Answer = Callable[[Any], Awaitable[Response]]
+Read = Callable[[bytes], BaseModel]
 
 
 class Text(BaseModel):
@@ -87,6 +91,7 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
     for status, meaning in {
         400: "not an HTTP request that this server takes",
         401: "a name and a password are asked for",
+        404: "there is no such model",
         408: "the request did not arrive in time",
         413: "too long, or too many",
         415: "not application/json",
@@ -105,32 +110,47 @@ class Api:
     """
 
     def __init__(self, service: Service, app: FastAPI) -> None:
-        self._app = app
-        self._direct: dict[str, tuple[type[BaseModel], Answer]] = {}
-        for path, asks, gives, made_for in _TABLE:
+        self._app, self._service = app, service
+        self._direct: dict[str, tuple[Read, Answer]] = {}
+        for path, read, gives, made_for in _TABLE:
             answer = made_for(service)
-            self._direct[path] = asks, answer
+            self._direct[path] = read, answer
             app.post(path, response_model=gives, responses=_REFUSALS)(answer)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, as ASGI has it; `receive` gives a body in one piece."""
-        if scope["type"] != "http" or scope["path"] not in self._direct:
+        endpoint = endpoint_of(scope["path"]) if scope["type"] == "http" else ""
+        if name := model_of(endpoint, scope["path"]) if endpoint else "":
+            protocols.check_model(self._service, name)
+        if endpoint not in self._direct:
             await self._app(scope, receive, send)
             return
-        asks, answer = self._direct[scope["path"]]
+        read, answer = self._direct[endpoint]
         body = (await receive())["body"]
         try:
-            asked = asks.model_validate_json(body)
+            asked = read(body)
         except ValidationError as error:
-            reply = problem(422, _what_is_wrong(error))
+            reply = problem(422, _what_is_wrong(error), path=scope["path"])
         else:
             reply = await answer(asked)
         await reply(scope, receive, send)
 
 
+def _text_or_inputs(body: bytes) -> BaseModel:
+    """What `/predict` is asked: `text`, or `inputs` as Text Embeddings Inference has it."""
+    try:
+        return Text.model_validate_json(body)
+    except ValidationError:
+        if b'"inputs"' not in body:
+            raise
+    return Inputs.model_validate_json(body)
+
+
 def _predict(service: Service) -> Answer:
-    async def predict(body: Text) -> Response:
-        """Classify one text."""
+    async def predict(body: Text | Inputs) -> Response:
+        """Classify one text; with `inputs`, as Text Embeddings Inference does."""
+        if isinstance(body, Inputs):
+            return _json(protocols.label_scores(await service.answer(body.texts), body))
         return _json(label_json(await service.answer([body.text])))
 
     return predict
@@ -152,10 +172,31 @@ def _explain(service: Service) -> Answer:
     return explain
 
 
-_TABLE: tuple[tuple[str, type[BaseModel], type[BaseModel], Callable[[Service], Answer]], ...] = (
-    ("/predict", Text, LabelAndTime, _predict),
-    ("/predict_batch", Texts, Labels, _predict_batch),
-    ("/explain", Text, Reasons, _explain),
+def _classify(service: Service) -> Answer:
+    async def classify(body: ToClassify) -> Response:
+        """Classify texts as vLLM and SGLang do."""
+        answers = await service.answer(body.texts)
+        return _json(protocols.classification(answers, body.texts, service.classifier))
+
+    return classify
+
+
+def _infer(service: Service) -> Answer:
+    async def infer(body: ToInfer, model: str = "") -> Response:
+        """Classify texts by the Open Inference Protocol."""
+        answers = await service.answer(body.inputs[0].texts)
+        return _json(protocols.inferred(answers, body, service.classifier))
+
+    return infer
+
+
+_TABLE: tuple[tuple[str, Read, Any, Callable[[Service], Answer]], ...] = (
+    ("/predict", _text_or_inputs, LabelAndTime | list[LabelScore] | list[list[LabelScore]], _predict),
+    ("/predict_batch", Texts.model_validate_json, Labels, _predict_batch),
+    ("/explain", Text.model_validate_json, Reasons, _explain),
+    ("/classify", ToClassify.model_validate_json, Classification, _classify),
+    ("/v1/classify", ToClassify.model_validate_json, Classification, _classify),
+    (INFER, ToInfer.model_validate_json, Inferred, _infer),
 )
 
 
@@ -178,6 +219,27 @@ def create(service: Service, *, lifespan: Any, prefix: str = "") -> FastAPI:
     @app.get("/readyz", include_in_schema=False)
     async def readyz() -> Response:
         return _json({"status": "ready"}) if service.ready else _json({"status": "not ready"}, 503)
+
+    @app.get("/v2", include_in_schema=False)
+    async def server_facts() -> Response:
+        return _json(protocols.server_facts())
+
+    @app.get("/v2/health/live", include_in_schema=False)
+    async def live() -> Response:
+        return _json({"live": True})
+
+    @app.get("/v2/health/ready", include_in_schema=False)
+    async def ready() -> Response:
+        return _json({"ready": service.ready}, 200 if service.ready else 503)
+
+    @app.get("/v2/models/{model}", include_in_schema=False)
+    async def model_facts(model: str) -> Response:
+        return _json(protocols.model_facts(service.classifier))
+
+    @app.get("/v2/models/{model}/ready", include_in_schema=False)
+    async def model_ready(model: str) -> Response:
+        name = protocols.model_name(service.classifier)
+        return _json({"name": name, "ready": service.ready}, 200 if service.ready else 503)
 
     @app.get("/stats", include_in_schema=False)
     async def stats() -> Response:
@@ -208,9 +270,10 @@ def explanation_json(explanation: Explanation) -> dict[str, Any]:
     }
 
 
-def problem(status: int, detail: str, **headers: str) -> Response:
-    """The response that says why a request is refused."""
-    return _json({"detail": detail}, status, {name.replace("_", "-"): value for name, value in headers.items()})
+def problem(status: int, detail: str, *, path: str = "", **headers: str) -> Response:
+    """The response that says why a request is refused; under the name that the protocol of the path has, too."""
+    said = {"detail": detail, "error": detail} if path.startswith("/v2") else {"detail": detail}
+    return _json(said, status, {name.replace("_", "-"): value for name, value in headers.items()})
 
 
 def _json(content: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 from sentopt.errors import RequestRefused
 
+_MODEL = "/v2/models/{model}"
+INFER = f"{_MODEL}/infer"
 ENDPOINTS = {
-    **dict.fromkeys(("/predict", "/predict_batch", "/explain"), "POST"),
+    **dict.fromkeys(("/predict", "/predict_batch", "/explain", "/classify", "/v1/classify", INFER), "POST"),
     **dict.fromkeys(("/healthz", "/readyz", "/stats", "/metrics", "/openapi.json"), "GET"),
+    **dict.fromkeys(("/v2", "/v2/health/live", "/v2/health/ready", _MODEL, f"{_MODEL}/ready"), "GET"),
 }
-"""The method of each endpoint; GET stands for HEAD, too."""
-PROBES = ("/healthz", "/readyz")  # come without a password
+"""The method of each endpoint; GET stands for HEAD, too. Any name may stand for the model."""
+PROBES = ("/healthz", "/readyz", "/v2/health/live", "/v2/health/ready")  # come without a password
+UNNAMED = "/v2/"  # whose clients do not say that they send JSON; pages of other sites are told by their origin
 GRADIO = "/gradio_api/"
 STREAMS = (GRADIO + "heartbeat/",)  # endless: never waited for
 EVENTS = (*STREAMS, GRADIO + "queue/data", GRADIO + "call/")  # are spent by who reads them: HEAD would lose them
@@ -34,10 +38,26 @@ FIRST_FOLDERS = frozenset(path.split("/")[1] for paths in (ENDPOINTS, *_PAGE.val
 """The first parts of all open paths, which no prefix of a proxy may have."""
 
 
+def endpoint_of(path: str) -> str:
+    """The endpoint that a path belongs to, as `ENDPOINTS` names it; empty if it belongs to the page."""
+    if path in ENDPOINTS:
+        return path
+    if not path.startswith("/v2/models/"):
+        return ""
+    _, _, _, model, *rest = path.split("/")
+    name = "/".join((_MODEL, *rest))
+    return name if model and name in ENDPOINTS else ""
+
+
+def model_of(endpoint: str, path: str) -> str:
+    """The name of the model in a path of the Open Inference Protocol; empty for endpoints without one."""
+    return path.split("/")[3] if endpoint.startswith(_MODEL) else ""
+
+
 def methods(path: str) -> tuple[str, ...]:
     """The methods that an open route takes; none where nothing is there."""
-    if path in ENDPOINTS:
-        found = [ENDPOINTS[path]]
+    if endpoint := endpoint_of(path):
+        found = [ENDPOINTS[endpoint]]
     elif any(part in path for part in ("..", "\\", "//", "\0")):
         found = []
     else:

@@ -14,13 +14,13 @@ from pathlib import Path
 import uvicorn
 from fastapi import FastAPI
 
+from sentopt._optional import needs_extra
 from sentopt.demo import api
 from sentopt.demo.access import Access, readers_of_test_texts
 from sentopt.demo.admission import Admission
 from sentopt.demo.credentials import VARIABLE, Credentials
 from sentopt.demo.hosts import AllowedHosts, read_name
 from sentopt.demo.limits import Limits, is_loopback
-from sentopt.demo.page import layout
 from sentopt.demo.prefix import read_prefix
 from sentopt.demo.protocol import ImpatientProtocol
 from sentopt.demo.proxies import Network, TrustedProxies
@@ -31,11 +31,14 @@ from sentopt.runtime import arguments
 from sentopt.runtime.classifier import Classifier
 
 
-def create_app(bundle: Path, access: Access, limits: Limits, *, address: str, log: TextLog | None = None) -> Admission:
+def create_app(
+    bundle: Path, access: Access, limits: Limits, *, address: str, log: TextLog | None = None, page: bool = True
+) -> Admission:
     """The whole application for one bundle, as ASGI; `address` is what its page calls itself, `log` gets the texts.
 
     Raises:
         BundleError: the bundle cannot be loaded.
+        MissingExtraError: the packages of the page are not installed.
     """
     service = Service(Classifier.load(bundle), limits, log)
 
@@ -48,7 +51,10 @@ def create_app(bundle: Path, access: Access, limits: Limits, *, address: str, lo
         await service.stop()
 
     app = api.create(service, lifespan=lifespan, prefix=access.prefix)
-    layout.mount(app, service, bundle, address, access.prefix, access.test_texts)
+    if page:
+        with needs_extra("demo"):
+            from sentopt.demo.page import layout
+        layout.mount(app, service, bundle, address, access.prefix, access.test_texts)
     return Admission(api.Api(service, app), service, access)
 
 
@@ -67,6 +73,7 @@ def serve(
     root_path: str = "",
     log_texts: Path | None = None,
     show_test_texts: bool = False,
+    page: bool = True,
     on_start: Callable[[str, Callable[[], None]], None] = lambda address, stop: None,
 ) -> None:
     """Serve until interrupted, then finish the accepted requests.
@@ -85,6 +92,7 @@ def serve(
         root_path: the path below which a proxy shows the demo.
         log_texts: a file to which every text is added with its answer; None keeps no text.
         show_test_texts: list the texts of the test split also where the server can be reached from other machines.
+        page: show the page, too, and not the endpoints alone.
         on_start: is told the address, and given a function that ends the serving from another thread.
 
     Raises:
@@ -116,7 +124,7 @@ def serve(
         address = f"http://{shown}:{listening.getsockname()[1]}"
         log = stack.enter_context(TextLog.open(log_texts)) if log_texts else None
         public = _public_address(address, access, allowed_hosts)
-        app = create_app(bundle, access, limits, address=public, log=log)
+        app = create_app(bundle, access, limits, address=public, log=log, page=page)
         server = _Server(app, limits, lambda: on_start(address, server.stop))
         say(f"serving {bundle} on {address} (Ctrl-C stops)")
         stack.enter_context(contextlib.suppress(KeyboardInterrupt))

@@ -1,0 +1,253 @@
+"""Other servers' ways to ask for labels, so that their clients can be used.
+
+Text Embeddings Inference (`/predict` with `inputs`), vLLM and SGLang (`/classify`), and the Open Inference Protocol of
+KServe and Triton (`/v2/...`), version 2, with JSON. What they have and this server has not, is refused in words.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from sentopt._version import __version__
+from sentopt.demo.limits import Limits
+from sentopt.demo.service import Answers, Service
+from sentopt.errors import RequestRefused
+from sentopt.runtime.classifier import Classifier
+
+OneText = Annotated[str, Field(max_length=Limits.characters)]
+_FLOAT, _BYTES = "FP32", "BYTES"
+_OTHERS_KEYS = ConfigDict(extra="ignore", strict=True)  # clients send keys that other models need
+
+
+class Inputs(BaseModel):
+    """One text, or several as lists of one, as Text Embeddings Inference has it."""
+
+    model_config = _OTHERS_KEYS
+    inputs: OneText | Annotated[list[OneText | list[OneText]], Field(min_length=1, max_length=Limits.texts)] = Field(
+        examples=["The soup was cold and nobody cared."]
+    )
+    raw_scores: Literal[False] = False
+
+    @field_validator("inputs")
+    @classmethod
+    def _are_single_texts(cls, inputs: Any) -> Any:
+        if isinstance(inputs, list):
+            several = [one for one in inputs if isinstance(one, list)]
+            if (several and len(several) < len(inputs)) or (not several and len(inputs) > 1):
+                raise ValueError("a list of several texts is a pair there: send each text as a list of one")
+            if any(len(one) != 1 for one in several):
+                raise ValueError("this model answers single texts, no pairs")
+        return inputs
+
+    @property
+    def texts(self) -> list[str]:
+        """The texts in their order."""
+        given = [self.inputs] if isinstance(self.inputs, str) else self.inputs
+        return [one if isinstance(one, str) else one[0] for one in given]
+
+    @property
+    def is_batch(self) -> bool:
+        """Whether the answer is a list for each text."""
+        return isinstance(self.inputs, list) and isinstance(self.inputs[0], list)
+
+
+class LabelScore(BaseModel):
+    """A label and its probability."""
+
+    label: str
+    score: float
+
+
+def label_scores(answers: Answers, asked: Inputs) -> list[Any]:
+    """All labels of each text, the most probable first."""
+    of_texts = [
+        [{"label": label, "score": p} for label, p in sorted(one.probabilities.items(), key=lambda item: -item[1])]
+        for one in answers.predictions
+    ]
+    return of_texts if asked.is_batch else of_texts[0]
+
+
+class ToClassify(BaseModel):
+    """One text or several, as vLLM and SGLang have it."""
+
+    model_config = _OTHERS_KEYS
+    model: str = ""
+    input: OneText | Annotated[list[OneText], Field(max_length=Limits.texts)] = Field(
+        examples=[["Lovely people!", "It opens at nine."]]
+    )
+
+    @property
+    def texts(self) -> list[str]:
+        """The texts in their order."""
+        return [self.input] if isinstance(self.input, str) else self.input
+
+
+class Classified(BaseModel):
+    """The label of a text and the probabilities of all, in the order of the model's labels."""
+
+    index: int
+    label: str
+    probs: list[float]
+    num_classes: int
+
+
+class Usage(BaseModel):
+    """How many tokens were read."""
+
+    prompt_tokens: int
+    total_tokens: int
+    completion_tokens: int = 0
+
+
+class Classification(BaseModel):
+    """The answers in the order of the texts."""
+
+    id: str
+    object: str
+    created: int
+    model: str
+    data: list[Classified]
+    usage: Usage
+
+
+def classification(answers: Answers, texts: Sequence[str], classifier: Classifier) -> dict[str, Any]:
+    """`Classification` as JSON."""
+    tokens = sum(len(one.ids) for one in classifier.encoder.encode(list(texts)))
+    return {
+        "id": f"classify-{uuid.uuid4().hex}",
+        "object": "list",
+        "created": int(time.time()),
+        "model": model_name(classifier),
+        "data": [
+            {
+                "index": index,
+                "label": one.label,
+                "probs": [one.probabilities[label] for label in classifier.labels],
+                "num_classes": len(classifier.labels),
+            }
+            for index, one in enumerate(answers.predictions)
+        ],
+        "usage": {"prompt_tokens": tokens, "total_tokens": tokens, "completion_tokens": 0},
+    }
+
+
+class InputTensor(BaseModel):
+    """Texts as a tensor of one axis, or of two with one column."""
+
+    model_config = _OTHERS_KEYS
+    name: str
+    shape: Annotated[list[int], Field(min_length=1, max_length=2)]
+    datatype: Literal["BYTES"]
+    data: Annotated[list[OneText | Annotated[list[OneText], Field(max_length=1)]], Field(max_length=Limits.texts)]
+
+    @property
+    def texts(self) -> list[str]:
+        """The texts in their order."""
+        return [text for one in self.data for text in ([one] if isinstance(one, str) else one)]
+
+
+class OutputName(BaseModel):
+    """A tensor that is asked for."""
+
+    model_config = _OTHERS_KEYS
+    name: Literal["label", "score", "probabilities"]
+
+
+class ToInfer(BaseModel):
+    """A request of the Open Inference Protocol."""
+
+    model_config = _OTHERS_KEYS
+    id: str | None = None
+    inputs: Annotated[list[InputTensor], Field(min_length=1, max_length=1)]
+    outputs: list[OutputName] = []
+
+    @field_validator("inputs")
+    @classmethod
+    def _fits_its_shape(cls, inputs: list[InputTensor]) -> list[InputTensor]:
+        (one,) = inputs
+        if one.shape[0] != len(one.texts) or one.shape[1:] not in ([], [1]):
+            raise ValueError(f"the shape {one.shape} is not that of {len(one.texts)} texts: [{len(one.texts)}]")
+        return inputs
+
+
+class OutputTensor(BaseModel):
+    """A tensor of the answer."""
+
+    name: str
+    datatype: str
+    shape: list[int]
+    data: list[str] | list[float]
+
+
+class Inferred(BaseModel):
+    """An answer of the Open Inference Protocol."""
+
+    model_name: str
+    model_version: str
+    id: str | None = None
+    outputs: list[OutputTensor]
+
+
+def inferred(answers: Answers, asked: ToInfer, classifier: Classifier) -> dict[str, Any]:
+    """`Inferred` as JSON, with the tensors that were asked for, or all."""
+    given, count = answers.predictions, len(answers.predictions)
+    tensors = {
+        "label": (_BYTES, [count], [one.label for one in given]),
+        "score": (_FLOAT, [count], [one.score for one in given]),
+        "probabilities": (
+            _FLOAT,
+            [count, len(classifier.labels)],
+            [one.probabilities[label] for one in given for label in classifier.labels],
+        ),
+    }
+    wanted = [str(output.name) for output in asked.outputs] or list(tensors)
+    return {
+        "model_name": model_name(classifier),
+        "model_version": "1",
+        **({} if asked.id is None else {"id": asked.id}),
+        "outputs": [
+            {"name": name, "datatype": tensors[name][0], "shape": tensors[name][1], "data": tensors[name][2]}
+            for name in wanted
+        ],
+    }
+
+
+def server_facts() -> dict[str, Any]:
+    """The server, as the Open Inference Protocol describes one."""
+    return {"name": "sentopt", "version": __version__, "extensions": []}
+
+
+def model_facts(classifier: Classifier) -> dict[str, Any]:
+    """The model, as the Open Inference Protocol describes one; `-1` is any number of texts."""
+    return {
+        "name": model_name(classifier),
+        "versions": ["1"],
+        "platform": "sentopt",
+        "inputs": [{"name": "text", "datatype": _BYTES, "shape": [-1]}],
+        "outputs": [
+            {"name": "label", "datatype": _BYTES, "shape": [-1]},
+            {"name": "score", "datatype": _FLOAT, "shape": [-1]},
+            {"name": "probabilities", "datatype": _FLOAT, "shape": [-1, len(classifier.labels)]},
+        ],
+    }
+
+
+def model_name(classifier: Classifier) -> str:
+    """The name by which clients ask for the model: that of the bundle."""
+    return classifier.description.name if classifier.description else "sentopt"
+
+
+def check_model(service: Service, name: str) -> None:
+    """Refuse another model.
+
+    Raises:
+        RequestRefused: with 404.
+    """
+    own = model_name(service.classifier)
+    if name != own:
+        raise RequestRefused(404, f"there is no such model; this server has {own!r}")

@@ -1,0 +1,116 @@
+"""Requests as other servers' clients send them: what is read, what is answered, and what is refused in words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from sentopt.demo import protocols, routes
+from sentopt.demo.protocols import Inputs, ToClassify, ToInfer
+from sentopt.demo.service import Answers
+from sentopt.runtime.classifier import Prediction
+
+LABELS = ("bad", "fair", "good")
+
+
+class Encoder:
+    def encode(self, texts: list[str]) -> list[Any]:
+        return [type("Tokens", (), {"ids": text.split()})() for text in texts]
+
+
+class Model:
+    labels, description, encoder = LABELS, None, Encoder()
+
+
+def answers(count: int) -> Answers:
+    one = Prediction("good", 0.6, dict(zip(LABELS, (0.1, 0.3, 0.6), strict=True)), False)
+    return Answers((one,) * count, 1.0)
+
+
+SORTED = [{"label": "good", "score": 0.6}, {"label": "fair", "score": 0.3}, {"label": "bad", "score": 0.1}]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "texts", "said"),
+    [
+        ("a", ["a"], SORTED),
+        (["a"], ["a"], SORTED),
+        ([["a"]], ["a"], [SORTED]),
+        ([["a"], ["b"]], ["a", "b"], [SORTED, SORTED]),
+    ],
+)
+def test_inputs_are_read_and_answered_as_by_text_embeddings_inference(inputs: Any, texts: list[str], said: Any) -> None:
+    asked = Inputs.model_validate({"inputs": inputs, "truncate": True, "parameters": {"top_k": None}})
+    assert asked.texts == texts
+    assert protocols.label_scores(answers(len(texts)), asked) == said
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        ({"inputs": ["a", "b"]}, "is a pair there"),
+        ({"inputs": [["a", "b"]]}, "no pairs"),
+        ({"inputs": [["a"], "b"]}, "is a pair there"),
+        ({"inputs": []}, "at least 1 item"),
+        ({"inputs": 3}, "valid string"),
+        ({"inputs": "a", "raw_scores": True}, "False"),
+    ],
+)
+def test_inputs_that_this_server_does_not_answer_are_refused(body: Any, why: str) -> None:
+    with pytest.raises(ValidationError, match=why):
+        Inputs.model_validate(body)
+
+
+def test_texts_are_classified_as_by_vllm() -> None:
+    asked = ToClassify.model_validate({"model": "any", "input": ["one two", "three"], "user": "me"})
+    said = protocols.classification(answers(2), asked.texts, Model())  # type: ignore[arg-type]
+    assert said["object"] == "list"
+    assert said["data"][1] == {"index": 1, "label": "good", "probs": [0.1, 0.3, 0.6], "num_classes": 3}
+    assert said["usage"] == {"prompt_tokens": 3, "total_tokens": 3, "completion_tokens": 0}
+    assert ToClassify.model_validate({"input": "one"}).texts == ["one"]
+
+
+def infer(**changes: Any) -> dict[str, Any]:
+    return {"inputs": [{"name": "text", "shape": [2], "datatype": "BYTES", "data": ["a", "b"], **changes}]}
+
+
+def test_tensors_are_answered_by_the_open_inference_protocol() -> None:
+    asked = ToInfer.model_validate({"id": "7", **infer(shape=[2, 1], data=[["a"], ["b"]])})
+    assert asked.inputs[0].texts == ["a", "b"]
+    said = protocols.inferred(answers(2), asked, Model())  # type: ignore[arg-type]
+    assert (said["id"], said["model_name"]) == ("7", "sentopt")
+    assert [(one["name"], one["datatype"], one["shape"]) for one in said["outputs"]] == [
+        ("label", "BYTES", [2]),
+        ("score", "FP32", [2]),
+        ("probabilities", "FP32", [2, 3]),
+    ]
+    assert said["outputs"][2]["data"] == [0.1, 0.3, 0.6] * 2
+    one = ToInfer.model_validate({**infer(), "outputs": [{"name": "label", "parameters": {"binary_data": False}}]})
+    assert [out["data"] for out in protocols.inferred(answers(2), one, Model())["outputs"]] == [  # type: ignore[arg-type]
+        ["good", "good"]
+    ]
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        (infer(shape=[3]), "is not that of 2 texts"),
+        (infer(shape=[1, 2]), "is not that of 2 texts"),
+        (infer(datatype="FP32"), "BYTES"),
+        ({"inputs": []}, "at least 1 item"),
+        ({**infer(), "outputs": [{"name": "logits"}]}, "label"),
+    ],
+)
+def test_tensors_that_do_not_fit_are_refused(body: Any, why: str) -> None:
+    with pytest.raises(ValidationError, match=why):
+        ToInfer.model_validate(body)
+
+
+def test_the_model_of_a_path_is_any_name_but_nothing_else_is_open() -> None:
+    assert routes.endpoint_of("/v2/models/mine/infer") == routes.INFER
+    assert routes.model_of(routes.INFER, "/v2/models/mine/infer") == "mine"
+    assert routes.methods("/v2/models/mine") == ("GET", "HEAD")
+    for path in ("/v2/models/", "/v2/models//infer", "/v2/models/mine/versions/1/infer", "/v2/models/mine/load"):
+        assert routes.methods(path) == ()
