@@ -22,13 +22,15 @@ import sys
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from sentopt.data.tables import read_rows
 from sentopt.measure.timing import summarize
+
+Ask = Callable[[str], Any]
 
 _SHORT = 16  # words
 _OVERLOAD = (10, 20)  # times the usual clients
@@ -53,18 +55,22 @@ def main() -> None:
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--clients", type=int, default=64)
     parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--verb", choices=["demo", "serve"], default="demo")
+    parser.add_argument("--protocols", type=float, default=0.0, help="seconds of each other protocol, in turns")
     parser.add_argument("--overload", type=float, default=30.0, help="seconds at 10 and at 20 times the clients")
     arguments = parser.parse_args()
     texts = short_texts()
     before = runtime_throughput(arguments.bundle, texts)
-    with server(arguments.bundle) as (process, port):
+    with server(arguments.bundle, arguments.verb) as (process, port):
         usual = asyncio.run(load(port, texts, arguments.clients, arguments.seconds))
         idle = resident_mib(process.pid)
         crowds = [
             asyncio.run(overload(port, texts, arguments.clients * factor, arguments.overload, process.pid))
             for factor in _OVERLOAD
+            if arguments.overload
         ]
         settled = resident_mib(process.pid)
+        others = protocols(arguments.bundle, port, texts, arguments.clients, arguments.protocols)
     after = runtime_throughput(arguments.bundle, texts)
     found = {
         "texts": len(texts),
@@ -73,6 +79,7 @@ def main() -> None:
         "share_of_runtime": round(usual.rate / max(before, after), 3),
         "overload": crowds,
         "resident_mib": {"after_usual": idle, "after_overload": settled},
+        "answers_per_second_by_protocol": others,
     }
     print(json.dumps(found, indent=1))
 
@@ -94,12 +101,12 @@ def runtime_throughput(bundle: Path, texts: list[str], seconds: float = 15.0) ->
 
 
 @contextlib.contextmanager
-def server(bundle: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
-    """`sentopt demo` on a free port, ready."""
+def server(bundle: Path, verb: str = "demo") -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """`sentopt demo`, or `serve`, on a free port, ready."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "sentopt", "demo", "--bundle", str(bundle), "--port", str(port)]
+    command = [sys.executable, "-m", "sentopt", verb, "--bundle", str(bundle), "--port", str(port)]
     with subprocess.Popen(command, text=True) as process:
         while not _is_ready(port):
             assert process.poll() is None, "the server ended"
@@ -186,16 +193,36 @@ class Client(asyncio.Protocol):
         return await self._answer
 
 
-def request_of(text: str, port: int) -> bytes:
+def request_of(text: str, port: int, path: str = "/predict", ask: Ask = lambda text: {"text": text}) -> bytes:
     """A whole HTTP request."""
-    body = json.dumps({"text": text}).encode()
-    head = f"POST /predict HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: application/json\r\n"
+    body = json.dumps(ask(text)).encode()
+    head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: application/json\r\n"
     return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
 
-async def load(port: int, texts: list[str], clients: int, seconds: float) -> Load:
-    """So many clients at once, each sending the next text when it has the answer to the last."""
-    requests = [request_of(text, port) for text in texts]
+def protocols(bundle: Path, port: int, texts: list[str], clients: int, seconds: float) -> dict[str, float]:
+    """Answers a second by each protocol: the mean of three turns, in which each comes once."""
+    name = json.loads((bundle / "sentopt.json").read_text(encoding="utf-8"))["name"]
+    ways: dict[str, tuple[str, Ask]] = {
+        "own": ("/predict", lambda text: {"text": text}),
+        "tei": ("/predict", lambda text: {"inputs": text}),
+        "vllm": ("/classify", lambda text: {"model": name, "input": text}),
+        "v2": (
+            f"/v2/models/{name}/infer",
+            lambda text: {"inputs": [{"name": "text", "shape": [1], "datatype": "BYTES", "data": [text]}]},
+        ),
+    }
+    rates: dict[str, list[float]] = {way: [] for way in ways}
+    for _ in range(3 if seconds else 0):
+        for way, (path, ask) in ways.items():
+            requests = [request_of(text, port, path, ask) for text in texts]
+            rates[way].append(asyncio.run(load(port, requests, clients, seconds)).rate)
+    return {way: round(sum(found) / len(found), 1) for way, found in rates.items() if found}
+
+
+async def load(port: int, texts: Sequence[str | bytes], clients: int, seconds: float) -> Load:
+    """So many clients at once, each sending the next text, or request, when it has the answer to the last."""
+    requests = [request_of(text, port) if isinstance(text, str) else text for text in texts]
     found, start = Load(), time.perf_counter()
 
     async def client(number: int) -> None:

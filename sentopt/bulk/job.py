@@ -177,6 +177,12 @@ class Job:
                     done[unit.name] = record
         return done
 
+    def clear_up(self, units: Sequence[Unit]) -> None:
+        """Remove what killed processes left, if all these units are finished: then nobody is writing them."""
+        names = {unit.name for unit in units}
+        if names <= {name.removesuffix(".json") for name in self.folder.names(_UNITS)}:
+            self.folder.remove_leftovers(names)
+
     def finish(self, unit: Unit, record: UnitRecord) -> None:
         """Record a unit, whose output file is there."""
         self.folder.write(f"{_UNITS}/{unit.name}.json", _as_bytes(record))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -108,11 +108,12 @@ class OutputFolder:
         with self._in_words(folder):
             return sorted(info.base_name for info in self._system.get_file_info(selector))
 
-    def remove_leftovers(self, of: str) -> None:
-        """Remove what killed processes left of the file called `of`."""
+    def remove_leftovers(self, names: Collection[str]) -> None:
+        """Remove what killed processes left of these files."""
+        begun = {durable.beginning(name) for name in names}
         if self._local is not None and self._local.is_dir():
-            for path in self._local.iterdir():
-                if durable.is_temporary(path.name, of):
+            for path in list(self._local.iterdir()):
+                if durable.beginning_of_temporary(path.name) in begun:
                     path.unlink(missing_ok=True)
 
     def check(self) -> None:

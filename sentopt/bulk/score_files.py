@@ -61,7 +61,8 @@ def score(work: Work, inputs: Sequence[str], *, shard: Shard, engine: Engine, pr
     found = sources.found(inputs, output=work.output)
     job = work.job()
     notices: list[str] = []
-    units = shard.of([unit for source in found for unit in job.units_of(source, notices.append)])
+    everything = [unit for source in found for unit in job.units_of(source, notices.append)]
+    units = shard.of(everything)
     for notice in notices:
         progress.say(f"note: {notice}")
     records = job.finished(units)
@@ -76,6 +77,7 @@ def score(work: Work, inputs: Sequence[str], *, shard: Shard, engine: Engine, pr
                 (failures if isinstance(outcome, str) else records)[unit.name] = outcome  # type: ignore[assignment]
     if failures:
         raise DataError(_in_words(failures, len(units), job.folder.place))
+    job.clear_up(everything)
     return BulkSummary(
         len(units),
         before,

@@ -38,7 +38,6 @@ class Scorer:
         job, labels = self._job, self._job.description.labels
         added = table_scoring.answer_columns(labels, taken=unit.columns)
         tally = _Tally()
-        job.folder.remove_leftovers(unit.name)
         with job.folder.adding(unit.name) as path:
             with _writer(unit, path, added) as writer:
                 for window in self._reader.windows(unit):

@@ -22,12 +22,22 @@ _TOO_LITTLE = 2**20
 
 def temporary(path: Path) -> Path:
     """A new, unused path beside `path`, for writing before a rename."""
-    return path.with_name(f"{_PREFIX}{path.name[:60]}-{secrets.token_hex(6)}")
+    return path.with_name(f"{_PREFIX}{beginning(path.name)}-{secrets.token_hex(6)}")
+
+
+def beginning(name: str) -> str:
+    """The part of the name of a file or folder that its temporary names have."""
+    return name[:60]
+
+
+def beginning_of_temporary(name: str) -> str:
+    """The `beginning` of what a temporary name stands for; empty if it is no temporary name."""
+    return name.removeprefix(_PREFIX).rpartition("-")[0] if name.startswith(_PREFIX) else ""
 
 
 def is_temporary(name: str, of: str) -> bool:
     """Whether `name` is a temporary name for a file or folder called `of`."""
-    return name.startswith(f"{_PREFIX}{of[:60]}-")
+    return beginning_of_temporary(name) == beginning(of)
 
 
 def write(path: Path, content: bytes) -> None:
