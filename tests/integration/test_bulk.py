@@ -1,5 +1,6 @@
 """Bulk scoring: many files into a folder, in units that are finished one by one, whoever scores them."""
 
+import contextlib
 import csv
 import json
 import random
@@ -368,12 +369,13 @@ def test_a_cluster_writes_the_same_bytes_even_where_a_worker_is_killed(
         end = time.monotonic() + 120
         while time.monotonic() < end and not (units.is_dir() and len(list(units.iterdir())) > 3):
             time.sleep(0.02)
-        for process in psutil.process_iter(["name", "cmdline"]):
-            line = " ".join(process.info["cmdline"] or [])
-            if "_Actor" in line or ("pyspark.daemon" in line and not process.children()):
-                process.kill()
-                killed.append(process.pid)
-                return
+        for process in psutil.Process().children(recursive=True):
+            with contextlib.suppress(psutil.Error):  # it has ended
+                line = " ".join(process.cmdline())
+                if "_Actor" in line or ("pyspark.daemon" in line and not process.children()):
+                    process.kill()
+                    killed.append(process.pid)
+                    return
 
     killer = threading.Thread(target=kill_one)
     killer.start()
