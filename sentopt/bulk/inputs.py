@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from sentopt._optional import require
 from sentopt.bulk import places
@@ -17,6 +18,8 @@ from sentopt.data import formats
 from sentopt.errors import DataError
 
 KINDS = ("parquet", "csv", "tsv", "jsonl")
+JOB = "_sentopt/job.json"
+"""In the folder of a job: what describes it."""
 _SHOWN = 5
 _END = 1 << 16  # bytes
 
@@ -29,7 +32,8 @@ class Source:
         place: its absolute path, or its URL.
         kind: its format, one of `KINDS`.
         size: in bytes.
-        fingerprint: SHA-256 of its size, its first and its last 64 KiB, in hexadecimal digits.
+        fingerprint: SHA-256 in hexadecimal digits: of a text file, which is read as a whole to count its rows; of the
+            size, the first and the last 64 KiB of a Parquet file, whose end describes its row groups.
     """
 
     place: str
@@ -41,7 +45,7 @@ class Source:
     def key(self) -> str:
         """A file name that no other source has: the stem, and a part of the hash of the place."""
         stem = re.sub(r"[^\w.-]+", "_", self.place.rstrip("/").rpartition("/")[2].partition(".")[0])[:40]
-        return f"{stem.lstrip('._') or 'part'}-{hashlib.sha256(self.place.encode()).hexdigest()[:10]}"
+        return f"{stem.lstrip('._') or 'part'}-{hashlib.sha256(os.fsencode(self.place)).hexdigest()[:10]}"
 
     @property
     def suffix(self) -> str:
@@ -59,23 +63,32 @@ def found(inputs: Sequence[str], *, output: str = "") -> list[Source]:
 
     Args:
         inputs: paths, patterns such as `data/*.parquet`, folders (all tables in them and below), and URLs.
-        output: a folder whose files are not meant, though it may be in a folder that is named.
+        output: a folder whose files are not meant, though it may be in a folder that is named: its absolute path.
 
     Raises:
         DataError: there is no such file, a pattern or folder has none, or one is no table that can be scored in units.
     """
-    named = dict.fromkeys(place for one in inputs for place in (_remote(one) if places.is_url(one) else _local(one)))
-    own = f"{(output if places.is_url(output) else str(Path(output).absolute())).rstrip('/')}{os.sep}" if output else ""
+    named = dict.fromkeys(place for one in inputs for place in _places(one))
+    own = f"{output.rstrip('/')}{'/' if places.is_url(output) else os.sep}" if output else ""
     files = [place for place in named if not own or not place.startswith(own)]
     if not files:
-        raise DataError("there is nothing to score: name files, patterns or folders")
+        raise DataError(
+            "there is nothing to score: "
+            + ("all files are those of the output" if named else "name files, patterns or folders")
+        )
     return [_source(place) for place in files]
+
+
+def _places(named: str) -> list[str]:
+    if named.startswith("file://"):
+        named = places.filesystem(named)[1]
+    return _remote(named) if places.is_url(named) else _local(named)
 
 
 def _local(named: str) -> list[str]:
     path = Path(named).expanduser()
     if path.is_dir():
-        tables = sorted(str(file) for file in path.rglob("*") if _is_wanted(file.relative_to(path)) and file.is_file())
+        tables = sorted(str(file) for file in path.rglob("*") if _is_wanted(file.relative_to(path)) and _is_input(file))
         if not tables:
             raise DataError(f"the folder {named} has no table in it; expected {_expected()}")
     elif path.exists() or not re.search(r"[*?\[]", named):
@@ -86,12 +99,17 @@ def _local(named: str) -> list[str]:
         tables = sorted(str(file) for file in anchor.glob(str(path.relative_to(path.anchor))) if file.is_file())
         if not tables:
             raise DataError(f"no file matches {named}")
-    return [str(Path(table).absolute()) for table in tables]
+    return [places.absolute(table) for table in tables]
 
 
 def _is_wanted(path: Path) -> bool:
     """Whether a file below a folder is meant: a table whose name, and those of its folders, do not hide it."""
     return not any(part.startswith((".", "_")) for part in path.parts) and _kind(path) in KINDS
+
+
+def _is_input(path: Path) -> bool:
+    """Whether this is a file, and not the output of a job."""
+    return path.is_file() and not (path.parent / JOB).is_file()
 
 
 def _remote(named: str) -> list[str]:
@@ -103,13 +121,13 @@ def _remote(named: str) -> list[str]:
     try:
         info = system.get_file_info([path])[0]
         if whole and info.is_file:
-            return [named]
+            return [_url(scheme, path)]
         listed = system.get_file_info(fs.FileSelector(path, recursive=True, allow_not_found=True))
     except (OSError, require("pyarrow", extra=places.EXTRA).ArrowException) as error:
         raise DataError(f"{named} cannot be listed: {error}") from error
     pattern = f"{path.rstrip('/')}/*" if whole else f"{path}{named[len(start.rpartition('/')[0]) :]}"
     tables = [
-        f"{scheme}://{one.path.lstrip('/') if scheme != 'file' else one.path}"
+        _url(scheme, one.path)
         for one in sorted(listed, key=lambda entry: str(entry.path))
         if one.is_file
         and fnmatch.fnmatchcase(one.path, pattern)
@@ -118,6 +136,11 @@ def _remote(named: str) -> list[str]:
     if not tables:
         raise DataError(f"{named} has no table; expected {_expected()}")
     return tables
+
+
+def _url(scheme: str, path: str) -> str:
+    """One spelling of a place in an object store."""
+    return f"{scheme}://{quote(path.lstrip('/'), safe='/:@=+,~')}"
 
 
 def _source(place: str) -> Source:
@@ -130,6 +153,8 @@ def _source(place: str) -> Source:
     if not places.is_url(place):
         size = Path(place).stat().st_size
         with Path(place).open("rb") as stream:
+            if kind != "parquet":
+                return Source(place, kind, size, hashlib.file_digest(stream, "sha256").hexdigest())
             return Source(place, kind, size, _fingerprint(stream, size))
     if kind != "parquet":
         raise DataError(f"{place}: files of an object store are read as Parquet alone; convert it, or copy it here")

@@ -15,15 +15,14 @@ from typing import TypeVar
 
 from sentopt import records
 from sentopt.bulk import units
-from sentopt.bulk.inputs import Source
+from sentopt.bulk.inputs import JOB, Source
 from sentopt.bulk.places import OutputFolder
 from sentopt.bulk.units import Unit
 from sentopt.data.options import TableOptions
 from sentopt.errors import OutputError
 
 _SCHEMA = 1
-_OWN = "_sentopt"
-_DESCRIPTION, _SOURCES, _UNITS = f"{_OWN}/job.json", f"{_OWN}/sources", f"{_OWN}/units"
+_OWN, _SOURCES, _UNITS = "_sentopt", "_sentopt/sources", "_sentopt/units"
 R = TypeVar("R")
 
 
@@ -118,22 +117,22 @@ class Job:
             OutputError: the folder has another job, or files of others.
         """
         folder.check()
-        content = folder.read(_DESCRIPTION)
+        content = folder.read(JOB)
         if content is None:
             if there := [name for name in folder.names() if name != _OWN]:
                 raise OutputError(
                     f"{folder.place} holds other files ({', '.join(there[:3])}): name a new folder, or one of a job to "
                     "be continued"
                 )
-        elif folder.names(_SOURCES):  # without any, nothing was scored for it: it may have been a slip
-            begun = _decoded(JobDescription, content, f"{folder.place}/{_DESCRIPTION}")
+        elif folder.names(_SOURCES) or folder.names(_UNITS):  # else nothing was scored for it: it may have been a slip
+            begun = _decoded(JobDescription, content, f"{folder.place}/{JOB}")
             if begun != description:
                 raise OutputError(
                     f"{folder.place} belongs to a job with {_difference(begun, description)}. Name another folder, or "
                     "give what it was begun with: its rows are scored in one way"
                 )
             return cls(folder, begun)
-        folder.write(_DESCRIPTION, _as_bytes(description))
+        folder.write(JOB, _as_bytes(description))
         return cls(folder, description)
 
     def units_of(self, source: Source, notify: Callable[[str], None]) -> list[Unit]:
@@ -177,11 +176,11 @@ class Job:
                     done[unit.name] = record
         return done
 
-    def clear_up(self, units: Sequence[Unit]) -> None:
-        """Remove what killed processes left, if all these units are finished: then nobody is writing them."""
+    def open_units(self, units: Sequence[Unit]) -> int:
+        """How many of these are not finished, by whomever. Removes what processes left that were killed long ago."""
         names = {unit.name for unit in units}
-        if names <= {name.removesuffix(".json") for name in self.folder.names(_UNITS)}:
-            self.folder.remove_leftovers(names)
+        self.folder.remove_leftovers(names)
+        return len(names - {name.removesuffix(".json") for name in self.folder.names(_UNITS)})
 
     def finish(self, unit: Unit, record: UnitRecord) -> None:
         """Record a unit, whose output file is there."""
@@ -195,7 +194,7 @@ def _as_bytes(record: object) -> bytes:
 def _decoded(kind: type[R], content: bytes, where: str) -> R:
     try:
         return records.from_json(kind, json.loads(content))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise OutputError(f"{where} is not a record of this version of sentopt: {error}") from error
 
 

@@ -15,6 +15,7 @@ from sentopt.bulk.job import Job
 from sentopt.bulk.units import Unit
 from sentopt.bulk.work import Outcome, Work, outcome
 
+_RETRIES = 3  # of an actor and of its unit, such as one for which there is not enough memory
 _OF_A_CORE = 0.9  # an actor takes; what is left lets Ray's own tasks, which hand out the units, run
 
 
@@ -53,8 +54,8 @@ def run(
             concurrency=actors,
             num_cpus=_OF_A_CORE,
             fn_constructor_args=(replace(work, threads=1), list(pending)),
-            max_restarts=-1,
-            max_task_retries=-1,
+            max_restarts=_RETRIES,
+            max_task_retries=_RETRIES,
         )
         for row in scored.iter_rows():
             unit = pending[int(row["id"])]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
+import time
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,25 @@ from sentopt.errors import DataError, OutputError
 from sentopt.files import durable
 
 EXTRA = "score"
+_LEFT = 86_400  # seconds after which nobody is writing a file any more
 
 
 def is_url(place: str) -> bool:
     """Whether this names something in an object store: `scheme://...`; not `C:/...`."""
     return "://" in place
+
+
+def absolute(place: str) -> str:
+    """A URL of an object store as it is; the path, without links and `..`, of anything on this machine.
+
+    Raises:
+        DataError: it names nothing.
+    """
+    if not place.strip():
+        raise DataError("expected a path or a URL, found an empty one")
+    if place.startswith("file://"):
+        return str(filesystem(place)[1])
+    return place if is_url(place) else str(Path(place).expanduser().resolve())
 
 
 def filesystem(place: str) -> tuple[Any, str]:
@@ -109,12 +124,14 @@ class OutputFolder:
             return sorted(info.base_name for info in self._system.get_file_info(selector))
 
     def remove_leftovers(self, names: Collection[str]) -> None:
-        """Remove what killed processes left of these files."""
+        """Remove what processes that were killed a day ago left of these files."""
         begun = {durable.beginning(name) for name in names}
         if self._local is not None and self._local.is_dir():
             for path in list(self._local.iterdir()):
                 if durable.beginning_of_temporary(path.name) in begun:
-                    path.unlink(missing_ok=True)
+                    with contextlib.suppress(FileNotFoundError):
+                        if path.stat().st_mtime < time.time() - _LEFT:
+                            path.unlink()
 
     def check(self) -> None:
         """That it can be a folder.

@@ -52,11 +52,12 @@ class Reader:
         before = 0
         with units.opened(unit.source) as file:
             try:
-                for batch in file.iter_batches(batch_size=WINDOW, row_groups=groups, use_threads=False):
-                    batch.validate(full=True)
-                    values = columnar.values(place, batch, self._text_column, before)
-                    before += batch.num_rows
-                    yield Window([batch], [_text(value) for value in values])
+                for some in columnar.readable_together(file.schema_arrow, groups):
+                    for batch in file.iter_batches(batch_size=WINDOW, row_groups=some, use_threads=False):
+                        batch.validate(full=True)
+                        values = columnar.values(place, batch, self._text_column, before)
+                        before += batch.num_rows
+                        yield Window([batch], [_text(value) for value in values])
             except (pyarrow.ArrowException, OSError) as error:
                 raise DataError(f"{unit.source.place} is damaged: {error}") from error
 

@@ -33,6 +33,7 @@ class BulkSummary:
     Attributes:
         units: of the share.
         finished_before: how many of them were finished when the call began.
+        open_units: how many units of the whole job are not finished: those of other shards.
         scored_rows: rows that this call scored.
         seconds: that it took to score them.
         total: of all units of the share that are finished.
@@ -41,6 +42,7 @@ class BulkSummary:
 
     units: int
     finished_before: int
+    open_units: int
     scored_rows: int
     seconds: float
     total: UnitRecord
@@ -61,14 +63,17 @@ def score(work: Work, inputs: Sequence[str], *, shard: Shard, engine: Engine, pr
     found = sources.found(inputs, output=work.output)
     job = work.job()
     notices: list[str] = []
-    everything = [unit for source in found for unit in job.units_of(source, notices.append)]
+    everything: list[Unit] = []
+    failures: dict[str, str] = {}
+    for source in found:
+        try:
+            everything += job.units_of(source, notices.append)
+        except DataError as error:
+            failures[source.place] = str(error)
     units = shard.of(everything)
-    for notice in notices:
-        progress.say(f"note: {notice}")
     records = job.finished(units)
     before = len(records)
     pending = [unit for unit in units if unit.name not in records]
-    failures: dict[str, str] = {}
     start = time.perf_counter()
     done, rows = sum(record.rows for record in records.values()), sum(unit.rows for unit in units)
     if pending:
@@ -76,11 +81,11 @@ def score(work: Work, inputs: Sequence[str], *, shard: Shard, engine: Engine, pr
             for unit, outcome in run(work, job, pending, advance):
                 (failures if isinstance(outcome, str) else records)[unit.name] = outcome  # type: ignore[assignment]
     if failures:
-        raise DataError(_in_words(failures, len(units), job.folder.place))
-    job.clear_up(everything)
+        raise DataError(_in_words(failures, job.folder.place))
     return BulkSummary(
         len(units),
         before,
+        job.open_units(everything),
         sum(unit.rows for unit in pending),
         time.perf_counter() - start,
         UnitRecord.sum(list(records.values()), job.description.labels),
@@ -102,10 +107,10 @@ def _engine(name: str) -> _Run:
     raise InputError(f"engine {name!r}: expected one of {', '.join(get_args(Engine))}")
 
 
-def _in_words(failures: dict[str, str], units: int, place: str) -> str:
+def _in_words(failures: dict[str, str], place: str) -> str:
     reasons = list(dict.fromkeys(failures.values()))
     more = f"\nand {len(reasons) - _SHOWN} other reasons" if len(reasons) > _SHOWN else ""
     return (
-        f"{len(failures)} of {units} units could not be scored; the others are finished in {place}, and the same "
-        "command tries these again:\n" + "\n".join(reasons[:_SHOWN]) + more
+        f"{len(failures)} file(s) or parts of files could not be scored. All others are finished in {place}, and the "
+        "same command tries these again:\n" + "\n".join(reasons[:_SHOWN]) + more
     )

@@ -36,7 +36,10 @@ class Scorer:
             OutputError: the output cannot be written.
         """
         job, labels = self._job, self._job.description.labels
-        added = table_scoring.answer_columns(labels, taken=unit.columns)
+        try:
+            added = table_scoring.answer_columns(labels, taken=unit.columns)
+        except DataError as error:
+            raise DataError(f"{unit.source.place}: {error}; rename them there") from error
         tally = _Tally()
         with job.folder.adding(unit.name) as path:
             with _writer(unit, path, added) as writer:

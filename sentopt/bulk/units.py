@@ -5,6 +5,7 @@ Row groups of a Parquet file; blocks of rows of a CSV, TSV or JSON Lines file, w
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,7 +58,7 @@ def of(
     if source.kind == "parquet":
         return list(_row_groups(source, text_column, unit_rows))
     columns, rows = _surveyed(source, text_column, options, notify)
-    counts = ((start, min(unit_rows, rows - start)) for start in range(0, rows, unit_rows))
+    counts = [(start, min(unit_rows, rows - start)) for start in range(0, rows, unit_rows)] or [(0, 0)]
     return [Unit(source, columns, index, start, count, count) for index, (start, count) in enumerate(counts)]
 
 
@@ -66,6 +67,10 @@ def _row_groups(source: Source, text_column: str, unit_rows: int) -> Iterator[Un
         schema = file.schema_arrow
         sizes = [file.metadata.row_group(i).num_rows for i in range(file.metadata.num_row_groups)]
     scorable.check_column(source.place, columnar.names_in(schema, [text_column]), text_column)
+    if twice := [name for name, times in Counter(schema.names).items() if times > 1]:
+        raise DataError(f"{source.place}: the column {twice[0]!r} occurs twice in the schema; rename or remove one")
+    if not sum(sizes):
+        yield Unit(source, tuple(schema.names), 0, 0, 0, 0)
     start = rows = index = 0
     for group, size in enumerate(sizes):
         rows += size

@@ -13,10 +13,14 @@ def of(summary: BulkSummary, place: str) -> Iterator[str]:
     if summary.scored_rows:
         rate = summary.scored_rows / max(summary.seconds, 1e-9)
         yield f"{summary.scored_rows:,} rows scored in {summary.seconds:.1f} s ({rate:,.0f} a second): {place}"
+    elif summary.finished_before:
+        yield f"nothing was left to score: {place}"
     else:
-        yield f"nothing was left to score in {place}"
+        yield f"there are no rows for this shard: {place}"
     if summary.finished_before:
         yield f"{summary.finished_before:,} of {summary.units:,} units were finished before"
+    if summary.open_units:
+        yield f"{summary.open_units:,} units of other shards are not finished"
     for count, what in (
         (total.empty, "had no text and got no answer"),
         (total.unreadable, "had something that is no text, and got no answer"),

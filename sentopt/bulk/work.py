@@ -6,8 +6,8 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
+from sentopt.bulk import places
 from sentopt.bulk.job import Job, JobDescription, UnitRecord
 from sentopt.bulk.places import OutputFolder
 from sentopt.bulk.scoring import Scorer
@@ -18,7 +18,6 @@ from sentopt.runtime import arguments
 from sentopt.runtime.classifier import Classifier
 from sentopt.runtime.description import DESCRIPTION_FILE, read_description
 
-T = TypeVar("T")
 Outcome = UnitRecord | str
 """Of a unit: its record, or why it could not be scored."""
 
@@ -55,7 +54,7 @@ class Work:
         Raises:
             BundleError: this is no bundle.
             DataError: a delimiter or quote that is none.
-            InputError: `unit_rows` is no whole number of at least 1.
+            InputError: `unit_rows` is no whole number of at least 1, or `abstain_below` no probability.
         """
         options.check()
         described = read_description(bundle)
@@ -65,13 +64,13 @@ class Work:
             described.name,
             tuple(described.labels),
             text_column,
-            abstain_below,
+            arguments.probability("abstain_below", abstain_below),
             arguments.whole_number("unit_rows", unit_rows),
             options.encoding,
             options.delimiter,
             options.quote,
         )
-        return cls(bundle.absolute(), output, description, threads)
+        return cls(bundle.absolute(), places.absolute(output), description, threads)
 
     def job(self) -> Job:
         """The job in its folder, begun if it is new.
@@ -120,6 +119,10 @@ class Shard:
     def __post_init__(self) -> None:
         arguments.whole_number("shard", self.number, least=1, most=self.count, hint="I/N counts from 1 to N")
 
-    def of(self, items: Sequence[T]) -> list[T]:
-        """Every `count`-th item."""
-        return list(items[self.number - 1 :: self.count])
+    def of(self, units: Sequence[Unit]) -> list[Unit]:
+        """Those of this part: every `count`-th unit of a file. Further files change nothing about which they are."""
+        return [unit for unit in units if (int(unit.source.key[-8:], 16) + unit.index + 1) % self.count == self._rest]
+
+    @property
+    def _rest(self) -> int:
+        return self.number % self.count

@@ -100,6 +100,7 @@ def score(arguments: argparse.Namespace) -> int:
         options=_table_options(arguments),
         progress=not arguments.no_progress,
     )
+    note(*summary.notices)
     if arguments.json:
         return print_json(as_json(summary))
     print(*words.of(summary, arguments.output), sep="\n")

@@ -214,10 +214,7 @@ def _as_python(path: Path, name: str, column: Any, before: int) -> list[Any]:
 def _batches(path: Path, kind: str, columns: list[str] | None) -> Iterator[Any]:
     if kind == "parquet":
         with require("pyarrow.parquet", extra="train").ParquetFile(path) as file:
-            all_groups = range(file.num_row_groups)
-            # pyarrow cannot join the dictionaries of several row groups inside of a nested column.
-            by_one = any(_is_dictionary(inner) for field in file.schema_arrow for inner in _inside(field.type))
-            for groups in [[group] for group in all_groups] if by_one else [list(all_groups)]:
+            for groups in readable_together(file.schema_arrow, range(file.num_row_groups)):
                 yield from _selected(file.iter_batches(_BATCH, row_groups=groups, columns=columns), columns)
         return
     with path.open("rb") as stream:
@@ -231,6 +228,13 @@ def _batches(path: Path, kind: str, columns: list[str] | None) -> Iterator[Any]:
         for batch in _selected(batches, columns):
             for start in range(0, batch.num_rows, _BATCH):
                 yield batch.slice(start, _BATCH)
+
+
+def readable_together(schema: Any, groups: Sequence[int]) -> list[list[int]]:
+    """Row groups of a Parquet file, as they can be read: pyarrow cannot join the dictionaries of several of them inside
+    of a nested column."""
+    by_one = any(_is_dictionary(inner) for field in schema for inner in _inside(field.type))
+    return [[group] for group in groups] if by_one else [list(groups)]
 
 
 def _inside(kind: Any) -> Iterator[Any]:

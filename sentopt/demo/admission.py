@@ -179,7 +179,7 @@ class Admission:
             raise self._refused(503, "stopping", "the server is stopping", 5)
         if self.working >= self._limits.requests or (self._service.full and routes.endpoint_of(path)):
             raise self._refused(503, "overload", "too many requests are being answered; try again in a second", 1)
-        named = headers.get(b"content-type", "application/json" if path.startswith(routes.UNNAMED) else "")
+        named = headers.get(b"content-type", "application/json" if _may_be_unnamed(path, headers) else "")
         if named.partition(";")[0].strip().lower() != "application/json":
             raise RequestRefused(415, "send JSON, with the header Content-Type: application/json")
         if headers.get(b"content-encoding", "identity").strip().lower() not in ("", "identity"):
@@ -247,6 +247,11 @@ class Admission:
 
     def _too_large(self) -> RequestRefused:
         return self._refused(413, "size", f"a request may have at most {self._limits.body_bytes:,} bytes", None)
+
+
+def _may_be_unnamed(path: str, headers: dict[bytes, str]) -> bool:
+    """Whether a body without a type is taken for JSON: from clients that send none, not from pages of other sites."""
+    return path.startswith(routes.UNNAMED) and headers.get(b"sec-fetch-site", "none") in ("none", "same-origin")
 
 
 def _as_get(scope: Scope) -> Scope:

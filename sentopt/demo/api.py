@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from typing import Annotated, Any
@@ -140,8 +141,9 @@ def _text_or_inputs(body: bytes) -> BaseModel:
     """What `/predict` is asked: `text`, or `inputs` as Text Embeddings Inference has it."""
     try:
         return Text.model_validate_json(body)
-    except ValidationError:
-        if b'"inputs"' not in body:
+    except ValidationError as error:
+        missing = [e["loc"] for e in error.errors(include_input=False, include_url=False) if e["type"] == "missing"]
+        if b'"inputs"' not in body or ("text",) not in missing:
             raise
     return Inputs.model_validate_json(body)
 
@@ -233,10 +235,12 @@ def create(service: Service, *, lifespan: Any, prefix: str = "") -> FastAPI:
         return _json({"ready": service.ready}, 200 if service.ready else 503)
 
     @app.get("/v2/models/{model}", include_in_schema=False)
+    @app.get("/v2/models/{model}/versions/1", include_in_schema=False)
     async def model_facts(model: str) -> Response:
         return _json(protocols.model_facts(service.classifier))
 
     @app.get("/v2/models/{model}/ready", include_in_schema=False)
+    @app.get("/v2/models/{model}/versions/1/ready", include_in_schema=False)
     async def model_ready(model: str) -> Response:
         name = protocols.model_name(service.classifier)
         return _json({"name": name, "ready": service.ready}, 200 if service.ready else 503)
@@ -292,4 +296,9 @@ def _label(prediction: Prediction) -> dict[str, Any]:
 def _what_is_wrong(error: ValidationError) -> str:
     """Location and reason of a validation error, without the value that was sent."""
     problems = error.errors(include_input=False, include_url=False, include_context=False)
-    return "; ".join(f"{'.'.join(map(str, e['loc'])) or 'body'}: {e['msg']}" for e in problems[:5])
+    return "; ".join(f"{_place(e['loc'])}: {e['msg'].removeprefix('Value error, ')}" for e in problems[:5])
+
+
+def _place(location: tuple[int | str, ...]) -> str:
+    """Where in the body, without the names that pydantic gives to the types of which one would do."""
+    return ".".join(str(part) for part in location if not re.search(r"[\[(-]", str(part))) or "body"

@@ -76,7 +76,7 @@ class ToClassify(BaseModel):
     """One text or several, as vLLM and SGLang have it."""
 
     model_config = _OTHERS_KEYS
-    model: str = ""
+    model: Any = None
     input: OneText | Annotated[list[OneText], Field(max_length=Limits.texts)] = Field(
         examples=[["Lovely people!", "It opens at nine."]]
     )
@@ -164,7 +164,7 @@ class ToInfer(BaseModel):
     model_config = _OTHERS_KEYS
     id: str | None = None
     inputs: Annotated[list[InputTensor], Field(min_length=1, max_length=1)]
-    outputs: list[OutputName] = []
+    outputs: Annotated[list[OutputName], Field(max_length=3)] | None = None
 
     @field_validator("inputs")
     @classmethod
@@ -205,7 +205,7 @@ def inferred(answers: Answers, asked: ToInfer, classifier: Classifier) -> dict[s
             [one.probabilities[label] for one in given for label in classifier.labels],
         ),
     }
-    wanted = [str(output.name) for output in asked.outputs] or list(tensors)
+    wanted = dict.fromkeys(str(output.name) for output in asked.outputs or ()) or tensors
     return {
         "model_name": model_name(classifier),
         "model_version": "1",
@@ -238,8 +238,8 @@ def model_facts(classifier: Classifier) -> dict[str, Any]:
 
 
 def model_name(classifier: Classifier) -> str:
-    """The name by which clients ask for the model: that of the bundle."""
-    return classifier.description.name if classifier.description else "sentopt"
+    """The name by which clients ask for the model: that of the bundle, as far as it can stand in a path."""
+    return classifier.description.name.replace("/", "--") if classifier.description else "sentopt"
 
 
 def check_model(service: Service, name: str) -> None:

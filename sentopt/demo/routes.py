@@ -45,6 +45,7 @@ def endpoint_of(path: str) -> str:
     if not path.startswith("/v2/models/"):
         return ""
     _, _, _, model, *rest = path.split("/")
+    rest = rest[2:] if rest[:2] == ["versions", "1"] else rest
     name = "/".join((_MODEL, *rest))
     return name if model and name in ENDPOINTS else ""
 

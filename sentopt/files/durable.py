@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import secrets
 import shutil
 import sys
@@ -14,6 +15,7 @@ from pathlib import Path
 from sentopt.errors import SentoptError
 
 _PREFIX = ".tmp-"
+_TEMPORARY = re.compile(rf"{re.escape(_PREFIX)}(.+)-[0-9a-f]{{12}}", re.DOTALL)
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 # in messages of libraries written in Rust and C++; the last one is that of Windows
 _IN_WORDS = ("No space left on device", "Disk quota exceeded", "There is not enough space on the disk")
@@ -32,7 +34,8 @@ def beginning(name: str) -> str:
 
 def beginning_of_temporary(name: str) -> str:
     """The `beginning` of what a temporary name stands for; empty if it is no temporary name."""
-    return name.removeprefix(_PREFIX).rpartition("-")[0] if name.startswith(_PREFIX) else ""
+    found = _TEMPORARY.fullmatch(name)
+    return found[1] if found else ""
 
 
 def is_temporary(name: str, of: str) -> bool:

@@ -8,8 +8,10 @@ then Test, Angelopoulos et al. 2021, section 2.2). To defer every text needs no 
 model, which is judged by itself. The second weighs the time that a threshold saves with the probability that the
 cascade passes verification.
 
-The test has a confidence of 80 %, whatever the verification's is: with few validation texts a stricter one would end by
-chance, at the first two texts that are lost. If it errs, an attempt is wasted; what ships is judged on test texts.
+The test has a confidence of 50 %, whatever the verification's is: it ends the sequence where a loss of the margin is
+more likely than not. With few validation texts a stricter one ends by chance, at the first texts that are lost,
+although bolder thresholds gain as many as they lose. If it errs, an attempt is wasted; what ships is judged on test
+texts.
 
 The probability of passing rests on the texts whose label changes, and these are few among validation texts. So what
 counts is not whether such a text is lost or gained, but how probable that is, by what both models say of it
@@ -17,7 +19,7 @@ counts is not whether such a text is lost or gained, but how probable that is, b
 Besides, a logistic curve is fitted to how often the student's label differs from the PyTorch model's, by the log-odds
 of the student's answer. It learns from all validation texts, deferred or not, and from changed copies of training texts
 that the student has not seen, which may be easier or harder (they have an intercept of their own). The curve can miss
-errors of which the student is sure, and the counts can be lucky, so whichever expects more lost texts counts.
+errors of which the student is sure, and the counts can be lucky, so whichever is less likely to pass counts.
 
 Verification judges the cascade afterwards, on test texts that have no part in this choice.
 """
@@ -50,8 +52,10 @@ _DEFERRED_COUNT = 5.0  # texts
 _PRIOR = 0.5  # texts of each kind of change that are added to what was seen
 _READ_TOKEN = 0.2  # of a layer's work, where it computes one token
 
-CONFIDENCE = 0.8
+CONFIDENCE = 0.5
 """Of the test on validation texts."""
+ENOUGH = 0.8
+"""The confidence with which there must be enough validation texts to prove the margin, if no answer changed."""
 
 
 @dataclass(frozen=True)
@@ -184,13 +188,13 @@ def choose(
     """The threshold.
 
     Args:
-        answers: to validation texts; without any, every text is deferred.
+        answers: to validation texts; with too few, every text is deferred.
         rules: of verification.
         test_texts: distinct test texts of the verification to come.
         costs: of both stages.
         unseen: answers to further texts, without labels.
     """
-    if not len(answers.truth):
+    if len(answers.truth) < stats.fewest_texts(margin=rules.margin, confidence=ENOUGH):
         return CascadeRule(1.0, 1, 0, 1.0, 0, 0, 0, 1.0, rules.margin, CONFIDENCE)
     proven = accepted(answers, rules)
     risk = Risk.of(answers, unseen)
@@ -262,15 +266,17 @@ def _expected_gain(
 
 
 def _probability_of_passing(answers: Answers, risk: Risk, threshold: Threshold, rules: Rules, test_texts: int) -> float:
+    """The lower one of the probabilities that the counted and the fitted changes lead to."""
+    return min(_share_that_pass(expected_changes(answers, threshold, one), rules, test_texts) for one in (None, risk))
+
+
+def _share_that_pass(expected: npt.NDArray[np.float64], rules: Rules, test_texts: int) -> float:
     """Share of simulated test splits on which accuracy, the recall of each label and the agreement are proven.
 
     The test texts of each label are drawn from a Dirichlet-multinomial distribution: what is expected of validation
     texts, plus a prior.
     """
     random = np.random.default_rng(_SEED)
-    expected = max(
-        (expected_changes(answers, threshold, one) for one in (None, risk)), key=lambda changes: changes[:, 0].sum()
-    )
     expected = expected[expected.sum(axis=1) > 0]
     prior = _PRIOR / len(expected) * np.array([1.0, 1.0, 1.0, 0.0]) + 1e-9
     sizes, drawn = [], []

@@ -103,7 +103,7 @@ def no_student(recipe: Recipe, checkpoint: Path, validation_texts: int) -> str |
         )
     if recipe.distill.max_length and families.reads_last(checkpoint):
         raise RecipeError("distill.max_length", ["the model reads the last token of a text, so its student must, too"])
-    needed = fewest_texts(margin=recipe.verify.margin / 100.0, confidence=deferral.CONFIDENCE)
+    needed = fewest_texts(margin=recipe.verify.margin / 100.0, confidence=deferral.ENOUGH)
     texts = 0 if recipe.data.validation == TEST_AS_VALIDATION else validation_texts
     if texts < needed:
         return (

@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import json
+import os
 import random
 import shutil
 import signal
@@ -13,14 +14,17 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pyarrow.fs import LocalFileSystem, SubTreeFileSystem
 
 import sentopt
 from sentopt import Classifier, cli
+from sentopt.bulk import places
 from sentopt.bulk.reading import Reader
 from sentopt.bulk.score_files import BulkSummary
 from sentopt.data import tables
@@ -61,12 +65,19 @@ def scored(int8_bundle: Path, tmp_path: Path) -> Callable[..., BulkSummary]:
         settings = {"unit_rows": 100, "progress": False, "threads": 1, **options}
         return sentopt.score_files(int8_bundle, inputs, tmp_path / output, **settings)
 
+    score.bundle = int8_bundle  # type: ignore[attr-defined]
     return score
 
 
 def output_of(folder: Path) -> dict[str, bytes]:
-    """The scored files, by name."""
-    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    """The scored files, by name; not what killed processes left."""
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file() and path.name[0] != "."}
+
+
+def bundle_of(score: Callable[..., BulkSummary]) -> Path:
+    """The bundle that the fixture scores with."""
+    found: Path = score.bundle  # type: ignore[attr-defined]
+    return found
 
 
 def rows_of(folder: Path) -> list[dict[str, Any]]:
@@ -148,6 +159,20 @@ def test_a_lost_or_cut_output_is_made_again(scored: Callable[..., BulkSummary], 
     assert output_of(tmp_path / "scored") == whole
 
 
+def test_leftovers_of_the_killed_go_after_a_day(scored: Callable[..., BulkSummary], tmp_path: Path) -> None:
+    """And nothing else: a younger one may be written just now."""
+    source = a_csv_file(tmp_path / "a.csv", texts(50))
+    scored(source)
+    (name,) = output_of(tmp_path / "scored")
+    old, young = (tmp_path / "scored" / f".tmp-{name}-{digit * 12}" for digit in "ab")
+    mine = tmp_path / "scored" / f".tmp-{name}-backup"
+    for path in (old, young, mine):
+        path.write_text("x")
+        os.utime(path, (time.time() - (0 if path == young else 100_000),) * 2)
+    scored(source)
+    assert [path.exists() for path in (old, young, mine)] == [False, True, True]
+
+
 def test_shards_are_parts_of_the_whole(scored: Callable[..., BulkSummary], tmp_path: Path) -> None:
     sources = [
         a_csv_file(tmp_path / "a.csv", texts(420)),
@@ -157,7 +182,24 @@ def test_shards_are_parts_of_the_whole(scored: Callable[..., BulkSummary], tmp_p
     scored(*sources, output="alone")
     parts = [scored(*sources, output="shared", shard=f"{i}/3") for i in (2, 3, 1)]
     assert sum(part.scored_rows for part in parts) == 840
+    assert parts[0].open_units > 0
+    assert parts[2].open_units == 0
     assert output_of(tmp_path / "shared") == output_of(tmp_path / "alone")
+
+
+def test_a_file_that_comes_later_changes_nothing_about_the_shards(
+    scored: Callable[..., BulkSummary], tmp_path: Path
+) -> None:
+    (tmp_path / "in").mkdir()
+    for name in "bcde":
+        a_csv_file(tmp_path / "in" / f"{name}.csv", texts(250))
+    scored(tmp_path / "in", shard="1/2")
+    a_csv_file(tmp_path / "in" / "a.csv", texts(250))
+    second = scored(tmp_path / "in", shard="2/2")
+    first = scored(tmp_path / "in", shard="1/2")
+    assert first.finished_before > 0
+    assert (first.open_units, len(rows_of(tmp_path / "scored"))) == (0, 1250)
+    assert second.open_units > 0, "those of the new file that are the first shard's"
 
 
 def test_small_row_groups_are_put_together_and_large_ones_stay_whole(
@@ -186,6 +228,52 @@ def test_an_output_folder_among_the_inputs_is_no_input(scored: Callable[..., Bul
     assert scored(tmp_path).total.rows == 30
     again = scored(tmp_path)
     assert (again.total.rows, again.scored_rows) == (30, 0)
+
+
+@pytest.mark.parametrize("output", ["in/deep/../out", "link/out", "{}/in/out"])
+def test_however_the_output_is_spelled_it_is_no_input(
+    output: str, scored: Callable[..., BulkSummary], tmp_path: Path
+) -> None:
+    (tmp_path / "in" / "deep").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "in", target_is_directory=True)
+    a_csv_file(tmp_path / "in" / "a.csv", texts(30))
+    named = output.format(tmp_path.as_uri())
+    for _ in range(2):
+        if "://" in named:
+            summary = sentopt.score_files(bundle_of(scored), tmp_path / "in", named, unit_rows=100, progress=False)
+        else:
+            summary = scored(tmp_path / "in", output=named)
+        assert summary.total.rows == 30
+    another = scored(tmp_path / "in", output="elsewhere")
+    assert another.total.rows == 30, "nor is the output of another job"
+
+
+def test_one_file_has_one_place(scored: Callable[..., BulkSummary], tmp_path: Path) -> None:
+    source = a_csv_file(tmp_path / "a.csv", texts(30))
+    (tmp_path / "link.csv").symlink_to(source)
+    (tmp_path / "deep").mkdir()
+    assert scored(source, tmp_path / "link.csv", tmp_path / "deep" / ".." / "a.csv", source.as_uri()).total.rows == 30
+
+
+def test_files_without_rows_have_an_output_with_their_columns(
+    scored: Callable[..., BulkSummary], tmp_path: Path
+) -> None:
+    a_csv_file(tmp_path / "a.csv", [])
+    pq.write_table(pa.table({"text": pa.array([], pa.string())}), tmp_path / "b.parquet")
+    (tmp_path / "c.jsonl").write_text("")
+    assert scored(tmp_path / "*.csv", tmp_path / "*.parquet", tmp_path / "*.jsonl").total.rows == 0
+    (table,) = (tmp_path / "scored").glob("b-*.parquet")
+    assert pq.read_schema(table).names[:2] == ["text", "label"]
+    (lines,) = (tmp_path / "scored").glob("a-*.csv")
+    assert lines.read_text().startswith("id,text,label,")
+
+
+def test_dictionaries_in_structs_are_read(scored: Callable[..., BulkSummary], tmp_path: Path) -> None:
+    words = pa.array(["great", "terrible"] * 60).dictionary_encode()
+    pq.write_table(
+        pa.table({"data": pa.StructArray.from_arrays([words], ["text"])}), tmp_path / "a.parquet", row_group_size=40
+    )
+    assert scored(tmp_path / "a.parquet", text_column="data.text").total.rows == 120
 
 
 def test_text_files_are_read_once_for_all_units(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -251,6 +339,7 @@ def test_nothing_of_others_is_mixed_with_the_output(scored: Callable[..., BulkSu
         (["a.csv"], {"shard": "3/2"}, InputError, "shard must be from 1 to 2"),
         (["a.csv"], {"engine": "flink"}, InputError, "expected one of local, ray, spark"),
         (["a.csv"], {"unit_rows": 0}, InputError, "unit_rows"),
+        (["a.csv"], {"abstain_below": 2}, InputError, "abstain_below"),
         (["nowhere://a/b.parquet"], {}, DataError, "cannot be opened"),
     ],
 )
@@ -278,8 +367,11 @@ def test_a_damaged_file_does_not_keep_the_others_from_being_scored(
     content = bytearray(bad.read_bytes())
     content[200:1500] = bytes(1300)  # in its first row group; the footer is intact
     bad.write_bytes(content)
-    with pytest.raises(DataError, match=r"(?s)1 of 6 units could not be scored; the others are finished.*bad.parquet"):
-        scored(bad, good)
+    (tmp_path / "line.jsonl").write_text('{"text": "great"}\n{"text": \n')
+    with pytest.raises(
+        DataError, match=r"(?s)2 file.s. or parts .* All others are finished.*line 2: not JSON.*bad.parquet"
+    ):
+        scored(tmp_path / "line.jsonl", bad, good)
     assert sum(row["label"] is not None for row in rows_of(tmp_path / "scored")) == 450
 
 
@@ -302,7 +394,7 @@ def test_the_verb_scores_continues_and_tells(
     assert "41 rows scored in" in (told := capsys.readouterr().out)
     assert "1 row(s) had no text and got no answer" in told
     assert cli.main(command) == 0
-    assert f"nothing was left to score in {tmp_path / 'scored'}" in capsys.readouterr().out
+    assert f"nothing was left to score: {tmp_path / 'scored'}" in capsys.readouterr().out
     assert cli.main([*command, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["total"]["rows"] == 41
     assert cli.main([*command, "--text-column", "id"]) == 1
@@ -312,21 +404,30 @@ def test_the_verb_scores_continues_and_tells(
 # Elsewhere
 
 
-def test_files_and_output_may_be_named_by_urls(
-    scored: Callable[..., BulkSummary], int8_bundle: Path, tmp_path: Path
+def test_files_and_output_may_be_in_an_object_store(
+    scored: Callable[..., BulkSummary], int8_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A folder stands in for one, behind the same file systems of pyarrow."""
+
+    def of_bucket(place: str) -> tuple[Any, str]:
+        scheme, _, path = place.partition("://")
+        assert scheme == "store"
+        return SubTreeFileSystem(str(tmp_path), LocalFileSystem()), unquote(path)
+
+    monkeypatch.setattr(places, "filesystem", of_bucket)
     (tmp_path / "in").mkdir()
-    source = a_parquet_file(tmp_path / "in" / "in.parquet", texts(230))
-    scored(source)
+    scored(a_parquet_file(tmp_path / "in" / "in put.parquet", texts(230)))
     options: dict[str, Any] = {"unit_rows": 100, "threads": 1, "progress": False}
-    there = (tmp_path / "there").as_uri()
-    for inputs in (source.as_uri(), source.parent.as_uri(), f"{source.parent.as_uri()}/i*.parquet"):
+    there = "store://there"
+    for inputs in ("store://in/in put.parquet", "store://in", "store://in/i*.parquet"):
         summary = sentopt.score_files(int8_bundle, inputs, there, **options)
         assert summary.total.rows == 230
     assert summary.finished_before == 3
-    assert sorted(output_of(tmp_path / "there").values()) == sorted(output_of(tmp_path / "scored").values())
+    here, away = (list(dict(sorted(output_of(tmp_path / name).items())).values()) for name in ("scored", "there"))
+    assert away == here
+    a_csv_file(tmp_path / "in" / "a.csv", texts(3))
     with pytest.raises(DataError, match="read as Parquet alone"):
-        sentopt.score_files(int8_bundle, a_csv_file(tmp_path / "a.csv", texts(3)).as_uri(), there, **options)
+        sentopt.score_files(int8_bundle, "store://in/a.csv", there, **options)
 
 
 @pytest.fixture

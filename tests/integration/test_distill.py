@@ -217,7 +217,7 @@ def test_they_are_tested_after_what_they_are_made_of_and_before_dynamic_int8() -
 def test_too_few_validation_texts_make_neither_and_say_so(copied: RunDir, capsys: pytest.CaptureFixture[str]) -> None:
     assert export(copied, "verify.margin=2", "export.variants=[]") in (0, 3)
     told = capsys.readouterr().err
-    needed = stats.fewest_texts(margin=0.02, confidence=deferral.CONFIDENCE)
+    needed = stats.fewest_texts(margin=0.02, confidence=deferral.ENOUGH)
     assert f"no student and no cascade: 60 validation texts choose no threshold, for which {needed} or more" in told
     assert "distill" not in manifest.read(copied.manifest).result("verify", VerifyResult).order
 

@@ -80,6 +80,8 @@ def test_tritons_client_is_served(server: Server, bundled: Classifier) -> None:
         assert result.as_numpy("probabilities") == probabilities(bundled, TEXTS)
         labels = [label.decode() if isinstance(label, bytes) else label for label in result.as_numpy("label")]
         assert labels == [one.label for one in bundled.predict(TEXTS)]
+        assert client.is_model_ready(name, "1")
+        assert client.infer(name, [tensor], model_version="1").as_numpy("score") is not None
         with pytest.raises(Exception, match="no such model"):
             client.infer("another", [tensor])
     finally:
@@ -123,5 +125,10 @@ def test_refusals_say_what_was_wrong(server: Server) -> None:
     assert (other.status, "no such model" in other.json["detail"]) == (404, True)
     own = post(server.address + "/predict", {"txt": "a"})
     assert (own.status, own.json["detail"]) == (422, "text: Field required; txt: Extra inputs are not permitted")
+    both = post(server.address + "/predict", {"text": "a", "inputs": "b"})
+    assert (both.status, both.json["detail"]) == (422, "inputs: Extra inputs are not permitted")
+    assert post(server.address + "/predict", {"inputs": 3}).json["detail"].startswith("inputs: Input should be")
+    unnamed = {"Content_Type": "", "Sec_Fetch_Site": "cross-site"}
+    assert post(server.address + "/v2/models/another/infer", {}, **unnamed).status == 415
     assert ask(server.address + "/v2/models/a/b/c").status == 404
     assert ask(server.address + "/classify").status == 405

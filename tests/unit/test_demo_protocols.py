@@ -101,6 +101,7 @@ def test_tensors_are_answered_by_the_open_inference_protocol() -> None:
         (infer(datatype="FP32"), "BYTES"),
         ({"inputs": []}, "at least 1 item"),
         ({**infer(), "outputs": [{"name": "logits"}]}, "label"),
+        ({**infer(), "outputs": [{"name": "label"}] * 4}, "at most 3"),
     ],
 )
 def test_tensors_that_do_not_fit_are_refused(body: Any, why: str) -> None:
@@ -112,5 +113,6 @@ def test_the_model_of_a_path_is_any_name_but_nothing_else_is_open() -> None:
     assert routes.endpoint_of("/v2/models/mine/infer") == routes.INFER
     assert routes.model_of(routes.INFER, "/v2/models/mine/infer") == "mine"
     assert routes.methods("/v2/models/mine") == ("GET", "HEAD")
-    for path in ("/v2/models/", "/v2/models//infer", "/v2/models/mine/versions/1/infer", "/v2/models/mine/load"):
+    assert routes.endpoint_of("/v2/models/mine/versions/1/infer") == routes.INFER
+    for path in ("/v2/models/", "/v2/models//infer", "/v2/models/mine/versions/2/infer", "/v2/models/mine/load"):
         assert routes.methods(path) == ()

@@ -56,3 +56,27 @@ def test_any_logits_give_probabilities(scale: float) -> None:
     chances = pool.probabilities(reference * np.float32(scale), student * np.float32(scale))
     assert np.isfinite(chances).all()
     assert chances.sum(axis=1) == pytest.approx(np.ones(200))
+
+
+def test_rare_labels_are_not_forgotten() -> None:
+    """Both models have counted already that a label is rare: to multiply what they say must not count it twice."""
+    random = np.random.default_rng(0)
+    shares = np.array([0.85, 0.1, 0.05])
+    truth = random.choice(3, size=40_000, p=shares)
+    right = np.eye(3)[truth]
+    reference, student = (
+        (3.0 * right + random.normal(size=right.shape) * 3.0**0.5 + np.log(shares)).astype(np.float32) for _ in range(2)
+    )  # each is calibrated
+    pool = Pool.fitted(reference, student, truth)
+    assert (pool.reference, pool.student) == pytest.approx((1.0, 1.0), abs=0.1)
+    differ = np.flatnonzero(reference.argmax(axis=1) != student.argmax(axis=1))
+    chances = pool.probabilities(reference, student)[differ]
+    assert chances.sum(axis=0) == pytest.approx(right[differ].sum(axis=0), rel=0.06)
+
+
+def test_absurd_logits_change_little() -> None:
+    reference, student, truth = opinions(2_000)
+    usual = Pool.fitted(reference, student, truth)
+    reference[0, 0] = -1e30
+    absurd = Pool.fitted(reference, student, truth)
+    assert (absurd.reference, absurd.student) == pytest.approx((usual.reference, usual.student), abs=0.2)
