@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import itertools
 import json
 import os
 import random
@@ -500,10 +501,10 @@ def test_a_job_that_is_killed_again_and_again_ends_as_one_that_was_not(
         jobs += 1
         command = [sys.executable, "-m", "sentopt", "score", *map(str, sources), "--bundle", str(int8_bundle)]
         command += ["--output", str(output), "--unit-rows", "100", "--threads", "1", "--no-progress"]
-        while True:
+        for patience in itertools.count(1):  # on a busy machine it takes longer to begin
             process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
             try:
-                _, told = process.communicate(timeout=drawn.uniform(0.3, 2.0))
+                _, told = process.communicate(timeout=drawn.uniform(0.3, 2.0) * 1.1**patience)
             except subprocess.TimeoutExpired:
                 process.send_signal(signal.SIGKILL)
                 process.communicate()
