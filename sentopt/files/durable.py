@@ -40,7 +40,7 @@ def beginning_of_temporary(name: str) -> str:
 
 def is_temporary(name: str, of: str) -> bool:
     """Whether `name` is a temporary name for a file or folder called `of`."""
-    return beginning_of_temporary(name) == beginning(of)
+    return name.startswith(f"{_PREFIX}{beginning(of)}-")
 
 
 def write(path: Path, content: bytes) -> None:
