@@ -16,9 +16,6 @@ from typing import TYPE_CHECKING
 from sentopt import progress as progress_module
 from sentopt._optional import needs_extra
 from sentopt.api.arguments import StrPath
-from sentopt.bulk import score_files as bulk
-from sentopt.bulk.score_files import BulkSummary, Engine
-from sentopt.bulk.work import Shard, Work
 from sentopt.bundles import pack as packing
 from sentopt.bundles.check import BundleCheck, check_elsewhere
 from sentopt.bundles.check import check as check_bundle
@@ -36,6 +33,7 @@ from sentopt.runtime.trials import tune as measure
 from sentopt.wording import for_python
 
 if TYPE_CHECKING:
+    from sentopt.bulk.score_files import BulkSummary, Engine
     from sentopt.demo.limits import Limits
     from sentopt.demo.proxies import Network
 
@@ -365,6 +363,9 @@ def score_files(
         InputError: shard or engine is none.
         MissingExtraError: the packages of `sentopt[score]`, or of the engine, are not installed.
     """
+    from sentopt.bulk import score_files as bulk
+    from sentopt.bulk.work import Shard, Work
+
     several = [inputs] if isinstance(inputs, str | os.PathLike) else inputs
     work = Work.of(
         path("bundle", bundle).expanduser(),

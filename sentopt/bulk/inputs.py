@@ -16,11 +16,11 @@ from sentopt._optional import require
 from sentopt.bulk import places
 from sentopt.data import formats
 from sentopt.errors import DataError
+from sentopt.runtime.description import sha256_file
 
 KINDS = ("parquet", "csv", "tsv", "jsonl")
 JOB = "_sentopt/job.json"
 """In the folder of a job: what describes it."""
-_SHOWN = 5
 _END = 1 << 16  # bytes
 
 
@@ -80,8 +80,7 @@ def found(inputs: Sequence[str], *, output: str = "") -> list[Source]:
 
 
 def _places(named: str) -> list[str]:
-    if named.startswith("file://"):
-        named = places.filesystem(named)[1]
+    named = places.without_file_scheme(named)
     return _remote(named) if places.is_url(named) else _local(named)
 
 
@@ -152,9 +151,9 @@ def _source(place: str) -> Source:
         )
     if not places.is_url(place):
         size = Path(place).stat().st_size
+        if kind != "parquet":
+            return Source(place, kind, size, sha256_file(Path(place)))
         with Path(place).open("rb") as stream:
-            if kind != "parquet":
-                return Source(place, kind, size, hashlib.file_digest(stream, "sha256").hexdigest())
             return Source(place, kind, size, _fingerprint(stream, size))
     if kind != "parquet":
         raise DataError(f"{place}: files of an object store are read as Parquet alone; convert it, or copy it here")

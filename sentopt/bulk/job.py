@@ -152,9 +152,8 @@ class Job:
                 )
             return [Unit(source, known.columns, index, *one) for index, one in enumerate(known.units)]
         found = units.of(source, self.description.text_column, self.options, self.description.unit_rows, notify)
-        columns = found[0].columns if found else ()
         pieces = tuple((unit.start, unit.count, unit.rows) for unit in found)
-        record = SourceRecord(source.place, source.size, source.fingerprint, columns, pieces)
+        record = SourceRecord(source.place, source.size, source.fingerprint, found[0].columns, pieces)
         self.folder.write(name, _as_bytes(record))
         return found
 

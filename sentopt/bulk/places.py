@@ -22,6 +22,11 @@ def is_url(place: str) -> bool:
     return "://" in place
 
 
+def without_file_scheme(place: str) -> str:
+    """A path for a `file://` URL; anything else as it is."""
+    return filesystem(place)[1] if place.startswith("file://") else place
+
+
 def absolute(place: str) -> str:
     """A URL of an object store as it is; the path, without links and `..`, of anything on this machine.
 
@@ -30,8 +35,7 @@ def absolute(place: str) -> str:
     """
     if not place.strip():
         raise DataError("expected a path or a URL, found an empty one")
-    if place.startswith("file://"):
-        return str(filesystem(place)[1])
+    place = without_file_scheme(place)
     return place if is_url(place) else str(Path(place).expanduser().resolve())
 
 

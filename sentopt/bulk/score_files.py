@@ -79,7 +79,10 @@ def score(work: Work, inputs: Sequence[str], *, shard: Shard, engine: Engine, pr
     if pending:
         with progress.count("score", rows, "rows", done=done) as advance:
             for unit, outcome in run(work, job, pending, advance):
-                (failures if isinstance(outcome, str) else records)[unit.name] = outcome  # type: ignore[assignment]
+                if isinstance(outcome, str):
+                    failures[unit.name] = outcome
+                else:
+                    records[unit.name] = outcome
     if failures:
         raise DataError(_in_words(failures, job.folder.place))
     return BulkSummary(

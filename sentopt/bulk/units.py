@@ -5,7 +5,6 @@ Row groups of a Parquet file; blocks of rows of a CSV, TSV or JSON Lines file, w
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,6 @@ from sentopt.bulk import places
 from sentopt.bulk.inputs import Source
 from sentopt.data import columnar, fields, scorable, tables
 from sentopt.data.options import TableOptions
-from sentopt.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -48,7 +46,7 @@ class Unit:
 def of(
     source: Source, text_column: str, options: TableOptions, unit_rows: int, notify: Callable[[str], None]
 ) -> list[Unit]:
-    """The units of a file, in the order of its rows.
+    """The units of a file, in the order of its rows: at least one, which may have none.
 
     Blocks have `unit_rows` rows; row groups that have fewer are put together.
 
@@ -67,8 +65,7 @@ def _row_groups(source: Source, text_column: str, unit_rows: int) -> Iterator[Un
         schema = file.schema_arrow
         sizes = [file.metadata.row_group(i).num_rows for i in range(file.metadata.num_row_groups)]
     scorable.check_column(source.place, columnar.names_in(schema, [text_column]), text_column)
-    if twice := [name for name, times in Counter(schema.names).items() if times > 1]:
-        raise DataError(f"{source.place}: the column {twice[0]!r} occurs twice in the schema; rename or remove one")
+    columnar.check_once(source.place, schema.names)
     if not sum(sizes):
         yield Unit(source, tuple(schema.names), 0, 0, 0, 0)
     start = rows = index = 0
@@ -104,11 +101,8 @@ def opened(source: Source) -> Any:
         DataError: it cannot be read.
     """
     parquet = require("pyarrow.parquet", extra=places.EXTRA)
-    pyarrow = require("pyarrow", extra=places.EXTRA)
-    try:
+    with columnar.readable(source.place, source.kind):
         if not source.is_remote:
             return parquet.ParquetFile(source.place)
         system, path = places.filesystem(source.place)
         return parquet.ParquetFile(system.open_input_file(path))
-    except (pyarrow.ArrowException, OSError, ValueError) as error:
-        raise DataError(f"{source.place} is not a readable Parquet file: {error}") from error

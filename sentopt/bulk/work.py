@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from sentopt.data.options import TableOptions
 from sentopt.errors import InputError, SentoptError
 from sentopt.runtime import arguments
 from sentopt.runtime.classifier import Classifier
-from sentopt.runtime.description import DESCRIPTION_FILE, read_description
+from sentopt.runtime.description import DESCRIPTION_FILE, read_description, sha256_file
 
 Outcome = UnitRecord | str
 """Of a unit: its record, or why it could not be scored."""
@@ -58,7 +57,7 @@ class Work:
         """
         options.check()
         described = read_description(bundle)
-        digest = hashlib.sha256((bundle / DESCRIPTION_FILE).read_bytes()).hexdigest()
+        digest = sha256_file(bundle / DESCRIPTION_FILE)
         description = JobDescription(
             digest,
             described.name,
@@ -121,8 +120,4 @@ class Shard:
 
     def of(self, units: Sequence[Unit]) -> list[Unit]:
         """Those of this part: every `count`-th unit of a file. Further files change nothing about which they are."""
-        return [unit for unit in units if (int(unit.source.key[-8:], 16) + unit.index + 1) % self.count == self._rest]
-
-    @property
-    def _rest(self) -> int:
-        return self.number % self.count
+        return [unit for unit in units if (int(unit.source.key[-8:], 16) + unit.index) % self.count == self.number - 1]

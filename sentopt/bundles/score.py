@@ -58,33 +58,46 @@ def score_table(
     outputs.check(target, overwrite=overwrite, inputs=[source])
     notices: list[str] = []
     table = scorable.opened(source, target, text_column, options, notices.append)
-    added = _free_columns(source, classifier.labels, table.columns)
-    counts: Counter[str] = Counter()
-    rows = empty = truncated = 0
+    added = free_columns(source, classifier.labels, table.columns)
+    tally = Tally()
     start = time.perf_counter()
-    with (
-        table.writer({name: str if i == 0 else float for i, name in enumerate(added)}) as writer,
-        _bar(progress, table.count) as bar,
-    ):
+    with table.writer(types_of(added)) as writer, _bar(progress, table.count) as bar:
         for window in table.windows:
             answers = answers_to(classifier, window.texts)
             writer.write(window.rows, [cells(added, answer) for answer in answers])
-            given = [answer for answer in answers if answer is not None]
-            counts.update("" if answer.abstained else answer.label for answer in given)
-            rows += len(answers)
-            empty += len(answers) - len(given)
-            truncated += sum(answer.truncated for answer in given)
+            tally.add(answers)
             bar.update(len(answers))
     return TableSummary(
-        rows,
-        empty,
-        truncated,
-        counts[""],
+        tally.rows,
+        tally.unanswered,
+        tally.truncated,
+        tally.abstained,
         time.perf_counter() - start,
-        {label: counts[label] for label in classifier.labels},
+        tally.of_labels(classifier.labels),
         columns=tuple(added),
         notices=tuple(notices),
     )
+
+
+class Tally:
+    """What became of rows: how many there are, got no answer, had a text that was cut, or got no label."""
+
+    def __init__(self) -> None:
+        self.rows = self.unanswered = self.truncated = self.abstained = 0
+        self._labels: Counter[str] = Counter()
+
+    def add(self, answers: Sequence[Prediction | None]) -> None:
+        """Count further rows."""
+        given = [answer for answer in answers if answer is not None]
+        self.rows += len(answers)
+        self.unanswered += len(answers) - len(given)
+        self.truncated += sum(answer.truncated for answer in given)
+        self.abstained += sum(answer.abstained for answer in given)
+        self._labels.update(answer.label for answer in given if not answer.abstained)
+
+    def of_labels(self, labels: Sequence[str]) -> dict[str, int]:
+        """How often each label was given."""
+        return {label: self._labels[label] for label in labels}
 
 
 def answers_to(classifier: Classifier, texts: Sequence[str]) -> list[Prediction | None]:
@@ -119,7 +132,17 @@ def answer_columns(labels: Sequence[str], *, taken: Collection[str] = ()) -> lis
     return renamed
 
 
-def _free_columns(source: Path, labels: Sequence[str], columns: Sequence[str]) -> list[str]:
+def types_of(columns: Sequence[str]) -> scorable.Added:
+    """The types of the columns that `answer_columns` names."""
+    return {name: float if i else str for i, name in enumerate(columns)}
+
+
+def free_columns(source: Path | str, labels: Sequence[str], columns: Sequence[str]) -> list[str]:
+    """`answer_columns` for the rows of a table.
+
+    Raises:
+        DataError: its columns leave no names for the answers.
+    """
     try:
         return answer_columns(labels, taken=columns)
     except DataError as error:

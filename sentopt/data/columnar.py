@@ -43,16 +43,24 @@ def batches(path: Path, kind: str, columns: Sequence[str] | None = None) -> Iter
     Raises:
         DataError: the file is of another format or damaged, or a column occurs twice.
     """
-    with _readable(path, kind):
+    with readable(path, kind):
         schema = _schema(path, kind)
         wanted = None if columns is None else {name for column in columns for name in _path(schema, column)[:1]}
-        counts = Counter(schema.names)
-        if twice := [name for name, n in counts.items() if n > 1 and (wanted is None or name in wanted)]:
-            raise DataError(f"{path}: the column {twice[0]!r} occurs twice in the schema; rename or remove one")
+        check_once(path, [name for name in schema.names if wanted is None or name in wanted])
         chosen = None if wanted is None else [name for name in schema.names if name in wanted]
         for batch in _batches(path, kind, chosen):
             batch.validate(full=True)  # offsets of a damaged file may point outside its buffers
             yield batch
+
+
+def check_once(path: Path | str, names: Iterable[str]) -> None:
+    """That no column has the name of another one.
+
+    Raises:
+        DataError: two have.
+    """
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
+        raise DataError(f"{path}: the column {twice[0]!r} occurs twice in the schema; rename or remove one")
 
 
 def schema(path: Path, kind: str) -> Any:
@@ -61,7 +69,7 @@ def schema(path: Path, kind: str) -> Any:
     Raises:
         DataError: the file is of another format or damaged.
     """
-    with _readable(path, kind):
+    with readable(path, kind):
         return _schema(path, kind)
 
 
@@ -100,7 +108,12 @@ def values(path: Path, batch: Any, name: str, before: int) -> list[Any]:
 
 
 @contextmanager
-def _readable(path: Path, kind: str) -> Iterator[None]:
+def readable(path: Path | str, kind: str) -> Iterator[None]:
+    """Around what reads a `parquet` or `arrow` file.
+
+    Raises:
+        DataError: the file is of another format or damaged.
+    """
     pyarrow = require("pyarrow", extra="train")
     try:
         yield

@@ -81,7 +81,7 @@ def opened(
     def writer(added: Added) -> RowWriter:
         names = list(dict.fromkeys([*columns, *added]))
         is_parquet = formats.table_format(target) == "parquet"
-        return RowWriter(target, names, {**_types(survey, columns), **_arrow_types(added)} if is_parquet else None)
+        return RowWriter(target, names, {**_types(survey, columns), **arrow_types(added)} if is_parquet else None)
 
     return Scorable(columns, survey.rows, _windows(source, chain(first, numbered), text_column), writer)
 
@@ -104,7 +104,7 @@ def _arrow_table(source: Path, kind: str, target: Path, text_column: str) -> Sco
 
     def writer(added: Added) -> BatchWriter:
         compression = row_groups.compression(source) if kind == "parquet" else row_groups.USUAL
-        return BatchWriter(target, schema, _arrow_types(added), compression)
+        return BatchWriter(target, schema, arrow_types(added), compression)
 
     return Scorable(schema.names, tables.count_rows(source), windows(), writer)
 
@@ -175,6 +175,7 @@ def check_column(source: Path | str, columns: Iterable[str], text_column: str) -
         )
 
 
-def _arrow_types(added: Added) -> dict[str, Any]:
+def arrow_types(added: Added) -> dict[str, Any]:
+    """The Arrow types of added columns."""
     pyarrow = require("pyarrow", extra="train")
     return {name: pyarrow.string() if kind is str else pyarrow.float64() for name, kind in added.items()}
