@@ -353,4 +353,4 @@ def _what_is_wrong(error: ValidationError) -> str:
 
 def _place(location: tuple[int | str, ...]) -> str:
     """Where in the body, without the names that pydantic gives to the types of which one would do."""
-    return ".".join(str(part) for part in location if not re.search(r"[\[(-]", str(part))) or "body"
+    return ".".join(str(part) for part in location if not re.search(r"[\[(-]|^str$", str(part))) or "body"

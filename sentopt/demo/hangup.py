@@ -10,6 +10,8 @@ import threading
 from collections.abc import Callable
 from types import TracebackType
 
+from sentopt.files import streams
+
 
 class Hangup:
     """The handling of SIGHUP while a server runs; nothing where there is no such signal, or in another thread.
@@ -21,13 +23,14 @@ class Hangup:
     def __init__(self) -> None:
         self._early = False
         self._before: object = None
-        self._had_terminal = False
+        self._had_terminal = self._on_terminal = False
 
     def __enter__(self) -> Hangup:
         """Note a signal that comes while bundles are being loaded; it would end the process otherwise."""
         if sys.platform != "win32" and threading.current_thread() is threading.main_thread():
             self._before = signal.signal(signal.SIGHUP, lambda number, frame: self._note())
             self._had_terminal = self._before != signal.SIG_IGN and _has_terminal()
+            self._on_terminal = sys.stdout is not None and sys.stdout.isatty()
         return self
 
     def __exit__(
@@ -43,6 +46,8 @@ class Hangup:
 
         def decide() -> None:
             if self._had_terminal and not _has_terminal():
+                if self._on_terminal:
+                    streams.leave_stdout()  # where nothing can be written any more
                 stop()
             else:
                 reload()

@@ -83,10 +83,10 @@ def serve(
         ServingError: the port is taken, a file cannot be used, or a setting is wrong.
     """
     settings = settings or Settings()
-    folders = _checked(bundles, settings)
-    processes, threads = settings.split(read_description(next(iter(folders.values()))))
     access, port = settings.access(), settings.checked_port()
     settings.bounds()
+    folders = _checked(bundles, settings)
+    processes, threads = settings.split(read_description(next(iter(folders.values()))))
     if warning := settings.warning(access):
         say(warning)
     with contextlib.ExitStack() as stack:

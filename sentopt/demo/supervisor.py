@@ -1,8 +1,11 @@
 """Several processes that answer on one port: starts them, starts others in the place of those that end, stops them all.
 
-The port is bound and listens here, and every process accepts from the same socket: a connection that waits is lost
-with no process. Uvicorn's own supervisor starts its processes by pickling the application, forgets what a process has
-counted, and kills one that does not answer in time; so it is not used.
+On Linux each process listens on a socket of its own (SO_REUSEPORT), among which the kernel shares out the connections.
+Of one common socket, the process that wakes first takes all connections of a burst, and keeps them as long as their
+clients do. Elsewhere the kernel does not share them out, and the socket is a common one.
+
+Uvicorn's own supervisor starts its processes by pickling the application, and forgets what a process has counted; so it
+is not used.
 """
 
 from __future__ import annotations
@@ -82,6 +85,42 @@ def run(
         signal.raise_signal(ended_by)
 
 
+class _Port:
+    """The sockets that processes listen on."""
+
+    def __init__(self, listening: socket.socket) -> None:
+        """
+        Args:
+            listening: has the port for itself so far; others may share it only from now on.
+        """
+        self._listening: socket.socket | None = listening
+        self._family, self._address = listening.family, listening.getsockname()
+        self._is_shared_out = False
+        if sys.platform == "linux":
+            with contextlib.suppress(OSError):  # not every kernel that calls itself Linux has it
+                listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+                self._is_shared_out = True
+
+    def socket(self) -> socket.socket:
+        """One for a process that is to be started. It gets no connections before the process listens."""
+        if self._listening is not None:
+            common = self._listening.dup()
+            if self._is_shared_out:  # the socket of the first process ends with it
+                self._listening.close()
+                self._listening = None
+            return common
+        own = socket.socket(self._family, socket.SOCK_STREAM)
+        try:
+            own.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if sys.platform == "linux":
+                own.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            own.bind(self._address)
+        except BaseException:
+            own.close()
+            raise
+        return own
+
+
 class _Child:
     """One process: its number, its socket, and the last that it told."""
 
@@ -118,7 +157,7 @@ class _Supervisor:
     def __init__(self, job: Job, processes: int, listening: socket.socket, say: Callable[[str], None]) -> None:
         self._job = job
         self._numbers = range(1, processes + 1)
-        self._listening = listening
+        self._port = _Port(listening)
         self._say = say
         self._children: dict[int, _Child] = {}
         self._past: list[Family] = []
@@ -205,16 +244,16 @@ class _Supervisor:
     def _spawn(self, number: int, *, check: bool) -> _Child:
         """Start a process. One that replaces another must answer the golden texts: the folder may have changed."""
         here, there = socket.socketpair()
-        with there:
+        with there, self._port.socket() as listening:
             process = subprocess.Popen(
                 [sys.executable, "-m", "sentopt.demo.child"],
                 stdin=subprocess.PIPE,
-                pass_fds=[there.fileno(), self._listening.fileno()],
+                pass_fds=[there.fileno(), listening.fileno()],
                 start_new_session=True,  # Ctrl-C comes here alone, and is not taken for two
             )
             order = {
                 **{"job": self._job.to_json(), "check": check},
-                **{"control": there.fileno(), "listening": self._listening.fileno()},
+                **{"control": there.fileno(), "listening": listening.fileno()},
             }
             assert process.stdin is not None
             with contextlib.suppress(BrokenPipeError), process.stdin:
