@@ -36,7 +36,7 @@ from sentopt.runtime.classifier import Prediction
 
 Answer = Callable[..., Awaitable[Response]]
 Read = Callable[[bytes], BaseModel]
-Reports = Callable[[], Awaitable[Merged]]
+Reports = Callable[[], Awaitable[Merged | None]]
 _WHICH = Field(default=None, description="the name of a bundle, where the server has several; else the first answers")
 
 
@@ -296,14 +296,23 @@ def _add_descriptions(app: FastAPI, models: Models) -> None:
 
 
 def _add_reports(app: FastAPI, models: Models, reports: Reports | None) -> None:
+    unknown = "what the processes have counted is not known; try again in a second"
+
     @app.get("/stats", include_in_schema=False)
     async def stats() -> Response:
-        return _json(models.stats() if reports is None else (await reports()).stats())
+        if reports is None:
+            return _json(models.stats())
+        merged = await reports()
+        return _json(merged.stats()) if merged else problem(503, unknown, Retry_After="1")
 
     @app.get("/metrics", include_in_schema=False)
     async def metrics() -> Response:
-        page = models.counters.page() if reports is None else (await reports()).page()
-        return Response(page, media_type=CONTENT_TYPE_LATEST)
+        if reports is None:
+            return Response(models.counters.page(), media_type=CONTENT_TYPE_LATEST)
+        merged = await reports()
+        if merged is None:
+            return problem(503, unknown, Retry_After="1")
+        return Response(merged.page(), media_type=CONTENT_TYPE_LATEST)
 
 
 def label_json(answers: Answers, *, many: bool = False) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from sentopt.errors import SentoptError
 from sentopt.files import streams
 from sentopt.wording import for_command_line
 
+_COLLECT_SECONDS = 5.0
 _REPORT_SECONDS = 1.0  # what a killed process has counted since its last report is lost
 
 
@@ -49,13 +50,15 @@ class Supervisor:
         """Have a line told to whoever started the server."""
         self._send({"kind": "say", "line": line})
 
-    async def reports(self) -> Merged:
-        """What all processes have counted."""
+    async def reports(self) -> Merged | None:
+        """What all processes have counted; None where the supervisor does not tell, as it has ended."""
         number = next(self._numbers)
         self._asked[number] = asyncio.get_running_loop().create_future()
         try:
             self._send({"kind": "collect", "id": number})
-            return await self._asked[number]
+            return await asyncio.wait_for(self._asked[number], _COLLECT_SECONDS)
+        except TimeoutError:
+            return None
         finally:
             del self._asked[number]
 

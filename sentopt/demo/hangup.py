@@ -41,8 +41,6 @@ class Hangup:
 
     def handle(self, loop: asyncio.AbstractEventLoop, reload: Callable[[], None], stop: Callable[[], None]) -> None:
         """From now on, in the event loop of the server: call `reload`, or `stop` where the terminal is gone."""
-        if sys.platform == "win32" or self._before is None:
-            return
 
         def decide() -> None:
             if self._had_terminal and not _has_terminal():
@@ -52,9 +50,10 @@ class Hangup:
             else:
                 reload()
 
-        loop.add_signal_handler(signal.SIGHUP, decide)
-        if self._early:
-            decide()
+        if sys.platform != "win32" and self._before is not None:
+            loop.add_signal_handler(signal.SIGHUP, decide)
+            if self._early:
+                decide()
 
     def _note(self) -> None:
         self._early = True
