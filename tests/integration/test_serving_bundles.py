@@ -24,7 +24,6 @@ from demo_server import Reply, Server, ask, post, serving
 
 import sentopt
 from sentopt import cli
-from sentopt.demo import server as server_module
 from sentopt.demo import settings
 from sentopt.demo.loaded import sha256_of
 from sentopt.errors import ServingError
@@ -175,16 +174,12 @@ def test_what_cannot_be_served_is_refused_before_the_server_listens(
     options: list[str],
     said: str,
     folders: tuple[Path, Path],
-    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    def listen(host: str, port: int) -> socket.socket:
-        raise AssertionError("it listens")
-
-    monkeypatch.setattr(server_module, "_listen", listen)
     a, b = folders
     given = [word for option in options for word in ("--bundle", option.format(a=a, b=b))]
-    assert cli.main([verb, "--port", "0", *given]) == 1
+    with socket.create_server(("127.0.0.1", 0)) as taken:  # by which one that listens would be refused
+        assert cli.main([verb, "--port", str(taken.getsockname()[1]), *given]) == 1
     assert said.format(a=a) in capsys.readouterr().err
 
 
