@@ -13,6 +13,7 @@ import json
 import os
 import socket
 import sys
+from collections.abc import Coroutine
 from typing import Any
 
 from sentopt.demo.hangup import Hangup
@@ -35,11 +36,12 @@ class Supervisor:
         self._writer: asyncio.StreamWriter | None = None
         self._numbers = itertools.count()
         self._asked: dict[int, asyncio.Future[Merged]] = {}
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks: set[asyncio.Task[None]] = set()
 
     def begin(self, server: Server) -> None:
         """Say that requests are answered, and listen; in the event loop of the server."""
-        self._tasks = [asyncio.create_task(self._listen(server)), asyncio.create_task(self._report(server))]
+        self._start(self._listen(server))
+        self._start(self._report(server))
 
     def failed(self, reason: str) -> None:
         """Say why nothing can be served."""
@@ -77,7 +79,7 @@ class Supervisor:
             if asked := self._asked.get(message["id"]):
                 asked.set_result(Merged(message["reports"], message["past"]))
         elif message["kind"] == "reload":
-            self._tasks.append(asyncio.create_task(self._reload(server)))
+            self._start(self._reload(server))
 
     async def _reload(self, server: Server) -> None:
         await server.models.reload()
@@ -87,6 +89,11 @@ class Supervisor:
         while True:
             await asyncio.sleep(_REPORT_SECONDS)
             self._send({"kind": "report", "report": _report_of(server)})
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def _send(self, message: dict[str, Any]) -> None:
         if self._writer is not None:

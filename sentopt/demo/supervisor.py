@@ -18,7 +18,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -224,33 +224,45 @@ class _Supervisor:
         """Have a process of this number until the end."""
         pause, again = 0.0, False
         while not self._stopping.is_set():
-            child = self._spawn(number, check=again)
             started = asyncio.get_running_loop().time()
-            code = await self._follow(child)
+            served, reason = await self._one(number, check=again)
             if self._stopping.is_set():
                 return
             if not again and not self._all_ready.is_set():
-                self._failed = child.reason or f"a process of the server ended with exit code {code} before it served"
+                self._failed = self._failed or reason
                 self._stop()
                 return
             lasted = asyncio.get_running_loop().time() - started
-            pause = 0.0 if child.ready and lasted > _STABLE_SECONDS else min(_LONGEST_PAUSE, 2 * pause or 0.5)
-            how = f"ended with exit code {code}" if child.ready else f"cannot serve: {child.reason or code}"
-            self._say(f"process {number} {how}; another one takes its place" + (f" in {pause:g} s" if pause else ""))
+            pause = 0.0 if served and lasted > _STABLE_SECONDS else min(_LONGEST_PAUSE, 2 * pause or 0.5)
+            what = reason if served else f"cannot serve: {' '.join(reason.split())}"
+            self._say(f"process {number} {what}; another one takes its place" + (f" in {pause:g} s" if pause else ""))
             again = True
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), pause)
 
+    async def _one(self, number: int, *, check: bool) -> tuple[bool, str]:
+        """Have one process from its start to its end: whether it served, and why it ended or could not serve."""
+        try:
+            child = self._spawn(number, check=check)
+        except OSError as error:
+            return False, f"it cannot be started: {error}"
+        code = await self._follow(child)
+        if child.ready:
+            return True, f"ended with exit code {code}"
+        return False, child.reason or f"a process of the server ended with exit code {code} before it served"
+
     def _spawn(self, number: int, *, check: bool) -> _Child:
         """Start a process. One that replaces another must answer the golden texts: the folder may have changed."""
         here, there = socket.socketpair()
-        with there, self._port.socket() as listening:
+        with contextlib.ExitStack() as stack, there, self._port.socket() as listening:
+            stack.enter_context(here)
             process = subprocess.Popen(
                 [sys.executable, "-m", "sentopt.demo.child"],
                 stdin=subprocess.PIPE,
                 pass_fds=[there.fileno(), listening.fileno()],
                 start_new_session=True,  # Ctrl-C comes here alone, and is not taken for two
             )
+            stack.pop_all()
             order = {
                 **{"job": self._job.to_json(), "check": check},
                 **{"control": there.fileno(), "listening": listening.fileno()},
@@ -293,7 +305,7 @@ class _Supervisor:
 
     def _tell_of_others(self, child: _Child) -> None:
         """Say if a process that was started later serves another bundle: its folder has changed meanwhile."""
-        others = [one for one in self._children.values() if one.ready and one is not child]
+        others = [one for one in self._children.values() if one.report is not None and one is not child]
         if any(_bundles(one.report) != _bundles(child.report) for one in others):
             self._say(
                 f"process {child.number} answers with another bundle than those before it, because a folder has "
@@ -320,7 +332,7 @@ class _Supervisor:
                     child.send(kind="reload")
                     await child.reloaded.wait()
 
-    def _start(self, work: Any) -> None:
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
