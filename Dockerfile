@@ -31,7 +31,8 @@ WORKDIR /
 EXPOSE 7860
 HEALTHCHECK --interval=30s --timeout=5s --start-period=30s --retries=3 CMD ["/usr/bin/python3", "-c", "import http.client as h; c = h.HTTPConnection('127.0.0.1', 7860, timeout=4); c.request('GET', '/readyz'); raise SystemExit(c.getresponse().status != 200)"]
 STOPSIGNAL SIGTERM
-ENTRYPOINT ["/usr/bin/python3", "-m", "sentopt", "serve", "--bundle", "/bundle", "--host", "0.0.0.0"]
+ENTRYPOINT ["/usr/bin/python3", "-m", "sentopt", "serve", "--host", "0.0.0.0"]
+CMD ["--bundle", "/bundle"]
 
 # docker build --target with-bundle --build-arg BUNDLE=exports/quickstart/bundle -t my-sentiment .
 FROM serve AS with-bundle

@@ -138,6 +138,7 @@ def container(root: Path, settings: dict[str, Any], bundle: Path | None) -> Iter
         *("--chdir", settings.get("WorkingDir") or "/", "--clearenv", "--info-fd", str(tell)),
         *(part for line in settings["Env"] for part in ("--setenv", *line.split("=", 1))),
         *settings["Entrypoint"],
+        *settings["Cmd"],
     ]
     with subprocess.Popen(
         command, pass_fds=[tell], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -224,16 +225,15 @@ def checked(images: Images, bundle: Path) -> tuple[dict[str, Any], list[str]]:
     images.stand_in("stand-in-run", RUN_PACKAGES, "--variant=extract", alias)
     context = context_with(bundle, images.folder)
     images.build("first", context)
-    images.build("second", context)
-    images.build("with-bundle", context, "--target", "with-bundle", "--build-arg", "BUNDLE=exports/checked/bundle")
-    base, first, second, own = map(images.mounted, ("stand-in-run", "first", "second", "with-bundle"))
+    images.build("second", context, "--target", "with-bundle", "--build-arg", "BUNDLE=exports/checked/bundle")
+    base, first, second = map(images.mounted, ("stand-in-run", "first", "second"))
     one, other = contents(first / "app"), contents(second / "app")
     settings = images.settings("first")
     mount_point = first / "bundle"  # which a container runtime makes where it mounts a volume
     mount_point.mkdir(exist_ok=True)
     mounted, copied = (
         run(first, settings, context / "exports/checked/bundle"),
-        run(own, images.settings("with-bundle"), None),
+        run(second, images.settings("second"), None),
     )
     total, parts = size(first), sorted(((size(part), part.name) for part in (first / "app").iterdir()), reverse=True)
     report = {
