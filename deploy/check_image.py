@@ -186,6 +186,7 @@ def run(root: Path, settings: dict[str, Any], bundle: Path | None) -> dict[str, 
     with container(root, settings, bundle) as (process, number):
         while ask(number, "/readyz")[0] != 200:
             if process.poll() is not None or time.monotonic() > started + 60:
+                process.kill()
                 sys.exit(f"the server did not become ready: {process.communicate()[0]}")
             time.sleep(0.1)
         seen["seconds_until_ready"] = round(time.monotonic() - started, 1)

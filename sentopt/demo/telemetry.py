@@ -19,7 +19,7 @@ from sentopt.errors import MissingExtraError
 
 SIGNALS = ("traces", "metrics")
 _ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
-_FLUSH_SECONDS = 5.0  # that a collector which does not answer may hold up the end of the server
+FLUSH_SECONDS = 5.0  # that a collector which does not answer may hold up the end of the server
 
 
 @contextlib.contextmanager
@@ -65,7 +65,7 @@ def around(
     finally:
         ending = threading.Thread(target=recording.close, name="sentopt-telemetry-end", daemon=True)
         ending.start()
-        ending.join(_FLUSH_SECONDS)
+        ending.join(FLUSH_SECONDS)
 
 
 def exporters(signal: str, environ: Mapping[str, str]) -> list[str]:

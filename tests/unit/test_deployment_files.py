@@ -151,7 +151,7 @@ def test_nothing_runs_as_root_or_writes_beside_tmp() -> None:
 def test_a_pod_is_not_killed_while_it_answers() -> None:
     pod = pods()[0]
     before = pod["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
-    closing = 1 + telemetry._FLUSH_SECONDS  # of connections that are idle, and of what telemetry has left
+    closing = 1 + telemetry.FLUSH_SECONDS  # of connections that are idle, and of what telemetry has left
     assert pod["terminationGracePeriodSeconds"] > before + Limits.drain_seconds + closing
 
 
