@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import subprocess
 import sys
 import threading
@@ -196,7 +197,7 @@ def test_a_missing_package_is_said_and_the_server_serves(folder: Path, tmp_path:
         "sys.meta_path.insert(0, Missing())\n"
     )
     root = Path(__file__).parents[2]
-    environment = {ENDPOINT: "http://127.0.0.1:9", "PYTHONPATH": f"{tmp_path}:{root}"}
+    environment = {ENDPOINT: "http://127.0.0.1:9", "PYTHONPATH": f"{tmp_path}{os.pathsep}{root}"}
     with serving("--bundle", str(folder), environment=environment, verb="serve") as server:
         assert post(server.address + "/predict", {"text": "great"}).status == 200
         (said,) = [line for line in server.output if "warning" in line]
