@@ -121,9 +121,9 @@ def contents(folder: Path) -> dict[str, str]:
 
 
 def size(folder: Path) -> int:
-    """Bytes of all files below a folder, hard links once."""
-    files = {(facts.st_dev, facts.st_ino): facts.st_size for facts in (path.lstat() for path in folder.rglob("*"))}
-    return sum(files.values())
+    """Bytes of all files below a folder, hard links once, without folders, whose sizes depend on the file system."""
+    found = (path.lstat() for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
+    return sum({(facts.st_dev, facts.st_ino): facts.st_size for facts in found}.values())
 
 
 @contextmanager
@@ -185,7 +185,7 @@ def run(root: Path, settings: dict[str, Any], bundle: Path | None) -> dict[str, 
     started = time.monotonic()
     with container(root, settings, bundle) as (process, number):
         while ask(number, "/readyz")[0] != 200:
-            if process.poll() is not None or time.monotonic() > started + 60:
+            if process.poll() is not None or time.monotonic() > started + 120:
                 process.kill()
                 sys.exit(f"the server did not become ready: {process.communicate()[0]}")
             time.sleep(0.1)
