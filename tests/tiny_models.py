@@ -45,11 +45,12 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "roberta": ("Roberta", {**BERT_LIKE, "pad_token_id": 1}),
     "xlm-roberta": ("XLMRoberta", {**BERT_LIKE, "pad_token_id": 1}),
     "electra": ("Electra", {**BERT_LIKE, "embedding_size": 16}),
+    "albert": ("Albert", {**BERT_LIKE, "embedding_size": 16}),
     "mpnet": ("MPNet", {**BERT_LIKE, "pad_token_id": 1}),
     "gpt2": ("GPT2", GPT2),
 }
 TRACED: dict[str, tuple[str, dict[str, Any]]] = {
-    "albert": ("Albert", {**BERT_LIKE, "embedding_size": 16}),
+    "megatron-bert": ("MegatronBert", BERT_LIKE),
     "deberta-v2": (
         "DebertaV2",
         {**BERT_LIKE, "relative_attention": True, "pos_att_type": ["p2c", "c2p"], "position_buckets": 16},

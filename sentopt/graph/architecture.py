@@ -6,6 +6,7 @@ Weights have shape (inputs, outputs): a product is `x @ weight + bias`.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -45,6 +46,12 @@ class Block:
     down: Dense
     output_norm: Norm
 
+    @cached_property
+    def qkv(self) -> Dense:
+        """Query, key and value as one product. It is the same object for every layer that shares the weights."""
+        parts = (self.query, self.key, self.value)
+        return Dense(np.concatenate([d.weight for d in parts], axis=1), np.concatenate([d.bias for d in parts]))
+
 
 @dataclass(frozen=True)
 class Embeddings:
@@ -76,6 +83,8 @@ class HeadStep:
 @dataclass(frozen=True)
 class Architecture:
     """A classifier. `reads` is the token that the head is applied to; "last" implies causal attention.
+
+    Layers that share their weights (ALBERT) are the same `Block`.
 
     With `norm_first`, normalization comes before attention and feed-forward (GPT-2) instead of after the residual
     (BERT), and `final_norm` comes after the last layer.

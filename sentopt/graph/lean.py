@@ -6,6 +6,7 @@ Every rewrite is exact in real arithmetic; in float32 the logits change in the s
   k_j = W_k x_j + b_k, the score q.k_j equals (W_k' q).x_j + q.b_k. The last term is the same for every j, so the
   softmax cancels it. Likewise sum_j p_j (W_v x_j + b_v) equals W_v (sum_j p_j x_j) + b_v. Two products over all tokens
   become two products over one token.
+* Weights that layers share (ALBERT) are stored once. The last block has its own copy, in another order.
 * One product computes query, key and value. The query weights include 1/sqrt(head size), the position rows include
   token type 0.
 * The attention bias is computed once, with what depends on the distance of two tokens where a model has that. The
@@ -25,7 +26,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto
 
-from sentopt.graph.architecture import Activation, Architecture, Block, Dense, FloatArray, Norm
+from sentopt.graph.architecture import Activation, Architecture, Block, FloatArray, Norm
 from sentopt.graph.nodes import GraphWriter
 from sentopt.graph.products import Products
 from sentopt.variants import LONG
@@ -208,11 +209,7 @@ class _Writer:
     def _queries_keys_values(self, x: str, block: Block, site: str) -> list[str]:
         """Three tensors (batch, tokens, hidden)."""
         g, hidden = self.g, self.a.hidden
-        joined = Dense(
-            np.concatenate([d.weight for d in (block.query, block.key, block.value)], axis=1),
-            np.concatenate([d.bias for d in (block.query, block.key, block.value)]),
-        )
-        qkv = self.products.product(g, x, joined, f"{site}.qkv")
+        qkv = self.products.product(g, x, block.qkv, f"{site}.qkv")
         return g.add_many("Split", qkv, g.integers(hidden, hidden, hidden), outputs=3, axis=-1)
 
     def _tiled(self, parts: Sequence[str], bias: str, site: str, unpadded: str) -> str:
