@@ -33,9 +33,10 @@ SIZES: dict[str, tuple[str, dict[str, Any]]] = {
     "electra": ("Electra", {**BASE, "embedding_size": 768}),
     "albert": ("Albert", BASE),
     "mpnet": ("MPNet", {**BASE, "max_position_embeddings": 514}),
+    "modernbert": ("ModernBert", {}),
     "gpt2": ("GPT2", {"pad_token_id": 0}),
 }
-SHAPES: tuple[tuple[int, ...], ...] = ((1,), (16, 9, 3), (128, 64, 5), (384, 200))
+SHAPES: tuple[tuple[int, ...], ...] = ((1,), (16, 9, 3), (128, 64, 5), (500, 200))
 NOISE = 0.06
 
 

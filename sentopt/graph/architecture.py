@@ -35,16 +35,23 @@ class Norm:
 
 @dataclass(frozen=True)
 class Block:
-    """One transformer layer. The query weights include the factor 1/sqrt(head size) of the attention scores."""
+    """One transformer layer. The query weights include the factor 1/sqrt(head size) of the attention scores.
+
+    `attention_norm` is None where the first layer reads embeddings that are normalized already (ModernBERT). `window`
+    is how far apart two tokens may be that attend to each other; None is no limit. With `rope`, queries and keys are
+    rotated (RoPE, Su et al. 2021), and it is the base of the wavelengths.
+    """
 
     query: Dense
     key: Dense
     value: Dense
     output: Dense
-    attention_norm: Norm
+    attention_norm: Norm | None
     up: Dense
     down: Dense
     output_norm: Norm
+    window: int | None = None
+    rope: float | None = None
 
     @cached_property
     def qkv(self) -> Dense:
@@ -61,12 +68,13 @@ class Embeddings:
         "absolute": its column in the batch;
         "after_padding_id": `padding_id` + its rank among the tokens of its text that are not `padding_id` (RoBERTa,
             MPNet);
-        "mask": its rank among the tokens with attention mask 1, so that padding on either side has no effect.
+        "mask": its rank among the tokens with attention mask 1, so that padding on either side has no effect;
+        "none": there are no position rows, `rows` is None (ModernBERT).
     """
 
     words: FloatArray
-    rows: FloatArray
-    positions: Literal["absolute", "after_padding_id", "mask"]
+    rows: FloatArray | None
+    positions: Literal["absolute", "after_padding_id", "mask", "none"]
     padding_id: int = 0
     norm: Norm | None = None
     projection: Dense | None = None
@@ -74,20 +82,22 @@ class Embeddings:
 
 @dataclass(frozen=True)
 class HeadStep:
-    """One layer of the classification head, which is applied to a single token."""
+    """One layer of the classification head, which is applied to a single vector. `norm` comes last."""
 
     dense: Dense
     activation: Activation | None
+    norm: Norm | None = None
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """A classifier. `reads` is the token that the head is applied to; "last" implies causal attention.
+    """A classifier. `reads` is the token that the head is applied to, or the mean of all; "last": attention is causal.
 
     Layers that share their weights (ALBERT) are the same `Block`.
 
     With `norm_first`, normalization comes before attention and feed-forward (GPT-2) instead of after the residual
-    (BERT), and `final_norm` comes after the last layer.
+    (BERT), and `final_norm` comes after the last layer. With `gated`, `up` has twice as many outputs as `down` has
+    inputs, and the activated first half is multiplied by the second (GeGLU, Shazeer 2020).
 
     `distances` (heads, 2 n - 1) is added to the scores of all layers (MPNet): for texts of up to n tokens, what stands
     at place d + n - 1 belongs to tokens whose columns are d apart, from the one that attends to the one attended to.
@@ -99,8 +109,9 @@ class Architecture:
     heads: int
     activation: Activation
     head: tuple[HeadStep, ...]
-    reads: Literal["first", "last"] = "first"
+    reads: Literal["first", "last", "mean"] = "first"
     norm_first: bool = False
+    gated: bool = False
     final_norm: Norm | None = None
     distances: FloatArray | None = None
 
@@ -123,3 +134,12 @@ class Architecture:
     def causal(self) -> bool:
         """Whether a token attends to itself and earlier tokens only."""
         return self.reads == "last"
+
+
+def frequencies(base: float, head_size: int) -> FloatArray:
+    """By how much each pair of a head is turned from one column to the next, in radians: (head size / 2,).
+
+    float32 as transformers has it: another rounding would be an error that grows with the column.
+    """
+    powers = (base ** (np.arange(0, head_size, 2) / head_size)).astype(np.float32)
+    return np.asarray(np.float32(1.0) / powers, dtype=np.float32)

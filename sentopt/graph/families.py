@@ -15,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from sentopt.errors import ExportError
-from sentopt.graph.architecture import Architecture, Block, Dense, Embeddings, HeadStep
-from sentopt.graph.weights import ACTIVATIONS, Config, Weights, scaled
+from sentopt.graph import modernbert
+from sentopt.graph.architecture import Architecture, Block, Embeddings, HeadStep
+from sentopt.graph.weights import ACTIVATIONS, Config, Weights, scaled, thirds
 
 _WEIGHTS = "model.safetensors"
 _LARGEST_FILE = 1_900_000_000
@@ -29,12 +30,16 @@ def unsupported_reason(checkpoint: Path) -> str | None:
     model_type = config.get("model_type")
     if model_type not in _FAMILIES:
         return f"architecture {model_type!r} is not one of {', '.join(_FAMILIES)}"
-    activation = config.get(_FAMILIES[model_type].activation_key, "gelu")
-    if activation not in ACTIVATIONS:
-        return f"activation {activation!r} is not one of {', '.join(ACTIVATIONS)}"
+    family = _FAMILIES[model_type]
+    for key in family.activation_keys:
+        activation = config.get(key, "gelu")
+        if activation not in ACTIVATIONS:
+            return f"activation {activation!r} is not one of {', '.join(ACTIVATIONS)}"
     for key, (supported, default) in _SUPPORTED_SETTINGS.items():
         if config.get(key, default) not in supported:
             return f"{key} = {config[key]!r} is not supported"
+    if reason := family.unsupported_reason(config):
+        return reason
     if not (checkpoint / _WEIGHTS).is_file():
         return f"it has no {_WEIGHTS}; weights in several files are not supported"
     size = (checkpoint / _WEIGHTS).stat().st_size
@@ -285,7 +290,7 @@ def _gpt2(w: Weights, config: Config) -> Architecture:
     blocks = []
     for i in range(int(config["n_layer"])):
         p = f"transformer.h.{i}"
-        query, key, value = _thirds(w.conv1d(f"{p}.attn.c_attn"))
+        query, key, value = thirds(w.conv1d(f"{p}.attn.c_attn"))
         blocks.append(
             Block(
                 query=scaled(query, size**-0.5),
@@ -313,30 +318,31 @@ def _gpt2(w: Weights, config: Config) -> Architecture:
     )
 
 
-def _thirds(dense: Dense) -> tuple[Dense, Dense, Dense]:
-    weights, biases = np.split(dense.weight, 3, axis=1), np.split(dense.bias, 3)
-    query, key, value = (
-        Dense(np.ascontiguousarray(weight), bias) for weight, bias in zip(weights, biases, strict=True)
-    )
-    return query, key, value
-
-
 @dataclass(frozen=True)
 class _Family:
+    """How a family is read, the settings that name its activations, whether its attention can be computed in tiles, and
+    why a configuration of it is not supported."""
+
     read: Callable[[Weights, Config], Architecture]
-    activation_key: str = "hidden_act"
+    activation_keys: tuple[str, ...] = ("hidden_act",)
     tiled: bool = True
+    unsupported_reason: Callable[[Config], str | None] = lambda _: None
 
 
 _FAMILIES: dict[str, _Family] = {
     "bert": _Family(_bert),
-    "distilbert": _Family(_distilbert, "activation"),
+    "distilbert": _Family(_distilbert, ("activation",)),
     "roberta": _Family(_roberta),
     "xlm-roberta": _Family(_roberta),
     "electra": _Family(_electra),
     "albert": _Family(_albert),
     "mpnet": _Family(_mpnet, tiled=False),
-    "gpt2": _Family(_gpt2, "activation_function", tiled=False),
+    "modernbert": _Family(
+        modernbert.read,
+        ("hidden_activation", "classifier_activation"),
+        unsupported_reason=modernbert.unsupported_reason,
+    ),
+    "gpt2": _Family(_gpt2, ("activation_function",), tiled=False),
 }
 # Settings that change the computation: their supported values, and the value that applies if the config has none.
 _SUPPORTED_SETTINGS: dict[str, tuple[tuple[object, ...], object]] = {

@@ -42,9 +42,10 @@ class Weights:
         """GPT-2's `Conv1D`, which stores (inputs, outputs)."""
         return self._dense(name, self.array(f"{name}.weight"))
 
-    def norm(self, name: str, epsilon: float) -> Norm:
+    def norm(self, name: str, epsilon: float, *, has_bias: bool = True) -> Norm:
         """`torch.nn.LayerNorm`."""
-        return Norm(self.array(f"{name}.weight"), self.array(f"{name}.bias"), epsilon)
+        scale = self.array(f"{name}.weight")
+        return Norm(scale, self.array(f"{name}.bias") if has_bias else np.zeros_like(scale), epsilon)
 
     def _dense(self, name: str, weight: FloatArray) -> Dense:
         bias = self.array(f"{name}.bias") if f"{name}.bias" in self._tensors else np.zeros(weight.shape[1], np.float32)
@@ -54,3 +55,12 @@ class Weights:
 def scaled(dense: Dense, factor: float) -> Dense:
     """A product whose outputs are `factor` times those of `dense`."""
     return Dense(dense.weight * np.float32(factor), dense.bias * np.float32(factor))
+
+
+def thirds(dense: Dense) -> tuple[Dense, Dense, Dense]:
+    """Query, key and value of a product that computes all of them, one behind the other."""
+    weights, biases = np.split(dense.weight, 3, axis=1), np.split(dense.bias, 3)
+    query, key, value = (
+        Dense(np.ascontiguousarray(weight), bias) for weight, bias in zip(weights, biases, strict=True)
+    )
+    return query, key, value

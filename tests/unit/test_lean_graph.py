@@ -180,6 +180,14 @@ def test_inputs_and_outputs(pair: Pair) -> None:
     assert [value.name for value in pair.graph.graph.output] == ["logits"]
 
 
+def test_onnxruntime_fuses_the_gelus_of_modernbert_but_no_residual(
+    pairs: Callable[[str], Pair], tmp_path: Path
+) -> None:
+    found = optimized_operators(pairs("modernbert").graph, tmp_path)
+    assert (found["Gelu"], found["Erf"], found["SkipLayerNormalization"]) == (4 + 1, 0, 0)
+    assert found["LayerNormalization"] == 1 + 3 + 4 + 1 + 1
+
+
 @pytest.mark.parametrize("family", ERF_GELUS)
 def test_onnxruntime_fuses_gelu_but_no_residual(family: str, pairs: Callable[[str], Pair], tmp_path: Path) -> None:
     found = optimized_operators(pairs(family).graph, tmp_path)
