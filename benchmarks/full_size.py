@@ -25,6 +25,11 @@ from sentopt.runtime.tokenization import Batch
 
 BASE = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072}
 ROBERTA = {"max_position_embeddings": 514, "type_vocab_size": 1, "layer_norm_eps": 1e-5, "pad_token_id": 1}
+DEBERTA_V3 = {
+    **{"vocab_size": 128_100, "type_vocab_size": 0, "position_biased_input": False, "layer_norm_eps": 1e-7},
+    **{"relative_attention": True, "position_buckets": 256, "norm_rel_ebd": "layer_norm", "share_att_key": True},
+    "pos_att_type": ["p2c", "c2p"],
+}
 SIZES: dict[str, tuple[str, dict[str, Any]]] = {
     "bert": ("Bert", BASE),
     "distilbert": ("DistilBert", {}),
@@ -33,6 +38,7 @@ SIZES: dict[str, tuple[str, dict[str, Any]]] = {
     "electra": ("Electra", {**BASE, "embedding_size": 768}),
     "albert": ("Albert", BASE),
     "mpnet": ("MPNet", {**BASE, "max_position_embeddings": 514}),
+    "deberta-v2": ("DebertaV2", {**BASE, **DEBERTA_V3}),
     "modernbert": ("ModernBert", {}),
     "gpt2": ("GPT2", {"pad_token_id": 0}),
 }

@@ -51,6 +51,15 @@ MODERNBERT = {
     "global_rope_theta": 900.0,
     "local_rope_theta": 90.0,
 }
+DEBERTA_V3 = {
+    **BERT_LIKE,
+    "relative_attention": True,
+    "pos_att_type": ["p2c", "c2p"],
+    "position_buckets": 16,
+    "share_att_key": True,
+    "norm_rel_ebd": "layer_norm",
+    "position_biased_input": False,
+}
 FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "bert": ("Bert", BERT_LIKE),
     "bert-one-type": ("Bert", {**BERT_LIKE, "type_vocab_size": 1}),
@@ -60,15 +69,12 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "electra": ("Electra", {**BERT_LIKE, "embedding_size": 16}),
     "albert": ("Albert", {**BERT_LIKE, "embedding_size": 16}),
     "mpnet": ("MPNet", {**BERT_LIKE, "pad_token_id": 1}),
+    "deberta-v2": ("DebertaV2", DEBERTA_V3),
     "modernbert": ("ModernBert", MODERNBERT),
     "gpt2": ("GPT2", GPT2),
 }
 TRACED: dict[str, tuple[str, dict[str, Any]]] = {
     "megatron-bert": ("MegatronBert", BERT_LIKE),
-    "deberta-v2": (
-        "DebertaV2",
-        {**BERT_LIKE, "relative_attention": True, "pos_att_type": ["p2c", "c2p"], "position_buckets": 16},
-    ),
 }
 """Families without a lean graph."""
 

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float32]
+IntArray = npt.NDArray[np.int64]
 Activation = Literal["gelu", "gelu_tanh", "relu", "tanh"]
 
 
@@ -34,12 +35,25 @@ class Norm:
 
 
 @dataclass(frozen=True)
+class Disentangled:
+    """What queries and keys meet besides each other: vectors of the distance between the two tokens (He et al. 2021).
+
+    The score of token i for token j gets query i times `keys[r]`, and key j times `queries[r]`, where r is the row of
+    their distance, see `Architecture.distance_rows`. Both are (rows, hidden), and None where the model has no such
+    term. `queries` include the factor of the scores.
+    """
+
+    keys: FloatArray | None
+    queries: FloatArray | None
+
+
+@dataclass(frozen=True)
 class Block:
     """One transformer layer. The query weights include the factor 1/sqrt(head size) of the attention scores.
 
     `attention_norm` is None where the first layer reads embeddings that are normalized already (ModernBERT). `window`
     is how far apart two tokens may be that attend to each other; None is no limit. With `rope`, queries and keys are
-    rotated (RoPE, Su et al. 2021), and it is the base of the wavelengths.
+    rotated (RoPE, Su et al. 2021), and it is the base of the wavelengths. `disentangled` is DeBERTa's.
     """
 
     query: Dense
@@ -52,6 +66,7 @@ class Block:
     output_norm: Norm
     window: int | None = None
     rope: float | None = None
+    disentangled: Disentangled | None = None
 
     @cached_property
     def qkv(self) -> Dense:
@@ -101,6 +116,7 @@ class Architecture:
 
     `distances` (heads, 2 n - 1) is added to the scores of all layers (MPNet): for texts of up to n tokens, what stands
     at place d + n - 1 belongs to tokens whose columns are d apart, from the one that attends to the one attended to.
+    `distance_rows` (2 n - 1,) has the same order, and the rows of `Disentangled`.
     """
 
     family: str
@@ -114,6 +130,7 @@ class Architecture:
     gated: bool = False
     final_norm: Norm | None = None
     distances: FloatArray | None = None
+    distance_rows: IntArray | None = None
 
     @property
     def hidden(self) -> int:
@@ -128,7 +145,7 @@ class Architecture:
     @property
     def can_be_tiled(self) -> bool:
         """Whether attention needs no bias but that of padding."""
-        return not self.causal and self.distances is None
+        return not self.causal and self.distances is None and self.distance_rows is None
 
     @property
     def causal(self) -> bool:

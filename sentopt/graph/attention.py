@@ -13,8 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from onnx import TensorProto
 
-from sentopt.graph.architecture import Architecture, Block, FloatArray, frequencies
+from sentopt.graph.architecture import Architecture, Block, Disentangled, FloatArray, IntArray, frequencies
 from sentopt.graph.nodes import GraphWriter
+from sentopt.graph.products import Products
 from sentopt.variants import LONG
 
 MASKED = 1e4  # exp(-1e4) is 0 in float32, and no score is that large
@@ -39,13 +40,16 @@ class _Local:
 class Attention:
     """Adds the nodes of attention to a graph: first `add_padding`, then `begin`, then `context` for each layer."""
 
-    def __init__(self, g: GraphWriter, architecture: Architecture, *, ids: str, mask: str, tiled: bool) -> None:
-        self.g, self.a, self.ids, self.mask = g, architecture, ids, mask
+    def __init__(
+        self, g: GraphWriter, architecture: Architecture, products: Products, *, ids: str, mask: str, tiled: bool
+    ) -> None:
+        self.g, self.a, self.products, self.ids, self.mask = g, architecture, products, ids, mask
         self.head_size = architecture.hidden // architecture.heads
         self.tiled = tiled and architecture.can_be_tiled
         self.padding = self.bias = self.unpadded = ""
         self.local: dict[int, _Local] = {}
         self.rotations: dict[float, tuple[str, str]] = {}
+        self.places: dict[int, str] = {}
 
     def add_padding(self) -> None:
         """`padding` is 0 for real tokens, a large negative number for padding: (batch, 1, 1, tokens)."""
@@ -65,6 +69,9 @@ class Attention:
 
     def context(self, parts: Sequence[str], block: Block, site: str) -> str:
         """What every token gathers, from queries, keys and values: all are (batch, tokens, hidden)."""
+        if block.disentangled:
+            q, k, v = (self._heads(self.g, part) for part in parts)
+            return self._masked(self.g, q, k, v, self._with_vectors(q, k, block.disentangled))
         if block.rope is None:
             return self._tiled(parts, site) if self.unpadded else self._all(self.g, parts)
         q, k, v = self._rotated_heads(parts, block)
@@ -160,7 +167,7 @@ class Attention:
         q, k, v = (self._heads(self.g, part) for part in parts)
         return [self._rotated(q, block.rope), self._rotated(k, block.rope), v]
 
-    def keys_for_first(self, keys: str, block: Block) -> str:
+    def _keys_for_first(self, keys: str, block: Block) -> str:
         """Keys (batch, tokens, hidden) as the first token sees them: (batch, heads, tokens, head size).
 
         Its query is that of column 0, which is not turned.
@@ -168,6 +175,74 @@ class Attention:
         self._add_rotations(block)
         heads = self._heads(self.g, keys)
         return heads if block.rope is None else self._rotated(heads, block.rope)
+
+    def scores_of_first(self, query: str, keys: str, block: Block) -> str:
+        """Scores of the first token, (batch, heads, tokens), of which `from_first` is not yet a part.
+
+        `query` is (batch, heads, 1, head size), `keys` (batch, tokens, hidden).
+        """
+        g, last = self.g, self.g.integers(3)
+        keys = self._keys_for_first(keys, block)
+        scores = g.add("Squeeze", g.add("MatMul", keys, g.add("Transpose", query, perm=[0, 1, 3, 2])), last)
+        if block.disentangled is None:
+            return scores
+        assert self.a.distance_rows is not None
+        behind = self.a.distance_rows[len(self.a.distance_rows) // 2 :]
+        places = g.add("Slice", g.constant(behind), g.integers(0), self._count(g), g.integers(0))
+        if block.disentangled.keys is not None:
+            met = g.add("MatMul", query, self._vectors(block.disentangled.keys, places, (1, 2, 0)))
+            scores = g.add("Add", scores, g.add("Squeeze", met, g.integers(2)))
+        if block.disentangled.queries is not None:
+            met = g.add("Mul", keys, self._vectors(block.disentangled.queries, places, (1, 0, 2)))
+            scores = g.add("Add", scores, g.add("ReduceSum", met, last, keepdims=0))
+        return scores
+
+    # Vectors of distances
+
+    def _with_vectors(self, q: str, k: str, vectors: Disentangled) -> str:
+        """The bias of all pairs, and what queries and keys give with vectors of the distance."""
+        g, bias = self.g, self.bias
+        assert self.a.distance_rows is not None
+        if vectors.keys is not None:
+            met = g.add("MatMul", q, self._vectors(vectors.keys, self._places(self.a.distance_rows), (1, 2, 0)))
+            bias = g.add("Add", bias, self._of_pairs(met))
+        if vectors.queries is not None:
+            places = self._places(self.a.distance_rows[::-1])
+            met = g.add("MatMul", k, self._vectors(vectors.queries, places, (1, 2, 0)))
+            bias = g.add("Add", bias, g.add("Transpose", self._of_pairs(met), perm=[0, 1, 3, 2]))
+        return bias
+
+    def _places(self, rows: IntArray) -> str:
+        """The rows of the distances of this number of columns, from the least: (2 tokens,); the last is unused."""
+        key = int(rows[0])
+        if key not in self.places:
+            g, longest = self.g, (len(rows) + 1) // 2
+            count = self._count(g)
+            begin, end = g.add("Sub", g.integers(longest), count), g.add("Add", g.integers(longest), count)
+            self.places[key] = g.add("Slice", g.constant(np.append(rows, 0)), begin, end, g.integers(0))
+        return self.places[key]
+
+    def _vectors(self, table: FloatArray, places: str, order: tuple[int, int, int]) -> str:
+        """These rows of a table, with the axes places, heads and head size in another order."""
+        g = self.g
+        rows = g.add("Gather", self.products.stored(g, table), places)
+        split = g.add("Reshape", rows, g.integers(-1, self.a.heads, self.head_size))
+        return g.add("Transpose", split, perm=list(order))
+
+    def _of_pairs(self, met: str) -> str:
+        """What each token has with each distance, (batch, heads, tokens, 2 tokens), as what it has with each token.
+
+        Token i meets token j at place j - i + tokens - 1 of row i. Rows that are one place shorter have it at place
+        j + tokens - 1 of the whole, less that of their begin (Dai et al. 2019, appendix B).
+        """
+        g, count = self.g, self._count(self.g)
+        twice = g.add("Add", count, count)
+        shorter = g.add("Sub", twice, g.integers(1))
+        first = g.add("Sub", count, g.integers(1))
+        whole = g.add("Reshape", met, g.integers(0, 0, -1))
+        whole = g.add("Slice", whole, first, g.add("Add", first, g.add("Mul", count, shorter)), g.integers(2))
+        rows = g.add("Reshape", whole, g.add("Concat", g.integers(0, 0, -1), shorter, axis=0))
+        return g.add("Slice", rows, g.integers(0), count, g.integers(3))
 
     # Forms of attention
 

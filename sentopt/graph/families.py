@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sentopt.errors import ExportError
-from sentopt.graph import modernbert
+from sentopt.graph import deberta, modernbert
 from sentopt.graph.architecture import Architecture, Block, Embeddings, HeadStep
 from sentopt.graph.weights import ACTIVATIONS, Config, Weights, scaled, thirds
 
@@ -337,6 +337,12 @@ _FAMILIES: dict[str, _Family] = {
     "electra": _Family(_electra),
     "albert": _Family(_albert),
     "mpnet": _Family(_mpnet, tiled=False),
+    "deberta-v2": _Family(
+        deberta.read,
+        ("hidden_act", "pooler_hidden_act"),
+        tiled=False,
+        unsupported_reason=deberta.unsupported_reason,
+    ),
     "modernbert": _Family(
         modernbert.read,
         ("hidden_activation", "classifier_activation"),

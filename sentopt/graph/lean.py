@@ -3,7 +3,7 @@
 Every rewrite is exact in real arithmetic; in float32 the logits change in the sixth digit.
 
 * The head reads one token, so the last block computes only that token. Its keys and values are never computed (keys
-  are where positions rotate them, and the whole block is where the head reads the mean of all tokens). With
+  are where positions change them, and the whole block is where the head reads the mean of all tokens). With
   k_j = W_k x_j + b_k, the score q.k_j equals (W_k' q).x_j + q.b_k. The last term is the same for every j, so the
   softmax cancels it. Likewise sum_j p_j (W_v x_j + b_v) equals W_v (sum_j p_j x_j) + b_v. Two products over all tokens
   become two products over one token.
@@ -12,6 +12,8 @@ Every rewrite is exact in real arithmetic; in float32 the logits change in the s
   token type 0.
 * The attention bias is computed once, with what depends on the distance of two tokens where a model has that. The
   number of columns is the only shape that the graph computes.
+* What a token has with vectors of the distance (DeBERTa) is computed once for each distance and moved into place by
+  reshaping; the vectors are products of weights, which are computed when the graph is written.
 * Local attention over long texts is computed in blocks (see `attention`).
 * On request, attention over long texts is computed in tiles, which never hold all scores at once (Dao et al. 2022), by
   onnxruntime's MultiHeadAttention. With a mask that operator is no faster, so an `If` takes it where nothing is padded.
@@ -91,7 +93,7 @@ class _Writer:
         self.g = g
         self.ids = ids
         self.mask = mask
-        self.attention = Attention(g, architecture, ids=ids, mask=mask, tiled=tiled)
+        self.attention = Attention(g, architecture, products, ids=ids, mask=mask, tiled=tiled)
 
     def write_layers(self, count: int) -> str:
         x = self._embed()
@@ -189,10 +191,9 @@ class _Writer:
         """Those of the token that the head reads, (batch, heads, tokens), before what is added to them."""
         g, heads, size = self.g, self.a.heads, self.attention.head_size
         query = g.add("Reshape", query, g.integers(0, heads, 1, size))
-        if block.rope is not None:
-            keys = self.attention.keys_for_first(self.products.product(g, source, block.key, f"{site}.k"), block)
-            scores = g.add("MatMul", keys, g.add("Transpose", query, perm=[0, 1, 3, 2]))
-            return g.add("Squeeze", scores, g.integers(3))
+        if block.rope is not None or block.disentangled:
+            keys = self.products.product(g, source, block.key, f"{site}.k")
+            return self.attention.scores_of_first(query, keys, block)
         query = g.add("Squeeze", g.add("MatMul", query, self._per_head(block.key.weight, (1, 2, 0))), g.integers(2))
         # Tokens are rows: onnxruntime blocks a sum by the number of columns, and padding must not change the blocks.
         scores = g.add("MatMul", source, g.add("Transpose", query, perm=[0, 2, 1]))

@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
 from sentopt.errors import ExportError
-from sentopt.graph.architecture import Architecture, Block, Dense, FloatArray, HeadStep, Norm
+from sentopt.graph.architecture import Architecture, Block, Dense, Disentangled, FloatArray, HeadStep, Norm
 
 FILE = "student.safetensors"
 
@@ -55,11 +55,18 @@ def read(path: Path, teacher: Architecture) -> Architecture:
         raise ExportError(f"{path} is no student of this model: {error}") from error
 
 
-def _put(tensors: dict[str, FloatArray], name: str, part: Dense | Norm | float | None) -> None:
+def _put(
+    tensors: dict[str, FloatArray], name: str, part: Dense | Norm | Disentangled | FloatArray | float | None
+) -> None:
     if isinstance(part, Dense):
         tensors[f"{name}.weight"], tensors[f"{name}.bias"] = part.weight, part.bias
     elif isinstance(part, Norm):
         tensors[f"{name}.scale"], tensors[f"{name}.bias"] = part.scale, part.bias
+    elif isinstance(part, Disentangled):
+        _put(tensors, f"{name}.keys", part.keys)
+        _put(tensors, f"{name}.queries", part.queries)
+    elif isinstance(part, np.ndarray):
+        tensors[name] = part
     elif part is not None:
         tensors[name] = np.array([part], dtype=np.float32)
 
@@ -74,6 +81,9 @@ def _block(tensors: Mapping[str, FloatArray], i: int, like: Block) -> Block:
         elif each.name in ("window", "rope"):
             number = tensors[name][0].item() if name in tensors else None
             parts[each.name] = int(number) if each.name == "window" and number is not None else number
+        elif each.name == "disentangled":
+            vectors = Disentangled(tensors.get(f"{name}.keys"), tensors.get(f"{name}.queries"))
+            parts[each.name] = vectors if like.disentangled else None
         else:
             parts[each.name] = _dense(tensors, name)
     return Block(**parts)

@@ -14,7 +14,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sentopt.graph.architecture import Activation, Architecture, Block, Dense, Embeddings, HeadStep, Norm, frequencies
+from sentopt.graph.architecture import (
+    Activation,
+    Architecture,
+    Block,
+    Dense,
+    Disentangled,
+    Embeddings,
+    HeadStep,
+    Norm,
+    frequencies,
+)
 
 _MASKED = 1e4
 
@@ -112,6 +122,7 @@ class _Block(nn.Module):
         self.gated, self.last, self.window, self.rope = teacher.gated, last, block.window, block.rope
         self.query, self.key, self.value = _linear(block.query), _linear(block.key), _linear(block.value)
         self.output, self.up, self.down = _linear(block.output), _linear(block.up), _linear(block.down)
+        self.vectors = _Vectors(block.disentangled, teacher) if block.disentangled else None
         self.attention_norm = _norm(block.attention_norm) if block.attention_norm else None
         self.output_norm = _norm(block.output_norm)
 
@@ -124,7 +135,10 @@ class _Block(nn.Module):
             x, source, bias = _column(x, read), _column(source, read), bias[:, :, :1]
         elif self.causal:
             bias = bias + torch.full((x.shape[1], x.shape[1]), -_MASKED).triu(1)
-        scores = self._rotated(self._split(self.query(source))) @ key.transpose(2, 3) + bias
+        query = self._rotated(self._split(self.query(source)))
+        if self.vectors is not None:
+            bias = bias + self.vectors(query, key)
+        scores = query @ key.transpose(2, 3) + bias
         context = (scores.softmax(dim=-1).to(value.dtype) @ value).transpose(1, 2).flatten(2)
         x = self.output(context) + x
         if not self.norm_first and self.attention_norm is not None:
@@ -165,7 +179,47 @@ class _Block(nn.Module):
             output_norm=_norm_of(self.output_norm),
             window=self.window,
             rope=self.rope,
+            disentangled=None if self.vectors is None else self.vectors.weights(),
         )
+
+
+class _Vectors(nn.Module):
+    """What queries and keys have with vectors of the distance, see `architecture.Disentangled`."""
+
+    rows: Tensor
+
+    def __init__(self, vectors: Disentangled, teacher: Architecture) -> None:
+        super().__init__()
+        assert teacher.distance_rows is not None
+        self.heads = teacher.heads
+        self.register_buffer("rows", torch.from_numpy(teacher.distance_rows.copy()), persistent=False)
+        self.keys, self.queries = (
+            None if table is None else nn.Parameter(torch.from_numpy(table.copy()))
+            for table in (vectors.keys, vectors.queries)
+        )
+
+    def forward(self, query: Tensor, key: Tensor) -> Tensor:
+        """The part of the scores, (batch, heads, queries, tokens); a single query is that of the first token."""
+        rows = self.rows[_apart(key.shape[2])[: query.shape[2]] + len(self.rows) // 2]
+        bias = query.new_zeros(())
+        if self.keys is not None:
+            bias = bias + self._at(query @ self._of_heads(self.keys), rows)
+        if self.queries is not None:
+            bias = bias + self._at(key @ self._of_heads(self.queries), rows.T).transpose(2, 3)
+        return bias
+
+    def _of_heads(self, table: Tensor) -> Tensor:
+        """(heads, head size, rows)."""
+        return table.unflatten(1, (self.heads, -1)).permute(1, 2, 0)
+
+    def _at(self, met: Tensor, rows: Tensor) -> Tensor:
+        return met.gather(3, rows.expand(*met.shape[:2], *rows.shape))
+
+    def weights(self) -> Disentangled:
+        keys, queries = (
+            None if table is None else table.detach().numpy().copy() for table in (self.keys, self.queries)
+        )
+        return Disentangled(keys, queries)
 
 
 def _at_distance(distances: Tensor, tokens: int) -> Tensor:

@@ -32,9 +32,9 @@ NAMES = {
     "electra": "ELECTRA",
     "albert": "ALBERT",
     "mpnet": "MPNet",
+    "deberta-v2": "DeBERTa-v2, DeBERTa-v3",
     "modernbert": "ModernBERT",
     "gpt2": "GPT-2",
-    "deberta-v2": "DeBERTa-v2, DeBERTa-v3",
     "megatron-bert": "Megatron-BERT",
 }
 LEAN, TRACED = ("lean-fp32", "lean-int8"), ("onnx-fp32", "onnx-int8")
