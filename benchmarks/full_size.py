@@ -42,22 +42,36 @@ SIZES: dict[str, tuple[str, dict[str, Any]]] = {
     "modernbert": ("ModernBert", {}),
     "gpt2": ("GPT2", {"pad_token_id": 0}),
 }
+NAMES = {
+    **{"bert": "BERT", "distilbert": "DistilBERT", "roberta": "RoBERTa", "xlm-roberta": "XLM-R", "electra": "ELECTRA"},
+    **{"albert": "ALBERT", "mpnet": "MPNet", "deberta-v2": "DeBERTa-v3", "modernbert": "ModernBERT", "gpt2": "GPT-2"},
+}
 SHAPES: tuple[tuple[int, ...], ...] = ((1,), (16, 9, 3), (128, 64, 5), (500, 200))
 NOISE = 0.06
 
 
-def save(family: str, folder: Path, **changes: object) -> Any:
-    """Make the model, save its checkpoint and return it, in evaluation mode. No weight is zero or one."""
+def save(family: str, folder: Path, *, noise: float = NOISE, fewest_tokens: int = 0, **changes: Any) -> Any:
+    """Make the model, save its checkpoint and return it, in evaluation mode.
+
+    Args:
+        family: a key of `SIZES`.
+        folder: where the checkpoint goes.
+        noise: what is added to every weight, as a standard deviation, so that none is zero or one.
+        fewest_tokens: the vocabulary has as many tokens at least.
+        changes: further settings of the configuration.
+    """
     import torch
     import transformers
 
     name, settings = SIZES[family]
+    changes = changes if "id2label" in changes else {"num_labels": 3, **changes}
+    config = getattr(transformers, f"{name}Config")(**{**settings, **changes})
+    config.vocab_size = max(config.vocab_size, fewest_tokens)
     torch.manual_seed(0)
-    config = getattr(transformers, f"{name}Config")(**{"num_labels": 3, **settings, **changes})
     model = getattr(transformers, f"{name}ForSequenceClassification")(config).eval()
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter += torch.randn(parameter.shape) * NOISE
+            parameter += torch.randn(parameter.shape) * noise
     model.save_pretrained(folder)
     return model
 
