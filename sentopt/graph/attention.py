@@ -19,7 +19,9 @@ from sentopt.graph.products import Products
 from sentopt.variants import LONG
 
 MASKED = 1e4  # exp(-1e4) is 0 in float32, and no score is that large
-_SMALLEST_BLOCK, _BLOCKS = 64, 4
+BLOCKS = 4
+"""Local attention is computed in blocks where there are more tokens than in so many of them."""
+_SMALLEST_BLOCK = 64
 
 
 @dataclass(frozen=True)
@@ -298,7 +300,7 @@ class Attention:
         A block has a multiple of 64 tokens, so that onnxruntime adds the same numbers in the same order in both forms.
         """
         g, size = self.g, -(-window // _SMALLEST_BLOCK) * _SMALLEST_BLOCK
-        in_blocks = g.add("Greater", self._count(g), g.integers(_BLOCKS * size))
+        in_blocks = g.add("Greater", self._count(g), g.integers(BLOCKS * size))
         blocks, pairs = g.inner(f"window.{window}.blocks."), g.inner(f"window.{window}.pairs.")
         apart = np.arange(3 * size) - size - np.arange(size)[:, None]
         near = blocks.constant(np.where(np.abs(apart) > window, -MASKED, 0.0).astype(np.float32))
