@@ -49,6 +49,8 @@ def products(architecture: Architecture, tokens: int) -> int:
         denses = (block.query, block.key, block.value, block.output, block.up, block.down)
         macs += tokens * sum(dense.weight.size for dense in denses)
     last = architecture.blocks[-1]
+    if last.rope is not None or last.disentangled:
+        macs += (tokens - 1) * last.key.weight.size  # positions change the keys, so they are computed
     return macs + sum(d.weight.size for d in (last.query, last.key, last.value, last.output, last.up, last.down))
 
 

@@ -1,6 +1,6 @@
 """sentopt against the tools that people use today, in one interleaved run, on the same checkpoint and the same texts.
 
-    python benchmarks/peers.py RUN_DIR [--distilbert] [--contenders NAME ...] [--texts N] [--also DATASET ...]
+    python benchmarks/peers.py RUN_DIR [--family NAME] [--contenders NAME ...] [--texts N] [--also DATASET ...]
 
 RUN_DIR is a finished run of an encoder, such as exports/quickstart. Every contender lives in a process of its own and
 only the one whose turn it is works (see `sentopt.backends.worker`). Peers get their ordinary use; for many texts they
@@ -10,8 +10,8 @@ Cheap peers (`trained_peers.py`) are other models: they are trained first, one a
 split, and have an accuracy of their own. Speed and accuracy are of the same test split and stand in one table. A
 contender that the run has no file for, or whose package is missing, is left out, and the table says so.
 
-With --distilbert the checkpoint is a DistilBERT with random weights: its speed is that of a tuned one, its answers mean
-nothing. Needs the packages of all contenders:
+With --family the checkpoint is a model of that family and of full size (`full_size.py`) with random weights and the
+run's tokenizer: its speed is that of a tuned one, its answers mean nothing. Needs the packages of all contenders:
 
     pip install -c constraints.txt -e ".[all,openvino]" nncf ctranslate2 "model2vec[train,distill]" setfit
 
@@ -33,6 +33,7 @@ from pathlib import Path
 from typing import Any
 
 import ceiling
+import full_size
 import numpy as np
 import peer_engines
 import peer_tables
@@ -76,21 +77,25 @@ def main() -> None:
     run_dir = RunDir(arguments.run_dir)
     labels = store.read_labels(run_dir)
     settings = recipes.load(str(run_dir.recipe))
-    if arguments.distilbert:
-        run_dir = _random_distilbert(run_dir, labels)
+    if arguments.family:
+        run_dir = random_model(arguments.family, run_dir, labels)
     bench = Bench(run_dir, labels, settings.model.max_length, run_dir.root / "peers", arguments.contenders)
-    bench.prepare(trained=not arguments.distilbert)
+    bench.prepare(trained=not arguments.family)
     if not bench.contenders:
         sys.exit("none of the contenders can take part")
     threads = sorted({1, available_cores()})
     result = {
         "threads": {str(n): bench.grid(n) for n in threads},
         **bench.everything_else(
-            available_cores(), None if arguments.distilbert else settings.verify, arguments.texts, arguments.also
+            available_cores(), None if arguments.family else settings.verify, arguments.texts, arguments.also
         ),
         "ceiling": ceiling.measure(run_dir.checkpoint),
     }
-    model = "DistilBERT (random weights)" if arguments.distilbert else f"MiniLM ({run_dir.root.resolve().name})"
+    model = (
+        f"{full_size.NAMES[arguments.family]} (random weights)"
+        if arguments.family
+        else f"MiniLM ({run_dir.root.resolve().name})"
+    )
     print(peer_tables.summary(model, result))
     if not arguments.print_only:
         _store(model, result)
@@ -102,7 +107,8 @@ def _arguments() -> argparse.Namespace:
         description="Compare sentopt with its peers.", formatter_class=argparse.HelpFormatter
     )
     parser.add_argument("run_dir", type=Path, help="a finished run, such as exports/quickstart")
-    parser.add_argument("--distilbert", action="store_true", help="a DistilBERT with random weights instead")
+    of_family = f"a model of full size with random weights instead: {', '.join(full_size.SIZES)}"
+    parser.add_argument("--family", choices=tuple(full_size.SIZES), metavar="NAME", help=of_family)
     parser.add_argument(
         "--contenders", nargs="+", default=EVERYBODY, choices=EVERYBODY, metavar="NAME", help=", ".join(EVERYBODY)
     )
@@ -326,25 +332,31 @@ def _other_texts(name: str) -> list[str]:
     return [str(rows[i].text) for i in trained_peers.spread(len(rows), REALTEXTS[name])]
 
 
-def _random_distilbert(run_dir: RunDir, labels: tuple[str, ...]) -> RunDir:
-    """A run directory beside the given one, with its data and tokenizer and a DistilBERT that nobody tuned."""
+def random_model(family: str, run_dir: RunDir, labels: tuple[str, ...]) -> RunDir:
+    """A run directory beside the given one, with its data and tokenizer and a model that nobody tuned."""
     import shutil
 
-    import torch
-    from transformers import AutoTokenizer, DistilBertConfig, DistilBertForSequenceClassification
+    from transformers import AutoTokenizer
 
     from sentopt import recipe
     from sentopt.stages import export, quantize
 
-    other = RunDir(run_dir.root.with_name(f"{run_dir.root.name}-distilbert"))
+    other = RunDir(run_dir.root.with_name(f"{run_dir.root.name}-{family}"))
     if other.model("lean-int8").is_file():
         return other
     shutil.copytree(run_dir.data, other.data, dirs_exist_ok=True)
-    torch.manual_seed(0)
+    tokenizer = AutoTokenizer.from_pretrained(run_dir.checkpoint)
     names = dict(enumerate(labels))
-    config = DistilBertConfig(num_labels=len(labels), id2label=names, label2id={v: k for k, v in names.items()})
-    DistilBertForSequenceClassification(config).save_pretrained(other.checkpoint)
-    AutoTokenizer.from_pretrained(run_dir.checkpoint).save_pretrained(other.checkpoint)
+    full_size.save(
+        family,
+        other.checkpoint,
+        noise=0.0,
+        fewest_tokens=len(tokenizer),
+        id2label=names,
+        label2id={label: i for i, label in names.items()},
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    tokenizer.save_pretrained(other.checkpoint)
     settings = recipe.load(str(run_dir.recipe))
     export.run(settings, other, specs=[VARIANTS["lean-fp32"]])
     quantize.run(settings, other, specs=[VARIANTS["lean-int8"]])

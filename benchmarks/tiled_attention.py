@@ -39,7 +39,7 @@ def main() -> None:
     }
     print(f"{options.threads} thread(s), median of {_ROUNDS} calls in turn, one text without padding")
     for length in _LENGTHS:
-        if length <= len(architecture.embeddings.rows):
+        if architecture.embeddings.rows is None or length <= len(architecture.embeddings.rows):
             print(compared(sessions, length, len(architecture.embeddings.words)), flush=True)
 
 

@@ -10,8 +10,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
-Need = Literal["bf16", "cuda", "onnxruntime-cuda", "openvino", "lean", "wordpiece", "student", "long"]
-"""What a variant needs. `lean` (a supported architecture) and `wordpiece` (a vocabulary that can be trimmed) are
+Need = Literal["bf16", "cuda", "onnxruntime-cuda", "openvino", "lean", "trimmable", "student", "long"]
+"""What a variant needs. `lean` (a supported architecture) and `trimmable` (a vocabulary that can be trimmed) are
 properties of the checkpoint, `student` (a distilled model of fewer layers) and `long` (texts of many tokens, attention
 that is not causal) of the recipe and the checkpoint, the others of the machine."""
 LONG = 192
@@ -158,7 +158,7 @@ VARIANTS: dict[str, VariantSpec] = {
             "onnx",
             parent="lean-fp32",
             dtype="int8",
-            needs=("lean", "wordpiece"),
+            needs=("lean", "trimmable"),
             trimmed=True,
             ships=True,
             risk=8,

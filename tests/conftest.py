@@ -141,8 +141,8 @@ def backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def backbone_without_lean_graph(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An ALBERT of the same size."""
-    return _save_backbone("Albert", tmp_path_factory.mktemp("albert"), embedding_size=16)
+    """A Megatron-BERT of the same size."""
+    return _save_backbone("MegatronBert", tmp_path_factory.mktemp("megatron-bert"))
 
 
 @pytest.fixture(scope="session")

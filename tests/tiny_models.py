@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,27 @@ DISTILBERT = {
     "max_position_embeddings": POSITIONS,
     "num_labels": LABELS,
 }
+MODERNBERT = {
+    **{key: value for key, value in BERT_LIKE.items() if key != "layer_norm_eps"},
+    **dict.fromkeys(("bos_token_id", "cls_token_id"), 2),
+    **dict.fromkeys(("eos_token_id", "sep_token_id"), 3),
+    "pad_token_id": 0,
+    "reference_compile": False,
+    "num_hidden_layers": 4,  # global, local, local, global
+    "local_attention": 12,
+    "norm_eps": 0.01,
+    "global_rope_theta": 900.0,
+    "local_rope_theta": 90.0,
+}
+DEBERTA_V3 = {
+    **BERT_LIKE,
+    "relative_attention": True,
+    "pos_att_type": ["p2c", "c2p"],
+    "position_buckets": 16,
+    "share_att_key": True,
+    "norm_rel_ebd": "layer_norm",
+    "position_biased_input": False,
+}
 FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "bert": ("Bert", BERT_LIKE),
     "bert-one-type": ("Bert", {**BERT_LIKE, "type_vocab_size": 1}),
@@ -45,25 +67,14 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "roberta": ("Roberta", {**BERT_LIKE, "pad_token_id": 1}),
     "xlm-roberta": ("XLMRoberta", {**BERT_LIKE, "pad_token_id": 1}),
     "electra": ("Electra", {**BERT_LIKE, "embedding_size": 16}),
+    "albert": ("Albert", {**BERT_LIKE, "embedding_size": 16}),
     "mpnet": ("MPNet", {**BERT_LIKE, "pad_token_id": 1}),
+    "deberta-v2": ("DebertaV2", DEBERTA_V3),
+    "modernbert": ("ModernBert", MODERNBERT),
     "gpt2": ("GPT2", GPT2),
 }
 TRACED: dict[str, tuple[str, dict[str, Any]]] = {
-    "albert": ("Albert", {**BERT_LIKE, "embedding_size": 16}),
-    "deberta-v2": (
-        "DebertaV2",
-        {**BERT_LIKE, "relative_attention": True, "pos_att_type": ["p2c", "c2p"], "position_buckets": 16},
-    ),
-    "modernbert": (
-        "ModernBert",
-        {
-            **{key: value for key, value in BERT_LIKE.items() if key != "layer_norm_eps"},
-            **dict.fromkeys(("bos_token_id", "cls_token_id"), 2),
-            **dict.fromkeys(("eos_token_id", "sep_token_id"), 3),
-            "pad_token_id": 0,
-            "reference_compile": False,
-        },
-    ),
+    "megatron-bert": ("MegatronBert", BERT_LIKE),
 }
 """Families without a lean graph."""
 
@@ -75,7 +86,8 @@ def build(family: str, **changes: object) -> Any:
 
     name, settings = {**FAMILIES, **TRACED}[family]
     config = getattr(transformers, f"{name}Config")(**{**settings, **changes})
-    with torch.random.fork_rng(), torch.no_grad():
+    with torch.random.fork_rng(), torch.no_grad(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`torch.jit.script")  # of DeBERTa, and of what ModernBERT imports
         torch.manual_seed(7)
         model = getattr(transformers, f"{name}ForSequenceClassification")(config).eval()
         for parameter in model.parameters():

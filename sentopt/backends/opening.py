@@ -35,7 +35,7 @@ def capabilities(checkpoint: Path) -> set[Need]:
         if families.can_be_tiled(checkpoint):
             available.add("long")
         if vocabulary.unsupported_reason(checkpoint) is None:
-            available.add("wordpiece")
+            available.add("trimmable")
     if is_installed("openvino"):
         available.add("openvino")
     if computes_bf16():

@@ -143,6 +143,7 @@ def _serve(arguments: argparse.Namespace, **of_verb: Any) -> int:
         trusted_proxies=arguments.trusted_proxy,
         allowed_hosts=arguments.allowed_host,
         root_path=arguments.root_path,
+        cors_origins=arguments.cors_origin,
         log_texts=arguments.log_texts,
         **of_verb,
     )

@@ -13,12 +13,14 @@ from pathlib import Path
 
 import uvicorn
 from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from sentopt._optional import needs_extra
-from sentopt.demo import api, supervisor
+from sentopt.demo import api, supervisor, telemetry
 from sentopt.demo.access import Access
 from sentopt.demo.admission import Admission
 from sentopt.demo.bundle_names import check_folders, checked_names
+from sentopt.demo.cors import ForOtherOrigins
 from sentopt.demo.hangup import Hangup
 from sentopt.demo.limits import Limits
 from sentopt.demo.models import Models
@@ -141,7 +143,9 @@ def open_server(
     models = Models(job.folders, limits, log, threads=job.threads, check=check, fixed=settings.page, told=say)
     address = settings.public_address(job.address, access)
     gate = create_app(models, access, address=address, page=settings.page, reports=reports)
-    return Server(gate, models, limits, hangup)
+    shared = ForOtherOrigins(gate, access.cors, access.prefix) if access.cors.origins else gate
+    recorded = stack.enter_context(telemetry.around(shared, gate.registry, prefix=access.prefix, say=say))
+    return Server(gate, models, limits, hangup, recorded)
 
 
 def _checked(bundles: Path | Mapping[str, Path], settings: Settings) -> dict[str, Path]:
@@ -178,7 +182,17 @@ def _listen(host: str, port: int) -> socket.socket:
 class Server(uvicorn.Server):
     """Stops in order: refuse new requests, finish the accepted ones, end the streams of open pages, close."""
 
-    def __init__(self, gate: Admission, models: Models, limits: Limits, hangup: Hangup) -> None:
+    def __init__(
+        self, gate: Admission, models: Models, limits: Limits, hangup: Hangup, outermost: ASGIApp | None = None
+    ) -> None:
+        """
+        Args:
+            gate: the application.
+            models: what it answers with.
+            limits: its bounds.
+            hangup: tells when to read the bundles again.
+            outermost: what lies around the application; None for nothing.
+        """
         self.started_with: Callable[[], None] = lambda: None
         self.models = models
         self._gate = gate
@@ -187,7 +201,7 @@ class Server(uvicorn.Server):
         self._reload_asked = asyncio.Event()
         super().__init__(
             uvicorn.Config(
-                gate,
+                outermost or gate,
                 http=ImpatientProtocol,
                 ws="none",
                 lifespan="on",

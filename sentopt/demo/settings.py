@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sentopt.demo.access import Access, readers_of_test_texts
+from sentopt.demo.cors import read_origins
 from sentopt.demo.credentials import VARIABLE, Credentials
 from sentopt.demo.hosts import AllowedHosts, read_name
 from sentopt.demo.limits import Limits, is_loopback
@@ -38,6 +39,7 @@ class Settings:
         trusted_proxies: addresses and networks whose word about clients counts.
         allowed_hosts: names that the server answers to, beside those of loopback.
         root_path: the path below which a proxy shows the demo.
+        cors_origins: the origins whose pages may ask the endpoints from a browser; `*` for all.
         log_texts: a file to which every text is added with its answer; None keeps no text.
         show_test_texts: list the texts of the test split also where the server can be reached from other machines.
         page: show the page, too, and not the endpoints alone.
@@ -53,6 +55,7 @@ class Settings:
     trusted_proxies: str | Sequence[str | Network] = ()
     allowed_hosts: str | Sequence[str] = ()
     root_path: str = ""
+    cors_origins: str | Sequence[str] = ()
     log_texts: Path | None = None
     show_test_texts: bool = False
     page: bool = True
@@ -65,6 +68,10 @@ class Settings:
     @property
     def _networks(self) -> Sequence[str | Network]:
         return [self.trusted_proxies] if isinstance(self.trusted_proxies, str) else self.trusted_proxies
+
+    @property
+    def _origins(self) -> Sequence[str]:
+        return [self.cors_origins] if isinstance(self.cors_origins, str) else self.cors_origins
 
     def access(self) -> Access:
         """Who may reach the server.
@@ -82,6 +89,7 @@ class Settings:
             readers_of_test_texts(
                 *(self.host, proxies, self._hosts, prefix, self.framed_by), shown=self.show_test_texts
             ),
+            read_origins(self._origins, with_password=self.auth is not None),
         )
 
     def bounds(self) -> Limits:
@@ -151,7 +159,11 @@ class Settings:
     def to_json(self) -> dict[str, Any]:
         """For `from_json` in another process."""
         plain = {field.name: getattr(self, field.name) for field in fields(self)}
-        several = {"trusted_proxies": [str(one) for one in self._networks], "allowed_hosts": list(self._hosts)}
+        several = {
+            "trusted_proxies": [str(one) for one in self._networks],
+            "allowed_hosts": list(self._hosts),
+            "cors_origins": list(self._origins),
+        }
         limits = None if self.limits is None else vars(self.limits)
         log = None if self.log_texts is None else str(self.log_texts)
         return {**plain, **several, "limits": limits, "log_texts": log}

@@ -9,7 +9,7 @@ smoothing is chosen per site, by the output error on recorded rows with both act
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,11 +68,14 @@ def calibrate(
     model = lean.write(architecture, products).SerializeToString()
     with progress.count("quantize: calibration", len(tokens), "texts") as advance:
         activations = _record(model, [name for name, _ in products.taps], tokens, encoder, advance)
-    sites, errors = {}, {}
+    sites: dict[str, Site] = {}
+    errors: dict[str, float] = {}
     with progress.count("quantize: calibration", len(products.denses), "products") as advance:
-        for site, dense in products.denses.items():
-            sites[site], errors[site] = quantize_site(dense, activations[f"tap.{site}"], strengths)
-            advance(1)
+        for names in _by_weight(products.denses):
+            recorded = {site: activations[f"tap.{site}"] for site in names}
+            for site, found in quantize_sites(products.denses[names[0]], recorded, strengths).items():
+                sites[site], errors[site] = found
+                advance(1)
     return Calibration(sites, errors, len(tokens), sum(len(t.ids) for t in tokens))
 
 
@@ -114,6 +117,40 @@ def _add(activations: dict[str, Activations], name: str, rows: FloatArray, sampl
     recorded = activations[name]
     recorded.minimum, recorded.maximum = np.minimum(recorded.minimum, minimum), np.maximum(recorded.maximum, maximum)
     recorded.rows.append(sample.copy())
+
+
+def _by_weight(denses: Mapping[str, Dense]) -> list[list[str]]:
+    """The sites in order; those that share a weight (ALBERT) are together."""
+    groups: dict[int, list[str]] = {}
+    for site, dense in denses.items():
+        groups.setdefault(id(dense), []).append(site)
+    return list(groups.values())
+
+
+def quantize_sites(
+    dense: Dense, activations: Mapping[str, Activations], strengths: Sequence[float] = STRENGTHS
+) -> dict[str, tuple[Site, float]]:
+    """Quantize the sites that one weight is used at: see `quantize_site`.
+
+    They have one smoothing, chosen on the activations of all, so that the rounded weight is the same. The scale is each
+    site's own.
+    """
+    if len(activations) == 1:
+        return {site: quantize_site(dense, recorded, strengths) for site, recorded in activations.items()}
+    smoothing = quantize_site(dense, _pooled(activations.values()), strengths)[0].smoothing
+    found = {}
+    for name, recorded in activations.items():
+        site, rows = site_for(recorded, smoothing), np.concatenate(recorded.rows)
+        found[name] = site, output_error(dense.weight, rows, site) / (float((rows @ dense.weight).var()) or 1.0)
+    return found
+
+
+def _pooled(activations: Collection[Activations]) -> Activations:
+    return Activations(
+        np.min([each.minimum for each in activations], axis=0),
+        np.max([each.maximum for each in activations], axis=0),
+        [rows for each in activations for rows in each.rows],
+    )
 
 
 def quantize_site(dense: Dense, activations: Activations, strengths: Sequence[float] = STRENGTHS) -> tuple[Site, float]:

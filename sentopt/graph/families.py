@@ -6,7 +6,7 @@ Only `config.json` and `model.safetensors` are read, so the installed version of
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,21 +15,13 @@ import numpy as np
 import numpy.typing as npt
 
 from sentopt.errors import ExportError
-from sentopt.graph.architecture import Activation, Architecture, Block, Dense, Embeddings, FloatArray, HeadStep, Norm
+from sentopt.graph import deberta, modernbert
+from sentopt.graph.architecture import Architecture, Block, Embeddings, HeadStep
+from sentopt.graph.weights import ACTIVATIONS, Config, Weights, scaled, thirds
 
-Config = Mapping[str, Any]
 _WEIGHTS = "model.safetensors"
 _LARGEST_FILE = 1_900_000_000
 _MPNET_PADDING, _BUCKETS, _FARTHEST = 1, 32, 128  # constants in the code of transformers
-ACTIVATIONS: dict[str, Activation] = {
-    "gelu": "gelu",
-    "gelu_python": "gelu",
-    "gelu_new": "gelu_tanh",
-    "gelu_fast": "gelu_tanh",
-    "gelu_pytorch_tanh": "gelu_tanh",
-    "relu": "relu",
-    "tanh": "tanh",
-}
 
 
 def unsupported_reason(checkpoint: Path) -> str | None:
@@ -38,12 +30,16 @@ def unsupported_reason(checkpoint: Path) -> str | None:
     model_type = config.get("model_type")
     if model_type not in _FAMILIES:
         return f"architecture {model_type!r} is not one of {', '.join(_FAMILIES)}"
-    activation = config.get(_FAMILIES[model_type].activation_key, "gelu")
-    if activation not in ACTIVATIONS:
-        return f"activation {activation!r} is not one of {', '.join(ACTIVATIONS)}"
+    family = _FAMILIES[model_type]
+    for key in family.activation_keys:
+        activation = config.get(key, "gelu")
+        if activation not in ACTIVATIONS:
+            return f"activation {activation!r} is not one of {', '.join(ACTIVATIONS)}"
     for key, (supported, default) in _SUPPORTED_SETTINGS.items():
         if config.get(key, default) not in supported:
             return f"{key} = {config[key]!r} is not supported"
+    if reason := family.unsupported_reason(config):
+        return reason
     if not (checkpoint / _WEIGHTS).is_file():
         return f"it has no {_WEIGHTS}; weights in several files are not supported"
     size = (checkpoint / _WEIGHTS).stat().st_size
@@ -55,7 +51,8 @@ def unsupported_reason(checkpoint: Path) -> str | None:
 def layers(checkpoint: Path) -> int:
     """The number of layers of a supported checkpoint, by its configuration; 0 where that does not say."""
     config = _read_config(checkpoint)
-    return int(next((config[key] for key in ("num_hidden_layers", "n_layers", "n_layer") if config.get(key)), 0))
+    count = next((config[key] for key in ("num_hidden_layers", "n_layers", "n_layer") if config.get(key)), 0)
+    return int(count) * _inner_layers(config)
 
 
 def reads_last(checkpoint: Path) -> bool:
@@ -83,44 +80,15 @@ def read(checkpoint: Path) -> Architecture:
     family = _FAMILIES[config["model_type"]]
     tensors = load_file(checkpoint / _WEIGHTS)
     try:
-        return family.read(_Weights(tensors), config)
+        return family.read(Weights(tensors), config)
     except KeyError as error:
         raise ExportError(
             f"{checkpoint} has model_type {config['model_type']!r} but no weight or setting {error}"
         ) from error
 
 
-class _Weights:
-    """The tensors of a checkpoint as float32, by the names of its model family."""
-
-    def __init__(self, tensors: Mapping[str, Any]) -> None:
-        self._tensors = tensors
-
-    def array(self, name: str) -> FloatArray:
-        return np.asarray(self._tensors[name], dtype=np.float32)
-
-    def linear(self, name: str) -> Dense:
-        """`torch.nn.Linear`, which stores (outputs, inputs)."""
-        return self._dense(name, np.ascontiguousarray(self.array(f"{name}.weight").T))
-
-    def conv1d(self, name: str) -> Dense:
-        """GPT-2's `Conv1D`, which stores (inputs, outputs)."""
-        return self._dense(name, self.array(f"{name}.weight"))
-
-    def norm(self, name: str, epsilon: float) -> Norm:
-        return Norm(self.array(f"{name}.weight"), self.array(f"{name}.bias"), epsilon)
-
-    def _dense(self, name: str, weight: FloatArray) -> Dense:
-        bias = self.array(f"{name}.bias") if f"{name}.bias" in self._tensors else np.zeros(weight.shape[1], np.float32)
-        return Dense(weight, bias)
-
-
-def _scaled(dense: Dense, factor: float) -> Dense:
-    return Dense(dense.weight * np.float32(factor), dense.bias * np.float32(factor))
-
-
 def _bert_like(
-    w: _Weights, config: Config, *, root: str, head: tuple[HeadStep, ...], names: _BlockNames | None = None
+    w: Weights, config: Config, *, root: str, head: tuple[HeadStep, ...], names: _BlockNames | None = None
 ) -> Architecture:
     """BERT, RoBERTa, ELECTRA and MPNet: they use the same names below `root`, but for those of MPNet's attention."""
     epsilon, heads = float(config["layer_norm_eps"]), int(config["num_attention_heads"])
@@ -181,11 +149,21 @@ _DISTILBERT_NAMES = _BlockNames(
     down="ffn.lin2",
     output_norm="output_layer_norm",
 )
+_ALBERT_NAMES = _BlockNames(
+    query="attention.query",
+    key="attention.key",
+    value="attention.value",
+    output="attention.dense",
+    attention_norm="attention.LayerNorm",
+    up="ffn",
+    down="ffn_output",
+    output_norm="full_layer_layer_norm",
+)
 
 
-def _linear_block(w: _Weights, prefix: str, names: _BlockNames, epsilon: float, head_size: int) -> Block:
+def _linear_block(w: Weights, prefix: str, names: _BlockNames, epsilon: float, head_size: int) -> Block:
     return Block(
-        query=_scaled(w.linear(f"{prefix}.{names.query}"), head_size**-0.5),
+        query=scaled(w.linear(f"{prefix}.{names.query}"), head_size**-0.5),
         key=w.linear(f"{prefix}.{names.key}"),
         value=w.linear(f"{prefix}.{names.value}"),
         output=w.linear(f"{prefix}.{names.output}"),
@@ -196,38 +174,40 @@ def _linear_block(w: _Weights, prefix: str, names: _BlockNames, epsilon: float, 
     )
 
 
-def _bert_embeddings(w: _Weights, config: Config, root: str, epsilon: float) -> Embeddings:
+def _bert_embeddings(
+    w: Weights, config: Config, root: str, epsilon: float, projection: str = "embeddings_project"
+) -> Embeddings:
     prefix = f"{root}.embeddings"
     rows = w.array(f"{prefix}.position_embeddings.weight")
     if config.get("type_vocab_size", 0):
         rows = rows + w.array(f"{prefix}.token_type_embeddings.weight")[0]
-    projected = config.get("embedding_size", config["hidden_size"]) != config["hidden_size"]
+    projected = root == "albert" or config.get("embedding_size", config["hidden_size"]) != config["hidden_size"]
     return Embeddings(
         words=w.array(f"{prefix}.word_embeddings.weight"),
         rows=rows,
         positions="after_padding_id" if root in ("roberta", "mpnet") else "absolute",
         padding_id=_MPNET_PADDING if root == "mpnet" else int(config.get("pad_token_id") or 0),
         norm=w.norm(f"{prefix}.LayerNorm", epsilon),
-        projection=w.linear(f"{root}.embeddings_project") if projected else None,
+        projection=w.linear(f"{root}.{projection}") if projected else None,
     )
 
 
-def _bert(w: _Weights, config: Config) -> Architecture:
+def _bert(w: Weights, config: Config) -> Architecture:
     head = (HeadStep(w.linear("bert.pooler.dense"), "tanh"), HeadStep(w.linear("classifier"), None))
     return _bert_like(w, config, root="bert", head=head)
 
 
-def _roberta(w: _Weights, config: Config) -> Architecture:
+def _roberta(w: Weights, config: Config) -> Architecture:
     head = (HeadStep(w.linear("classifier.dense"), "tanh"), HeadStep(w.linear("classifier.out_proj"), None))
     return _bert_like(w, config, root="roberta", head=head)
 
 
-def _electra(w: _Weights, config: Config) -> Architecture:
+def _electra(w: Weights, config: Config) -> Architecture:
     head = (HeadStep(w.linear("classifier.dense"), "gelu"), HeadStep(w.linear("classifier.out_proj"), None))
     return _bert_like(w, config, root="electra", head=head)
 
 
-def _mpnet(w: _Weights, config: Config) -> Architecture:
+def _mpnet(w: Weights, config: Config) -> Architecture:
     head = (HeadStep(w.linear("classifier.dense"), "tanh"), HeadStep(w.linear("classifier.out_proj"), None))
     of_buckets = w.array("mpnet.encoder.relative_attention_bias.weight")
     buckets = distance_buckets(int(config["max_position_embeddings"]))
@@ -251,7 +231,38 @@ def distance_buckets(tokens: int) -> npt.NDArray[np.int64]:
     return np.where(distance > 0, _BUCKETS // 2, 0) + np.where(far < exact, far, large)
 
 
-def _distilbert(w: _Weights, config: Config) -> Architecture:
+def _albert(w: Weights, config: Config) -> Architecture:
+    """Layers of a group have the same weights; a layer may be several inner ones."""
+    epsilon, heads = float(config["layer_norm_eps"]), int(config["num_attention_heads"])
+    size, layers, groups = int(config["hidden_size"]) // heads, int(config["num_hidden_layers"]), _groups(config)
+    blocks = [
+        [
+            _linear_block(
+                w, f"albert.encoder.albert_layer_groups.{group}.albert_layers.{i}", _ALBERT_NAMES, epsilon, size
+            )
+            for i in range(_inner_layers(config))
+        ]
+        for group in range(groups)
+    ]
+    return Architecture(
+        family="albert",
+        embeddings=_bert_embeddings(w, config, "albert", epsilon, "encoder.embedding_hidden_mapping_in"),
+        blocks=tuple(block for i in range(layers) for block in blocks[int(i / (layers / groups))]),
+        heads=heads,
+        activation=ACTIVATIONS[config["hidden_act"]],
+        head=(HeadStep(w.linear("albert.pooler"), "tanh"), HeadStep(w.linear("classifier"), None)),
+    )
+
+
+def _groups(config: Config) -> int:
+    return int(config.get("num_hidden_groups", 1))
+
+
+def _inner_layers(config: Config) -> int:
+    return int(config.get("inner_group_num", 1))
+
+
+def _distilbert(w: Weights, config: Config) -> Architecture:
     heads, epsilon = int(config["n_heads"]), 1e-12  # this epsilon is a constant in the code of transformers
     size, root = int(config["dim"]) // heads, "distilbert.embeddings"
     blocks = tuple(
@@ -273,16 +284,16 @@ def _distilbert(w: _Weights, config: Config) -> Architecture:
     )
 
 
-def _gpt2(w: _Weights, config: Config) -> Architecture:
+def _gpt2(w: Weights, config: Config) -> Architecture:
     heads, epsilon = int(config["n_head"]), float(config["layer_norm_epsilon"])
     size = int(config["n_embd"]) // heads
     blocks = []
     for i in range(int(config["n_layer"])):
         p = f"transformer.h.{i}"
-        query, key, value = _thirds(w.conv1d(f"{p}.attn.c_attn"))
+        query, key, value = thirds(w.conv1d(f"{p}.attn.c_attn"))
         blocks.append(
             Block(
-                query=_scaled(query, size**-0.5),
+                query=scaled(query, size**-0.5),
                 key=key,
                 value=value,
                 output=w.conv1d(f"{p}.attn.c_proj"),
@@ -307,29 +318,37 @@ def _gpt2(w: _Weights, config: Config) -> Architecture:
     )
 
 
-def _thirds(dense: Dense) -> tuple[Dense, Dense, Dense]:
-    weights, biases = np.split(dense.weight, 3, axis=1), np.split(dense.bias, 3)
-    query, key, value = (
-        Dense(np.ascontiguousarray(weight), bias) for weight, bias in zip(weights, biases, strict=True)
-    )
-    return query, key, value
-
-
 @dataclass(frozen=True)
 class _Family:
-    read: Callable[[_Weights, Config], Architecture]
-    activation_key: str = "hidden_act"
+    """How a family is read, the settings that name its activations, whether its attention can be computed in tiles, and
+    why a configuration of it is not supported."""
+
+    read: Callable[[Weights, Config], Architecture]
+    activation_keys: tuple[str, ...] = ("hidden_act",)
     tiled: bool = True
+    unsupported_reason: Callable[[Config], str | None] = lambda _: None
 
 
 _FAMILIES: dict[str, _Family] = {
     "bert": _Family(_bert),
-    "distilbert": _Family(_distilbert, "activation"),
+    "distilbert": _Family(_distilbert, ("activation",)),
     "roberta": _Family(_roberta),
     "xlm-roberta": _Family(_roberta),
     "electra": _Family(_electra),
+    "albert": _Family(_albert),
     "mpnet": _Family(_mpnet, tiled=False),
-    "gpt2": _Family(_gpt2, "activation_function", tiled=False),
+    "deberta-v2": _Family(
+        deberta.read,
+        ("hidden_act", "pooler_hidden_act"),
+        tiled=False,
+        unsupported_reason=deberta.unsupported_reason,
+    ),
+    "modernbert": _Family(
+        modernbert.read,
+        ("hidden_activation", "classifier_activation"),
+        unsupported_reason=modernbert.unsupported_reason,
+    ),
+    "gpt2": _Family(_gpt2, ("activation_function",), tiled=False),
 }
 # Settings that change the computation: their supported values, and the value that applies if the config has none.
 _SUPPORTED_SETTINGS: dict[str, tuple[tuple[object, ...], object]] = {

@@ -2,14 +2,19 @@
 
 Every rewrite is exact in real arithmetic; in float32 the logits change in the sixth digit.
 
-* The head reads one token, so the last block computes only that token. Its keys and values are never computed. With
+* The head reads one token, so the last block computes only that token. Its keys and values are never computed (keys
+  are where positions change them, and the whole block is where the head reads the mean of all tokens). With
   k_j = W_k x_j + b_k, the score q.k_j equals (W_k' q).x_j + q.b_k. The last term is the same for every j, so the
   softmax cancels it. Likewise sum_j p_j (W_v x_j + b_v) equals W_v (sum_j p_j x_j) + b_v. Two products over all tokens
   become two products over one token.
+* Weights that layers share (ALBERT) are stored once. The last block has its own copy, in another order.
 * One product computes query, key and value. The query weights include 1/sqrt(head size), the position rows include
   token type 0.
 * The attention bias is computed once, with what depends on the distance of two tokens where a model has that. The
   number of columns is the only shape that the graph computes.
+* What a token has with vectors of the distance (DeBERTa) is computed once for each distance and moved into place by
+  reshaping; the vectors are products of weights, which are computed when the graph is written.
+* Local attention over long texts is computed in blocks (see `attention`).
 * On request, attention over long texts is computed in tiles, which never hold all scores at once (Dao et al. 2022), by
   onnxruntime's MultiHeadAttention. With a mask that operator is no faster, so an `If` takes it where nothing is padded.
 * A residual is a `Sum`. onnxruntime would fuse an `Add` with the following normalization into SkipLayerNormalization,
@@ -19,20 +24,17 @@ Every rewrite is exact in real arithmetic; in float32 the logits change in the s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import onnx
 from onnx import TensorProto
 
-from sentopt.graph.architecture import Activation, Architecture, Block, Dense, FloatArray, Norm
+from sentopt.graph.architecture import Activation, Architecture, Block, FloatArray, Norm
+from sentopt.graph.attention import Attention
 from sentopt.graph.nodes import GraphWriter
 from sentopt.graph.products import Products
-from sentopt.variants import LONG
 
 INPUTS = ("input_ids", "attention_mask")
 OUTPUT = "logits"
-_MASKED = 1e4  # exp(-1e4) is 0 in float32, and no score is that large
 
 
 def write(architecture: Architecture, products: Products, *, tiled: bool = False) -> onnx.ModelProto:
@@ -91,49 +93,54 @@ class _Writer:
         self.g = g
         self.ids = ids
         self.mask = mask
-        self.head_size = architecture.hidden // architecture.heads
-        self.tiled = tiled and architecture.can_be_tiled
+        self.attention = Attention(g, architecture, products, ids=ids, mask=mask, tiled=tiled)
 
     def write_layers(self, count: int) -> str:
         x = self._embed()
-        padding = self._padding_bias()
-        return self._blocks(x, padding, range(count))
+        self.attention.add_padding()
+        return self._blocks(x, range(count))
 
     def write(self, begun: tuple[str, int] | None) -> str:
         x, done = begun or (self._embed(), 0)
-        padding, last = self._padding_bias(), len(self.a.blocks) - 1
-        x = self._blocks(x, padding, range(done, last))
-        x = self._last_block(x, self.a.blocks[-1], padding, f"layer.{last}")
+        self.attention.add_padding()
+        last = len(self.a.blocks) - 1
+        if self.a.reads == "mean":
+            x = self._blocks(x, range(done, last + 1))
+        else:
+            x = self._blocks(x, range(done, last))
+            x = self._last_block(x, self.a.blocks[-1], f"layer.{last}")
         if self.a.final_norm:
             x = self._norm(x, self.a.final_norm)
-        x = self.g.add("Squeeze", x, self.g.integers(1))
+        x = self._mean(x) if self.a.reads == "mean" else self.g.add("Squeeze", x, self.g.integers(1))
         for i, step in enumerate(self.a.head):
             last_step = i == len(self.a.head) - 1
             x = self.g.dense(x, step.dense, name=OUTPUT if last_step else f"head.{i}")
             if step.activation:
                 x = self._activate(x, step.activation)
+            if step.norm:
+                x = self._norm(x, step.norm)
         return x
 
-    def _blocks(self, x: str, padding: str, which: range) -> str:
-        bias = self._causal(padding) if self.a.causal else self._with_distances(padding)
-        unpadded = self._is_long_and_unpadded() if self.tiled and which else ""
+    def _blocks(self, x: str, which: range) -> str:
+        self.attention.begin([self.a.blocks[i] for i in which])
         for i in which:
-            x = self._block(x, self.a.blocks[i], bias, f"layer.{i}", unpadded)
+            x = self._block(x, self.a.blocks[i], f"layer.{i}")
         return x
 
-    # Embeddings and masks
+    # Embeddings
 
     def _embed(self) -> str:
         e = self.a.embeddings
-        words = self.products.look_up(self.g, e.words, self.ids)
-        x = self.g.add("Sum", words, self._position_rows())
+        x = self.products.look_up(self.g, e.words, self.ids)
+        if e.rows is not None:
+            x = self.g.add("Sum", x, self._position_rows(e.rows))
         if e.norm:
             x = self._norm(x, e.norm)
         return self.g.dense(x, e.projection) if e.projection else x
 
-    def _position_rows(self) -> str:
+    def _position_rows(self, table: FloatArray) -> str:
         e, g = self.a.embeddings, self.g
-        rows = self.products.stored(g, e.rows)
+        rows = self.products.stored(g, table)
         if e.positions == "absolute":
             columns = g.add("Shape", self.ids, start=1, end=2)
             return g.add("Slice", rows, g.integers(0), columns, g.integers(0))
@@ -150,110 +157,47 @@ class _Writer:
         rank = g.add("Sub", g.add("CumSum", self.mask, g.integers(1)), g.integers(1))
         return g.add("Max", rank, g.integers(0))
 
-    def _padding_bias(self) -> str:
-        """0 for real tokens, a large negative number for padding: (batch, 1, 1, tokens)."""
-        g = self.g
-        kept = g.add("Cast", self.mask, to=TensorProto.FLOAT)
-        bias = g.add("Mul", g.add("Sub", kept, g.scalar(1.0)), g.scalar(_MASKED))
-        return g.add("Unsqueeze", bias, g.integers(1, 2))
-
-    def _is_long_and_unpadded(self) -> str:
-        """Whether attention is to be computed in tiles."""
-        g = self.g
-        unpadded = g.add("Cast", g.add("ReduceMin", self.mask, keepdims=0), to=TensorProto.BOOL)
-        columns = g.add("Shape", self.ids, start=1, end=2)
-        return g.add("And", unpadded, g.add("GreaterOrEqual", columns, g.integers(LONG)))
-
-    def _causal(self, padding: str) -> str:
-        """The padding bias plus a causal mask: (batch, 1, tokens, tokens)."""
-        g = self.g
-        columns = g.add("Shape", self.ids, start=1, end=2)
-        square = g.add("Expand", g.scalar(-_MASKED), g.add("Concat", columns, columns, axis=0))
-        later = g.add("Trilu", square, g.constant(np.array(1, dtype=np.int64)), upper=1)
-        return g.add("Add", padding, later)
-
-    def _with_distances(self, padding: str) -> str:
-        """The padding bias plus that of distances: (batch, heads, tokens, tokens)."""
-        if self.a.distances is None:
-            return padding
-        g, columns = self.g, self._columns()
-        apart = g.add("Sub", columns, g.add("Unsqueeze", columns, g.integers(1)))
-        return g.add("Add", padding, self._at_distance(self.a.distances, apart))
-
-    def _from_first(self, bias: str) -> str:
-        """A bias (batch, 1, tokens) plus that of the distances from the first token: (batch, heads, tokens)."""
-        if self.a.distances is None:
-            return bias
-        return self.g.add("Add", bias, self._at_distance(self.a.distances, self._columns()))
-
-    def _at_distance(self, distances: FloatArray, apart: str) -> str:
-        """The biases of these distances, all heads first."""
-        g, longest = self.g, (distances.shape[1] + 1) // 2
-        return g.add("Gather", g.constant(distances), g.add("Add", apart, g.integers(longest - 1)), axis=1)
-
-    def _columns(self) -> str:
-        """0, 1, 2, ... for each column of the batch."""
-        g = self.g
-        ones = g.add("Expand", g.integers(1), g.add("Shape", self.ids, start=1, end=2))
-        return g.add("Sub", g.add("CumSum", ones, g.integers(0)), g.integers(1))
-
     # Blocks
 
-    def _block(self, x: str, block: Block, bias: str, site: str, unpadded: str) -> str:
-        source = self._norm(x, block.attention_norm) if self.a.norm_first else x
-        parts = self._queries_keys_values(source, block, site)
-        context = self._tiled(parts, bias, site, unpadded) if unpadded else self._attention(self.g, parts, bias)
-        return self._after_attention(context, x, block, site)
+    def _block(self, x: str, block: Block, site: str) -> str:
+        parts = self._queries_keys_values(self._source(x, block), block, site)
+        return self._after_attention(self.attention.context(parts, block, site), x, block, site)
+
+    def _source(self, x: str, block: Block) -> str:
+        """What attention reads."""
+        return self._norm(x, block.attention_norm) if self.a.norm_first and block.attention_norm else x
 
     def _queries_keys_values(self, x: str, block: Block, site: str) -> list[str]:
         """Three tensors (batch, tokens, hidden)."""
         g, hidden = self.g, self.a.hidden
-        joined = Dense(
-            np.concatenate([d.weight for d in (block.query, block.key, block.value)], axis=1),
-            np.concatenate([d.bias for d in (block.query, block.key, block.value)]),
-        )
-        qkv = self.products.product(g, x, joined, f"{site}.qkv")
+        qkv = self.products.product(g, x, block.qkv, f"{site}.qkv")
         return g.add_many("Split", qkv, g.integers(hidden, hidden, hidden), outputs=3, axis=-1)
 
-    def _tiled(self, parts: Sequence[str], bias: str, site: str, unpadded: str) -> str:
-        tiles, apart = self.g.inner(f"{site}.tiled."), self.g.inner(f"{site}.apart.")
-        whole = tiles.add("MultiHeadAttention", *parts, contrib=True, num_heads=self.a.heads, scale=1.0)
-        return self.g.add(
-            "If",
-            unpadded,
-            then_branch=tiles.branch("tiled", whole, axes=3),
-            else_branch=apart.branch("apart", self._attention(apart, parts, bias), axes=3),
-        )
-
-    def _attention(self, g: GraphWriter, parts: Sequence[str], bias: str) -> str:
-        """What every token gathers: (batch, tokens, hidden)."""
-        shape = g.integers(0, 0, self.a.heads, self.head_size)
-        q, k, v = (g.add("Reshape", part, shape) for part in parts)
-        q = g.add("Transpose", q, perm=[0, 2, 1, 3])
-        k = g.add("Transpose", k, perm=[0, 2, 3, 1])
-        v = g.add("Transpose", v, perm=[0, 2, 1, 3])
-        scores = g.add("Add", g.add("MatMul", q, k), bias)
-        context = g.add("MatMul", g.add("Softmax", scores, axis=-1), v)
-        context = g.add("Transpose", context, perm=[0, 2, 1, 3])
-        return g.add("Reshape", context, g.integers(0, 0, self.a.hidden))
-
-    def _last_block(self, x: str, block: Block, padding: str, site: str) -> str:
-        g, heads = self.g, self.a.heads
-        source = self._norm(x, block.attention_norm) if self.a.norm_first else x
+    def _last_block(self, x: str, block: Block, site: str) -> str:
+        g = self.g
+        source = self._source(x, block)
         read, read_source = self._read_token(x, source)
         query = self.products.product(g, read_source, block.query, f"{site}.q")
-        query = g.add("Reshape", query, g.integers(0, heads, 1, self.head_size))
-        query = g.add("Squeeze", g.add("MatMul", query, self._per_head(block.key.weight, (1, 2, 0))), g.integers(2))
-        # Tokens are rows: onnxruntime blocks a sum by the number of columns, and padding must not change the blocks.
-        scores = g.add("MatMul", source, g.add("Transpose", query, perm=[0, 2, 1]))
-        scores = g.add("Transpose", scores, perm=[0, 2, 1])
-        scores = g.add("Add", scores, self._from_first(g.add("Squeeze", padding, g.integers(1))))
+        scores = self._scores_of_read(query, source, block, site)
+        scores = g.add("Add", scores, self.attention.from_first(block))
         mixed = g.add("MatMul", g.add("Softmax", scores, axis=-1), source)
         mixed = g.add("Unsqueeze", mixed, g.integers(2))
         context = g.add("MatMul", mixed, self._per_head(block.value.weight, (1, 0, 2)))
         context = g.add("Reshape", context, g.integers(0, 1, self.a.hidden))
         context = g.add("Add", context, g.constant(block.value.bias))
         return self._after_attention(context, read, block, site)
+
+    def _scores_of_read(self, query: str, source: str, block: Block, site: str) -> str:
+        """Those of the token that the head reads, (batch, heads, tokens), before what is added to them."""
+        g, heads, size = self.g, self.a.heads, self.attention.head_size
+        query = g.add("Reshape", query, g.integers(0, heads, 1, size))
+        if block.rope is not None or block.disentangled:
+            keys = self.products.product(g, source, block.key, f"{site}.k")
+            return self.attention.scores_of_first(query, keys, block)
+        query = g.add("Squeeze", g.add("MatMul", query, self._per_head(block.key.weight, (1, 2, 0))), g.integers(2))
+        # Tokens are rows: onnxruntime blocks a sum by the number of columns, and padding must not change the blocks.
+        scores = g.add("MatMul", source, g.add("Transpose", query, perm=[0, 2, 1]))
+        return g.add("Transpose", scores, perm=[0, 2, 1])
 
     def _read_token(self, x: str, source: str) -> tuple[str, str]:
         """The token that the head reads, from both tensors: (batch, 1, hidden)."""
@@ -275,21 +219,36 @@ class _Writer:
         kept = g.add("Mul", column, self.mask)
         return g.add("Sub", g.add("ReduceMax", kept, axes=[1], keepdims=1), g.integers(1))
 
+    def _mean(self, x: str) -> str:
+        """The mean over the real tokens: (batch, hidden)."""
+        g = self.g
+        kept = g.add("Cast", self.mask, to=TensorProto.FLOAT)
+        total = g.add("ReduceSum", g.add("Mul", x, g.add("Unsqueeze", kept, g.integers(2))), g.integers(1), keepdims=0)
+        return g.add("Div", total, g.add("ReduceSum", kept, g.integers(1), keepdims=1))
+
     def _per_head(self, weight: FloatArray, order: tuple[int, int, int]) -> str:
         """A (hidden, hidden) weight split into heads: axes (hidden, heads, head size), permuted to `order`."""
-        cut = weight.reshape(self.a.hidden, self.a.heads, self.head_size)
+        cut = weight.reshape(self.a.hidden, self.a.heads, self.attention.head_size)
         return self.products.stored(self.g, cut.transpose(order))
 
     def _after_attention(self, context: str, x: str, block: Block, site: str) -> str:
         """Output product, feed-forward and the two residuals, with normalization where the architecture has it."""
         output = self.products.product(self.g, context, block.output, f"{site}.o")
         x = self.g.add("Sum", output, x)
-        if not self.a.norm_first:
+        if not self.a.norm_first and block.attention_norm:
             x = self._norm(x, block.attention_norm)
         source = self._norm(x, block.output_norm) if self.a.norm_first else x
-        inner = self._activate(self.products.product(self.g, source, block.up, f"{site}.up"), self.a.activation)
+        inner = self._inner(self.products.product(self.g, source, block.up, f"{site}.up"), block)
         x = self.g.add("Sum", self.products.product(self.g, inner, block.down, f"{site}.down"), x)
         return x if self.a.norm_first else self._norm(x, block.output_norm)
+
+    def _inner(self, up: str, block: Block) -> str:
+        """What the second product of the feed-forward reads."""
+        if not self.a.gated:
+            return self._activate(up, self.a.activation)
+        half = block.down.weight.shape[0]
+        up, gate = self.g.add_many("Split", up, self.g.integers(half, half), outputs=2, axis=-1)
+        return self.g.add("Mul", self._activate(up, self.a.activation), gate)
 
     # Small parts
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -29,13 +30,14 @@ class GraphWriter:
         """
         self._nodes: list[onnx.NodeProto] = []
         self._constants: dict[str, onnx.TensorProto] = {}
+        self._large: dict[tuple[object, ...], str] = {}
         self._prefix = prefix
         self._outer = outer
 
     def named(self, prefix: str) -> GraphWriter:
         """A writer of the same graph whose names begin with `prefix`."""
         same = GraphWriter(prefix=prefix, outer=self._outer)
-        same._nodes, same._constants = self._nodes, self._constants
+        same._nodes, same._constants, same._large = self._nodes, self._constants, self._large
         return same
 
     def inner(self, prefix: str) -> GraphWriter:
@@ -43,13 +45,18 @@ class GraphWriter:
         return GraphWriter(prefix=self._prefix + prefix, outer=self)
 
     def constant(self, value: Any, name: str | None = None) -> str:
-        """An initializer. Arrays keep their dtype; pass numpy scalars, not Python numbers."""
-        name = name or f"{self._prefix}constant_{len(self._constants)}"
-        tensor = numpy_helper.from_array(np.array(value, order="C"), name)
-        if self._outer is not None and len(tensor.raw_data) >= _LARGE:
+        """An initializer. Arrays keep their dtype; pass numpy scalars, not Python numbers.
+
+        A large one is in the file once, under the first name, however often the same values are asked for.
+        """
+        own = name or f"{self._prefix}constant_{len(self._constants)}"
+        tensor = numpy_helper.from_array(np.array(value, order="C"), own)
+        if len(tensor.raw_data) < _LARGE:
+            self._constants[own] = tensor
+            return own
+        if self._outer is not None:
             return self._outer.store(tensor, self._prefix)
-        self._constants[name] = tensor
-        return name
+        return self._add_large(tensor)
 
     def store(self, tensor: onnx.TensorProto, prefix: str) -> str:
         """The name of a constant of the outermost graph with this type, shape and values, which is added if need be.
@@ -58,12 +65,16 @@ class GraphWriter:
         """
         if self._outer is not None:
             return self._outer.store(tensor, prefix)
-        for name, own in self._constants.items():
-            if (own.data_type, own.dims) == (tensor.data_type, tensor.dims) and own.raw_data == tensor.raw_data:
-                return name
         tensor.name = f"{prefix}weight_{len(self._constants)}"
-        self._constants[tensor.name] = tensor
-        return tensor.name
+        return self._add_large(tensor)
+
+    def _add_large(self, tensor: onnx.TensorProto) -> str:
+        """Add a constant of the outermost graph, unless there is one with its type, shape and values."""
+        values = hashlib.blake2b(tensor.raw_data).digest()
+        name = self._large.setdefault((tensor.data_type, tuple(tensor.dims), values), tensor.name)
+        if name == tensor.name:
+            self._constants[name] = tensor
+        return name
 
     def integers(self, *values: int) -> str:
         """A one-dimensional int64 initializer: axes, sizes, shapes."""

@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
 from sentopt.errors import ExportError
-from sentopt.graph.architecture import Architecture, Block, Dense, FloatArray, HeadStep, Norm
+from sentopt.graph.architecture import Architecture, Block, Dense, Disentangled, FloatArray, HeadStep, Norm
 
 FILE = "student.safetensors"
 
@@ -28,8 +28,8 @@ def to_bytes(student: Architecture) -> bytes:
             _put(tensors, f"blocks.{i}.{each.name}", getattr(block, each.name))
     for i, step in enumerate(student.head):
         _put(tensors, f"head.{i}", step.dense)
-    if student.final_norm:
-        _put(tensors, "final_norm", student.final_norm)
+        _put(tensors, f"head.{i}.norm", step.norm)
+    _put(tensors, "final_norm", student.final_norm)
     return save({name: np.ascontiguousarray(values) for name, values in tensors.items()})
 
 
@@ -45,26 +45,47 @@ def read(path: Path, teacher: Architecture) -> Architecture:
         return replace(
             teacher,
             blocks=tuple(_block(tensors, i, teacher.blocks[0]) for i in range(count)),
-            head=tuple(HeadStep(_dense(tensors, f"head.{i}"), step.activation) for i, step in enumerate(teacher.head)),
-            final_norm=_norm(tensors, "final_norm", teacher.final_norm) if teacher.final_norm else None,
+            head=tuple(
+                HeadStep(_dense(tensors, f"head.{i}"), step.activation, _norm(tensors, f"head.{i}.norm", step.norm))
+                for i, step in enumerate(teacher.head)
+            ),
+            final_norm=_norm(tensors, "final_norm", teacher.final_norm),
         )
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise ExportError(f"{path} is no student of this model: {error}") from error
 
 
-def _put(tensors: dict[str, FloatArray], name: str, part: Dense | Norm) -> None:
+def _put(
+    tensors: dict[str, FloatArray], name: str, part: Dense | Norm | Disentangled | FloatArray | float | None
+) -> None:
     if isinstance(part, Dense):
         tensors[f"{name}.weight"], tensors[f"{name}.bias"] = part.weight, part.bias
-    else:
+    elif isinstance(part, Norm):
         tensors[f"{name}.scale"], tensors[f"{name}.bias"] = part.scale, part.bias
+    elif isinstance(part, Disentangled):
+        _put(tensors, f"{name}.keys", part.keys)
+        _put(tensors, f"{name}.queries", part.queries)
+    elif isinstance(part, np.ndarray):
+        tensors[name] = part
+    elif part is not None:
+        tensors[name] = np.array([part], dtype=np.float32)
 
 
 def _block(tensors: Mapping[str, FloatArray], i: int, like: Block) -> Block:
+    """Layers of a student can be of several kinds; `like` says how its normalization is computed."""
     parts: dict[str, Any] = {}
     for each in fields(like):
-        part = getattr(like, each.name)
         name = f"blocks.{i}.{each.name}"
-        parts[each.name] = _dense(tensors, name) if isinstance(part, Dense) else _norm(tensors, name, part)
+        if each.name in ("attention_norm", "output_norm"):
+            parts[each.name] = _norm(tensors, name, like.output_norm if f"{name}.scale" in tensors else None)
+        elif each.name in ("window", "rope"):
+            number = tensors[name][0].item() if name in tensors else None
+            parts[each.name] = int(number) if each.name == "window" and number is not None else number
+        elif each.name == "disentangled":
+            vectors = Disentangled(tensors.get(f"{name}.keys"), tensors.get(f"{name}.queries"))
+            parts[each.name] = vectors if like.disentangled else None
+        else:
+            parts[each.name] = _dense(tensors, name)
     return Block(**parts)
 
 
@@ -72,5 +93,5 @@ def _dense(tensors: Mapping[str, FloatArray], name: str) -> Dense:
     return Dense(tensors[f"{name}.weight"], tensors[f"{name}.bias"])
 
 
-def _norm(tensors: Mapping[str, FloatArray], name: str, like: Norm) -> Norm:
-    return Norm(tensors[f"{name}.scale"], tensors[f"{name}.bias"], like.epsilon)
+def _norm(tensors: Mapping[str, FloatArray], name: str, like: Norm | None) -> Norm | None:
+    return Norm(tensors[f"{name}.scale"], tensors[f"{name}.bias"], like.epsilon) if like else None

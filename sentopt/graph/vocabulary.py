@@ -1,11 +1,13 @@
-"""Vocabulary trimming of a WordPiece model: embedding rows that the training texts do not use are removed.
+"""Vocabulary trimming of a WordPiece or Unigram model: embedding rows that the training texts do not use are removed.
 
 The trimmed vocabulary keeps special tokens, every token of the training texts, single characters (at the start of a
-word and inside it), and the first pieces of the vocabulary. BERT's family lists pieces by descending frequency in
-general text. A word that needs a removed piece is split into smaller pieces, at worst into characters.
+word and inside it), and the first pieces of the vocabulary. BERT's family and SentencePiece list pieces by descending
+frequency in general text. A word that needs a removed piece is split into smaller pieces, at worst into characters.
 
-WordPiece takes the longest matching piece. A text whose pieces are all kept therefore has the same tokens and the same
-logits. That includes all training texts, so their calibration is valid for the trimmed model.
+WordPiece takes the longest matching piece, Unigram (XLM-R, ALBERT, DeBERTa-v3) the pieces of the largest total score. A
+text whose pieces are all kept therefore has the same tokens and the same logits. That includes all training texts, so
+their calibration is valid for the trimmed model. Unigram's score of what is unknown depends on the smallest score of a
+piece, so that piece is kept, too.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from sentopt.runtime.tokenization import IntArray
 
 _WITHOUT_IDS = "special_tokens_map.json"
 _PLACEHOLDER = re.compile(r"\[unused\d+\]")
+_BYTE = re.compile(r"<0x[0-9A-F]{2}>")
 _POST_PROCESSORS = (None, "TemplateProcessing", "BertProcessing")
 
 
@@ -38,8 +41,10 @@ def unsupported_reason(checkpoint: Path) -> str | None:
         kind, post_processor = tokenizer["model"]["type"], (tokenizer["post_processor"] or {}).get("type")
     except (ExportError, KeyError, TypeError, AttributeError):
         return "it has no readable tokenizer.json with a model and a post-processor"
-    if kind != "WordPiece":
-        return f"its tokenizer is {kind}; expected WordPiece, which can split a word into the remaining pieces"
+    if kind not in ("WordPiece", "Unigram"):
+        return (
+            f"its tokenizer is {kind}; expected WordPiece or Unigram, which can split a word into the remaining pieces"
+        )
     if post_processor not in _POST_PROCESSORS:
         return f"its tokenizer has the post-processor {post_processor}, whose token ids cannot be renumbered"
     return None
@@ -57,11 +62,11 @@ def choose(checkpoint: Path, used: Iterable[int], *, common: int) -> IntArray:
         ExportError: the tokenizer cannot be read.
     """
     tokenizer = _read(checkpoint / "tokenizer.json")
-    vocabulary: dict[str, int] = tokenizer["model"]["vocab"]
-    prefix = tokenizer["model"]["continuing_subword_prefix"]
+    vocabulary = _pieces(tokenizer["model"])
+    prefix = tokenizer["model"].get("continuing_subword_prefix", "")
     added = {token["content"]: token["id"] for token in tokenizer["added_tokens"]}
     configured = set(_special_ids(_read(checkpoint / "config.json")).values()) & {*vocabulary.values(), *added.values()}
-    kept = {vocabulary[tokenizer["model"]["unk_token"]], *added.values(), *_framing_ids(tokenizer), *configured, *used}
+    kept = {*_needed_by(tokenizer["model"]), *added.values(), *_framing_ids(tokenizer), *configured, *used}
     for token, number in sorted(vocabulary.items(), key=lambda item: item[1]):
         if not _is_removable(token, prefix, vocabulary):
             kept.add(number)
@@ -73,13 +78,13 @@ def choose(checkpoint: Path, used: Iterable[int], *, common: int) -> IntArray:
 
 def trim(architecture: Architecture, kept: IntArray) -> Architecture:
     """The model with only the embedding rows `kept`."""
-    embeddings = architecture.embeddings
-    padding = np.flatnonzero(kept == embeddings.padding_id)
+    embeddings, rows = architecture.embeddings, architecture.embeddings.rows
+    found = np.flatnonzero(kept == embeddings.padding_id)
+    padding = int(found[0]) if len(found) else 0
+    if embeddings.positions == "after_padding_id" and rows is not None:
+        rows = np.ascontiguousarray(rows[embeddings.padding_id - padding :])  # they are counted from the new id
     words = np.ascontiguousarray(embeddings.words[kept])
-    return replace(
-        architecture,
-        embeddings=replace(embeddings, words=words, padding_id=int(padding[0]) if len(padding) else 0),
-    )
+    return replace(architecture, embeddings=replace(embeddings, words=words, rows=rows, padding_id=padding))
 
 
 def write_files(checkpoint: Path, kept: IntArray, folder: Path) -> None:
@@ -105,7 +110,7 @@ def compare(checkpoint: Path, trimmed: Path, texts: Sequence[str]) -> Vocabulary
     tokenizers = [Tokenizer.from_file(str(folder / "tokenizer.json")) for folder in (checkpoint, trimmed)]
     tokens, kept = (tokenizer.get_vocab_size() for tokenizer in tokenizers)
     before, after = (_words(tokenizer, texts) for tokenizer in tokenizers)
-    unknown = _read(checkpoint / "tokenizer.json")["model"]["unk_token"]
+    unknown = _unknown(_read(checkpoint / "tokenizer.json")["model"])
     words = resplit = lost = changed_texts = 0
     for old, new in zip(before, after, strict=True):
         changed = [(a, b) for a, b in zip(old, new, strict=True) if a != b]
@@ -125,6 +130,29 @@ def _words(tokenizer: Tokenizer, texts: Sequence[str]) -> Iterator[list[list[str
         for word, token in zip(encoding.word_ids, encoding.tokens, strict=True):
             words.setdefault(word, []).append(token)
         yield list(words.values())
+
+
+def _pieces(model: Mapping[str, Any]) -> dict[str, int]:
+    """The id of each piece. A Unigram vocabulary is a list of pieces with their scores."""
+    if model["type"] == "WordPiece":
+        return dict(model["vocab"])
+    return {piece: number for number, (piece, _) in enumerate(model["vocab"])}
+
+
+def _unknown(model: Mapping[str, Any]) -> str | None:
+    """The token of what no piece matches."""
+    if model["type"] == "WordPiece":
+        return str(model["unk_token"])
+    return None if model["unk_id"] is None else str(model["vocab"][model["unk_id"]][0])
+
+
+def _needed_by(model: Mapping[str, Any]) -> set[int]:
+    """Ids without which the tokenizer cannot work, or would split kept words in another way."""
+    if model["type"] == "WordPiece":
+        return {model["vocab"][model["unk_token"]]}
+    scores = [score for _, score in model["vocab"]]
+    bytes_ = {n for n, (piece, _) in enumerate(model["vocab"]) if model.get("byte_fallback") and _BYTE.fullmatch(piece)}
+    return bytes_ | {scores.index(min(scores)), *({model["unk_id"]} - {None})}
 
 
 def _is_removable(token: str, prefix: str, vocabulary: Mapping[str, int]) -> bool:
@@ -151,7 +179,11 @@ def _special_ids(config: Mapping[str, Any]) -> dict[str, int]:
 
 def _renumbered_tokenizer(document: dict[str, Any], new: Mapping[int, int]) -> dict[str, Any]:
     model = document["model"]
-    model["vocab"] = {token: new[number] for token, number in model["vocab"].items() if number in new}
+    if model["type"] == "WordPiece":
+        model["vocab"] = {token: new[number] for token, number in model["vocab"].items() if number in new}
+    else:
+        model["vocab"] = [entry for number, entry in enumerate(model["vocab"]) if number in new]
+        model["unk_id"] = None if model["unk_id"] is None else new[model["unk_id"]]
     for added in document["added_tokens"]:
         added["id"] = new[added["id"]]
     if document["padding"]:

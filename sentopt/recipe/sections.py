@@ -564,7 +564,7 @@ class ExportSection:
         at_least=0,
         unit="vocabulary entries",
         help="Vocabulary entries that a trimmed variant keeps besides those of the training texts: the first of the "
-        "list, which are the most frequent ones in BERT's family.",
+        "list, which are the most frequent ones in BERT's family and in SentencePiece.",
         like=("trim", "vocab_size"),
     )
     standard_operators: bool = option(

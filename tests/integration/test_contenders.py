@@ -15,6 +15,7 @@ import numpy as np
 import onnx
 import pytest
 import small_cascades
+import tiny_models
 
 from sentopt import recipe
 from sentopt.backends import worker
@@ -275,6 +276,36 @@ def test_a_label_that_no_training_text_had_has_probability_0(benchmarks: Path) -
     peer = program("trained_peers").TextPeer(lambda texts, size: np.array([[0.25, 0.75]]), [0, 2], ["a", "b", "c"])
     assert peer.predict_proba(["x"]).tolist() == [[0.25, 0.0, 0.75]]
     assert np.isfinite(peer.logits(["x"])).all()
+
+
+def test_a_model_of_another_family_takes_the_place_of_a_run_s_own(
+    benchmarks: Path, trained_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
+    full_size, peers = program("full_size"), program("peers")
+    monkeypatch.setitem(full_size.SIZES, "albert", ("Albert", {**small, "embedding_size": 16, "vocab_size": 100}))
+    labels = ("negative", "neutral", "positive")
+    made = peers.random_model("albert", RunDir(trained_run), labels)
+    assert made.root == trained_run.with_name("run-albert")
+    config = json.loads((made.checkpoint / "config.json").read_text())
+    assert config["vocab_size"] == 600, "the tokenizer of the run has more tokens than the family's"
+    assert list(config["id2label"].values()) == list(labels)
+    for name in ("lean-fp32", "lean-int8"):
+        candidate = Candidate.of(VARIANTS[name], made, labels, 32)
+        assert candidate.open(threads=1).predict_proba(["great great day"]).shape == (1, 3)
+    written = made.model("lean-int8").stat().st_mtime_ns
+    assert peers.random_model("albert", RunDir(trained_run), labels).model("lean-int8").stat().st_mtime_ns == written
+
+
+def test_models_of_full_size_are_compared_with_pytorch(benchmarks: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    full_size = program("full_size")
+    assert set(full_size.SIZES) == set(full_size.NAMES)
+    small = {**tiny_models.BERT_LIKE, "vocab_size": 100}
+    monkeypatch.setitem(full_size.SIZES, "bert", ("Bert", small))
+    monkeypatch.setattr(full_size, "SHAPES", ((3,), (9, 4)))
+    found = full_size.compare("bert")
+    assert 0.0 < found["difference"] < 1e-5
+    assert found["spread"] > 1e-3
 
 
 def test_files_of_peers_are_written_once_for_a_checkpoint(

@@ -30,11 +30,12 @@ NAMES = {
     "roberta": "RoBERTa",
     "xlm-roberta": "XLM-R",
     "electra": "ELECTRA",
-    "mpnet": "MPNet",
-    "gpt2": "GPT-2",
     "albert": "ALBERT",
+    "mpnet": "MPNet",
     "deberta-v2": "DeBERTa-v2, DeBERTa-v3",
     "modernbert": "ModernBERT",
+    "gpt2": "GPT-2",
+    "megatron-bert": "Megatron-BERT",
 }
 LEAN, TRACED = ("lean-fp32", "lean-int8"), ("onnx-fp32", "onnx-int8")
 

@@ -283,10 +283,10 @@ def test_an_architecture_without_lean_graph_falls_back_on_the_traced_one(
 ) -> None:
     quick = ["--set", "export.variants=[]", "--set", "train.epochs=1", "--set", "bench.rounds=1"]
     quick += ["--set", "verify.allow_weak_reference=true"]  # one epoch teaches it nothing
-    root = tmp_path / "albert"
+    root = tmp_path / "traced"
     assert rerun(root, tiny_options, "--model", str(backbone_without_lean_graph), *quick, "--json") == 0
     captured = capsys.readouterr()
-    assert "note: no lean graph for this model (architecture 'albert' is not one of bert, " in captured.err
+    assert "note: no lean graph for this model (architecture 'megatron-bert' is not one of bert, " in captured.err
     result = json.loads(captured.out)
     verdicts = {v["variant"]: v for v in result["verify"]["verdicts"] if v["variant"].startswith(("onnx", "lean"))}
     assert list(verdicts) == ["onnx-fp32", "onnx-int8", "onnx-int8-per-channel", "onnx-int8-mixed"]

@@ -18,10 +18,11 @@ from safetensors.numpy import load_file, save_file
 from sentopt.errors import ExportError
 from sentopt.graph import families, lean
 from sentopt.graph.products import FloatProducts
+from sentopt.graph.weights import ACTIVATIONS
 from sentopt.runtime.session import FloatArray, OnnxSession
 from sentopt.runtime.tokenization import Batch
 
-ERF_GELUS = ["bert", "distilbert", "roberta", "electra", "mpnet"]
+ERF_GELUS = ["bert", "distilbert", "roberta", "electra", "albert", "mpnet"]
 
 
 @dataclass(frozen=True)
@@ -123,6 +124,28 @@ def test_distances_of_tokens_fall_in_the_buckets_of_transformers() -> None:
     assert families.distance_buckets(514).tolist() == expected.tolist()
 
 
+@pytest.mark.parametrize("sharing", [(4, 1, 1), (4, 2, 1), (5, 3, 1), (3, 1, 3), (4, 2, 2)], ids=str)
+def test_albert_shares_layers_as_transformers_does(tmp_path: Path, sharing: tuple[int, int, int]) -> None:
+    layers, groups, inner = sharing
+    settings = {"num_hidden_layers": layers, "num_hidden_groups": groups, "inner_group_num": inner}
+    albert = pair_of("albert", tmp_path, **settings)
+    assert albert.difference(albert.pad(tiny_models.texts([13, 6]))) < 1e-5
+    assert families.layers(tmp_path) == len(families.read(tmp_path).blocks) == layers * inner
+
+
+def test_an_albert_of_the_width_of_its_embeddings_projects_them_nevertheless(tmp_path: Path) -> None:
+    albert = pair_of("albert", tmp_path, embedding_size=32)
+    assert albert.difference(albert.pad(tiny_models.texts([13, 6]))) < 1e-5
+
+
+def test_weights_that_layers_share_are_in_the_file_once(tmp_path: Path) -> None:
+    sizes = []
+    for layers in (3, 4, 9):
+        model = pair_of("albert", tmp_path / str(layers), num_hidden_layers=layers)
+        sizes.append(sum(len(tensor.raw_data) for tensor in model.graph.graph.initializer))
+    assert sizes[2] - sizes[1] == 5 * (sizes[1] - sizes[0]) < 5 * 2_000  # small vectors alone; a layer has 34,000 bytes
+
+
 def test_left_padding_changes_nothing_for_gpt2(pairs: Callable[[str], Pair]) -> None:
     gpt2, texts = pairs("gpt2"), tiny_models.texts([20, 1, 7])
     alone = np.concatenate([gpt2.expected(gpt2.pad([text])) for text in texts])
@@ -141,7 +164,7 @@ def test_a_checkpoint_in_several_files_is_refused(tmp_path: Path) -> None:
     assert "in several files" in str(families.unsupported_reason(tmp_path))
 
 
-@pytest.mark.parametrize("activation", sorted(families.ACTIVATIONS))
+@pytest.mark.parametrize("activation", sorted(ACTIVATIONS))
 def test_every_activation_is_computed_as_in_transformers(tmp_path: Path, activation: str) -> None:
     bert = pair_of("bert", tmp_path, hidden_act=activation)
     assert bert.difference(bert.pad(tiny_models.texts([13, 6]))) < 1e-5
@@ -155,6 +178,14 @@ def test_one_layer_is_enough(tmp_path: Path) -> None:
 def test_inputs_and_outputs(pair: Pair) -> None:
     assert [value.name for value in pair.graph.graph.input] == ["input_ids", "attention_mask"]
     assert [value.name for value in pair.graph.graph.output] == ["logits"]
+
+
+def test_onnxruntime_fuses_the_gelus_of_modernbert_but_no_residual(
+    pairs: Callable[[str], Pair], tmp_path: Path
+) -> None:
+    found = optimized_operators(pairs("modernbert").graph, tmp_path)
+    assert (found["Gelu"], found["Erf"], found["SkipLayerNormalization"]) == (4 + 1, 0, 0)
+    assert found["LayerNormalization"] == 1 + 3 + 4 + 1 + 1
 
 
 @pytest.mark.parametrize("family", ERF_GELUS)
@@ -185,7 +216,7 @@ def optimized_operators(graph: onnx.ModelProto, folder: Path) -> Counter[str]:
 @pytest.mark.parametrize(
     ("family", "changes", "reason"),
     [
-        ("bert", {"model_type": "albert"}, "architecture 'albert' is not one of bert, distilbert, "),
+        ("bert", {"model_type": "big_bird"}, "architecture 'big_bird' is not one of bert, distilbert, "),
         ("bert", {"model_type": None}, "architecture None"),
         ("bert", {"hidden_act": "silu"}, "activation 'silu'"),
         ("distilbert", {"activation": "silu"}, "activation 'silu'"),

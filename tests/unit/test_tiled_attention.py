@@ -22,7 +22,7 @@ from sentopt.runtime.threshold import Threshold
 from sentopt.runtime.tokenization import Batch, Tokens, padded
 from sentopt.variants import LONG
 
-UNTILED = ("gpt2", "mpnet")
+UNTILED = ("gpt2", "mpnet", "deberta-v2")
 FAMILIES = [family for family in tiny_models.FAMILIES if family not in UNTILED]
 
 

@@ -21,8 +21,8 @@ def test_lean_rows_are_left_out_where_the_architecture_is_unknown_even_if_wanted
 
 
 def test_trimmed_rows_are_only_made_when_asked_for() -> None:
-    assert "lean-int8-trimmed" not in names({"lean", "wordpiece"})
-    assert names({"lean", "wordpiece"}, ("lean-int8-trimmed",)) == ["torch", "lean-fp32", "lean-int8-trimmed"]
+    assert "lean-int8-trimmed" not in names({"lean", "trimmable"})
+    assert names({"lean", "trimmable"}, ("lean-int8-trimmed",)) == ["torch", "lean-fp32", "lean-int8-trimmed"]
     assert names({"lean"}, ("lean-int8-trimmed",)) == ["torch", "lean-fp32"]
 
 

@@ -1,4 +1,4 @@
-"""Trimming the vocabulary of a WordPiece model: what stays, under which ids, and what that changes."""
+"""Trimming the vocabulary of a WordPiece or Unigram model: what stays, under which ids, and what that changes."""
 
 import json
 import shutil
@@ -152,6 +152,90 @@ def test_tokens_around_a_text_are_renumbered_and_never_left_out(
     encoding = Tokenizer.from_file(str(small.folder / "tokenizer.json")).encode("great food")
     assert encoding.ids[-1] == words(small.folder)[old] < last
     assert encoding.tokens[-1] == old
+
+
+def unigram_checkpoint(folder: Path, *, byte_fallback: bool = False, pad_first: bool = True) -> Path:
+    """A tiny XLM-R with a Unigram tokenizer as published: fairseq's special tokens first, `<mask>` last."""
+    import tiny_models
+    from csv_files import read_csv
+    from tokenizers import models, normalizers, pre_tokenizers, processors, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    from sentopt.data.sources import SAMPLE_FOLDER
+
+    first = ["<s>", "<pad>", "</s>", "<unk>"] if pad_first else ["<s>", "</s>", "<extra>", "<pad>", "<unk>"]
+    trained = Tokenizer(models.Unigram())
+    trained.normalizer = normalizers.NFKC()
+    trained.pre_tokenizer = pre_tokenizers.Metaspace()
+    rows = [row["text"].lower() for row in read_csv(SAMPLE_FOLDER / "validation.csv")]
+    trainer = trainers.UnigramTrainer(vocab_size=500, special_tokens=first, unk_token="<unk>", show_progress=False)
+    trained.train_from_iterator(rows, trainer)
+    document = json.loads(trained.to_str())
+    vocabulary = [*document["model"]["vocab"], ["<mask>", 0.0]]
+    vocabulary += [[f"<0x{byte:02X}>", -50.0] for byte in range(256)] if byte_fallback else []
+    tokenizer = Tokenizer(models.Unigram([(p, s) for p, s in vocabulary], first.index("<unk>"), byte_fallback))
+    tokenizer.normalizer, tokenizer.pre_tokenizer = trained.normalizer, trained.pre_tokenizer
+    pieces = [piece for piece, _ in vocabulary]
+    ends = [("<s>", pieces.index("<s>")), ("</s>", pieces.index("</s>"))]
+    tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A </s>", special_tokens=ends)
+    named = {f"{name}_token": f"<{name}>" for name in ("pad", "unk", "mask")}
+    padding = {"pad_token_id": pieces.index("<pad>")}
+    tiny_models.save("xlm-roberta", folder, vocab_size=len(vocabulary), **padding)
+    wrapped = PreTrainedTokenizerFast(tokenizer_object=tokenizer, **named, bos_token="<s>", eos_token="</s>")
+    wrapped.model_max_length = 64
+    wrapped.save_pretrained(folder)
+    return folder
+
+
+def unigram_pieces(folder: Path) -> list[str]:
+    document = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    return [piece for piece, _ in document["model"]["vocab"]]
+
+
+@pytest.mark.parametrize("byte_fallback", [False, True])
+def test_a_unigram_vocabulary_is_trimmed_and_kept_texts_stay_the_same(tmp_path: Path, byte_fallback: bool) -> None:
+    checkpoint = unigram_checkpoint(tmp_path / "checkpoint", byte_fallback=byte_fallback)
+    assert vocabulary.unsupported_reason(checkpoint) is None
+    small = trim(checkpoint, tmp_path / "small")
+    before, after = unigram_pieces(checkpoint), unigram_pieces(small.folder)
+    removed = set(before) - set(after)
+    assert [before[number] for number in small.kept] == after
+    assert len(removed) > 100
+    assert min(len(piece) for piece in removed) > 1
+    assert all(f"<0x{byte:02X}>" in after for byte in range(256)) or not byte_fallback
+    old, new = (Tokenizer.from_file(str(folder / "tokenizer.json")) for folder in (checkpoint, small.folder))
+    for text in (*TRAINING, "the soup was 日本 great ☕", "<mask> the soup"):
+        assert old.encode(text).tokens == new.encode(text).tokens
+        assert np.array_equal(small.logits(text, trimmed=False), small.logits(text, trimmed=True))
+    word = max(removed, key=len)
+    spelled = new.encode(word.removeprefix("▁")).tokens[1:-1]
+    assert "".join(spelled).removeprefix("▁") == word.removeprefix("▁")
+    changes = vocabulary.compare(checkpoint, small.folder, [word.removeprefix("▁"), *TRAINING])
+    assert (changes.respelled, changes.changed_texts, changes.lost) == (1, 1, 0)
+
+
+def test_what_is_unknown_costs_as_much_as_before(tmp_path: Path) -> None:
+    """Its score is that of the least likely piece less ten: without that piece, some words would be split otherwise."""
+    checkpoint = unigram_checkpoint(tmp_path / "checkpoint")
+    small = trim(checkpoint, tmp_path / "small")
+    lowest = [
+        min(score for _, score in json.loads((folder / "tokenizer.json").read_text())["model"]["vocab"])
+        for folder in (checkpoint, small.folder)
+    ]
+    assert lowest[0] == lowest[1]
+
+
+def test_positions_are_counted_from_the_new_id_of_padding(tmp_path: Path) -> None:
+    checkpoint = unigram_checkpoint(tmp_path / "checkpoint", pad_first=False)
+    small = trim(checkpoint, tmp_path / "small")
+    assert families.read(checkpoint).embeddings.padding_id == 3
+    kept = np.array([number for number in small.kept if number != 2])
+    moved = vocabulary.trim(families.read(checkpoint), kept).embeddings
+    whole = families.read(checkpoint).embeddings
+    assert moved.padding_id == 2
+    assert moved.rows is not None
+    assert whole.rows is not None
+    assert np.array_equal(moved.rows[moved.padding_id + 1], whole.rows[whole.padding_id + 1])
 
 
 def test_byte_level_bpe_is_refused_with_words(tmp_path: Path) -> None:

@@ -1,0 +1,66 @@
+"""The weights of a checkpoint as `architecture` has them: float32, of shape (inputs, outputs)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from sentopt.graph.architecture import Activation, Dense, FloatArray, Norm
+
+Config = Mapping[str, Any]
+ACTIVATIONS: dict[str, Activation] = {
+    "gelu": "gelu",
+    "gelu_python": "gelu",
+    "gelu_new": "gelu_tanh",
+    "gelu_fast": "gelu_tanh",
+    "gelu_pytorch_tanh": "gelu_tanh",
+    "relu": "relu",
+    "tanh": "tanh",
+}
+
+
+class Weights:
+    """The tensors of a checkpoint as float32, by the names of its model family.
+
+    Every method raises `KeyError` with the name of a tensor that is missing.
+    """
+
+    def __init__(self, tensors: Mapping[str, Any]) -> None:
+        self._tensors = tensors
+
+    def array(self, name: str) -> FloatArray:
+        """One tensor, in the shape that it is stored in."""
+        return np.asarray(self._tensors[name], dtype=np.float32)
+
+    def linear(self, name: str) -> Dense:
+        """`torch.nn.Linear`, which stores (outputs, inputs)."""
+        return self._dense(name, np.ascontiguousarray(self.array(f"{name}.weight").T))
+
+    def conv1d(self, name: str) -> Dense:
+        """GPT-2's `Conv1D`, which stores (inputs, outputs)."""
+        return self._dense(name, self.array(f"{name}.weight"))
+
+    def norm(self, name: str, epsilon: float, *, has_bias: bool = True) -> Norm:
+        """`torch.nn.LayerNorm`."""
+        scale = self.array(f"{name}.weight")
+        return Norm(scale, self.array(f"{name}.bias") if has_bias else np.zeros_like(scale), epsilon)
+
+    def _dense(self, name: str, weight: FloatArray) -> Dense:
+        bias = self.array(f"{name}.bias") if f"{name}.bias" in self._tensors else np.zeros(weight.shape[1], np.float32)
+        return Dense(weight, bias)
+
+
+def scaled(dense: Dense, factor: float) -> Dense:
+    """A product whose outputs are `factor` times those of `dense`."""
+    return Dense(dense.weight * np.float32(factor), dense.bias * np.float32(factor))
+
+
+def thirds(dense: Dense) -> tuple[Dense, Dense, Dense]:
+    """Query, key and value of a product that computes all of them, one behind the other."""
+    weights, biases = np.split(dense.weight, 3, axis=1), np.split(dense.bias, 3)
+    query, key, value = (
+        Dense(np.ascontiguousarray(weight), bias) for weight, bias in zip(weights, biases, strict=True)
+    )
+    return query, key, value
