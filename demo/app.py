@@ -8,6 +8,7 @@ from pathlib import Path
 
 from sentopt.demo.limits import Limits
 from sentopt.demo.server import serve
+from sentopt.demo.settings import Settings
 from sentopt.run_dir import latest
 
 HERE = Path(__file__).parent
@@ -22,4 +23,4 @@ def bundle() -> Path:
 
 
 if __name__ == "__main__":
-    serve(bundle(), say=print, port=7860, **(IN_A_SPACE if os.environ.get("SPACE_ID") else {}))
+    serve(bundle(), Settings(port=7860, **(IN_A_SPACE if os.environ.get("SPACE_ID") else {})), say=print)

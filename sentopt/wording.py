@@ -33,7 +33,7 @@ _REWORDED = (
     (re.compile(r"--trusted-proxy\b"), "trusted_proxies="),
     (re.compile(r"--allowed-host\b"), "allowed_hosts="),
     (re.compile(r"--root-path\b"), "root_path="),
-    (re.compile(r"--(data|model|output|port|host|auth|rate)\b"), r"\1="),
+    (re.compile(r"--(data|model|output|port|host|auth|rate|bundle|processes)\b"), r"\1="),
     (re.compile(r"--set\b"), "overrides="),
 )
 

@@ -7,7 +7,7 @@ import os
 import queue
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -214,7 +214,7 @@ def push(
 
 @for_python
 def serve(
-    bundle: StrPath,
+    bundle: StrPath | Mapping[str, StrPath],
     *,
     host: str = "127.0.0.1",
     port: int = 7860,
@@ -228,13 +228,15 @@ def serve(
     cors_origins: Sequence[str] = (),
     show_test_texts: bool = False,
     page: bool = True,
+    processes: int | str = 1,
     say: Callable[[str], None] | None = None,
     block: bool | None = None,
 ) -> Demo | None:
-    """Serve a bundle as a web page and as HTTP endpoints.
+    """Serve a bundle as a web page and as HTTP endpoints, or several as endpoints.
 
     Args:
-        bundle: the folder that holds `sentopt.json`.
+        bundle: the folder that holds `sentopt.json`. Without the page also several, by the name under which each is
+            served; the first answers where a client names none.
         host: address to listen on; anything but loopback can be reached from other machines.
         port: port to listen on.
         auth: file of `name:password` lines; empty for the environment variable; None asks for no password.
@@ -251,6 +253,8 @@ def serve(
         show_test_texts: list the texts of the test split, with what the variants answer, to everybody who reaches the
             demo. Without it they are listed only where no other machine reaches it.
         page: show the page, too. Without it, the packages of `sentopt[serve]` suffice.
+        processes: that share the port, each with its part of the cores; "auto" for as many as the cores are enough
+            for. More than one without the page alone, and not on Windows.
         say: receives the address, and warnings; by default they go to stderr.
         block: serve until interrupted; otherwise in a thread. By default it blocks, but not in notebooks, where an
             event loop is running already.
@@ -259,16 +263,14 @@ def serve(
         The demo in its thread, with `stop()`; None after it has blocked.
 
     Raises:
-        BundleError: the bundle cannot be loaded.
+        BundleError: a bundle cannot be loaded.
         ServingError: the port is taken, a file cannot be used, or an argument is wrong.
         MissingExtraError: the packages of `sentopt[demo]` are not installed.
     """
     with needs_extra("demo" if page else "serve"):
         from sentopt.demo import server
-    work = partial(
-        server.serve,
-        path("bundle", bundle),
-        say=say or _to_stderr,
+        from sentopt.demo.settings import Settings
+    settings = Settings(
         host=host,
         port=port,
         auth=None if auth is None else str(auth),
@@ -281,7 +283,11 @@ def serve(
         cors_origins=cors_origins,
         show_test_texts=show_test_texts,
         page=page,
+        processes=processes,
     )
+    several = {name: path("bundle", one) for name, one in bundle.items()} if isinstance(bundle, Mapping) else None
+    folders = path("bundle", bundle) if several is None else several
+    work = partial(server.serve, folders, settings, say=say or _to_stderr)
     if block if block is not None else not _has_event_loop():
         work()
         return None

@@ -7,7 +7,7 @@ import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import sentopt
 from sentopt.cli.printing import EXIT_USAGE, WrongUsage, as_json, fail, note, print_json
@@ -114,20 +114,28 @@ def demo(arguments: argparse.Namespace) -> int:
          sentopt demo --host 0.0.0.0 --auth people.txt
          sentopt demo --trusted-proxy 127.0.0.1 --allowed-host example.com --root-path /demo
     """
-    return _serve(arguments, page=True, show_test_texts=arguments.show_test_texts)
+    return _serve(arguments, show_test_texts=arguments.show_test_texts)
 
 
 def serve(arguments: argparse.Namespace) -> int:
     """Serve the selected bundle as HTTP endpoints, without the page.
 
     e.g. sentopt serve --bundle exports/quickstart/bundle --host 0.0.0.0 --auth people.txt
+         sentopt serve --bundle reviews=exports/reviews/bundle --bundle tweets=exports/tweets/bundle
+         sentopt serve --processes auto
     """
-    return _serve(arguments, page=False)
+    return _serve(arguments, page=False, processes=arguments.processes)
 
 
-def _serve(arguments: argparse.Namespace, *, page: bool, show_test_texts: bool = False) -> int:
+def _serve(arguments: argparse.Namespace, **of_verb: Any) -> int:
+    from sentopt.demo.bundle_names import read_bundles
+
+    named = read_bundles(arguments.bundle)
+    arguments.bundle = named.pop("", None)
+    if named and arguments.run_dir:
+        raise WrongUsage(f"give bundles with --bundle or a run with --run-dir ({arguments.run_dir}), not both")
     sentopt.serve(
-        _bundle(arguments),
+        named or _bundle(arguments),
         host=arguments.host,
         port=arguments.port,
         auth=arguments.auth,
@@ -137,8 +145,7 @@ def _serve(arguments: argparse.Namespace, *, page: bool, show_test_texts: bool =
         root_path=arguments.root_path,
         cors_origins=arguments.cors_origin,
         log_texts=arguments.log_texts,
-        show_test_texts=show_test_texts,
-        page=page,
+        **of_verb,
     )
     return 0
 

@@ -83,7 +83,7 @@ def _of_demo(option: str) -> Callable[[str], Any]:
     """What reads the value of one of the demo's options as the demo does."""
 
     def read(text: str) -> Any:
-        from sentopt.demo import cors, hosts, limits, prefix, proxies
+        from sentopt.demo import cors, hosts, limits, prefix, proxies, settings
 
         readers: dict[str, Callable[[str], Any]] = {
             "--trusted-proxy": proxies.read_network,
@@ -91,6 +91,7 @@ def _of_demo(option: str) -> Callable[[str], Any]:
             "--root-path": prefix.read_prefix,
             "--cors-origin": cors.read_origin,
             "--rate": limits.read_rate,
+            "--processes": settings.read_processes,
         }
         try:
             return readers[option](text)
@@ -158,7 +159,15 @@ _OF_TABLES = (
 )
 
 _OF_SERVER = (
-    *_WITH_BUNDLE,
+    _value(
+        "--bundle",
+        "[NAME=]DIR",
+        f"bundle folder {_NEWEST_BUNDLE}; `serve` takes several with names",
+        action="append",
+        type=_filled,
+        default=[],
+    ),
+    _WITH_BUNDLE[1],
     _value("--host", "ADDRESS", "address (default: 127.0.0.1, this machine only)", default="127.0.0.1"),
     _value("--port", "PORT", "port (default: 7860)", type=_number(int, 0, 65535), default=7860),
     _value(
@@ -246,7 +255,16 @@ VERBS: dict[Callable[[argparse.Namespace], int], tuple[Option, ...]] = {
         *_OF_SERVER,
         _flag("--show-test-texts", "list the test texts to whoever reaches the demo (default: to this machine alone)"),
     ),
-    bundle_verbs.serve: _OF_SERVER,
+    bundle_verbs.serve: (
+        *_OF_SERVER,
+        _value(
+            "--processes",
+            "N",
+            "processes that share port and cores; auto for as many as the cores suffice for (default: 1)",
+            type=_of_demo("--processes"),
+            default=1,
+        ),
+    ),
     bundle_verbs.check: (
         *_OF_BUNDLE,
         _value("--cpu", "MODEL", "answer on this CPU model, emulated by qemu-user: EPYC-Milan, neoverse-n1, ..."),

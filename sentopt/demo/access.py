@@ -10,7 +10,7 @@ from sentopt.demo.cors import Cors
 from sentopt.demo.credentials import Credentials
 from sentopt.demo.hosts import AllowedHosts, without_port
 from sentopt.demo.limits import is_loopback
-from sentopt.demo.proxies import TrustedProxies
+from sentopt.demo.proxies import FORWARDING, OF_PROXIES, TrustedProxies, read_address
 from sentopt.errors import RequestRefused
 
 Readers = Literal["nobody", "this machine", "everybody"]
@@ -108,6 +108,25 @@ class Access:
         here = {name.removesuffix(default).lower() for name in (host, told or host)}
         if not site or site.removesuffix(default).lower() not in here:
             raise RequestRefused(400, "requests from other sites are not answered")
+
+    def check_direct(self, headers: dict[bytes, str], peer: str) -> None:
+        """Refuse what does not come from this machine itself.
+
+        Args:
+            headers: of the request.
+            peer: the address that the connection came from.
+
+        Raises:
+            RequestRefused: another machine sent it, or it may come through a proxy.
+        """
+        forwarded = self.proxies.trust(peer) or any(name in headers for name in (*FORWARDING, *OF_PROXIES))
+        named = without_port(headers.get(b"host", ""))
+        if forwarded or not is_loopback(str(read_address(peer))) or not is_loopback(named):
+            raise RequestRefused(
+                403,
+                "this is for the server's own machine alone, by localhost and not through a proxy; "
+                "elsewhere send SIGHUP to its process",
+            )
 
 
 def readers_of_test_texts(

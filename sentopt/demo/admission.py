@@ -16,11 +16,11 @@ from sentopt.demo.access import Access, check_repeated
 from sentopt.demo.api import problem
 from sentopt.demo.bodies import check_plain, in_one_piece, without_lone_surrogates
 from sentopt.demo.limits import Limits
+from sentopt.demo.models import Models
 from sentopt.demo.prefix import below
 from sentopt.demo.proxies import FORWARDING, Client, network_of
 from sentopt.demo.rates import Rates
 from sentopt.demo.reply import Reply
-from sentopt.demo.service import Service
 from sentopt.errors import RequestRefused
 
 DISCARDED = 16  # times the largest body; what is larger still is cut off
@@ -34,21 +34,22 @@ _log = logging.getLogger("sentopt.demo")
 class Admission:
     """Refuses requests for other hosts and oversized or too many ones; passes the others on with their whole body."""
 
-    def __init__(self, app: ASGIApp, service: Service, access: Access) -> None:
+    def __init__(self, app: ASGIApp, models: Models, access: Access, *, page: bool = True) -> None:
         self._app = app
-        self._service = service
+        self._models = models
+        self._page = page
         self._access = access
-        self._limits: Limits = service.limits
-        self._rates = Rates(service.limits.client_rate, max(1.0, 2 * service.limits.client_rate))
+        self._limits: Limits = models.limits
+        self._rates = Rates(self._limits.client_rate, max(1.0, 2 * self._limits.client_rate))
         self._guesses = Rates(*_GUESSES)
         self._headers = access.security_headers()
         self._streams: set[asyncio.Task[None]] = set()
         self._held = 0
         self._told_of_proxy = False
-        self.registry = service.counters.registry
+        self.registry = models.counters.registry
         self.working = 0
         self.draining = False
-        service.counters.watch("sentopt_requests_in_progress", "Requests being answered", lambda: self.working)
+        models.counters.watch("sentopt_requests_in_progress", "Requests being answered", lambda: self.working)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The ASGI call."""
@@ -80,13 +81,13 @@ class Admission:
             await self._refuse(scope, receive, reply, error)
         except Exception:
             _log.exception("a request to %s failed", endpoint)
-            self._service.counters.errors.labels(endpoint).inc()
+            self._models.counters.errors.labels(endpoint).inc()
             if not reply.status:
                 await problem(500, "the server failed to answer; the reason is in its log")(scope, receive, reply)
         finally:
-            self._service.counters.requests.labels(endpoint, str(reply.status or 499)).inc()
+            self._models.counters.requests.labels(endpoint, str(reply.status or 499)).inc()
             if not stream:
-                self._service.counters.seconds.labels(endpoint).observe(time.perf_counter() - started)
+                self._models.counters.seconds.labels(endpoint).observe(time.perf_counter() - started)
 
     def end_streams(self) -> None:
         """End the event streams of open pages, so that the server can stop."""
@@ -139,7 +140,9 @@ class Admission:
         if method == "POST":
             told = client.host if self._access.proxies else headers.get(b"x-forwarded-host", "")
             self._access.check_origin(headers, told, path=path)
-        routes.check(path, method)
+        routes.check(path, method, page=self._page)
+        if path == routes.RELOAD:
+            self._access.check_direct(headers, _peer(scope))
         if path in routes.PROBES:
             return _as_get(scope)
         self._check_password(network_of(client.address), headers)
@@ -148,7 +151,7 @@ class Admission:
         return self._passed_on(_as_get(scope), client)
 
     def _client(self, scope: Scope, headers: dict[bytes, str]) -> Client:
-        peer = str((scope.get("client") or ("",))[0])
+        peer = _peer(scope)
         if self._access.proxies:
             return self._access.proxies.client(peer, scope["headers"])
         if not self._told_of_proxy and (b"x-forwarded-for" in headers or b"forwarded" in headers):
@@ -178,7 +181,8 @@ class Admission:
             raise self._refused(429, "rate", f"too many requests from this address; try again in {seconds} s", seconds)
         if self.draining:
             raise self._refused(503, "stopping", "the server is stopping", 5)
-        if self.working >= self._limits.requests or (self._service.full and routes.endpoint_of(path)):
+        for_model = routes.endpoint_of(path) not in ("", routes.RELOAD)
+        if self.working >= self._limits.requests or (for_model and self._models.full):
             raise self._refused(503, "overload", "too many requests are being answered; try again in a second", 1)
         named = headers.get(b"content-type", "application/json" if _may_be_unnamed(path, headers) else "")
         if named.partition(";")[0].strip().lower() != "application/json":
@@ -234,7 +238,7 @@ class Admission:
         if error.status == 401:
             headers["WWW_Authenticate"] = 'Basic realm="sentopt demo", charset="UTF-8"'
         if error.status == 405:
-            headers["Allow"] = ", ".join(routes.methods(scope["path"]))
+            headers["Allow"] = ", ".join(routes.methods(scope["path"], page=self._page))
         if error.status == 415:
             headers["Accept_Encoding"] = "identity"
         if error.status in (408, 413) or self.draining:
@@ -243,7 +247,7 @@ class Admission:
             await problem(error.status, str(error), path=scope["path"], **headers)(scope, receive, reply)
 
     def _refused(self, status: int, reason: str, message: str, retry_after: int | None) -> RequestRefused:
-        self._service.counters.refused.labels(reason).inc()
+        self._models.counters.refused.labels(reason).inc()
         return RequestRefused(status, message, retry_after=retry_after)
 
     def _too_large(self) -> RequestRefused:
@@ -253,6 +257,11 @@ class Admission:
 def _may_be_unnamed(path: str, headers: dict[bytes, str]) -> bool:
     """Whether a body without a type is taken for JSON: from clients that send none, not from pages of other sites."""
     return path.startswith(routes.UNNAMED) and headers.get(b"sec-fetch-site", "none") in ("none", "same-origin")
+
+
+def _peer(scope: Scope) -> str:
+    """The address that the connection came from; empty where the server does not know it."""
+    return str((scope.get("client") or ("",))[0])
 
 
 def _as_get(scope: Scope) -> Scope:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
+from os import getppid
 from typing import Annotated, Any
 
 import orjson
@@ -17,30 +18,42 @@ from starlette.types import Receive, Scope, Send
 from sentopt._version import __version__
 from sentopt.demo import protocols
 from sentopt.demo.explanation import Explanation
-from sentopt.demo.limits import Limits
-from sentopt.demo.protocols import Classification, Inferred, Inputs, LabelScore, ToClassify, ToInfer
-from sentopt.demo.routes import INFER, endpoint_of, model_of
-from sentopt.demo.service import Answers, Service
+from sentopt.demo.merged import Merged
+from sentopt.demo.models import Models
+from sentopt.demo.protocols import (
+    AtMost,
+    Classification,
+    Inferred,
+    Inputs,
+    LabelScore,
+    OneText,
+    ToClassify,
+    ToInfer,
+)
+from sentopt.demo.routes import INFER, RELOAD, endpoint_of, model_of
+from sentopt.demo.service import Answers
 from sentopt.runtime.classifier import Prediction
 
-Answer = Callable[[Any], Awaitable[Response]]
+Answer = Callable[..., Awaitable[Response]]
 Read = Callable[[bytes], BaseModel]
+Reports = Callable[[], Awaitable[Merged | None]]
+_WHICH = Field(default=None, description="the name of a bundle, where the server has several; else the first answers")
 
 
 class Text(BaseModel):
     """One text."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
-    text: str = Field(max_length=Limits.characters, examples=["The soup was cold and nobody cared."])
+    text: OneText = Field(examples=["The soup was cold and nobody cared."])
+    model: str | None = _WHICH
 
 
 class Texts(BaseModel):
     """Several texts."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
-    texts: list[Annotated[str, Field(max_length=Limits.characters)]] = Field(
-        max_length=Limits.texts, examples=[["Lovely people!", "It opens at nine."]]
-    )
+    texts: Annotated[list[OneText], AtMost] = Field(examples=[["Lovely people!", "It opens at nine."]])
+    model: str | None = _WHICH
 
 
 class Label(BaseModel):
@@ -94,7 +107,7 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
     for status, meaning in {
         400: "not an HTTP request that this server takes",
         401: "a name and a password are asked for",
-        404: "there is no such model",
+        404: "there is no such endpoint, or no such model",
         408: "the request did not arrive in time",
         413: "too long, or too many",
         415: "not application/json",
@@ -112,11 +125,11 @@ class Api:
     by the same model and answered by the same function directly.
     """
 
-    def __init__(self, service: Service, app: FastAPI) -> None:
-        self._app, self._service = app, service
+    def __init__(self, models: Models, app: FastAPI) -> None:
+        self._app, self._models = app, models
         self._direct: dict[str, tuple[Read, Answer]] = {}
         for path, read, gives, made_for in _TABLE:
-            answer = made_for(service)
+            answer = made_for(models)
             self._direct[path] = read, answer
             app.post(path, response_model=gives, responses=_REFUSALS)(answer)
 
@@ -124,7 +137,7 @@ class Api:
         """Serve one request, as ASGI has it; `receive` gives a body in one piece."""
         endpoint = endpoint_of(scope["path"]) if scope["type"] == "http" else ""
         if name := model_of(endpoint, scope["path"]) if endpoint else "":
-            protocols.check_model(self._service, name)
+            self._models.named(name)  # or there is no such model
         if endpoint not in self._direct:
             await self._app(scope, receive, send)
             return
@@ -135,7 +148,7 @@ class Api:
         except ValidationError as error:
             reply = problem(422, _what_is_wrong(error), path=scope["path"])
         else:
-            reply = await answer(asked)
+            reply = await (answer(asked, name) if name else answer(asked))
         await reply(scope, receive, send)
 
 
@@ -150,51 +163,56 @@ def _text_or_inputs(body: bytes) -> BaseModel:
     return Inputs.model_validate_json(body)
 
 
-def _predict(service: Service) -> Answer:
+def _predict(models: Models) -> Answer:
     async def predict(body: Text | Inputs) -> Response:
         """Classify one text; with `inputs`, as Text Embeddings Inference does."""
         if isinstance(body, Inputs):
-            return _json(protocols.label_scores(await service.answer(body.texts), body))
-        return _json(label_json(await service.answer([body.text])))
+            answers = await models.meant(body.model).answer(body.texts)
+            return _json(protocols.label_scores(answers, body), bundle=answers.by.short)
+        answers = await models.named(body.model).answer([body.text])
+        return _json(label_json(answers), bundle=answers.by.short)
 
     return predict
 
 
-def _predict_batch(service: Service) -> Answer:
+def _predict_batch(models: Models) -> Answer:
     async def predict_batch(body: Texts) -> Response:
         """Classify several texts."""
-        return _json(label_json(await service.answer(body.texts), many=True))
+        answers = await models.named(body.model).answer(body.texts)
+        return _json(label_json(answers, many=True), bundle=answers.by.short)
 
     return predict_batch
 
 
-def _explain(service: Service) -> Answer:
+def _explain(models: Models) -> Answer:
     async def explain(body: Text) -> Response:
         """Classify one text, and weigh its words by leaving out each once."""
-        return _json(explanation_json(await service.explain(body.text)))
+        explained = await models.named(body.model).explain(body.text)
+        return _json(explanation_json(explained), bundle=explained.bundle)
 
     return explain
 
 
-def _classify(service: Service) -> Answer:
+def _classify(models: Models) -> Answer:
     async def classify(body: ToClassify) -> Response:
         """Classify texts as vLLM and SGLang do."""
+        service = models.meant(body.model)
         answers = await service.answer(body.texts)
-        return _json(protocols.classification(answers, body.texts, service.classifier))
+        return _json(protocols.classification(answers, body.texts, service.name), bundle=answers.by.short)
 
     return classify
 
 
-def _infer(service: Service) -> Answer:
-    async def infer(body: ToInfer, model: str = "") -> Response:
+def _infer(models: Models) -> Answer:
+    async def infer(body: ToInfer, model: str) -> Response:
         """Classify texts by the Open Inference Protocol."""
-        answers = await service.answer(body.inputs[0].texts)
-        return _json(protocols.inferred(answers, body, service.classifier))
+        answers = await models.named(model).answer(body.inputs[0].texts)
+        return _json(protocols.inferred(answers, body, model), bundle=answers.by.short)
 
     return infer
 
 
-_TABLE: tuple[tuple[str, Read, Any, Callable[[Service], Answer]], ...] = (
+_TABLE: tuple[tuple[str, Read, Any, Callable[[Models], Answer]], ...] = (
     ("/predict", _text_or_inputs, LabelAndTime | list[LabelScore] | list[list[LabelScore]], _predict),
     ("/predict_batch", Texts.model_validate_json, Labels, _predict_batch),
     ("/explain", Text.model_validate_json, Reasons, _explain),
@@ -204,8 +222,15 @@ _TABLE: tuple[tuple[str, Read, Any, Callable[[Service], Answer]], ...] = (
 )
 
 
-def create(service: Service, *, lifespan: Any, prefix: str = "") -> FastAPI:
-    """The application that describes the endpoints and reports on the server; the page is mounted in it."""
+def create(models: Models, *, lifespan: Any, prefix: str = "", reports: Reports | None = None) -> FastAPI:
+    """The application that describes the endpoints and reports on the server; the page is mounted in it.
+
+    Args:
+        models: answer.
+        lifespan: starts and stops them.
+        prefix: the path below which a proxy shows the server.
+        reports: gives statistics and metrics of all processes of the server; None where this is the only one.
+    """
     app = FastAPI(
         title="sentopt demo",
         version=__version__,
@@ -216,18 +241,32 @@ def create(service: Service, *, lifespan: Any, prefix: str = "") -> FastAPI:
         telemetry=_NOT_BY_FASTAPI,
         servers=[{"url": prefix}] if prefix else None,
     )
+    _add_probes(app, models)
+    _add_descriptions(app, models)
+    _add_reports(app, models, reports)
 
+    @app.post(RELOAD, include_in_schema=False)
+    async def reload() -> Response:
+        if reports is not None:  # the others would go on with the bundles before
+            return problem(
+                409, f"this server has several processes: send SIGHUP to the one with the number {getppid()}"
+            )
+        done = await models.reload()
+        said = {one.name: {key: value for key, value in asdict(one).items() if value and key != "name"} for one in done}
+        refused = [one.in_words() for one in done if one.outcome == "refused"]
+        return _json({"models": said, **({"detail": "; ".join(refused)} if refused else {})}, 409 if refused else 200)
+
+    return app
+
+
+def _add_probes(app: FastAPI, models: Models) -> None:
     @app.get("/healthz", include_in_schema=False)
     async def healthz() -> Response:
         return _json({"status": "alive"})
 
     @app.get("/readyz", include_in_schema=False)
     async def readyz() -> Response:
-        return _json({"status": "ready"}) if service.ready else _json({"status": "not ready"}, 503)
-
-    @app.get("/v2", include_in_schema=False)
-    async def server_facts() -> Response:
-        return _json(protocols.server_facts())
+        return _json({"status": "ready"}) if models.ready else _json({"status": "not ready"}, 503)
 
     @app.get("/v2/health/live", include_in_schema=False)
     async def live() -> Response:
@@ -235,28 +274,48 @@ def create(service: Service, *, lifespan: Any, prefix: str = "") -> FastAPI:
 
     @app.get("/v2/health/ready", include_in_schema=False)
     async def ready() -> Response:
-        return _json({"ready": service.ready}, 200 if service.ready else 503)
-
-    @app.get("/v2/models/{model}", include_in_schema=False)
-    @app.get("/v2/models/{model}/versions/1", include_in_schema=False)
-    async def model_facts(model: str) -> Response:
-        return _json(protocols.model_facts(service.classifier))
+        return _json({"ready": models.ready}, 200 if models.ready else 503)
 
     @app.get("/v2/models/{model}/ready", include_in_schema=False)
     @app.get("/v2/models/{model}/versions/1/ready", include_in_schema=False)
     async def model_ready(model: str) -> Response:
-        name = protocols.model_name(service.classifier)
-        return _json({"name": name, "ready": service.ready}, 200 if service.ready else 503)
+        is_ready = models.named(model).ready
+        return _json({"name": model, "ready": is_ready}, 200 if is_ready else 503)
+
+
+def _add_descriptions(app: FastAPI, models: Models) -> None:
+    @app.get("/v1/models", include_in_schema=False)
+    async def model_list() -> Response:
+        return _json(protocols.model_list(models))
+
+    @app.get("/v2", include_in_schema=False)
+    async def server_facts() -> Response:
+        return _json(protocols.server_facts(models))
+
+    @app.get("/v2/models/{model}", include_in_schema=False)
+    @app.get("/v2/models/{model}/versions/1", include_in_schema=False)
+    async def model_facts(model: str) -> Response:
+        return _json(protocols.model_facts(models.named(model)))
+
+
+def _add_reports(app: FastAPI, models: Models, reports: Reports | None) -> None:
+    unknown = "what the processes have counted is not known; try again in a second"
 
     @app.get("/stats", include_in_schema=False)
     async def stats() -> Response:
-        return _json(asdict(service.classifier.stats()))
+        if reports is None:
+            return _json(models.stats())
+        merged = await reports()
+        return _json(merged.stats()) if merged else problem(503, unknown, Retry_After="1")
 
     @app.get("/metrics", include_in_schema=False)
     async def metrics() -> Response:
-        return Response(service.counters.page(), media_type=CONTENT_TYPE_LATEST)
-
-    return app
+        if reports is None:
+            return Response(models.counters.page(), media_type=CONTENT_TYPE_LATEST)
+        merged = await reports()
+        if merged is None:
+            return problem(503, unknown, Retry_After="1")
+        return Response(merged.page(), media_type=CONTENT_TYPE_LATEST)
 
 
 def label_json(answers: Answers, *, many: bool = False) -> dict[str, Any]:
@@ -283,7 +342,9 @@ def problem(status: int, detail: str, *, path: str = "", **headers: str) -> Resp
     return _json(said, status, {name.replace("_", "-"): value for name, value in headers.items()})
 
 
-def _json(content: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+def _json(content: Any, status: int = 200, headers: dict[str, str] | None = None, *, bundle: str = "") -> Response:
+    """JSON; with the beginning of the hash of the bundle that answered, so that clients see when it is replaced."""
+    headers = {"Sentopt-Bundle": bundle} if bundle else headers
     return Response(orjson.dumps(content), status, headers, "application/json")
 
 
@@ -304,4 +365,4 @@ def _what_is_wrong(error: ValidationError) -> str:
 
 def _place(location: tuple[int | str, ...]) -> str:
     """Where in the body, without the names that pydantic gives to the types of which one would do."""
-    return ".".join(str(part) for part in location if not re.search(r"[\[(-]", str(part))) or "body"
+    return ".".join(str(part) for part in location if not re.search(r"[\[(-]|^str$", str(part))) or "body"

@@ -11,10 +11,11 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 
 from sentopt.demo import asked
-from sentopt.demo.counters import Counters
+from sentopt.demo.counters import OfModel
 from sentopt.demo.limits import Limits
 from sentopt.errors import RequestRefused
 from sentopt.runtime.classifier import Classifier, Prediction
@@ -57,13 +58,30 @@ class _Job:
             self.answer.set_exception(error)
 
 
+@dataclass
+class Waiting:
+    """How many tokens wait for all models of a server together, which is what memory holds."""
+
+    tokens: int = 0
+
+
 class Batcher:
     """Answers the texts of many requests with one classifier. Lives in one event loop."""
 
-    def __init__(self, classifier: Classifier, limits: Limits, counters: Counters) -> None:
+    def __init__(
+        self, classifier: Classifier, limits: Limits, counters: OfModel, together: Waiting | None = None
+    ) -> None:
+        """
+        Args:
+            classifier: answers.
+            limits: bounds on what waits.
+            counters: of the model.
+            together: what waits for this model and for others; None: there are no others.
+        """
         self._classifier = classifier
         self._limits = limits
         self._counters = counters
+        self._together = together or Waiting()
         self._jobs: deque[_Job] = deque()
         self._arrived = asyncio.Event()
         self._threads = ThreadPoolExecutor(_CALLS + 1, thread_name_prefix="sentopt-demo")
@@ -76,9 +94,11 @@ class Batcher:
         self._most_texts = tuning.max_batch * tuning.workers
         self._most_tokens = tuning.max_tokens * tuning.workers
         self.waiting_tokens = 0
-        counters.watch("sentopt_waiting_texts", "Texts that wait for the model", lambda: self.waiting_texts)
-        counters.watch("sentopt_waiting_tokens", "Tokens of these texts", lambda: self.waiting_tokens)
-        counters.watch("sentopt_tokens_per_second", "Speed of the latest calls of the model", lambda: self._rate)
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Speed of the latest calls of the model; 0 before the first."""
+        return self._rate
 
     @property
     def waiting_texts(self) -> int:
@@ -121,7 +141,7 @@ class Batcher:
         self._admit(size := sum(len(t.ids) for t in tokens))
         job = _Job(tokens, loop.create_future(), len(tokens) if counted is None else counted)
         self._jobs.append(job)
-        self.waiting_tokens += size
+        self._add(size)
         self._arrived.set()
         predictions = await job.answer
         asked.note(job.counted, job.deferred)
@@ -132,19 +152,23 @@ class Batcher:
         longest = self._classifier.encoder.max_length
         self._admit(least := sum(min(longest, 1 + len(text) // _TOKEN_CHARACTERS) for text in texts))
         self._coming += 1
-        self.waiting_tokens += least
+        self._add(least)
         try:
             loop = asyncio.get_running_loop()
             return await loop.run_in_executor(self._threads, self._classifier.encoder.encode, texts)
         finally:
             self._coming -= 1
-            self.waiting_tokens -= least
+            self._add(-least)
+
+    def _add(self, tokens: int) -> None:
+        self.waiting_tokens += tokens
+        self._together.tokens += tokens
 
     def _admit(self, tokens: int) -> None:
         """Refuse a request that would wait too long or need too much memory."""
         if self._closing:
             raise RequestRefused(503, "the server is stopping", retry_after=5)
-        if self.waiting_tokens + tokens > self._limits.waiting_tokens or self._waits_too_long(tokens):
+        if self._together.tokens + tokens > self._limits.waiting_tokens or self._waits_too_long(tokens):
             self._counters.refused.labels("overload").inc()
             raise RequestRefused(503, "too many requests are waiting; try again in a second", retry_after=1)
 
@@ -192,7 +216,7 @@ class Batcher:
         while self._jobs and texts < self._most_texts and tokens < self._most_tokens:
             job = self._jobs.popleft()
             if job.answer.done():  # failed, or nobody waits for it any more
-                self.waiting_tokens -= sum(len(t.ids) for t in job.tokens[job.taken :])
+                self._add(-sum(len(t.ids) for t in job.tokens[job.taken :]))
                 continue
             start = end = job.taken
             last = min(len(job.tokens), start + _SHARE)
@@ -208,7 +232,7 @@ class Batcher:
             pieces.append((job, start, end))
             if end < len(job.tokens):
                 self._jobs.append(job)
-        self.waiting_tokens -= tokens
+        self._add(-tokens)
         return pieces
 
     def _record(self, tokens: Sequence[Tokens], seconds: float, calls: int) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from sentopt.demo.prefix import below
-from sentopt.demo.routes import endpoint_of
+from sentopt.demo.routes import RELOAD, endpoint_of
 from sentopt.errors import ServingError
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ ANY = "*"
 _ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*)://((?:[a-z0-9_-]+(?:\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?)")
 _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 _ASKED_WITH = ("Authorization", "Content-Type", "traceparent", "tracestate")
-_READ_FROM = ("Retry-After",)
+_READ_FROM = ("Retry-After", "Sentopt-Bundle")
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,12 @@ class Cors:
 
     def allows(self, origin: str, path: str) -> bool:
         """Whether a page of this origin may use this path: an endpoint, never the demo's own page."""
-        return bool(self.origins) and bool(self.origins & {origin, ANY}) and bool(endpoint_of(path))
+        return bool(self.origins) and bool(self.origins & {origin, ANY}) and _is_shared(path)
+
+
+def _is_shared(path: str) -> bool:
+    """Whether pages elsewhere may ask for it: bundles are replaced by the server's own machine alone."""
+    return endpoint_of(path) not in ("", RELOAD)
 
 
 def read_origin(text: str) -> str:
@@ -95,5 +100,5 @@ class ForOtherOrigins:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The ASGI call."""
-        shared = scope["type"] == "http" and endpoint_of(below(scope["path"], self._prefix))
+        shared = scope["type"] == "http" and _is_shared(below(scope["path"], self._prefix))
         await (self._shared if shared else self._app)(scope, receive, send)

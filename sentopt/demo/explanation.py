@@ -45,6 +45,7 @@ class Explanation:
     """The answer to the whole text, the weights of its words, and how many texts were answered in how much time.
 
     The model reads the characters `start` to `end` (exclusive); words beyond have no weight and are not in `words`.
+    `bundle` is the beginning of the hash of the bundle that answered.
     """
 
     prediction: Prediction
@@ -53,6 +54,7 @@ class Explanation:
     milliseconds: float
     start: int
     end: int
+    bundle: str = ""
 
 
 def parts(text: str, most: int) -> list[tuple[int, int]]:

@@ -15,11 +15,12 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from sentopt._version import __version__
 from sentopt.demo.limits import Limits
+from sentopt.demo.models import Models
 from sentopt.demo.service import Answers, Service
-from sentopt.errors import RequestRefused
-from sentopt.runtime.classifier import Classifier
 
-OneText = Annotated[str, Field(max_length=Limits.characters)]
+# `Service.check` refuses what is longer, with 413 and not the 422 of what has another form.
+OneText = Annotated[str, Field(json_schema_extra={"maxLength": Limits.characters})]
+AtMost = Field(json_schema_extra={"maxItems": Limits.texts})
 _FLOAT, _BYTES = "FP32", "BYTES"
 _OTHERS_KEYS = ConfigDict(extra="ignore", strict=True)  # clients send keys that other models need
 
@@ -28,7 +29,8 @@ class Inputs(BaseModel):
     """One text, or several as lists of one, as Text Embeddings Inference has it."""
 
     model_config = _OTHERS_KEYS
-    inputs: OneText | Annotated[list[OneText | list[OneText]], Field(min_length=1, max_length=Limits.texts)] = Field(
+    model: Any = None
+    inputs: OneText | Annotated[list[OneText | list[OneText]], Field(min_length=1), AtMost] = Field(
         examples=["The soup was cold and nobody cared."]
     )
     raw_scores: Literal[False] = False
@@ -77,9 +79,7 @@ class ToClassify(BaseModel):
 
     model_config = _OTHERS_KEYS
     model: Any = None
-    input: OneText | Annotated[list[OneText], Field(max_length=Limits.texts)] = Field(
-        examples=[["Lovely people!", "It opens at nine."]]
-    )
+    input: OneText | Annotated[list[OneText], AtMost] = Field(examples=[["Lovely people!", "It opens at nine."]])
 
     @property
     def texts(self) -> list[str]:
@@ -115,14 +115,15 @@ class Classification(BaseModel):
     usage: Usage
 
 
-def classification(answers: Answers, texts: Sequence[str], classifier: Classifier) -> dict[str, Any]:
-    """`Classification` as JSON."""
+def classification(answers: Answers, texts: Sequence[str], name: str) -> dict[str, Any]:
+    """`Classification` as JSON; `name` is that of the model on this server."""
+    classifier = answers.by.classifier
     tokens = sum(len(one.ids) for one in classifier.encoder.encode(list(texts)))
     return {
         "id": f"classify-{uuid.uuid4().hex}",
         "object": "list",
         "created": int(time.time()),
-        "model": model_name(classifier),
+        "model": name,
         "data": [
             {
                 "index": index,
@@ -143,7 +144,7 @@ class InputTensor(BaseModel):
     name: str
     shape: Annotated[list[int], Field(min_length=1, max_length=2)]
     datatype: Literal["BYTES"]
-    data: Annotated[list[OneText | Annotated[list[OneText], Field(max_length=1)]], Field(max_length=Limits.texts)]
+    data: Annotated[list[OneText | Annotated[list[OneText], Field(max_length=1)]], AtMost]
 
     @property
     def texts(self) -> list[str]:
@@ -190,11 +191,13 @@ class Inferred(BaseModel):
     model_name: str
     model_version: str
     id: str | None = None
+    parameters: dict[str, str]
     outputs: list[OutputTensor]
 
 
-def inferred(answers: Answers, asked: ToInfer, classifier: Classifier) -> dict[str, Any]:
-    """`Inferred` as JSON, with the tensors that were asked for, or all."""
+def inferred(answers: Answers, asked: ToInfer, name: str) -> dict[str, Any]:
+    """`Inferred` as JSON, with the tensors that were asked for, or all; `name` is that of the model on this server."""
+    classifier = answers.by.classifier
     given, count = answers.predictions, len(answers.predictions)
     tensors = {
         "label": (_BYTES, [count], [one.label for one in given]),
@@ -207,9 +210,10 @@ def inferred(answers: Answers, asked: ToInfer, classifier: Classifier) -> dict[s
     }
     wanted = dict.fromkeys(str(output.name) for output in asked.outputs or ()) or tensors
     return {
-        "model_name": model_name(classifier),
+        "model_name": name,
         "model_version": "1",
         **({} if asked.id is None else {"id": asked.id}),
+        "parameters": {"bundle_sha256": answers.by.sha256},
         "outputs": [
             {"name": name, "datatype": tensors[name][0], "shape": tensors[name][1], "data": tensors[name][2]}
             for name in wanted
@@ -217,37 +221,37 @@ def inferred(answers: Answers, asked: ToInfer, classifier: Classifier) -> dict[s
     }
 
 
-def server_facts() -> dict[str, Any]:
-    """The server, as the Open Inference Protocol describes one."""
-    return {"name": "sentopt", "version": __version__, "extensions": []}
+def server_facts(models: Models) -> dict[str, Any]:
+    """The server, as the Open Inference Protocol describes one, and the names of its models."""
+    return {"name": "sentopt", "version": __version__, "extensions": [], "models": models.names}
 
 
-def model_facts(classifier: Classifier) -> dict[str, Any]:
+def model_list(models: Models) -> dict[str, Any]:
+    """The models, as OpenAI's API and the servers that follow it list them."""
+    data = [
+        {
+            "id": one.name,
+            "object": "model",
+            "created": int(one.loaded.since),
+            "owned_by": "sentopt",
+            "bundle": one.loaded.facts(),
+        }
+        for one in models.all
+    ]
+    return {"object": "list", "data": data}
+
+
+def model_facts(service: Service) -> dict[str, Any]:
     """The model, as the Open Inference Protocol describes one; `-1` is any number of texts."""
     return {
-        "name": model_name(classifier),
+        "name": service.name,
         "versions": ["1"],
         "platform": "sentopt",
         "inputs": [{"name": "text", "datatype": _BYTES, "shape": [-1]}],
         "outputs": [
             {"name": "label", "datatype": _BYTES, "shape": [-1]},
             {"name": "score", "datatype": _FLOAT, "shape": [-1]},
-            {"name": "probabilities", "datatype": _FLOAT, "shape": [-1, len(classifier.labels)]},
+            {"name": "probabilities", "datatype": _FLOAT, "shape": [-1, len(service.classifier.labels)]},
         ],
+        "bundle": service.loaded.facts(),
     }
-
-
-def model_name(classifier: Classifier) -> str:
-    """The name by which clients ask for the model: that of the bundle, as far as it can stand in a path."""
-    return classifier.description.name.replace("/", "--") if classifier.description else "sentopt"
-
-
-def check_model(service: Service, name: str) -> None:
-    """Refuse another model.
-
-    Raises:
-        RequestRefused: with 404.
-    """
-    own = model_name(service.classifier)
-    if name != own:
-        raise RequestRefused(404, f"there is no such model; this server has {own!r}")

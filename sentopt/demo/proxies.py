@@ -18,6 +18,8 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 FORWARDING = (b"forwarded", b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host")
+OF_PROXIES = (b"via", b"x-real-ip", b"x-forwarded-server", b"cf-connecting-ip", b"true-client-ip")
+"""What else proxies add to a request, and other clients do not."""
 _MOST_PROXIES = 32  # in a row
 _LONGEST = 4_096  # of `Forwarded`
 _LONGEST_ADDRESS = 100

@@ -10,14 +10,18 @@ from sentopt.errors import RequestRefused
 
 _MODEL = "/v2/models/{model}"
 INFER = f"{_MODEL}/infer"
+RELOAD = "/reload"
 ENDPOINTS = {
-    **dict.fromkeys(("/predict", "/predict_batch", "/explain", "/classify", "/v1/classify", INFER), "POST"),
+    **dict.fromkeys(("/predict", "/predict_batch", "/explain", "/classify", "/v1/classify", INFER, RELOAD), "POST"),
     **dict.fromkeys(("/healthz", "/readyz", "/stats", "/metrics", "/openapi.json"), "GET"),
-    **dict.fromkeys(("/v2", "/v2/health/live", "/v2/health/ready", _MODEL, f"{_MODEL}/ready"), "GET"),
+    **dict.fromkeys(("/v1/models", "/v2", "/v2/health/live", "/v2/health/ready", _MODEL, f"{_MODEL}/ready"), "GET"),
 }
 """The method of each endpoint; GET stands for HEAD, too. Any name may stand for the model."""
 PROBES = ("/healthz", "/readyz", "/v2/health/live", "/v2/health/ready")  # come without a password
-UNNAMED = "/v2/"  # whose clients do not say that they send JSON; pages of other sites are told by their origin
+UNNAMED = (
+    "/v2/",
+    RELOAD,
+)  # whose clients do not say that they send JSON; pages of other sites are told by their origin
 GRADIO = "/gradio_api/"
 STREAMS = (GRADIO + "heartbeat/",)  # endless: never waited for
 EVENTS = (*STREAMS, GRADIO + "queue/data", GRADIO + "call/")  # are spent by who reads them: HEAD would lose them
@@ -55,11 +59,11 @@ def model_of(endpoint: str, path: str) -> str:
     return path.split("/")[3] if endpoint.startswith(_MODEL) else ""
 
 
-def methods(path: str) -> tuple[str, ...]:
-    """The methods that an open route takes; none where nothing is there."""
+def methods(path: str, *, page: bool = True) -> tuple[str, ...]:
+    """The methods that an open route takes; none where nothing is there. `page` says whether there is a page."""
     if endpoint := endpoint_of(path):
         found = [ENDPOINTS[endpoint]]
-    elif any(part in path for part in ("..", "\\", "//", "\0")):
+    elif not page or any(part in path for part in ("..", "\\", "//", "\0")):
         found = []
     else:
         found = [method for method in _PAGE if path in _PAGE[method] or _is_below(path, _PAGE_BELOW[method])]
@@ -71,15 +75,20 @@ def methods(path: str) -> tuple[str, ...]:
 _OF_ENDPOINTS = {path: methods(path) for path in ENDPOINTS}
 
 
-def check(path: str, method: str) -> None:
+_THERE = "; ".join(
+    f"{method} {', '.join(path for path, taken in ENDPOINTS.items() if taken == method)}" for method in ("POST", "GET")
+)
+
+
+def check(path: str, method: str, *, page: bool = True) -> None:
     """Refuse what is no open route, or not the method of one.
 
     Raises:
         RequestRefused: with 404 or 405.
     """
-    taken = _OF_ENDPOINTS.get(path) or methods(path)
+    taken = _OF_ENDPOINTS.get(path) or methods(path, page=page)
     if not taken:
-        raise RequestRefused(404, "there is nothing here")
+        raise RequestRefused(404, f"there is nothing here; the endpoints are: {_THERE}")
     if method not in taken:
         raise RequestRefused(405, f"this takes {' and '.join(taken)}")
 

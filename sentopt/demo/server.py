@@ -1,4 +1,4 @@
-"""The demo as a server: endpoints and page in one application, with an orderly start and stop."""
+"""The server: endpoints and page in one application, with an orderly start and stop."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import gc
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 
 import uvicorn
@@ -16,143 +16,145 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from sentopt._optional import needs_extra
-from sentopt.demo import api, telemetry
-from sentopt.demo.access import Access, readers_of_test_texts
+from sentopt.demo import api, supervisor, telemetry
+from sentopt.demo.access import Access
 from sentopt.demo.admission import Admission
-from sentopt.demo.cors import ForOtherOrigins, read_origins
-from sentopt.demo.credentials import VARIABLE, Credentials
-from sentopt.demo.hosts import AllowedHosts, read_name
-from sentopt.demo.limits import Limits, is_loopback
-from sentopt.demo.prefix import read_prefix
+from sentopt.demo.bundle_names import check_folders, checked_names
+from sentopt.demo.cors import ForOtherOrigins
+from sentopt.demo.hangup import Hangup
+from sentopt.demo.limits import Limits
+from sentopt.demo.models import Models
 from sentopt.demo.protocol import ImpatientProtocol
-from sentopt.demo.proxies import Network, TrustedProxies
-from sentopt.demo.service import Service
+from sentopt.demo.settings import Settings
+from sentopt.demo.supervisor import Job
 from sentopt.demo.text_log import TextLog
-from sentopt.errors import InputError, ServingError
-from sentopt.runtime import arguments
-from sentopt.runtime.classifier import Classifier
+from sentopt.errors import ServingError
+from sentopt.runtime.description import read_description
 
 
 def create_app(
-    bundle: Path, access: Access, limits: Limits, *, address: str, log: TextLog | None = None, page: bool = True
+    models: Models, access: Access, *, address: str, page: bool = True, reports: api.Reports | None = None
 ) -> Admission:
-    """The whole application for one bundle, as ASGI; `address` is what its page calls itself, `log` gets the texts.
+    """The whole application, as ASGI; `address` is what its page calls itself.
+
+    Args:
+        models: what is served; the page shows the first.
+        access: who may reach it.
+        address: for the page.
+        page: show one.
+        reports: gives the statistics of all processes of the server; None where this is the only one.
 
     Raises:
-        BundleError: the bundle cannot be loaded.
         MissingExtraError: the packages of the page are not installed.
     """
-    service = Service(Classifier.load(bundle), limits, log)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        await service.start()
+        await models.start()
         gc.collect()
         gc.freeze()  # Gradio's hundreds of thousands of objects stay; to look at them again takes a tenth of a second
         yield
-        await service.stop()
+        await models.stop()
 
-    app = api.create(service, lifespan=lifespan, prefix=access.prefix)
+    app = api.create(models, lifespan=lifespan, prefix=access.prefix, reports=reports)
     if page:
         with needs_extra("demo"):
             from sentopt.demo.page import layout
-        layout.mount(app, service, bundle, address, access.prefix, access.test_texts)
-    return Admission(api.Api(service, app), service, access)
+        service = models.first
+        layout.mount(app, service, models.folders[service.name], address, access.prefix, access.test_texts)
+    return Admission(api.Api(models, app), models, access, page=page)
 
 
 def serve(
-    bundle: Path,
+    bundles: Path | Mapping[str, Path],
+    settings: Settings | None = None,
     *,
     say: Callable[[str], None],
-    host: str = "127.0.0.1",
-    port: int = 7860,
-    auth: str | None = None,
-    framed_by: str = "",
-    limits: Limits | None = None,
-    rate: float | None = None,
-    trusted_proxies: Sequence[str | Network] = (),
-    allowed_hosts: Sequence[str] = (),
-    root_path: str = "",
-    cors_origins: Sequence[str] = (),
-    log_texts: Path | None = None,
-    show_test_texts: bool = False,
-    page: bool = True,
     on_start: Callable[[str, Callable[[], None]], None] = lambda address, stop: None,
 ) -> None:
     """Serve until interrupted, then finish the accepted requests.
 
     Args:
-        bundle: the folder that holds `sentopt.json`.
-        say: is told the address, and a warning if there is one.
-        host: the address to listen on; anything but loopback can be reached from other machines.
-        port: the port to listen on; 0 takes a free one.
-        auth: a file of name:password lines; empty for the environment variable; None asks for no password.
-        framed_by: the origins whose pages may show the demo in a frame.
-        limits: other bounds than those for the host.
-        rate: requests a second of one client, in the place of that of `limits`.
-        trusted_proxies: addresses and networks whose word about clients counts.
-        allowed_hosts: names that the server answers to, beside those of loopback.
-        root_path: the path below which a proxy shows the demo.
-        cors_origins: the origins whose pages may ask the endpoints from a browser; `*` for all.
-        log_texts: a file to which every text is added with its answer; None keeps no text.
-        show_test_texts: list the texts of the test split also where the server can be reached from other machines.
-        page: show the page, too, and not the endpoints alone.
+        bundles: the folder that holds `sentopt.json`, or several by the name under which each is served.
+        settings: how.
+        say: is told the address, warnings, and what becomes of bundles that are read again.
         on_start: is told the address, and given a function that ends the serving from another thread.
 
     Raises:
-        BundleError: the bundle cannot be loaded.
-        ServingError: the port is taken, a file cannot be used, or an argument is wrong.
+        BundleError: a bundle cannot be loaded.
+        ServingError: the port is taken, a file cannot be used, or a setting is wrong.
     """
-    port = _checked_port(port)
-    proxies = TrustedProxies([trusted_proxies] if isinstance(trusted_proxies, str) else trusted_proxies)
-    allowed_hosts = [allowed_hosts] if isinstance(allowed_hosts, str) else allowed_hosts
-    prefix = read_prefix(root_path)
-    cors = read_origins(cors_origins, with_password=auth is not None)
-    access = Access(
-        AllowedHosts(host, allowed_hosts),
-        None if auth is None else Credentials.read(auth),
-        framed_by,
-        proxies,
-        prefix,
-        readers_of_test_texts(host, proxies, allowed_hosts, prefix, framed_by, shown=show_test_texts),
-        cors,
-    )
-    limits = limits or Limits.for_host(host, proxied=bool(proxies))
-    limits = limits if rate is None else limits.at_rate(rate)
-    if not is_loopback(host) and access.credentials is None and not framed_by:
-        say(
-            f"warning: {host} can be reached from other machines, and the demo asks for no password; "
-            f"use --auth with a file of name:password lines, or with {VARIABLE}"
-        )
-    shown = f"[{host}]" if ":" in host else host
+    settings = settings or Settings()
+    access, port = settings.access(), settings.checked_port()
+    settings.bounds()
+    folders = _checked(bundles, settings)
+    processes, threads = settings.split(read_description(next(iter(folders.values()))))
+    if warning := settings.warning(access):
+        say(warning)
     with contextlib.ExitStack() as stack:
-        listening = stack.enter_context(_listen(host, port))
+        hangup = stack.enter_context(Hangup())
+        listening = stack.enter_context(_listen(settings.host, port))
+        shown = f"[{settings.host}]" if ":" in settings.host else settings.host
         address = f"http://{shown}:{listening.getsockname()[1]}"
-        log = stack.enter_context(TextLog.open(log_texts)) if log_texts else None
-        public = _public_address(address, access, allowed_hosts)
-        app = create_app(bundle, access, limits, address=public, log=log, page=page)
-        shared = ForOtherOrigins(app, cors, prefix) if cors.origins else app
-        recorded = stack.enter_context(telemetry.around(shared, app.registry, prefix=prefix, say=say))
-        server = _Server(app, limits, lambda: on_start(address, server.stop), recorded)
-        say(f"serving {bundle} on {address} (Ctrl-C stops)")
+        what = ", ".join(f"{name} ({folder})" if name else str(folder) for name, folder in folders.items())
+        job = Job(folders, settings, address, threads)
         stack.enter_context(contextlib.suppress(KeyboardInterrupt))
-        server.run(sockets=[listening])
+        if processes > 1:
+            told = f"serving {what} on {address} with {processes} processes (Ctrl-C stops)"
+
+            def started(stop: Callable[[], None]) -> None:
+                say(told)
+                on_start(address, stop)
+
+            supervisor.run(job, processes, listening, hangup, say=say, on_start=started)
+        else:
+            server = open_server(job, stack, hangup, say=say)
+            server.started_with = lambda: on_start(address, server.stop)
+            say(f"serving {what} on {address} (Ctrl-C stops)")
+            server.run(sockets=[listening])
 
 
-def _public_address(address: str, access: Access, names: Sequence[str]) -> str:
-    """What the page calls the server: behind a proxy by the first name that was given, over TLS."""
-    named = [read_name(name) for name in names if not name.startswith("*")]
-    if access.proxies and named:
-        address = f"https://[{named[0]}]" if ":" in named[0] else f"https://{named[0]}"
-    return f"{address}{access.prefix}"
+def open_server(
+    job: Job,
+    stack: contextlib.ExitStack,
+    hangup: Hangup,
+    *,
+    say: Callable[[str], None],
+    reports: api.Reports | None = None,
+    check: bool = False,
+) -> Server:
+    """Load the bundles, and make the server that answers with them in this process.
+
+    Args:
+        job: what is served, and how.
+        stack: closes what was opened, after the server has ended.
+        hangup: tells when to read the bundles again.
+        say: is told what becomes of them.
+        reports: gives the statistics of all processes of the server; None where this is the only one.
+        check: compare the answers to golden texts at the start, too.
+
+    Raises:
+        BundleError: a bundle cannot be loaded.
+        ServingError: a file cannot be used.
+    """
+    settings = job.settings
+    access, limits = settings.access(), settings.bounds()
+    log = stack.enter_context(TextLog.open(settings.log_texts)) if settings.log_texts else None
+    models = Models(job.folders, limits, log, threads=job.threads, check=check, fixed=settings.page, told=say)
+    address = settings.public_address(job.address, access)
+    gate = create_app(models, access, address=address, page=settings.page, reports=reports)
+    shared = ForOtherOrigins(gate, access.cors, access.prefix) if access.cors.origins else gate
+    recorded = stack.enter_context(telemetry.around(shared, gate.registry, prefix=access.prefix, say=say))
+    return Server(gate, models, limits, hangup, recorded)
 
 
-def _checked_port(port: int) -> int:
-    """A port; the system would take 70000 for 4464."""
-    try:
-        return arguments.whole_number("port", port, least=0, most=65535, hint="0 takes a free one")
-    except InputError as error:
-        raise ServingError(str(error)) from None
+def _checked(bundles: Path | Mapping[str, Path], settings: Settings) -> dict[str, Path]:
+    """The folders by name, each of them a bundle as far as its description goes."""
+    folders = {"": bundles} if isinstance(bundles, Path) else checked_names(bundles)
+    if len(folders) > 1 and settings.page:
+        raise ServingError("the page shows one bundle; `sentopt serve` (page=False) serves several")
+    check_folders(folders)
+    return folders
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -177,16 +179,29 @@ def _listen(host: str, port: int) -> socket.socket:
     return listening
 
 
-class _Server(uvicorn.Server):
+class Server(uvicorn.Server):
     """Stops in order: refuse new requests, finish the accepted ones, end the streams of open pages, close."""
 
-    def __init__(self, gate: Admission, limits: Limits, on_start: Callable[[], None], outermost: ASGIApp) -> None:
+    def __init__(
+        self, gate: Admission, models: Models, limits: Limits, hangup: Hangup, outermost: ASGIApp | None = None
+    ) -> None:
+        """
+        Args:
+            gate: the application.
+            models: what it answers with.
+            limits: its bounds.
+            hangup: tells when to read the bundles again.
+            outermost: what lies around the application; None for nothing.
+        """
+        self.started_with: Callable[[], None] = lambda: None
+        self.models = models
         self._gate = gate
-        self._on_start = on_start
+        self._hangup = hangup
         self._drain_seconds = limits.drain_seconds
+        self._reload_asked = asyncio.Event()
         super().__init__(
             uvicorn.Config(
-                outermost,
+                outermost or gate,
                 http=ImpatientProtocol,
                 ws="none",
                 lifespan="on",
@@ -205,14 +220,26 @@ class _Server(uvicorn.Server):
         self.should_exit = True
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start to answer, and to heed SIGHUP."""
         await super().startup(sockets)
         if self.started:
-            self._on_start()
+            self._reloading = asyncio.create_task(self._reload())
+            self._hangup.handle(asyncio.get_running_loop(), self._reload_asked.set, self.stop)
+            self.started_with()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Finish the accepted requests, for a bounded time."""
+        self._reloading.cancel()
         self._gate.draining = True
         end = time.monotonic() + self._drain_seconds
         while self._gate.working and time.monotonic() < end and not self.force_exit:
             await asyncio.sleep(0.02)
         self._gate.end_streams()
         await super().shutdown(sockets)
+
+    async def _reload(self) -> None:
+        """Read the bundles again when that is asked for; once, if it is asked several times meanwhile."""
+        while True:
+            await self._reload_asked.wait()
+            self._reload_asked.clear()
+            await self.models.reload()

@@ -1,17 +1,23 @@
-"""The shared part of the page and the HTTP endpoints: checks, answers, times and explains texts."""
+"""The shared part of the page and the HTTP endpoints: checks, answers, times and explains texts with one bundle.
+
+The bundle can be replaced by another one while requests are answered. Each request is answered by the bundle that it
+met, from its first text to its last.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from sentopt.demo import explanation
-from sentopt.demo.batcher import Batcher
-from sentopt.demo.counters import Counters
+from sentopt.demo.batcher import Batcher, Waiting
+from sentopt.demo.counters import Counters, Observed
 from sentopt.demo.explanation import Explanation
 from sentopt.demo.limits import Limits
+from sentopt.demo.loaded import Loaded
 from sentopt.demo.text_log import TextLog
 from sentopt.errors import RequestRefused
 from sentopt.runtime.classifier import Classifier, Prediction
@@ -19,46 +25,151 @@ from sentopt.runtime.classifier import Classifier, Prediction
 
 @dataclass(frozen=True)
 class Answers:
-    """Predictions in the order of the texts, and the time from their arrival to the last of them."""
+    """Predictions in the order of the texts, the time from their arrival to the last of them, and who answered."""
 
     predictions: tuple[Prediction, ...]
     milliseconds: float
+    by: Loaded
+
+
+class _Turn:
+    """The time in which one bundle answers: the bundle, its batcher, and how many requests it is answering."""
+
+    def __init__(self, loaded: Loaded, batcher: Batcher) -> None:
+        self.loaded = loaded
+        self.batcher = batcher
+        self.unused = asyncio.Event()
+        self.unused.set()
+        self._requests = 0
+
+    @contextlib.contextmanager
+    def request(self) -> Iterator[_Turn]:
+        """While this lasts, the batcher is not closed."""
+        self._requests += 1
+        self.unused.clear()
+        try:
+            yield self
+        finally:
+            self._requests -= 1
+            if not self._requests:
+                self.unused.set()
 
 
 class Service:
-    """One classifier behind limits, batches and counters. `start` it in the event loop of its callers."""
+    """One bundle at a time behind limits, batches and counters. `start` it in the event loop of its callers."""
 
-    def __init__(self, classifier: Classifier, limits: Limits, log: TextLog | None = None) -> None:
+    def __init__(
+        self,
+        loaded: Loaded,
+        limits: Limits,
+        log: TextLog | None = None,
+        *,
+        name: str = "",
+        counters: Counters | None = None,
+        waiting: Waiting | None = None,
+    ) -> None:
         """
         Args:
-            classifier: answers.
+            loaded: answers.
             limits: bounds on what is asked.
             log: gets every text with its answer; None keeps no texts.
+            name: by which clients ask for it; by default that of the bundle, as far as it can stand in a path.
+            counters: of the server; by default this bundle is its only one.
+            waiting: what waits for all bundles of the server.
         """
-        self.classifier = classifier
+        description = loaded.classifier.description
+        self.name = name or (description.name.replace("/", "--") if description else "sentopt")
         self._log = log
         self.limits = limits
-        self.counters = Counters()
-        self.counters.watch_model(classifier.stats)
-        self.batcher = Batcher(classifier, limits, self.counters)
+        self.counters = counters or Counters()
+        self._counted = self.counters.of_model(self.name)
+        self._waiting = waiting or Waiting()
+        self._turn = self._turn_of(loaded)
+        self._before: list[_Turn] = []
+        self._ending: set[asyncio.Task[None]] = set()
+        self._past_texts = 0
+        self._past_deferred: int | None = None
         self.ready = False
+
+    @property
+    def classifier(self) -> Classifier:
+        """The one that answers now."""
+        return self.loaded.classifier
+
+    @property
+    def loaded(self) -> Loaded:
+        """The bundle that answers now."""
+        return self._turn.loaded
 
     async def start(self) -> None:
         """Warm up with a first batch, which allocates the buffers and measures the speed; then accept requests."""
-        self.batcher.start()
-        await self.batcher.predict(["a text to warm up with"] * self.classifier.tuning.max_batch, counted=0)
-        await asyncio.gather(*(self.batcher.predict(["and one alone"], counted=0) for _ in range(4)))
+        await self._warm_up(self._turn)
         self.ready = True
 
     async def stop(self) -> None:
         """Finish the accepted requests, and refuse new ones."""
         self.ready = False
-        await self.batcher.close()
+        await asyncio.gather(*self._ending)
+        await self._turn.batcher.close()
+
+    async def replace(self, loaded: Loaded) -> None:
+        """Let another bundle answer from now on. Requests under way are finished by the one before.
+
+        Raises:
+            BundleError: it gives no answers; the one before goes on.
+        """
+        turn = self._turn_of(loaded)
+        try:
+            await self._warm_up(turn)
+        except BaseException:
+            await turn.batcher.close()
+            raise
+        self._before.append(self._turn)
+        ending = asyncio.create_task(self._end(self._turn))
+        self._ending.add(ending)
+        ending.add_done_callback(self._ending.discard)
+        self._turn = turn
+
+    def _turn_of(self, loaded: Loaded) -> _Turn:
+        return _Turn(loaded, Batcher(loaded.classifier, self.limits, self._counted, self._waiting))
+
+    async def _warm_up(self, turn: _Turn) -> None:
+        turn.batcher.start()
+        await turn.batcher.predict(["a text to warm up with"] * turn.loaded.classifier.tuning.max_batch, counted=0)
+        await asyncio.gather(*(turn.batcher.predict(["and one alone"], counted=0) for _ in range(4)))
+
+    async def _end(self, turn: _Turn) -> None:
+        """Wait for the requests of a bundle that was replaced, and keep its counts."""
+        await turn.unused.wait()
+        await turn.batcher.close()
+        self._before.remove(turn)
+        stats = turn.loaded.classifier.stats()
+        self._past_texts += stats.texts
+        if stats.deferred is not None:
+            self._past_deferred = (self._past_deferred or 0) + stats.deferred
 
     @property
     def full(self) -> bool:
         """Whether no request can be answered soon."""
-        return self.batcher.full
+        return self._turn.batcher.full
+
+    def observe(self) -> Observed:
+        """What the metrics tell of this bundle and those before it."""
+        turns = [self._turn, *self._before]
+        answered = [turn.loaded.classifier.stats() for turn in turns]
+        deferred = [count for count in (self._past_deferred, *(one.deferred for one in answered)) if count is not None]
+        description = self.classifier.description
+        return Observed(
+            name=self.name,
+            sha256=self.loaded.sha256,
+            variant=description.variant if description else "",
+            stats=answered[0],
+            texts=self._past_texts + sum(one.texts for one in answered),
+            deferred=sum(deferred) if deferred else None,
+            waiting_texts=sum(turn.batcher.waiting_texts for turn in turns),
+            waiting_tokens=sum(turn.batcher.waiting_tokens for turn in turns),
+            tokens_per_second=self._turn.batcher.tokens_per_second,
+        )
 
     async def answer(self, texts: Sequence[str]) -> Answers:
         """Classify texts.
@@ -68,9 +179,10 @@ class Service:
         """
         self.check(texts)
         start = time.perf_counter()
-        predictions = await self.batcher.predict(texts)
+        with self._turn.request() as turn:
+            predictions = await turn.batcher.predict(texts)
         self._keep(texts, predictions)
-        return Answers(tuple(predictions), (time.perf_counter() - start) * 1e3)
+        return Answers(tuple(predictions), (time.perf_counter() - start) * 1e3, turn.loaded)
 
     async def explain(self, text: str, *, by_phrase: bool = False) -> Explanation:
         """Classify a text and weigh its words, or its phrases, as far as they are read.
@@ -80,20 +192,23 @@ class Service:
         """
         self.check([text])
         start = time.perf_counter()
-        read = self.classifier.encoder.read_part(text)
-        cut = explanation.phrases if by_phrase else explanation.parts
-        # Without what is not read: else an unread word would come in for each that is left out.
-        seen = text[read.start : read.end]
-        spans = cut(seen, self.limits.words)
-        predictions = await self.batcher.predict([text, *explanation.without_each(seen, spans)], counted=1)
+        with self._turn.request() as turn:
+            read = turn.loaded.classifier.encoder.read_part(text)
+            cut = explanation.phrases if by_phrase else explanation.parts
+            # Without what is not read: else an unread word would come in for each that is left out.
+            seen = text[read.start : read.end]
+            spans = cut(seen, self.limits.words)
+            predictions = await turn.batcher.predict([text, *explanation.without_each(seen, spans)], counted=1)
         words = explanation.weigh(text, [(a + read.start, b + read.start) for a, b in spans], predictions)
         self._keep([text], predictions[:1])
         milliseconds = (time.perf_counter() - start) * 1e3
-        return Explanation(predictions[0], words, len(predictions), milliseconds, read.start, read.end)
+        return Explanation(
+            *(predictions[0], words, len(predictions), milliseconds, read.start, read.end), bundle=turn.loaded.short
+        )
 
     def _keep(self, texts: Sequence[str], predictions: Sequence[Prediction]) -> None:
         if self._log is not None and not self._log.add(texts, predictions):
-            self.counters.unlogged.inc(len(texts))
+            self._counted.unlogged.inc(len(texts))
 
     def check(self, texts: Sequence[str]) -> None:
         """Refuse a value that is no list of texts, too many texts, and texts that are too long.

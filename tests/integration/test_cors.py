@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import sys
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -93,6 +94,22 @@ def test_another_origin_gets_no_answer(shared: Server) -> None:
     assert (refused.status, refused.headers[ALLOWED]) == (400, None)
     assert ask(shared.address + "/stats", Origin=OTHER).headers[ALLOWED] is None
     assert post(shared.address + "/predict", {"text": "great"}).headers[ALLOWED] is None
+
+
+def test_no_page_elsewhere_has_bundles_replaced(shared: Server) -> None:
+    """Not even one that may ask: its visitor may sit at the server's own machine."""
+    reply = post(shared.address + "/reload", {}, Origin=APP)
+    assert reply.status == 400
+    assert ALLOWED not in reply.headers
+    assert preflight(shared, "/reload", APP).status != 200
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="processes cannot share a port")
+def test_every_process_of_several_shares_its_answers(folder: Path) -> None:
+    options = ("--bundle", str(folder), "--processes", "2", "--cors-origin", APP)
+    with serving(*options, verb="serve") as server:
+        replies = [post(server.address + "/predict", {"text": "a"}, Origin=APP) for _ in range(8)]
+    assert [reply.headers.get(ALLOWED) for reply in replies] == [APP] * 8
 
 
 def test_what_is_too_fast_or_without_a_password_is_told_to_the_page(folder: Path, people: Path) -> None:

@@ -47,8 +47,10 @@ def test_it_needs_no_package_of_the_page(finished_run: Path) -> None:
         "from pathlib import Path\n"
         "from sentopt.demo.access import Access\n"
         "from sentopt.demo.limits import Limits\n"
+        "from sentopt.demo.models import Models\n"
         "from sentopt.demo.server import create_app\n"
-        f"create_app(Path({str(finished_run / 'bundle')!r}), Access(), Limits(), address='', page=False)\n"
+        f"models = Models({{'': Path({str(finished_run / 'bundle')!r})}}, Limits())\n"
+        "create_app(models, Access(), address='', page=False)\n"
         "print([name for name in ('gradio', 'pandas', 'openpyxl', 'torch', 'matplotlib') if name in sys.modules])\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -1029,3 +1029,59 @@ def test_events_are_not_kept_back_by_nginx() -> None:
     gate = make(App(stream))
     assert ask(gate, "/gradio_api/queue/data").headers["x-accel-buffering"] == "no"
     assert "x-accel-buffering" not in ask(gate, "/").headers
+
+
+def reload(peer: str = "127.0.0.1", access: Access | None = None, **headers: str) -> Response:
+    access = access or Access(AllowedHosts("0.0.0.0"))
+    return ask(make(access=access), "/reload", "POST", address=peer, **headers)
+
+
+@pytest.mark.parametrize("peer", ["127.0.0.1", "::1", "::ffff:127.0.0.1", "127.1.2.3"])
+@pytest.mark.parametrize("host", ["localhost:7860", "127.0.0.1", "[::1]:7860"])
+def test_bundles_are_read_again_for_this_machine(peer: str, host: str) -> None:
+    assert reload(peer, host=host).status == 200
+
+
+@pytest.mark.parametrize(
+    ("peer", "headers"),
+    [
+        ("192.0.2.7", {}),
+        ("172.17.0.1", {}),
+        ("", {}),
+        ("testclient", {}),
+        ("127.0.0.1", {"host": "demo.example"}),
+        ("127.0.0.1", {"host": "192.0.2.1"}),
+        ("127.0.0.1", {"x_forwarded_for": "127.0.0.1"}),
+        ("127.0.0.1", {"forwarded": "for=127.0.0.1"}),
+        ("127.0.0.1", {"x_forwarded_proto": "https"}),
+        ("127.0.0.1", {"via": "1.1 proxy"}),
+        ("127.0.0.1", {"x_real_ip": "127.0.0.1"}),
+    ],
+)
+def test_bundles_are_not_read_again_for_others(peer: str, headers: dict[str, str]) -> None:
+    refused = reload(peer, **headers)
+    assert (refused.status, "server's own machine alone" in refused.detail) == (403, True)
+
+
+def test_bundles_are_not_read_again_for_a_trusted_proxy_nor_without_the_password() -> None:
+    assert reload(access=Access(proxies=TrustedProxies(["127.0.0.1"]))).status == 403
+    access = Access(credentials=Credentials({"ann": "secret"}))
+    assert reload(access=access).status == 401
+    assert reload(access=access, authorization=basic("ann", "secret")).status == 200
+    assert reload(origin="https://evil.example").status == 400
+
+
+def test_bundles_are_read_again_where_too_many_texts_wait() -> None:
+    gate = make()
+    gate.service.full = True
+    assert ask(gate, "/predict", "POST").status == 503
+    assert ask(gate, "/reload", "POST").status == 200
+
+
+def test_without_a_page_its_routes_lead_nowhere() -> None:
+    models = SimpleNamespace(limits=Limits(), counters=Counters(), full=False)
+    gate = Admission(App(), models, Access(), page=False)  # type: ignore[arg-type]
+    for path, method in (("/", "GET"), ("/config", "GET"), ("/gradio_api/queue/join", "POST")):
+        refused = ask(gate, path, method)
+        assert (refused.status, "the endpoints are: POST /predict" in refused.detail) == (404, True)
+    assert ask(gate, "/healthz").status == 200

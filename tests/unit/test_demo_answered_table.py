@@ -58,7 +58,7 @@ def test_an_application_that_is_made_by_hand_shows_none() -> None:
 @pytest.mark.parametrize("option", [(), ("--show-test-texts",)])
 def test_the_option_reaches_the_server(option: tuple[str, ...], bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     given: dict[str, Any] = {}
-    monkeypatch.setattr(server, "serve", lambda folder, **settings: given.update(settings))
+    monkeypatch.setattr(server, "serve", lambda folder, settings, **others: given.update(vars(settings)))
     assert cli.main(["demo", "--bundle", str(bundle), *option]) == 0
     assert given["show_test_texts"] is bool(option)
 

@@ -8,6 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from sentopt.demo import protocols, routes
+from sentopt.demo.loaded import Loaded
 from sentopt.demo.protocols import Inputs, ToClassify, ToInfer
 from sentopt.demo.service import Answers
 from sentopt.runtime.classifier import Prediction
@@ -26,7 +27,7 @@ class Model:
 
 def answers(count: int) -> Answers:
     one = Prediction("good", 0.6, dict(zip(LABELS, (0.1, 0.3, 0.6), strict=True)), False)
-    return Answers((one,) * count, 1.0)
+    return Answers((one,) * count, 1.0, Loaded(Model(), "ab" * 32, 0.0))  # type: ignore[arg-type]
 
 
 SORTED = [{"label": "good", "score": 0.6}, {"label": "fair", "score": 0.3}, {"label": "bad", "score": 0.1}]
@@ -65,7 +66,7 @@ def test_inputs_that_this_server_does_not_answer_are_refused(body: Any, why: str
 
 def test_texts_are_classified_as_by_vllm() -> None:
     asked = ToClassify.model_validate({"model": "any", "input": ["one two", "three"], "user": "me"})
-    said = protocols.classification(answers(2), asked.texts, Model())  # type: ignore[arg-type]
+    said = protocols.classification(answers(2), asked.texts, "mine")
     assert said["object"] == "list"
     assert said["data"][1] == {"index": 1, "label": "good", "probs": [0.1, 0.3, 0.6], "num_classes": 3}
     assert said["usage"] == {"prompt_tokens": 3, "total_tokens": 3, "completion_tokens": 0}
@@ -79,8 +80,8 @@ def infer(**changes: Any) -> dict[str, Any]:
 def test_tensors_are_answered_by_the_open_inference_protocol() -> None:
     asked = ToInfer.model_validate({"id": "7", **infer(shape=[2, 1], data=[["a"], ["b"]])})
     assert asked.inputs[0].texts == ["a", "b"]
-    said = protocols.inferred(answers(2), asked, Model())  # type: ignore[arg-type]
-    assert (said["id"], said["model_name"]) == ("7", "sentopt")
+    said = protocols.inferred(answers(2), asked, "mine")
+    assert (said["id"], said["model_name"]) == ("7", "mine")
     assert [(one["name"], one["datatype"], one["shape"]) for one in said["outputs"]] == [
         ("label", "BYTES", [2]),
         ("score", "FP32", [2]),
@@ -88,9 +89,7 @@ def test_tensors_are_answered_by_the_open_inference_protocol() -> None:
     ]
     assert said["outputs"][2]["data"] == [0.1, 0.3, 0.6] * 2
     one = ToInfer.model_validate({**infer(), "outputs": [{"name": "label", "parameters": {"binary_data": False}}]})
-    assert [out["data"] for out in protocols.inferred(answers(2), one, Model())["outputs"]] == [  # type: ignore[arg-type]
-        ["good", "good"]
-    ]
+    assert [out["data"] for out in protocols.inferred(answers(2), one, "mine")["outputs"]] == [["good", "good"]]
 
 
 @pytest.mark.parametrize(

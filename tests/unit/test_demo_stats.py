@@ -12,25 +12,25 @@ import small_cascades
 from sentopt import Classifier
 from sentopt.demo import api
 from sentopt.demo.limits import Limits
-from sentopt.demo.service import Service
+from sentopt.demo.models import Models
 
 TEXTS = small_cascades.TEXTS
 
 
 def served(folder: Path, texts: list[str]) -> tuple[dict[str, float], dict[str, object]]:
     """The metrics of the model and the answer of `/stats`, after a warm-up, these texts and an explanation."""
-    service = Service(Classifier.load(folder), Limits())
+    models = Models({"": folder}, Limits())
 
     async def ask() -> None:
-        await service.start()
-        await service.answer(texts)
-        await service.explain("terrible the great the")
-        await service.stop()
+        await models.start()
+        await models.first.answer(texts)
+        await models.first.explain("terrible the great the")
+        await models.stop()
 
     asyncio.run(ask())
-    lines = service.counters.page().decode().splitlines()
+    lines = models.counters.page().decode().splitlines()
     metrics = {name: float(value) for name, _, value in (line.partition(" ") for line in lines if line[0] != "#")}
-    (route,) = (route for route in api.create(service, lifespan=None).routes if getattr(route, "path", "") == "/stats")
+    (route,) = (route for route in api.create(models, lifespan=None).routes if getattr(route, "path", "") == "/stats")
     return metrics, json.loads(asyncio.run(route.endpoint()).body)  # type: ignore[attr-defined]
 
 

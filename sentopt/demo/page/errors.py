@@ -14,7 +14,7 @@ from sentopt.demo import selection
 from sentopt.demo.access import Readers
 from sentopt.demo.page import answered_table, live
 from sentopt.demo.page.events import download
-from sentopt.demo.proxies import FORWARDING
+from sentopt.demo.proxies import FORWARDING, OF_PROXIES
 from sentopt.demo.run_facts import RunFacts
 from sentopt.demo.selection import KINDS, Filters, SplitAnswers
 from sentopt.demo.service import Service
@@ -25,7 +25,6 @@ _ANY = -1  # in the place of a position
 _BANDS = 4
 _SUREST, _LEAST_SURE = "surest first", "least sure first"
 # What proxies send besides; none of them sends HTTP/1.0 by itself, but nginx does.
-_OF_PROXIES = ("via", "x-real-ip", "x-forwarded-server", "cf-connecting-ip", "true-client-ip")
 _MOST_CHARACTERS = 4_000_000  # of a download, which the page holds
 # One at a time: the first visitor's reading would keep as many threads waiting as there are others.
 _EVENT: dict[str, Any] = {"api_visibility": "private", "concurrency_limit": 1, "concurrency_id": "errors"}
@@ -193,7 +192,7 @@ class ErrorsTab:
             RequestRefused: the request comes through one.
         """
         told = request.request is not None and request.request.scope.get("http_version", "1.1") < "1.1"
-        named = any(name in request.headers for name in (*(name.decode() for name in FORWARDING), *_OF_PROXIES))
+        named = any(name.decode() in request.headers for name in (*FORWARDING, *OF_PROXIES))
         if self._readers == "this machine" and (told or named):
             raise RequestRefused(
                 403, "The test texts are listed on the server's own machine alone, and a proxy forwarded this request."
