@@ -240,7 +240,8 @@ def _train(pipeline: Pipeline, until: Depth | None, *, dry_run: bool = False) ->
                 if not (dry_run or until):  # else what follows writes the report
                     pipeline.report()
         else:
-            pipeline.join_training()
+            with ranks.following():
+                pipeline.join_training()
     return Run(pipeline.run_dir, pipeline.recipe)
 
 

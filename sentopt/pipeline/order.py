@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Literal
 
 from sentopt import manifest
-from sentopt import recipe as recipes
 from sentopt._optional import check_installed
 from sentopt.backends import emulation
 from sentopt.data.examples import RawData
@@ -116,9 +115,10 @@ class Pipeline:
     def join_training(self) -> None:
         """In every process of a distributed training but rank 0: take part in what rank 0 trains."""
         while told := ranks.announced():
-            is_own = told.run_dir == self.run_dir
-            joined = self if is_own else Pipeline(recipes.load(str(told.run_dir.recipe)), told.run_dir)
+            joined = Pipeline(told.recipe, told.run_dir)  # what rank 0 was started with counts
             joined._fit_to_model()
+            if told.run_dir.root == self.run_dir.root.resolve():
+                self.recipe = joined.recipe
             steps.join_training(joined.recipe, told.run_dir, resume_key=told.key)
 
     def export(self) -> ExportResult:

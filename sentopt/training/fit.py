@@ -287,6 +287,16 @@ class _Trainer(Trainer):
         return loss
 
 
+class _Arguments(TrainingArguments):
+    """TrainingArguments whose CPU has no number: in several processes it has, and then no optimizer is loaded."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is trained; torch.load knows `cpu`, and not the `cpu:0` of accelerate."""
+        device: torch.device = super().device
+        return torch.device("cpu") if device.type == "cpu" else device
+
+
 def _trainer(
     recipe: Recipe, folder: Path, model: Any, tokenizer: Any, train: list[Encoded], validation: list[Encoded]
 ) -> _Trainer:
@@ -316,13 +326,13 @@ def _trainer(
     return trainer
 
 
-def _arguments(recipe: Recipe, folder: Path, texts: int) -> TrainingArguments:
+def _arguments(recipe: Recipe, folder: Path, texts: int) -> _Arguments:
     train = recipe.train
     precision = _precision(train.precision)
     on_cuda = torch.cuda.is_available()
     # The Trainer never takes back what an earlier training of this process asked for: FP32 would go on in its BF16.
     os.environ["ACCELERATE_MIXED_PRECISION"] = "no" if precision == "fp32" else precision
-    return TrainingArguments(
+    return _Arguments(
         output_dir=str(folder),
         num_train_epochs=train.epochs,
         max_steps=train.max_steps or -1,
