@@ -44,13 +44,14 @@ class Connection:
         from torch import distributed
 
         root, self.rank, self.size = next(distributed.rendezvous("env://"))
-        own = {"id": uuid.uuid4().hex, "host": socket.gethostname(), "backend": backend, "versions": _versions()}
+        own_id = uuid.uuid4().hex
+        own: dict[str, Any] = {"id": own_id, "host": socket.gethostname(), "backend": backend, "versions": _versions()}
         root.set(f"sentopt/hello/{self.rank}", json.dumps(own))
         deadline = time.monotonic() + timeout
         if self.rank == 0:
             session = _welcome(root, self.size, deadline)
         else:
-            session = _welcomed(root, self.rank, own["id"], deadline)
+            session = _welcomed(root, self.rank, own_id, deadline)
         self.store = distributed.PrefixStore(f"sentopt/{session}", root)
         self._messages = self._answers = 0
         self._has_reported = False
@@ -125,7 +126,7 @@ class Connection:
                     raise RankError(said) if of == 0 else NodeError(said)
                 self._check_alive(of)
                 time.sleep(_POLL)
-            return self.store.get(key).decode()
+            return str(self.store.get(key).decode())
         except RuntimeError as error:  # of the store, on the node of rank 0
             raise NodeError(f"{self.name(0)} was lost: {_first_line(error)}") from error
 

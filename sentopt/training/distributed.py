@@ -144,8 +144,8 @@ def _take_gpu() -> None:
     gpus, local_rank = torch.cuda.device_count(), int(os.environ.get("LOCAL_RANK", "0"))
     if local_rank >= gpus:
         raise NodeError(
-            f"{connect().name(connect().rank)} has no GPU of its own: torchrun starts {local_world_size()} processes on a "
-            f"machine with {gpus}. Start as many: --nproc-per-node {gpus}"
+            f"{connect().name(connect().rank)} has no GPU of its own: torchrun starts {local_world_size()} processes "
+            f"on a machine with {gpus}. Start as many: --nproc-per-node {gpus}"
         )
     torch.cuda.set_device(local_rank)
 

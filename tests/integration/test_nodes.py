@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -27,8 +25,8 @@ LIMIT = 240.0  # seconds; the tests take a tenth where nothing else runs
 class Node:
     """One agent of torchrun, with one process, in its own process group; `said` is its stderr so far."""
 
-    def __init__(self, port: int, *arguments: str, restarts: int = 0, nodes: int = 2, **environment: str) -> None:
-        command = [sys.executable, "-m", "torch.distributed.run", "--nnodes", str(nodes), "--nproc-per-node", "1"]
+    def __init__(self, port: int, *arguments: str, restarts: int = 0, **environment: str) -> None:
+        command = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1"]
         command += ["--rdzv-backend", "c10d", "--rdzv-endpoint", f"127.0.0.1:{port}", "--rdzv-id", str(port)]
         command += ["--max-restarts", str(restarts), "-m", "sentopt", *arguments]
         variables = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "80", "GLOO_SOCKET_IFNAME": "lo", **environment}
@@ -53,26 +51,30 @@ class Node:
     @property
     def rank(self) -> int | None:
         """Of its process, which the two agents agree on; None while it has none."""
-        with contextlib.suppress(psutil.Error, StopIteration):
-            return int(next(iter(psutil.Process(self.process.pid).children())).environ()["RANK"])
+        with contextlib.suppress(psutil.Error, IndexError):
+            return int(self.worker.environ()["RANK"])
         return None
 
-    def kill(self, number: int = signal.SIGKILL) -> None:
+    @property
+    def worker(self) -> psutil.Process:
+        """The process that trains."""
+        return psutil.Process(self.process.pid).children()[0]
+
+    def kill(self) -> None:
         """As where the machine loses its power: the agent, and what it started."""
-        with contextlib.suppress(psutil.Error, ProcessLookupError):
+        with contextlib.suppress(psutil.Error):
             for each in psutil.Process(self.process.pid).children(recursive=True):
-                each.send_signal(number)
-        with contextlib.suppress(ProcessLookupError):
-            self.process.send_signal(number)
+                each.kill()
+        self.process.kill()
 
 
 @contextlib.contextmanager
-def two_nodes(*arguments: str, others: tuple[str, ...] | None = None, **environment: str) -> Iterator[list[Node]]:
-    """Both agents; the second one has the arguments `others`, if these are given."""
+def two_nodes(*arguments: str, restarts: int = 0, **environment: str) -> Iterator[list[Node]]:
+    """Both agents."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    nodes = [Node(port, *given, **environment) for given in (arguments, arguments if others is None else others)]
+    nodes = [Node(port, *arguments, restarts=restarts, **environment) for _ in range(2)]
     try:
         yield nodes
     finally:
@@ -163,6 +165,30 @@ def test_a_node_that_dies_ends_the_other_and_the_training_goes_on(
     assert "the training lost another of its 2 processes" in left.said
     assert "The same command continues from the last checkpoint" in left.said
     with two_nodes("train", *options, "--run-dir", str(root)) as nodes:
+        assert [node.end() for node in nodes] == [0, 0], nodes[0].said + nodes[1].said
+    assert manifest.read(root / "run.json").result("train", TrainResult).resumed_from_step > 0
+    assert weights(root) == weights(one_node)
+
+
+def test_a_node_that_no_longer_answers_is_given_up(options: list[str], tmp_path: Path) -> None:
+    """As where the network is cut: the connection stays open, and nothing comes."""
+    with two_nodes(
+        "train", *options, "--set", "train.epochs=200", "--run-dir", str(tmp_path / "run"), SENTOPT_RANK_TIMEOUT="10"
+    ) as nodes:
+        until(lambda: list((tmp_path / "run" / "trainer").glob("checkpoint-*/trainer_state.json")))
+        silent = next(node for node in nodes if node.rank == 1)
+        left = nodes[1 - nodes.index(silent)]
+        silent.worker.suspend()
+        assert left.end() != 0
+    assert "the training lost another of its 2 processes" in left.said
+
+
+def test_an_elastic_restart_goes_on_from_the_checkpoint(options: list[str], one_node: Path, tmp_path: Path) -> None:
+    root = tmp_path / "run"
+    with two_nodes("train", *options, "--run-dir", str(root), restarts=1) as nodes:
+        until(lambda: list((root / "trainer").glob("checkpoint-*/trainer_state.json")))
+        agent = next(node for node in nodes if node.rank == 1)
+        agent.worker.kill()
         assert [node.end() for node in nodes] == [0, 0], nodes[0].said + nodes[1].said
     assert manifest.read(root / "run.json").result("train", TrainResult).resumed_from_step > 0
     assert weights(root) == weights(one_node)
