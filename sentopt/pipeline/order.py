@@ -32,7 +32,7 @@ from sentopt.results import (
     VerifyResult,
 )
 from sentopt.run_dir import RunDir
-from sentopt.training import distributed
+from sentopt.training import distributed, trackers
 
 Depth = Literal["quick", "full"]
 
@@ -81,8 +81,10 @@ class Pipeline:
         `depth` is that of the benchmark; None for a training alone. Under torchrun nothing is measured.
         """
         check_installed("torch", extra="train")
-        if depth and (self.force or not self.cache.has("train")):  # later, `export` asks where it is not current
-            limits.check_packages(self.recipe)
+        if self.force or not self.cache.has("train"):  # later, the stages ask where they are not current
+            trackers.check_installed(self.recipe)
+            if depth:
+                limits.check_packages(self.recipe)
         self._fit_to_model()
         prepared = self.prepare()
         key = manifest.fingerprint(dependencies.train(self.recipe, self.cache))
@@ -100,6 +102,7 @@ class Pipeline:
         depends = dependencies.train(self.recipe, self.cache)
         key = manifest.fingerprint(depends)
         if not self.recipe.model.tuned and (self.force or not self.cache.is_current("train", key)):
+            trackers.check_installed(self.recipe)
             self.cache.save_recipe()  # the other ranks read it
             self.cache.forget("gain")
             ranks.announce(key, self.recipe.model, self.run_dir)

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 import transformers
 from torch.utils.data import Sampler, SequentialSampler
-from transformers import DataCollatorWithPadding, IntervalStrategy, Trainer, TrainingArguments
+from transformers import DataCollatorWithPadding, IntervalStrategy, Trainer
 
 from sentopt.backends import opening
 from sentopt.backends.torch import limit_threads
@@ -28,8 +28,9 @@ from sentopt.measure import metrics
 from sentopt.progress import SILENT, Progress
 from sentopt.recipe import Recipe, TrainSection
 from sentopt.results import Steps
+from sentopt.run_dir import RunDir
 from sentopt.runtime.cores import available_cores
-from sentopt.training import distributed, malloc, schedule
+from sentopt.training import distributed, malloc, schedule, trackers
 from sentopt.training.adversarial import AdversarialEmbeddings
 from sentopt.training.callbacks import (
     DropOldCheckpoints,
@@ -44,6 +45,7 @@ from sentopt.training.ema import EmaWeights
 from sentopt.training.sampling import EpochSampler
 from sentopt.training.soft_labels import SoftLabels
 from sentopt.training.teacher_loss import TeacherLoss
+from sentopt.training.trainer_arguments import Arguments
 
 _RESUME_KEY = "resume-key"
 _CHECKPOINT = re.compile(r"checkpoint-\d+")
@@ -114,7 +116,8 @@ def fit(
     checkpoint = distributed.broadcast(_resumable(folder, resume_key) if distributed.is_rank_zero() else None)
     trainer = _trainer(recipe, folder, model, tokenizer, texts, encode(tokenizer, validation))
     stop, clock, told = StopOnSignal(), StepClock(), TellProgress(recipe.train.metric, progress)
-    for callback in (stop, clock, *([told] if distributed.is_rank_zero() else [])):
+    reports = trackers.callbacks(recipe, RunDir(folder.parent), resume_key)
+    for callback in (stop, clock, *([told] if distributed.is_rank_zero() else []), *reports):
         trainer.add_callback(callback)
     with stop, closing(told), warnings.catch_warnings():
         # Checkpoints are sorted by number where the file system's times are too coarse, and that is right.
@@ -287,16 +290,6 @@ class _Trainer(Trainer):
         return loss
 
 
-class _Arguments(TrainingArguments):
-    """TrainingArguments whose CPU has no number: in several processes it has, and then no optimizer is loaded."""
-
-    @property
-    def device(self) -> torch.device:
-        """Where the model is trained; torch.load knows `cpu`, and not the `cpu:0` of accelerate."""
-        device: torch.device = super().device
-        return torch.device("cpu") if device.type == "cpu" else device
-
-
 def _trainer(
     recipe: Recipe, folder: Path, model: Any, tokenizer: Any, train: list[Encoded], validation: list[Encoded]
 ) -> _Trainer:
@@ -326,13 +319,14 @@ def _trainer(
     return trainer
 
 
-def _arguments(recipe: Recipe, folder: Path, texts: int) -> _Arguments:
+def _arguments(recipe: Recipe, folder: Path, texts: int) -> Arguments:
     train = recipe.train
     precision = _precision(train.precision)
     on_cuda = torch.cuda.is_available()
     # The Trainer never takes back what an earlier training of this process asked for: FP32 would go on in its BF16.
     os.environ["ACCELERATE_MIXED_PRECISION"] = "no" if precision == "fp32" else precision
-    return _Arguments(
+    return Arguments(
+        recipe,
         output_dir=str(folder),
         num_train_epochs=train.epochs,
         max_steps=train.max_steps or -1,
