@@ -470,7 +470,7 @@ class TrainSection:
 
     @property
     def decisive(self) -> TrainSection:
-        """With defaults for keys that change no weights: trackers, the baseline, and a teacher's where there is none."""
+        """With defaults for keys that change no weights: trackers, baseline, and a teacher's where there is none."""
         usual = TrainSection()
         decisive = replace(self, without_teacher=usual.without_teacher, report_to=usual.report_to)
         if self.teacher:
