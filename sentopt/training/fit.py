@@ -176,6 +176,31 @@ def time_steps(
     return TimedSteps(tuple(clock.samples), memory.most)
 
 
+@malloc.reusing_freed_memory()
+def evaluate_while_training(
+    recipe: Recipe,
+    folder: Path,
+    model: Any,
+    tokenizer: Any,
+    train: Sequence[Example],
+    validation: Sequence[Example],
+    *,
+    callbacks: Sequence[Any],
+) -> None:
+    """Train as `fit` does, in one process, and keep nothing: `callbacks` see the evaluations, and may end it.
+
+    `folder` is an empty one that the Trainer may write into.
+    """
+    texts = encode(tokenizer, train)
+    recipe = replace(recipe, train=replace(recipe.train, epochs=schedule.epochs_for(recipe.train, len(texts))))
+    trainer = _trainer(recipe, folder, model, tokenizer, texts, encode(tokenizer, validation))
+    trainer.args.save_strategy = IntervalStrategy.NO
+    trainer.args.load_best_model_at_end = False
+    for callback in callbacks:
+        trainer.add_callback(callback)
+    trainer.train()
+
+
 def make_deterministic(seed: int) -> None:
     """Fix every random state and the number of threads, and quiet transformers."""
     limit_threads(available_cores() // distributed.local_world_size())
