@@ -152,7 +152,7 @@ class Search:
                 study.sampler = _sampler(optuna, recipe.run.seed + done)
                 trial = _interrupted(optuna, study) or study.ask()
                 values = {dimension.key: dimension.suggest(trial) for dimension in space}
-                goes_on = partial(_is_promising, trial, study.trials[trial.number].intermediate_values, done == 0)
+                goes_on = partial(_is_promising, trial, is_first=done == 0)
                 changed = spaces.applied(recipe, values, own)
                 part = Part(f"trial {done + 1} of {trials}", self.progress)
                 score = training.run(changed, prepared, recipe, goes_on, part)
@@ -270,11 +270,16 @@ def _space(recipe: Recipe, prepared: RunDir, texts: int) -> tuple[Dimension, ...
     return spaces.of(recipe, train_texts=texts, share_cut=cut, longest=longest)
 
 
-def _is_promising(trial: Any, reported: Mapping[int, float], is_first: bool, rung: int, score: float) -> bool:
-    """Whether a trial goes on after a rung. The first one always does: it is the recipe as it was."""
-    if rung not in reported:  # by the same trial, before it was interrupted
+def _is_promising(trial: Any, rung: int, score: float, *, is_first: bool) -> bool:
+    """Whether a trial goes on after a rung. The first one always does: it is the recipe as it was.
+
+    A trial that begins again after an interruption keeps to what was decided before.
+    """
+    decision = f"goes on after {rung}"
+    if decision not in trial.user_attrs:
         trial.report(score, rung)
-    return is_first or not trial.should_prune()
+        trial.set_user_attr(decision, not trial.should_prune() or is_first)
+    return bool(trial.user_attrs[decision])
 
 
 def _untracked(recipe: Recipe) -> Recipe:

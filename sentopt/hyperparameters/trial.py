@@ -47,7 +47,7 @@ def run(recipe: Recipe, prepared: RunDir, original: Recipe, promising: Promising
     tokenizer = checkpoints.load_tokenizer(folder, recipe.model.max_length)
     train, validation = store.read_split(prepared, "train"), store.read_split(prepared, "validation")
     model = checkpoints.load_untuned(folder, store.read_labels(prepared), tokenizer, recipe.train)
-    judge = _Judge(recipe.train.metric, rungs(recipe, original, len(train)), promising)
+    judge = Judge(recipe.train.metric, rungs(recipe, original, len(train)), promising)
     told = TellProgress(recipe.train.metric, progress)
     with tempfile.TemporaryDirectory(prefix="sentopt-search-") as nowhere:
         try:
@@ -77,7 +77,7 @@ def _cost_of_a_step(recipe: Recipe) -> float:
     return train.batch_size * train.gradient_accumulation * (2.0 if train.adversarial else 1.0)
 
 
-class _Judge(TrainerCallback):
+class Judge(TrainerCallback):
     """Evaluates at the rungs as well as where the recipe does. The best score of the latter is that of the trial."""
 
     def __init__(self, metric: str, rungs: dict[int, int], promising: Promising) -> None:

@@ -51,9 +51,9 @@ def _comment(
     changed = [f"{key} = {value} (before: {own[key]})" for key, value in values.items() if value != own[key]]
     others = f"{scores[0]:.4f} with the recipe as it was"
     lines = [
-        f"Found by `sentopt search` in {len(tried)} trials around {recipe.run.name}; {len(scores)} were trained to "
-        f"their end. {metric} on the validation split: {max(scores):.4f}, and {others}. The highest of several scores on the "
-        "same texts promises too much: what the model is worth, its test split says.",
+        f"Found by `sentopt search` in {len(tried)} trials around {recipe.run.name}, {len(scores)} of them trained to "
+        f"their end. {metric} on the validation split: {max(scores):.4f}, and {others}. The highest of several "
+        "scores on the same texts promises too much: what the model is worth, its test split says.",
         "",
         *(
             ["Changed:", *(f"  {line}" for line in changed)]

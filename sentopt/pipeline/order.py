@@ -118,11 +118,8 @@ class Pipeline:
     def join_training(self) -> None:
         """In every process of a distributed training but rank 0: take part in what rank 0 trains."""
         while told := ranks.announced():
-            joined = Pipeline(told.recipe, told.run_dir)  # what rank 0 was started with counts
-            joined._fit_to_model()
-            if told.run_dir.root == self.run_dir.root.resolve():
-                self.recipe = joined.recipe
-            steps.join_training(joined.recipe, told.run_dir, resume_key=told.key)
+            recipe, _ = limits.within_model(told.recipe, fetch=True)  # what rank 0 was started with counts
+            steps.join_training(recipe, told.run_dir, resume_key=told.key)
 
     def export(self) -> ExportResult:
         """The FP32 ONNX graphs, checked against PyTorch."""

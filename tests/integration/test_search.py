@@ -68,17 +68,17 @@ def test_an_interrupted_search_goes_on_as_if_nothing_had_happened(
     from sentopt.hyperparameters import trial
 
     command = ["search", *options, "--trials", "3", "--folder", str(tmp_path / "search")]
-    begun = trial.RUNGS, trial._Judge.on_evaluate
-    calls: list[int] = []
+    evaluated = trial.Judge.on_evaluate
+    steps: list[int] = []
 
     def interrupt(judge: Any, args: Any, state: Any, control: Any, **more: Any) -> None:
-        begun[1](judge, args, state, control, **more)
-        calls.append(state.global_step)
-        if calls.count(calls[0]) == 2:  # the second trial has come to its first rung
+        evaluated(judge, args, state, control, **more)
+        steps.append(state.global_step)
+        if steps != sorted(steps):  # the second trial has come to its first rung
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(trial._Judge, "on_evaluate", interrupt)
+        patched.setattr(trial.Judge, "on_evaluate", interrupt)
         assert cli.main(command) == 130
     assert len(found_in(tmp_path / "search", options, capsys, trials=1)["trials"]) == 1
     assert (
