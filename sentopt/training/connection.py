@@ -23,7 +23,7 @@ from sentopt.errors import NodeError, RankError
 
 _POLL = 0.2  # seconds between two looks at the store
 _BEAT = 2.0  # seconds between two signs of life
-_SILENCE = 60.0  # seconds without one, after which a rank counts as lost
+_SILENCE = 120.0  # seconds without one, after which a rank counts as lost
 _PACKAGES = ("torch", "transformers", "accelerate", "tokenizers")
 
 

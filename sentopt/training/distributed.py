@@ -20,6 +20,7 @@ from sentopt.training.connection import Connection
 
 TIMEOUT_VARIABLE = "SENTOPT_RANK_TIMEOUT"
 _TIMEOUT_SECONDS = 600.0  # that one rank lets the others wait inside of a training: rank 0 writes checkpoints
+_TO_COME = 3  # times as long, until all ranks have to be there: a program may do something else before
 _OF_A_LOST_PEER = re.compile(
     r"gloo|nccl|connection (closed|reset|refused)|broken pipe|timed out|TCPStore", re.IGNORECASE
 )
@@ -115,7 +116,7 @@ def connect() -> Connection:
     Raises:
         NodeError: the ranks cannot train together.
     """
-    return Connection(backend=backend(), timeout=_timeout())
+    return Connection(backend=backend(), timeout=_TO_COME * _timeout())
 
 
 def _process_group() -> Any:
