@@ -16,7 +16,7 @@ JS := demo/embed/javascript
 WORKERS ?= 2
 PARALLEL := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: run test test-fast coverage test-transformers5 test-transformers5-core test-newest test-pythons javascript lint clean
+.PHONY: run test test-fast coverage test-transformers5 test-transformers5-core test-newest test-pythons javascript lint check-image lock-image clean
 
 # Where onnxruntime-web is installed, the bundle records what WebAssembly makes of its golden texts.
 run: $(VENV)/.installed
@@ -88,6 +88,19 @@ $(VENV5)/.installed: pyproject.toml constraints-transformers5.txt
 	$(BIN5)/python -m pip install --quiet -c constraints-transformers5.txt -e ".[$(EXTRAS5)]"
 	$(BIN5)/python -m pip check
 	touch $@
+
+# The container image from stand-ins of its base images, measured, and run without root on a file system that is read-only.
+# As root, with Debian's packages mmdebstrap, buildah and bubblewrap.
+BUNDLE ?= exports/quickstart/bundle
+check-image: $(VENV)/.installed
+	$(BIN)/python deploy/check_image.py --bundle $(BUNDLE)
+
+# What the image installs, each file by its SHA-256, in the versions of constraints.txt. After changes of those; needs uv.
+LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
+	--custom-compile-command "make lock-image" -c constraints.txt
+lock-image:
+	$(LOCK) --extra serve --extra otel pyproject.toml -o deploy/requirements.txt
+	$(LOCK) deploy/requirements-build.in -o deploy/requirements-build.txt
 
 clean:
 	rm -rf $(VENV) $(VENV5) $(NEWEST) $(JS)/node_modules build dist *.egg-info .mypy_cache .ruff_cache .import_linter_cache .coverage*

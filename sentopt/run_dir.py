@@ -43,6 +43,11 @@ class RunDir:
         """Cleaned splits, one JSONL file each, and `labels.json`."""
         return self.root / "data"
 
+    @property
+    def reading(self) -> Path:
+        """Texts as they are read, only while the data is prepared."""
+        return self.root / "reading"
+
     def split(self, name: Split) -> Path:
         """The JSONL file of one split."""
         return self.data / f"{name}.jsonl"

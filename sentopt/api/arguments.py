@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 from sentopt import recipe as recipes
 from sentopt.data import memory, names, store
 from sentopt.data.examples import RawData, RawRow
+from sentopt.data.rows import Rows
 from sentopt.errors import DataError, RecipeError
 from sentopt.recipe import DataSection, Recipe
 from sentopt.run_dir import EXPORTS, SPLITS, RunDir
@@ -126,7 +127,7 @@ def stored_rows(run_dir: RunDir, recipe: Recipe) -> RawData | None:
         return None
     labels = store.read_labels(run_dir)
     splits = {
-        split: [RawRow(e.text, labels[e.label], f"{split} row {i}") for i, e in enumerate(examples, 1)]
+        split: Rows.of(RawRow(e.text, labels[e.label], f"{split} row {i}") for i, e in enumerate(examples, 1))
         for split in SPLITS
         if (examples := store.read_split(run_dir, split))
     }

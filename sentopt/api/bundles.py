@@ -225,6 +225,7 @@ def serve(
     trusted_proxies: Sequence[str | Network] = (),
     allowed_hosts: Sequence[str] = (),
     root_path: str = "",
+    cors_origins: Sequence[str] = (),
     show_test_texts: bool = False,
     page: bool = True,
     say: Callable[[str], None] | None = None,
@@ -245,6 +246,8 @@ def serve(
         allowed_hosts: names that the server answers to, beside those of loopback; `*.example.com` for all below it.
             Without them, a server on loopback answers to localhost alone, another one to any name.
         root_path: the path below which a proxy shows the demo, such as `/demo`.
+        cors_origins: origins whose pages may ask the endpoints from a browser, such as `https://app.example.com`; `*`
+            for all, where no password is asked for. The demo's page is not shared.
         show_test_texts: list the texts of the test split, with what the variants answer, to everybody who reaches the
             demo. Without it they are listed only where no other machine reaches it.
         page: show the page, too. Without it, the packages of `sentopt[serve]` suffice.
@@ -275,6 +278,7 @@ def serve(
         trusted_proxies=trusted_proxies,
         allowed_hosts=allowed_hosts,
         root_path=root_path,
+        cors_origins=cors_origins,
         show_test_texts=show_test_texts,
         page=page,
     )

@@ -144,7 +144,7 @@ class OutputFolder:
             OutputError: a file has its name.
         """
         if self._local is not None and self._local.exists() and not self._local.is_dir():
-            raise OutputError(f"{self._local} is a file, expected the folder of a job: name another one with --output")
+            raise OutputError(f"{self._local} is a file, expected the folder of a job: name another one")
 
     def _at(self, name: str) -> str:
         return f"{self._root}/{name}"

@@ -84,7 +84,7 @@ def score(work: Work, inputs: Sequence[str], *, shard: Shard, engine: Engine, pr
                 else:
                     records[unit.name] = outcome
     if failures:
-        raise DataError(_in_words(failures, job.folder.place))
+        raise DataError(_in_words(failures, job.folder.place, finished=len(records)))
     return BulkSummary(
         len(units),
         before,
@@ -110,10 +110,9 @@ def _engine(name: str) -> _Run:
     raise InputError(f"engine {name!r}: expected one of {', '.join(get_args(Engine))}")
 
 
-def _in_words(failures: dict[str, str], place: str) -> str:
+def _in_words(failures: dict[str, str], place: str, *, finished: int) -> str:
     reasons = list(dict.fromkeys(failures.values()))
     more = f"\nand {len(reasons) - _SHOWN} other reasons" if len(reasons) > _SHOWN else ""
-    return (
-        f"{len(failures)} file(s) or parts of files could not be scored. All others are finished in {place}, and the "
-        "same command tries these again:\n" + "\n".join(reasons[:_SHOWN]) + more
-    )
+    rest = f". All others are finished in {place}, and the same command tries these again" if finished else ""
+    failed = f"{len(failures)} file(s) or parts of files could not be scored{rest}:"
+    return "\n".join([failed, *reasons[:_SHOWN]]) + more

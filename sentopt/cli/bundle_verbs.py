@@ -135,6 +135,7 @@ def _serve(arguments: argparse.Namespace, *, page: bool, show_test_texts: bool =
         trusted_proxies=arguments.trusted_proxy,
         allowed_hosts=arguments.allowed_host,
         root_path=arguments.root_path,
+        cors_origins=arguments.cors_origin,
         log_texts=arguments.log_texts,
         show_test_texts=show_test_texts,
         page=page,

@@ -83,12 +83,13 @@ def _of_demo(option: str) -> Callable[[str], Any]:
     """What reads the value of one of the demo's options as the demo does."""
 
     def read(text: str) -> Any:
-        from sentopt.demo import hosts, limits, prefix, proxies
+        from sentopt.demo import cors, hosts, limits, prefix, proxies
 
         readers: dict[str, Callable[[str], Any]] = {
             "--trusted-proxy": proxies.read_network,
             "--allowed-host": hosts.read_name,
             "--root-path": prefix.read_prefix,
+            "--cors-origin": cors.read_origin,
             "--rate": limits.read_rate,
         }
         try:
@@ -188,6 +189,14 @@ _OF_SERVER = (
         default=[],
     ),
     _value("--root-path", "PATH", "path where a proxy shows it, e.g. /demo", type=_of_demo("--root-path"), default=""),
+    _value(
+        "--cors-origin",
+        "ORIGIN",
+        "let pages of this origin ask the endpoints from a browser, or of all with *; repeatable (default: none)",
+        action="append",
+        type=_of_demo("--cors-origin"),
+        default=[],
+    ),
     _value(
         "--rate",
         "N",

@@ -6,16 +6,20 @@ text is kept once. If duplicates have different labels, the most frequent label 
 
 from __future__ import annotations
 
+import hashlib
 import re
 import unicodedata
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from sentopt.data.examples import Example
+from sentopt.data.rows import Examples, Positions
 from sentopt.run_dir import Split
 
 _LARGE_SHARE = 0.1
+_HASH_BYTES = 16
 _INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u2060\ufe0e\ufe0f\ufeff]")
 _PRECEDENCE: tuple[Split, ...] = ("test", "validation", "train")
 
@@ -59,35 +63,61 @@ def distinct_rows(texts: Sequence[str], seen: set[str] | None = None) -> list[in
     return rows
 
 
-def without_repeats(splits: Mapping[Split, Sequence[Example]]) -> tuple[dict[Split, list[Example]], Repeats]:
-    """Each text once, in the first of test, validation and train that has it, and the counts of duplicates."""
-    kept: dict[Split, list[Example]] = {}
+def without_repeats(splits: Mapping[Split, Sequence[Example]]) -> tuple[dict[Split, Examples], Repeats]:
+    """Each text once, in the first of test, validation and train that has it, and the counts of duplicates.
+
+    Texts are compared by a hash of 128 bits of their normal form.
+    """
+    given = {split: Examples.of(splits[split]) for split in _PRECEDENCE if split in splits}
+    numbers = _numbered([examples.texts for examples in given.values()])
+    seen = np.zeros(max((int(own.max(initial=-1)) for own in numbers), default=-1) + 1, dtype=np.bool_)
+    kept: dict[Split, Examples] = {}
     repeated: dict[Split, int] = {}
     leaked: dict[Split, int] = {}
-    seen: set[str] = set()
     conflicting = 0
-    for split in _PRECEDENCE:
-        if split not in splits:
-            continue
-        groups: dict[str, list[Example]] = {}
-        for example in splits[split]:
-            groups.setdefault(normal_form(example.text), []).append(example)
-        elsewhere = [key for key in groups if key in seen]
-        leaked[split] = sum(len(groups.pop(key)) for key in elsewhere)
-        repeated[split] = sum(len(group) - 1 for group in groups.values())
-        conflicting += sum(len({example.label for example in group}) > 1 for group in groups.values())
-        kept[split] = [_one_of(group) for group in groups.values()]
-        seen.update(groups)
-    rows = sum(len(examples) for examples in splits.values())
+    for (split, examples), own in zip(given.items(), numbers, strict=True):
+        new = np.flatnonzero(~seen[own])
+        leaked[split] = len(examples) - len(new)
+        chosen, differing = _one_of_each(own[new], examples.labels[new])
+        repeated[split] = len(new) - len(chosen)
+        conflicting += differing
+        kept[split] = examples.take(new[chosen])
+        seen[own] = True
+    rows = sum(len(examples) for examples in given.values())
     return {split: kept[split] for split in splits}, Repeats(rows, repeated, leaked, conflicting)
 
 
-def _one_of(group: Sequence[Example]) -> Example:
-    if len(group) == 1:
-        return group[0]
-    counts = Counter(example.label for example in group)
-    most = max(counts.values())
-    return next(example for example in group if counts[example.label] == most)
+def _numbered(parts: Sequence[Sequence[str]]) -> list[Positions]:
+    """A number for each text of each part; texts with one normal form have the same."""
+    hashes = np.fromiter(
+        (
+            hashlib.blake2b(normal_form(text).encode(), digest_size=_HASH_BYTES).digest()
+            for texts in parts
+            for text in texts
+        ),
+        dtype=f"S{_HASH_BYTES}",
+        count=sum(map(len, parts)),
+    )
+    numbers = np.unique(hashes, return_inverse=True)[1].reshape(-1).astype(np.int64)
+    return np.split(numbers, np.cumsum([len(texts) for texts in parts])[:-1]) if parts else []
+
+
+def _one_of_each(numbers: Positions, labels: Positions) -> tuple[Positions, int]:
+    """The row to keep of each number, in order of first occurrence, and how many numbers have several labels.
+
+    It is the first row with the most frequent label, or of those that are equally frequent.
+    """
+    if not len(numbers):
+        return numbers, 0
+    width = int(labels.max()) + 1
+    pairs, pair, counts = np.unique(numbers * width + labels, return_inverse=True, return_counts=True)
+    frequency = counts[pair.reshape(-1)]
+    most = np.zeros(int(numbers.max()) + 1, dtype=np.int64)
+    np.maximum.at(most, numbers, frequency)
+    candidates = np.flatnonzero(frequency == most[numbers])
+    first = np.unique(numbers, return_index=True)[1]
+    chosen = candidates[np.unique(numbers[candidates], return_index=True)[1]]
+    return chosen[np.argsort(first)], int((np.unique(pairs // width, return_counts=True)[1] > 1).sum())
 
 
 def notices(repeats: Repeats, *, dropped: bool) -> list[str]:

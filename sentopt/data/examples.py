@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -29,7 +29,7 @@ class RawData:
     With `by_position`, a number among the labels is a position in `labels`, counted from 0.
     """
 
-    splits: dict[Split, list[RawRow]]
+    splits: Mapping[Split, Sequence[RawRow]]
     labels: tuple[str, ...]
     description: str
     notices: tuple[str, ...] = ()

@@ -11,13 +11,15 @@ import re
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
+import numpy as np
+
 from sentopt import records
 from sentopt.data.duplicates import normal_form
-from sentopt.data.examples import RawRow
+from sentopt.data.rows import Positions, Rows
 from sentopt.errors import DataError
 from sentopt.recipe import DataSection
 from sentopt.run_dir import Split
@@ -34,29 +36,42 @@ _NONE = ("none", "n/a", "#n/a", "na", "<na>", "null", "nil", "\\n", "-", "?")
 _MOST_TYPOS = 3
 _SIBLINGS = 3
 _NUMBER = re.compile(r"\d+")
-Rows = Mapping[Split, Sequence[RawRow]]
+_UNKNOWN, _NONE_GIVEN = -1, -2
 
 
-@dataclass
+@dataclass(frozen=True)
+class Labelled:
+    """Rows, and the position of each one's label among the names, int64."""
+
+    rows: Rows
+    labels: Positions
+
+
+@dataclass(frozen=True)
 class Named:
     """Rows of each split, with the position of each row's label in `names`."""
 
     names: tuple[str, ...]
-    splits: dict[Split, list[tuple[RawRow, int]]] = field(default_factory=dict)
+    splits: Mapping[Split, Labelled]
 
     def first(self, label: int) -> str:
         """The place of the first row with a label, for messages."""
-        return next(row.where for rows in self.splits.values() for row, position in rows if position == label)
+        return next(
+            part.rows.where(int(np.argmax(part.labels == label)))
+            for part in self.splits.values()
+            if (part.labels == label).any()
+        )
 
     def only(self, kept: Sequence[int]) -> Named:
         """The same rows with only the label names at the positions `kept`, which cover all rows."""
-        position = {label: i for i, label in enumerate(kept)}
-        splits = {split: [(row, position[label]) for row, label in rows] for split, rows in self.splits.items()}
+        position = np.zeros(len(self.names), dtype=np.int64)
+        position[list(kept)] = range(len(kept))
+        splits = {split: replace(part, labels=position[part.labels]) for split, part in self.splits.items()}
         return Named(tuple(self.names[label] for label in kept), splits)
 
 
 def name_rows(
-    rows: Rows, declared: tuple[str, ...], data: DataSection, notices: list[str], *, by_position: bool
+    rows: Mapping[Split, Rows], declared: tuple[str, ...], data: DataSection, notices: list[str], *, by_position: bool
 ) -> Named:
     """Give every row the position of its label in `declared` or, if none are declared, in the list of all labels.
 
@@ -66,34 +81,62 @@ def name_rows(
         DataError: a row has no label or an undeclared label, or the column holds scores, dates, ids or texts.
     """
     values = _Values()
-    plain = {split: [values.text(row) for row in split_rows] for split, split_rows in rows.items()}
+    written = {split: values.written(split_rows) for split, split_rows in rows.items()}
     notices.extend(values.notices())
-    counts = Counter(label for labels in plain.values() for label in labels if label)
+    counts = Counter[str]()
+    for labels in written.values():
+        counts.update({label: count for label, count in labels.counts().items() if label})
     if declared:
         names, position = declared, _match(counts, declared, by_position, notices)
     else:
         names, position = _infer(counts, notices)
-    named = Named(names)
-    unlabelled: list[RawRow] = []
-    wrong: list[tuple[str, str]] = []
-    for split, split_rows in rows.items():
-        named.splits[split] = []
-        for row, label in zip(split_rows, plain[split], strict=True):
-            if label in position:
-                named.splits[split].append((row, position[label]))
-            elif _is_missing(label):
-                unlabelled.append(row)
-            else:
-                wrong.append((row.where, label))
-    if wrong:
+    named, unlabelled, wrong = {}, _Set(), _Set()
+    for split, labels in written.items():
+        found = np.array([position.get(text, _NONE_GIVEN if _is_missing(text) else _UNKNOWN) for text in labels.texts])
+        of_rows = found.astype(np.int64)[labels.rows.codes]
+        unlabelled.add(labels, np.flatnonzero(of_rows == _NONE_GIVEN))
+        wrong.add(labels, np.flatnonzero(of_rows == _UNKNOWN))
+        kept = np.flatnonzero(of_rows >= 0)
+        named[split] = Labelled(labels.rows.take(kept), of_rows[kept])
+    if wrong.size:
         raise DataError(_wrong_labels(wrong, names))
-    _drop_unlabelled(unlabelled, _nan_hint(plain, position, names), data, notices)
-    return named
+    _drop_unlabelled(unlabelled, _nan_hint({*counts} - {*position}, names), data, notices)
+    return Named(names, named)
 
 
-def _nan_hint(plain: Mapping[Split, Sequence[str]], position: Mapping[str, int], names: Sequence[str]) -> str:
+@dataclass(frozen=True)
+class _Written:
+    """Rows, and each of their distinct labels as text; an empty one where no row has it."""
+
+    rows: Rows
+    texts: Sequence[str]
+
+    def counts(self) -> dict[str, int]:
+        """How often each label occurs, in order of first occurrence."""
+        of_code = np.bincount(self.rows.codes, minlength=len(self.texts)).tolist()
+        counts: dict[str, int] = {}
+        for code, _ in self.rows.labels():
+            counts[self.texts[code]] = counts.get(self.texts[code], 0) + of_code[code]
+        return counts
+
+
+class _Set:
+    """A number of rows, and the first of them for a message."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self.shown: list[tuple[str, str]] = []
+        """The place and the label of each."""
+
+    def add(self, written: _Written, positions: Positions) -> None:
+        self.size += len(positions)
+        for row in positions[: SHOWN - len(self.shown)].tolist():
+            self.shown.append((written.rows.where(row), written.texts[written.rows.codes[row]]))
+
+
+def _nan_hint(unused: Iterable[str], names: Sequence[str]) -> str:
     """A hint on how to keep a label that is written `nan`; by default it means no label."""
-    written = sorted({label for labels in plain.values() for label in labels if label.lower() == "nan"} - {*position})
+    written = sorted(label for label in unused if label.lower() == "nan")
     if not written:
         return ""
     return f"{', '.join(map(repr, written))} is read as no label; to keep it as one{_listing([*names, *written])}"
@@ -104,16 +147,16 @@ def _is_missing(label: str) -> bool:
     return label in ("", "-1") or label.lower() == "nan"
 
 
-def is_hidden(rows: Sequence[RawRow], others: Iterable[RawRow]) -> str:
+def is_hidden(rows: Rows, others: Iterable[Rows]) -> str:
     """If the labels of a split are hidden, how: all are empty, or all are -1 and no other row is.
 
     Else an empty text.
     """
     values = _Values()
-    labels = {values.text(row) for row in rows} if rows else set()
+    labels = set(values.written(rows).counts())
     if labels and labels <= {"", "nan"}:
         return "all empty"
-    if labels == {"-1"} and all(values.text(row) != "-1" for row in others):
+    if labels == {"-1"} and all("-1" not in values.written(other).counts() for other in others):
         return "all -1"
     return ""
 
@@ -125,8 +168,17 @@ class _Values:
         self._unwrapped = 0
         self._decoded = 0
 
-    def text(self, row: RawRow) -> str:
-        return self._text(row.label, row.where)
+    def written(self, rows: Rows) -> _Written:
+        """The labels of rows as strings.
+
+        Raises:
+            DataError: a label is a date, an object, several values, or bytes that are not UTF-8.
+        """
+        texts = [""] * len(rows.values)
+        counts = np.bincount(rows.codes, minlength=len(texts)).tolist()
+        for code, row in rows.labels():
+            texts[code] = self._text(rows.values[code], rows.where(row), counts[code])
+        return _Written(rows, texts)
 
     def notices(self) -> list[str]:
         notices = []
@@ -136,20 +188,20 @@ class _Values:
             notices.append(f"{self._decoded:,} label(s) are bytes, which are read as UTF-8")
         return notices
 
-    def _text(self, value: Any, where: str) -> str:
+    def _text(self, value: Any, where: str, rows: int) -> str:
         if value is None or (isinstance(value, float) and math.isnan(value)):
             return ""
         if isinstance(value, bool):
             return "true" if value else "false"
         if isinstance(value, str):
-            return self._of_string(value, where)
+            return self._of_string(value, where, rows)
         if isinstance(value, int):
             return str(value)
         if isinstance(value, float | Decimal):
             return str(int(value)) if math.isfinite(value) and value == int(value) else str(value)
-        return self._of_other(value, where)
+        return self._of_other(value, where, rows)
 
-    def _of_string(self, value: str, where: str) -> str:
+    def _of_string(self, value: str, where: str, rows: int) -> str:
         text = repaired(value.strip())
         if not normal_form(text):
             return ""
@@ -158,20 +210,20 @@ class _Values:
                 literal = ast.literal_eval(text)
             except (ValueError, SyntaxError, MemoryError, RecursionError):
                 return text
-            return self._of_other(literal, where)
+            return self._of_other(literal, where, rows)
         return text[:-2] if text.endswith(".0") and _WHOLE.fullmatch(text[:-2]) else text
 
-    def _of_other(self, value: Any, where: str) -> str:
+    def _of_other(self, value: Any, where: str, rows: int) -> str:
         if isinstance(value, bytes | bytearray):
-            self._decoded += 1
+            self._decoded += rows
             try:
                 return bytes(value).decode("utf-8").strip()
             except UnicodeDecodeError as error:
                 raise DataError(f"{where}: the label is bytes that are not UTF-8 ({bytes(value)[:20]!r})") from error
         if isinstance(value, list | tuple | set):
             if len(value) == 1:
-                self._unwrapped += 1
-                return self._text(next(iter(value)), where)
+                self._unwrapped += rows
+                return self._text(next(iter(value)), where, rows)
             raise DataError(
                 f"{where}: the label is a list ({str(value)[:60]}): several labels a text (multi-label) are not "
                 "supported; give each text one label"
@@ -186,24 +238,24 @@ class _Values:
         return str(value).strip()
 
 
-def _drop_unlabelled(unlabelled: Sequence[RawRow], nan: str, data: DataSection, notices: list[str]) -> None:
-    if not unlabelled:
+def _drop_unlabelled(unlabelled: _Set, nan: str, data: DataSection, notices: list[str]) -> None:
+    if not unlabelled.size:
         return
-    shown = ", ".join(row.where for row in unlabelled[:SHOWN])
-    more = f", and {len(unlabelled) - SHOWN} more" if len(unlabelled) > SHOWN else ""
+    shown = ", ".join(where for where, _ in unlabelled.shown)
+    more = f", and {unlabelled.size - SHOWN} more" if unlabelled.size > SHOWN else ""
     if data.missing_labels == "error":
         raise DataError(
-            f"{len(unlabelled)} row(s) have no label: {shown}: no label{more}. "
+            f"{unlabelled.size} row(s) have no label: {shown}: no label{more}. "
             f"Label them, or leave them out with --set data.missing_labels=drop{'. ' if nan else ''}{nan}"
         )
-    notices.append(f"left out {len(unlabelled):,} row(s) without a label: {shown}{more}{'; ' if nan else ''}{nan}")
+    notices.append(f"left out {unlabelled.size:,} row(s) without a label: {shown}{more}{'; ' if nan else ''}{nan}")
 
 
-def _wrong_labels(wrong: Sequence[tuple[str, str]], labels: Sequence[str]) -> str:
-    shown = ", ".join(f"{where}: {label!r}{records.nearest(label, labels)}" for where, label in wrong[:SHOWN])
-    more = f", and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
+def _wrong_labels(wrong: _Set, labels: Sequence[str]) -> str:
+    shown = ", ".join(f"{where}: {label!r}{records.nearest(label, labels)}" for where, label in wrong.shown)
+    more = f", and {wrong.size - SHOWN} more" if wrong.size > SHOWN else ""
     return (
-        f"{len(wrong)} row(s) have a label that is not one of {', '.join(labels)}: {shown}{more}. "
+        f"{wrong.size} row(s) have a label that is not one of {', '.join(labels)}: {shown}{more}. "
         "Correct the rows, or the list with --set data.labels"
     )
 

@@ -9,12 +9,12 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from itertools import zip_longest
 from typing import Any
 
 from sentopt import records
 from sentopt.data import fields, folders, stored_names
 from sentopt.data.examples import RawData, RawRow
+from sentopt.data.rows import Rows, RowsBuilder
 from sentopt.errors import DataError
 from sentopt.run_dir import SPLITS, Split
 from sentopt.runtime.surrogates import repaired
@@ -48,7 +48,7 @@ def read(
     """
     columns = (text_column, label_column)
     tables = _by_split(data, columns)
-    splits: dict[Split, list[RawRow]] = {}
+    splits: dict[Split, Rows] = {}
     stored: dict[stored_names.Names, str] = {}
     notices: list[str] = []
     for split, table in tables.items():
@@ -59,20 +59,20 @@ def read(
         if names:
             stored.setdefault(names, "the features of the dataset")
     declared = next(iter(stored)) if all_labelled and len(stored) == 1 else ()
-    labels, splits = stored_names.apply(splits, declared, stored, notices)
-    described = ", ".join(f"{split}: {len(rows)} rows" for split, rows in splits.items())
-    return RawData(splits, labels, f"given from Python ({described})", tuple(notices), by_position=True)
+    labels, named = stored_names.apply(splits, declared, stored, notices)
+    described = ", ".join(f"{split}: {len(rows)} rows" for split, rows in named.items())
+    return RawData(named, labels, f"given from Python ({described})", tuple(notices), by_position=True)
 
 
 def with_labels(data: RawData, labels: Sequence[str]) -> RawData:
     """The same rows; `labels` are the names that numbers among the labels stand for, counted from 0."""
-    splits = {split: [replace(row, label=_whole(row.label)) for row in rows] for split, rows in data.splits.items()}
+    splits = {split: Rows.of(rows).relabelled(_whole) for split, rows in data.splits.items()}
     return replace(data, splits=splits, labels=tuple(labels), by_position=True)
 
 
 def has_numbers(data: RawData) -> bool:
     """Whether every label is a whole number."""
-    labels = [row.label for rows in data.splits.values() for row in rows if row.label is not None]
+    labels = [label for rows in data.splits.values() for label in Rows.of(rows).distinct() if label is not None]
     return bool(labels) and all(isinstance(_whole(label), int) and not isinstance(label, bool) for label in labels)
 
 
@@ -132,15 +132,15 @@ def _whole(label: object) -> object:
     return int(label) if isinstance(label, float) and label.is_integer() else label
 
 
-def _rows(table: object, columns: tuple[str, str], split: Split, unlabelled: list[str] | None) -> list[RawRow]:
+def _rows(table: object, columns: tuple[str, str], split: Split, unlabelled: list[str] | None) -> Rows:
     """The rows of a table. It may lack labels where there is a list `unlabelled`, which then gets a notice."""
     texts, labels = _texts_and_labels(table, columns, unlabelled)
     if len(texts) != len(labels):
         raise DataError(f"{split}: {len(texts)} texts, but {len(labels)} labels; expected as many of both")
-    return [
-        RawRow(_plain(text), _plain(label), f"{split} row {number}")
-        for number, (text, label) in enumerate(zip_longest(texts, labels), 1)
-    ]
+    builder = RowsBuilder()
+    for number, (text, label) in enumerate(zip(texts, labels, strict=True), 1):
+        builder.add(_plain(text), _plain(label), f"{split} row {number}")
+    return builder.finish()
 
 
 def _texts_and_labels(

@@ -18,6 +18,7 @@ from sentopt.data.catalog import DATASETS, DatasetSpec, MirrorFile
 from sentopt.data.examples import RawData, RawRow, explained_by
 from sentopt.data.memory import MEMORY
 from sentopt.data.options import TableOptions
+from sentopt.data.rows import Rows, RowsBuilder
 from sentopt.errors import DataError
 from sentopt.recipe import TEST_AS_VALIDATION, DataSection
 from sentopt.run_dir import SPLITS, Split
@@ -30,8 +31,10 @@ _SHOWN = 5
 __all__ = ["MIRROR_VARIABLE", "SAMPLE_FOLDER", "RawData", "RawRow", "identify", "load", "local_files"]
 
 
-def load(data: DataSection, given: RawData | None = None) -> RawData:
+def load(data: DataSection, given: RawData | None = None, *, scratch: Path | None = None) -> RawData:
     """Read every split that the source has; `given` are the rows of data in memory.
+
+    Texts are written into files below the folder `scratch`, or else stay in memory.
 
     Raises:
         DataError: the dataset is unknown, a file is unreadable, a column is missing, the hub is unreachable, or rows in
@@ -45,7 +48,9 @@ def load(data: DataSection, given: RawData | None = None) -> RawData:
             )
         return _with_declared_labels(given, data.labels)
     files = _files(data)
-    return _load_hub(data, DATASETS.get(data.dataset)) if files is None else _load_files(data, files)
+    if files is None:
+        return _load_hub(data, DATASETS.get(data.dataset), scratch)
+    return _load_files(data, files, scratch)
 
 
 def _with_declared_labels(given: RawData, declared: tuple[str, ...]) -> RawData:
@@ -54,7 +59,8 @@ def _with_declared_labels(given: RawData, declared: tuple[str, ...]) -> RawData:
         return given
     notices = list(given.notices)
     stored = {given.labels: "the dataset"} if given.labels else {}
-    labels, splits = stored_names.apply(given.splits, declared, stored, notices)
+    rows = {split: Rows.of(rows) for split, rows in given.splits.items()}
+    labels, splits = stored_names.apply(rows, declared, stored, notices)
     return replace(given, splits=splits, labels=labels, notices=tuple(dict.fromkeys(notices)), by_position=False)
 
 
@@ -139,46 +145,54 @@ def _digest(path: Path) -> str:
     return sha256_file(path)
 
 
-def _load_files(data: DataSection, files: dict[Split, list[_File]]) -> RawData:
+def _load_files(data: DataSection, files: dict[Split, list[_File]], scratch: Path | None) -> RawData:
     text, label = _columns(data)
     notices: list[str] = []
-    splits: dict[Split, list[RawRow]] = {}
+    splits: dict[Split, Rows] = {}
     stored: dict[stored_names.Names, str] = {}
     for split, parts in files.items():
-        splits[split] = []
-        for part in parts:
+        found: list[Rows] = []
+        for number, part in enumerate(parts):
+            builder = RowsBuilder(scratch / f"{split}-{number}" if scratch else None)
             with explained_by(notices):
-                rows = _rows(part, text, label, data, notices, may_lack_labels=split == "test")
+                rows = _rows(part, text, label, data, notices, builder, may_lack_labels=split == "test")
             names = tables.class_names(part.path, label)
-            splits[split] += stored_names.named(rows, names)
+            found.append(stored_names.named(rows, names))
             if names:
                 stored.setdefault(names, part.path.name)
+        splits[split] = Rows.joined(found)
     if data.dataset == "files":
         notices += _about_files(files)
-    labels, splits = stored_names.apply(splits, data.labels or _declared_labels(data), stored, notices)
-    return RawData(splits, labels, _described(files), tuple(dict.fromkeys(notices)), by_position=not data.labels)
+    labels, named = stored_names.apply(splits, data.labels or _declared_labels(data), stored, notices)
+    return RawData(named, labels, _described(files), tuple(dict.fromkeys(notices)), by_position=not data.labels)
 
 
 def _rows(
-    file: _File, text: str, label: str, data: DataSection, notices: list[str], *, may_lack_labels: bool
-) -> list[RawRow]:
+    file: _File,
+    text: str,
+    label: str,
+    data: DataSection,
+    notices: list[str],
+    builder: RowsBuilder,
+    *,
+    may_lack_labels: bool,
+) -> Rows:
     options = TableOptions(data.encoding, data.delimiter, data.quote)
-    raw_rows: list[RawRow] = []
     names, rows = _table(file.path, (text, label), options, notices)
     columns = dict.fromkeys(names)
     for position, row in islice(rows, file.start, file.stop):
         if not names:
             columns |= dict.fromkeys(row)
             columns |= {name: None for name in (text, label) if name not in columns and _has(row, name)}
-        raw_rows.append(RawRow(fields.get(row, text), fields.get(row, label), f"{file.path.name} {position}"))
-    if raw_rows:
+        builder.add(fields.get(row, text), fields.get(row, label), f"{file.path.name} {position}")
+    if len(builder):
         columns |= {} if {text, label} <= columns.keys() else dict.fromkeys(fields.names(row))
         unlabelled = may_lack_labels and label not in columns
         kind = formats.reading_format(file.path)
         _check_columns(columns, text, "" if unlabelled else label, file.path, kind)
         if unlabelled:
             notices.append(f"{file.path.name} has no column {label!r}")
-    return raw_rows
+    return builder.finish()
 
 
 def _has(row: tables.Row, name: str) -> bool:
@@ -261,13 +275,13 @@ def _misread(columns: Sequence[str], kind: str) -> str:
     return ""
 
 
-def _load_hub(data: DataSection, spec: DatasetSpec | None) -> RawData:
+def _load_hub(data: DataSection, spec: DatasetSpec | None, scratch: Path | None) -> RawData:
     hub_id, revision = (spec.hub_id, spec.revision) if spec else (data.hub_id, data.revision)
     names = spec.hub_splits if spec else _named(data)
     text = (spec.hub_text_column or spec.text_column) if spec else data.text_column
     label = (spec.hub_label_column or spec.label_column) if spec else data.label_column
     datasets = require("datasets", extra="train")
-    splits: dict[Split, list[RawRow]] = {}
+    splits: dict[Split, Rows] = {}
     stored: dict[stored_names.Names, str] = {}
     for split, name in (names or {"train": "train"}).items():
         try:
@@ -284,14 +298,13 @@ def _load_hub(data: DataSection, spec: DatasetSpec | None) -> RawData:
             _check_columns(
                 dict.fromkeys([*table.column_names, *fields.names(first), *inner]), text, label, Path(hub_id)
             )
-        rows = [
-            RawRow(fields.get(row, text), fields.get(row, label), f"{hub_id} {name} row {i}")
-            for i, row in enumerate(table, 1)
-        ]
+        builder = RowsBuilder(scratch / split if scratch else None)
+        for i, row in enumerate(table, 1):
+            builder.add(fields.get(row, text), fields.get(row, label), f"{hub_id} {name} row {i}")
         class_names = () if spec else tuple(getattr(fields.get(table.features, label), "names", None) or ())
-        splits[split] = stored_names.named(rows, class_names)
+        splits[split] = stored_names.named(builder.finish(), class_names)
         if class_names:
             stored.setdefault(class_names, hub_id)
     notices: list[str] = []
-    labels, splits = stored_names.apply(splits, data.labels or (spec.labels if spec else ()), stored, notices)
-    return RawData(splits, labels, f"{hub_id} at {revision[:12]}", tuple(notices), by_position=not data.labels)
+    labels, named = stored_names.apply(splits, data.labels or (spec.labels if spec else ()), stored, notices)
+    return RawData(named, labels, f"{hub_id} at {revision[:12]}", tuple(notices), by_position=not data.labels)

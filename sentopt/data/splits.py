@@ -5,21 +5,24 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+import numpy as np
 
 from sentopt import records
 from sentopt._optional import require
 from sentopt.data import duplicates, labels, shares
 from sentopt.data.duplicates import normal_form
-from sentopt.data.examples import Example, RawData, RawRow, as_text, explained_by
+from sentopt.data.examples import Example, RawData, explained_by
+from sentopt.data.rows import Examples, Rows
 from sentopt.errors import DataError
 from sentopt.recipe import TEST_AS_VALIDATION, DataSection
 from sentopt.run_dir import SPLITS, Split
 
-__all__ = ["CleanData", "Example", "clean", "majority_accuracy"]
+__all__ = ["CleanData", "Example", "clean"]
 
 _BROKEN = re.compile("[\u00c3\u00c2][\u0080-\u00bf]|\u00e2\u20ac|\ufffd")
-Splits = dict[Split, list[Example]]
+Splits = dict[Split, Examples]
 
 
 @dataclass(frozen=True)
@@ -49,9 +52,9 @@ def _clean(raw: RawData, data: DataSection, notices: list[str], *, seed: int, tu
     rows = _given(raw, data, notices)
     named = labels.name_rows(rows, raw.labels, data, notices, by_position=raw.by_position)
     splits: Splits = {
-        split: [Example(_text(row), label) for row, label in labelled]
+        split: Examples(labelled.rows.checked_texts(), labelled.labels)
         for split, labelled in named.splits.items()
-        if labelled
+        if len(labelled.rows)
     }
     if "train" not in splits:
         raise DataError(f"there is no text to train on: the train split is empty ({raw.description})")
@@ -78,57 +81,49 @@ def _clean(raw: RawData, data: DataSection, notices: list[str], *, seed: int, tu
     return CleanData(splits, names, tuple(notices))
 
 
-def majority_accuracy(labels: Sequence[int]) -> float:
-    """Accuracy of always answering the most frequent label, which a model must exceed."""
-    return max(Counter(labels).values()) / len(labels)
-
-
-def _given(raw: RawData, data: DataSection, notices: list[str]) -> dict[Split, list[RawRow]]:
+def _given(raw: RawData, data: DataSection, notices: list[str]) -> dict[Split, Rows]:
     """The usable rows by split: without empty texts, splits with hidden labels, and empty splits."""
-    labelled = _without_hidden(raw.splits, notices)
+    labelled = _without_hidden({split: Rows.of(rows) for split, rows in raw.splits.items()}, notices)
     if data.validation == TEST_AS_VALIDATION:
         labelled.pop("validation", None)
-    given: dict[Split, list[RawRow]] = {}
+    given: dict[Split, Rows] = {}
     for split, rows in labelled.items():
-        filled = [row for row in rows if not _is_empty(_text(row))]
-        if empty := len(rows) - len(filled):
+        texts = rows.checked_texts()
+        filled = np.fromiter((not _is_empty(text) for text in texts), dtype=np.bool_, count=len(rows))
+        if empty := len(rows) - int(filled.sum()):
             notices.append(f"{split}: dropped {empty} empty text{'s' if empty != 1 else ''}")
-        if filled:
-            given[split] = filled
+        if filled.any():
+            given[split] = rows.take(np.flatnonzero(filled)) if empty else rows
+            _note_broken(given[split], split, notices)
         elif split != "train":
             notices.append(f"{split}: no text is left of its {len(rows)} row(s); it is split off train instead")
-        _note_broken(filled, split, notices)
     return given
-
-
-def _text(row: RawRow) -> str:
-    return as_text(row.text, row.where)
 
 
 def _is_empty(text: str) -> bool:
     return not normal_form(text[:64]) and not normal_form(text)
 
 
-def _note_broken(rows: Sequence[RawRow], split: str, notices: list[str]) -> None:
+def _note_broken(rows: Rows, split: str, notices: list[str]) -> None:
     """Note texts that were damaged by a wrong encoding."""
-    broken = [row for row in rows if isinstance(row.text, str) and not row.text.isascii() and _BROKEN.search(row.text)]
+    broken = [row for row, text in enumerate(rows.texts) if not text.isascii() and _BROKEN.search(text)]
     if broken:
-        at = _BROKEN.search(broken[0].text)
+        text = rows.texts[broken[0]]
+        at = _BROKEN.search(text)
         start = at.start() if at else 0
         notices.append(
             f"{split}: {len(broken):,} text(s) hold characters that a wrong encoding leaves, such as "
-            f"{broken[0].text[max(0, start - 10) : start + 10]!r} ({broken[0].where}); they are used as they are"
+            f"{text[max(0, start - 10) : start + 10]!r} ({rows.where(broken[0])}); they are used as they are"
         )
 
 
-def _without_hidden(splits: Mapping[Split, list[RawRow]], notices: list[str]) -> dict[Split, list[RawRow]]:
+def _without_hidden(splits: Mapping[Split, Rows], notices: list[str]) -> dict[Split, Rows]:
     """Drop test and validation splits without labels. If test is dropped, validation becomes the test split."""
     usable = dict(splits)
     hidden: dict[Split, str] = {}
     for split in ("test", "validation"):
-        rows = usable.get(split, [])
-        others = [row for other, other_rows in splits.items() if other != split for row in other_rows]
-        if reason := labels.is_hidden(rows, others):
+        others = [rows for other, rows in splits.items() if other != split]
+        if split in usable and (reason := labels.is_hidden(usable[split], others)):
             hidden[split] = reason
             del usable[split]
     if "validation" in hidden:
@@ -146,8 +141,8 @@ def _without_hidden(splits: Mapping[Split, list[RawRow]], notices: list[str]) ->
     return usable
 
 
-def _check_several(train: Sequence[Example], names: tuple[str, ...]) -> None:
-    present = [names[i] for i in sorted({example.label for example in train})]
+def _check_several(train: Examples, names: tuple[str, ...]) -> None:
+    present = [names[i] for i in sorted(train.counts())]
     if len(present) < 2:
         raise DataError(
             f"the train split has one class only ({', '.join(present) or 'none'}); "
@@ -155,9 +150,9 @@ def _check_several(train: Sequence[Example], names: tuple[str, ...]) -> None:
         )
 
 
-def _check_classes(train: Sequence[Example], names: tuple[str, ...]) -> None:
+def _check_classes(train: Examples, names: tuple[str, ...]) -> None:
     _check_several(train, names)
-    counts = Counter(example.label for example in train)
+    counts = train.counts()
     missing = [label for i, label in enumerate(names) if i not in counts]
     if missing:
         present = [names[i] for i in sorted(counts)]
@@ -175,7 +170,7 @@ def _same_as_test(splits: Splits, data: DataSection, notices: list[str]) -> bool
         return True
     if "validation" not in splits or "test" not in splits:
         return False
-    validation, test = ({normal_form(e.text) for e in splits[split]} for split in ("validation", "test"))
+    validation, test = ({*map(normal_form, splits[split].texts)} for split in ("validation", "test"))
     if validation == test:
         del splits["validation"]
         notices.append(
@@ -188,14 +183,14 @@ def _same_as_test(splits: Splits, data: DataSection, notices: list[str]) -> bool
 def _without_repeats(splits: Splits, data: DataSection, notices: list[str]) -> Splits:
     kept, repeats = duplicates.without_repeats(splits)
     drop = data.duplicates == "drop"
-    if drop and not kept["train"]:
+    if drop and not len(kept["train"]):
         others = " and ".join(split for split in ("validation", "test") if split in splits)
         raise DataError(
             f"every training text is also in {others}; nothing is left to train on. Name other files, or none for a "
             "split that is to be split off train, for example --set data.test="
         )
     notices.extend(duplicates.notices(repeats, dropped=drop))
-    if drop and "validation" in kept and not kept["validation"]:
+    if drop and "validation" in kept and not len(kept["validation"]):
         del kept["validation"]
         notices.append("validation: all of its texts are also in test; it is split off train instead")
     return kept if drop else splits
@@ -203,10 +198,9 @@ def _without_repeats(splits: Splits, data: DataSection, notices: list[str]) -> S
 
 def _without_unused(splits: Splits, named: labels.Named) -> tuple[Splits, labels.Named]:
     """Drop labels that no text has. An already fine-tuned model does not have to learn them."""
-    used = sorted({example.label for examples in splits.values() for example in examples})
+    used = sorted({label for examples in splits.values() for label in examples.counts()})
     position = {label: i for i, label in enumerate(used)}
-    left = {split: [replace(e, label=position[e.label]) for e in examples] for split, examples in splits.items()}
-    return left, named.only(used)
+    return {split: examples.relabelled(position) for split, examples in splits.items()}, named.only(used)
 
 
 def _without_rare(
@@ -216,8 +210,8 @@ def _without_rare(
 
     If a validation or test split is empty without those labels, it is split off train as well.
     """
-    counts = Counter(example.label for example in splits["train"])
-    occurring = {example.label for examples in splits.values() for example in examples}
+    counts = Counter(splits["train"].counts())
+    occurring = {label for examples in splits.values() for label in examples.counts()}
     needed = sum(split not in splits for split in wanted) + 1
     rare = [label for label in range(len(named.names)) if label in occurring and counts[label] < needed]
     unused = [label for label in range(len(named.names)) if label not in occurring and data.rare_labels == "drop"]
@@ -229,8 +223,10 @@ def _without_rare(
     kept = [label for label in range(len(named.names)) if label not in out]
     if len(kept) < 2:
         raise DataError(f"fewer than two labels have {needed} texts: {_rare(rare, counts, named, needed, 0)}")
-    left = {split: [e for e in examples if e.label not in out] for split, examples in splits.items()}
-    if emptied := [split for split, examples in left.items() if not examples]:
+    left = {
+        split: examples.take(np.flatnonzero(~np.isin(examples.labels, [*out]))) for split, examples in splits.items()
+    }
+    if emptied := [split for split, examples in left.items() if not len(examples)]:
         for split in emptied:
             notices.append(_emptied(split, splits[split], named))
         others = {split: examples for split, examples in splits.items() if split not in emptied}
@@ -238,13 +234,13 @@ def _without_rare(
     notices.extend(_left_out(splits, rare, unused, named, needed))
     position = {label: i for i, label in enumerate(kept)}
     return (
-        {split: [replace(e, label=position[e.label]) for e in examples] for split, examples in left.items()},
+        {split: examples.relabelled(position) for split, examples in left.items()},
         tuple(named.names[label] for label in kept),
     )
 
 
-def _emptied(split: Split, examples: Sequence[Example], named: labels.Named) -> str:
-    names = [named.names[label] for label in sorted({example.label for example in examples})]
+def _emptied(split: Split, examples: Examples, named: labels.Named) -> str:
+    names = [named.names[label] for label in sorted(examples.counts())]
     return (
         f"{split}: none of its {len(examples):,} text(s) has a label that is kept (it has {_quoted(names)}); "
         "it is split off train instead"
@@ -255,7 +251,7 @@ def _left_out(
     splits: Splits, rare: Sequence[int], unused: Sequence[int], named: labels.Named, needed: int
 ) -> list[str]:
     """Notices about dropped labels. Labels without a training text are grouped by the splits that have them."""
-    texts = {split: Counter(example.label for example in examples) for split, examples in splits.items()}
+    texts = {split: Counter(examples.counts()) for split, examples in splits.items()}
     groups: dict[str, list[int]] = {}
     for label in rare:
         where = "" if texts["train"][label] else " and ".join(split for split in texts if texts[split][label])
@@ -301,7 +297,7 @@ def _rare(rare: Sequence[int], counts: Counter[int], named: labels.Named, needed
 def _note_lacking(splits: Splits, names: tuple[str, ...], notices: list[str]) -> None:
     """Note labels of train that the test or validation split lacks: their quality is not measured there."""
     for split in ("test", "validation"):
-        present = {example.label for example in splits.get(split, ())}
+        present = set(splits[split].counts()) if split in splits else set()
         lacking = [name for i, name in enumerate(names) if i not in present]
         if not present or not lacking:
             continue
@@ -319,14 +315,14 @@ def _note_lacking(splits: Splits, names: tuple[str, ...], notices: list[str]) ->
             )
 
 
-def _note_typos(train: Sequence[Example], named: labels.Named, names: tuple[str, ...], notices: list[str]) -> None:
-    counts = {names[label]: count for label, count in Counter(example.label for example in train).items()}
+def _note_typos(train: Examples, named: labels.Named, names: tuple[str, ...], notices: list[str]) -> None:
+    counts = {names[label]: count for label, count in train.counts().items()}
     few = {name: named.first(named.names.index(name)) for name, count in counts.items() if count <= labels.FEW}
     labels.note_typos(counts, few, notices)
 
 
-def _note_few(train: Sequence[Example], names: tuple[str, ...], notices: list[str]) -> None:
-    counts = Counter(example.label for example in train)
+def _note_few(train: Examples, names: tuple[str, ...], notices: list[str]) -> None:
+    counts = Counter(train.counts())
     few = [(counts[label], label) for label in range(len(names)) if counts[label] < labels.FEW]
     if few:
         shown = ", ".join(f"{names[label]!r}: {count}" for count, label in sorted(few)[: labels.SHOWN])
@@ -344,9 +340,10 @@ def _times(count: int) -> str:
 def _split_off(splits: Splits, split: Split, wanted: int, seed: int, notices: list[str]) -> None:
     """Split `split` off train, stratified by label. A label with a single text stays in train."""
     train = splits["train"]
-    counts = Counter(example.label for example in train)
-    shared = [example for example in train if counts[example.label] > 1]
-    names = len({example.label for example in shared})
+    counts = train.counts()
+    often = np.isin(train.labels, [label for label, count in counts.items() if count > 1])
+    shared, alone = np.flatnonzero(often), np.flatnonzero(~often)
+    names = sum(count > 1 for count in counts.values())
     size = max(wanted, names)
     if not names or len(shared) - size < names:
         raise DataError(
@@ -354,19 +351,14 @@ def _split_off(splits: Splits, split: Split, wanted: int, seed: int, notices: li
             "labels in it: add texts, or name a file of its own for each split"
         )
     selection = require("sklearn.model_selection", extra="train")
-    kept, held = selection.train_test_split(
-        shared, test_size=size, random_state=seed, stratify=[example.label for example in shared]
-    )
-    alone = [example for example in train if counts[example.label] == 1]
-    splits["train"], splits[split] = [*kept, *alone], list(held)
+    kept, held = selection.train_test_split(shared, test_size=size, random_state=seed, stratify=train.labels[shared])
+    splits["train"], splits[split] = train.take(np.concatenate([kept, alone])), train.take(held)
     least = "" if size == wanted else ", one for each label at least"
     share = f"{len(held) / len(train):.0%}"
     notices.append(f"{split}: split off train, {len(held)} texts ({share}{least}, stratified, seed {seed})")
 
 
-def _limited(examples: list[Example], limit: int, seed: int) -> list[Example]:
+def _limited(examples: Examples, limit: int, seed: int) -> Examples:
     if not limit or limit >= len(examples):
         return examples
-    numpy = require("numpy", extra="train")
-    chosen = numpy.random.default_rng(seed).permutation(len(examples))[:limit]
-    return [examples[i] for i in sorted(chosen)]
+    return examples.take(np.sort(np.random.default_rng(seed).permutation(len(examples))[:limit]))

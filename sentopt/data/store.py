@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import json
+from array import array
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+
 from sentopt.data.duplicates import distinct_rows
-from sentopt.data.splits import CleanData, Example
+from sentopt.data.rows import Examples, Lazy, Positions
+from sentopt.data.splits import CleanData
 from sentopt.errors import RunDirError
 from sentopt.files import atomic
 from sentopt.run_dir import RunDir, Split
 
 _LABELS = "labels.json"
+_LABEL = b'"label": '
 
 
 def write(run_dir: RunDir, clean: CleanData) -> None:
@@ -19,30 +26,80 @@ def write(run_dir: RunDir, clean: CleanData) -> None:
     with atomic.replace_folder(run_dir.data) as folder:
         (folder / _LABELS).write_text(json.dumps(clean.labels, ensure_ascii=False) + "\n", encoding="utf-8")
         for split, examples in clean.splits.items():
-            lines = (json.dumps({"text": e.text, "label": e.label}) + "\n" for e in examples)
-            (folder / f"{split}.jsonl").write_text("".join(lines), encoding="utf-8")
+            with (folder / f"{split}.jsonl").open("w", encoding="utf-8") as stream:
+                stream.writelines(json.dumps({"text": e.text, "label": e.label}) + "\n" for e in examples)
 
 
 def read_labels(run_dir: RunDir) -> tuple[str, ...]:
     """Label names in the order of the model's outputs."""
-    return tuple(json.loads(_read(run_dir.data / _LABELS)))
+    path = run_dir.data / _LABELS
+    try:
+        return tuple(json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError as error:
+        raise _missing(path) from error
 
 
-def read_split(run_dir: RunDir, split: Split) -> list[Example]:
-    """The examples of one split."""
-    rows = (json.loads(line) for line in _read(run_dir.split(split)).splitlines())
-    return [Example(row["text"], row["label"]) for row in rows]
+def read_split(run_dir: RunDir, split: Split) -> Examples:
+    """The examples of one split. Only their labels are in memory: texts are read when they are asked for.
+
+    Raises:
+        RunDirError: the file is not there.
+    """
+    path = run_dir.split(split)
+    starts, labels = array("q"), array("q")
+    position = 0
+    try:
+        with path.open("rb") as stream:
+            for line in stream:
+                starts.append(position)
+                labels.append(_label(line))
+                position += len(line)
+    except FileNotFoundError as error:
+        raise _missing(path) from error
+    return Examples(_StoredTexts(path, np.array(starts, dtype=np.int64)), np.array(labels, dtype=np.int64))
 
 
 def read_distinct(run_dir: RunDir) -> tuple[list[int], list[int]]:
     """Positions of the distinct test texts, and of the distinct validation texts that are not test texts."""
     seen: set[str] = set()
-    test = distinct_rows([example.text for example in read_split(run_dir, "test")], seen)
-    return test, distinct_rows([example.text for example in read_split(run_dir, "validation")], seen)
+    test = distinct_rows(read_split(run_dir, "test").texts, seen)
+    return test, distinct_rows(read_split(run_dir, "validation").texts, seen)
 
 
-def _read(path: Path) -> str:
+class _StoredTexts(Lazy[str]):
+    """The texts of the lines that start at these positions of a file."""
+
+    def __init__(self, path: Path, starts: Positions) -> None:
+        self._path, self._starts = path, starts
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    def __iter__(self) -> Iterator[str]:
+        with self._path.open("rb") as stream:
+            position = 0
+            for start in self._starts:
+                if start != position:
+                    stream.seek(int(start))
+                line = stream.readline()
+                position = int(start) + len(line)
+                yield json.loads(line)["text"]
+
+    def _item(self, position: int) -> str:
+        return next(iter(self.take([position])))
+
+    def take(self, positions: npt.ArrayLike) -> _StoredTexts:
+        """The texts at these positions."""
+        return _StoredTexts(self._path, self._starts[np.asarray(positions, dtype=np.int64)])
+
+
+def _label(line: bytes) -> int:
+    """The label of a line, without reading its text where the line is as `write` makes it."""
     try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        raise RunDirError(f"{path} is missing: run `sentopt train` first") from error
+        return int(line.rpartition(_LABEL)[2].rstrip(b"\r\n")[:-1])
+    except ValueError:
+        return int(json.loads(line)["label"])
+
+
+def _missing(path: Path) -> RunDirError:
+    return RunDirError(f"{path} is missing: run `sentopt train` first")

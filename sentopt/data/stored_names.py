@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from sentopt.data.duplicates import normal_form
-from sentopt.data.examples import RawRow
+from sentopt.data.rows import Rows
 from sentopt.errors import DataError
 from sentopt.run_dir import Split
 
@@ -16,14 +15,14 @@ _WHOLE = re.compile(r"-?\d{1,9}(\.0)?")
 Names = tuple[str, ...]
 
 
-def named(rows: Sequence[RawRow], names: Names) -> list[RawRow]:
+def named(rows: Rows, names: Names) -> Rows:
     """The rows with numbers replaced by label names; -1 means no label."""
-    return [replace(row, label=_name(row.label, names)) for row in rows] if names else list(rows)
+    return rows.relabelled(lambda label: _name(label, names)) if names else rows
 
 
 def apply(
-    splits: Mapping[Split, Sequence[RawRow]], declared: Names, stored: Mapping[Names, str], notices: list[str]
-) -> tuple[Names, dict[Split, list[RawRow]]]:
+    splits: Mapping[Split, Rows], declared: Names, stored: Mapping[Names, str], notices: list[str]
+) -> tuple[Names, Mapping[Split, Rows]]:
     """The label names to use, and the rows with those names.
 
     `stored` maps each stored list of names to its file. If the declared names are the stored ones, their order is used.
@@ -34,19 +33,18 @@ def apply(
         DataError: some declared names are stored names at other positions, or their number differs.
     """
     all_names = tuple(dict.fromkeys(name for names in stored for name in names))
-    rows = {split: list(split_rows) for split, split_rows in splits.items()}
     if not all_names:
-        return declared, rows
+        return declared, splits
     if not declared:
         _note_names(stored, notices)
-        rows = {split: [replace(row, label=_by_number(row.label, all_names)) for row in rows[split]] for split in rows}
+        rows = {split: rows.relabelled(lambda label: _by_number(label, all_names)) for split, rows in splits.items()}
         used = _used(all_names, rows)
         _note_unused([name for name in all_names if name not in used], stored, notices)
         return used, rows
-    names, replacements = _reconcile(declared, all_names, _used(all_names, rows), stored, notices)
+    names, replacements = _reconcile(declared, all_names, _used(all_names, splits), stored, notices)
     renamed = {
-        split: [replace(row, label=_renamed(row.label, replacements)) if replacements else row for row in split_rows]
-        for split, split_rows in rows.items()
+        split: rows.relabelled(lambda label: _renamed(label, replacements)) if replacements else rows
+        for split, rows in splits.items()
     }
     return names, renamed
 
@@ -72,10 +70,10 @@ def _reconcile(
     )
 
 
-def _used(names: Names, rows: Mapping[Split, Sequence[RawRow]]) -> Names:
+def _used(names: Names, splits: Mapping[Split, Rows]) -> Names:
     """The names that occur in rows, ignoring case and blanks; all names if none occurs."""
-    labels = {row.label for split_rows in rows.values() for row in split_rows if isinstance(row.label, str)}
-    forms = {normal_form(label) for label in labels}
+    labels = [label for rows in splits.values() for label in rows.distinct()]
+    forms = {normal_form(label) for label in labels if isinstance(label, str)}
     return tuple(name for name in names if normal_form(name) in forms) or names
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from sentopt.demo.cors import Cors
 from sentopt.demo.credentials import Credentials
 from sentopt.demo.hosts import AllowedHosts, without_port
 from sentopt.demo.limits import is_loopback
@@ -28,6 +29,7 @@ class Access:
         proxies: those whose word about a client counts.
         prefix: the path below which they show the demo.
         test_texts: who may read the texts that the model was tested on, among those who reach the demo.
+        cors: the origins whose pages may use the endpoints.
     """
 
     hosts: AllowedHosts = field(default_factory=AllowedHosts)
@@ -36,6 +38,7 @@ class Access:
     proxies: TrustedProxies = field(default_factory=TrustedProxies)
     prefix: str = ""
     test_texts: Readers = "nobody"
+    cors: Cors = field(default_factory=Cors)
 
     def security_headers(self) -> list[tuple[bytes, bytes]]:
         """For every response. Gradio's page is scripts and styles of its own, some of them inline or evaluated."""
@@ -85,18 +88,19 @@ class Access:
                     "localhost, and it is started with --allowed-host for other names",
                 )
 
-    def check_origin(self, headers: dict[bytes, str], told: str = "") -> None:
+    def check_origin(self, headers: dict[bytes, str], told: str = "", *, path: str = "") -> None:
         """Refuse a request by a page from elsewhere, which would use the visitor's browser.
 
         Args:
             headers: of the request.
             told: the name that a proxy told.
+            path: what is asked for; pages of the origins of `cors` may ask the endpoints.
 
         Raises:
             RequestRefused: the request comes from one.
         """
         origin = headers.get(b"origin")
-        if origin is None:
+        if origin is None or self.cors.allows(origin, path):
             return
         scheme, _, site = origin.partition("://")
         host = headers.get(b"host", "")

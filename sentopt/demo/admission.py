@@ -45,6 +45,7 @@ class Admission:
         self._streams: set[asyncio.Task[None]] = set()
         self._held = 0
         self._told_of_proxy = False
+        self.registry = service.counters.registry
         self.working = 0
         self.draining = False
         service.counters.watch("sentopt_requests_in_progress", "Requests being answered", lambda: self.working)
@@ -137,7 +138,7 @@ class Admission:
         self._access.check_host(headers, client.host, server=server, version=scope.get("http_version", "1.1"))
         if method == "POST":
             told = client.host if self._access.proxies else headers.get(b"x-forwarded-host", "")
-            self._access.check_origin(headers, told)
+            self._access.check_origin(headers, told, path=path)
         routes.check(path, method)
         if path in routes.PROBES:
             return _as_get(scope)

@@ -87,6 +87,8 @@ class Problem(BaseModel):
     detail: str
 
 
+_NOT_BY_FASTAPI: Any = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
+"""Recent versions would record what they answer, and texts with it in what fails; `sentopt.demo.telemetry` records."""
 _REFUSALS: dict[int | str, dict[str, Any]] = {
     status: {"model": Problem, "description": meaning}
     for status, meaning in {
@@ -211,6 +213,7 @@ def create(service: Service, *, lifespan: Any, prefix: str = "") -> FastAPI:
         docs_url=None,  # its page would load scripts from elsewhere; the demo's own page describes the endpoints
         redoc_url=None,
         lifespan=lifespan,
+        telemetry=_NOT_BY_FASTAPI,
         servers=[{"url": prefix}] if prefix else None,
     )
 

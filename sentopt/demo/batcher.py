@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
+from sentopt.demo import asked
 from sentopt.demo.counters import Counters
 from sentopt.demo.limits import Limits
 from sentopt.errors import RequestRefused
@@ -40,6 +41,10 @@ class _Job:
         self.taken = 0
         self.predictions: list[Prediction | None] = [None] * len(tokens)
         self.missing = len(tokens)
+        self.deferred: int | None = None
+
+    def defer(self, start: int, deferred: Sequence[bool]) -> None:
+        self.deferred = (self.deferred or 0) + sum(deferred[: max(0, self.counted - start)])
 
     def finish(self, start: int, predictions: Sequence[Prediction]) -> None:
         self.predictions[start : start + len(predictions)] = predictions
@@ -118,7 +123,9 @@ class Batcher:
         self._jobs.append(job)
         self.waiting_tokens += size
         self._arrived.set()
-        return await job.answer
+        predictions = await job.answer
+        asked.note(job.counted, job.deferred)
+        return predictions
 
     async def _encode(self, texts: Sequence[str]) -> list[Tokens]:
         """Tokenize long texts in a thread. They count as waiting from now on, with as many tokens as they must have."""
@@ -158,11 +165,11 @@ class Batcher:
                 continue
             tokens = [t for job, start, end in pieces for t in job.tokens[start:end]]
             counted = [i < job.counted for job, start, end in pieces for i in range(start, end)]
-            answer = partial(self._classifier.predict_tokens, tokens, counted=counted)
+            answer = partial(self._classifier.predict_routed, tokens, counted=counted)
             started = time.perf_counter()
             self._active += 1
             try:
-                predictions = await loop.run_in_executor(self._threads, answer)
+                predictions, deferred = await loop.run_in_executor(self._threads, answer)
             except Exception as error:
                 for job, _, _ in pieces:
                     job.fail(error)
@@ -170,7 +177,11 @@ class Batcher:
             finally:
                 calls, self._active = self._active, self._active - 1
             self._record(tokens, time.perf_counter() - started, calls)
+            routes = None if deferred is None else deferred.tolist()
             for job, start, end in pieces:
+                if routes is not None:
+                    job.defer(start, routes[: end - start])
+                    del routes[: end - start]
                 job.finish(start, predictions[: end - start])
                 del predictions[: end - start]
 

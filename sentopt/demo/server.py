@@ -13,11 +13,13 @@ from pathlib import Path
 
 import uvicorn
 from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from sentopt._optional import needs_extra
-from sentopt.demo import api
+from sentopt.demo import api, telemetry
 from sentopt.demo.access import Access, readers_of_test_texts
 from sentopt.demo.admission import Admission
+from sentopt.demo.cors import ForOtherOrigins, read_origins
 from sentopt.demo.credentials import VARIABLE, Credentials
 from sentopt.demo.hosts import AllowedHosts, read_name
 from sentopt.demo.limits import Limits, is_loopback
@@ -71,6 +73,7 @@ def serve(
     trusted_proxies: Sequence[str | Network] = (),
     allowed_hosts: Sequence[str] = (),
     root_path: str = "",
+    cors_origins: Sequence[str] = (),
     log_texts: Path | None = None,
     show_test_texts: bool = False,
     page: bool = True,
@@ -90,6 +93,7 @@ def serve(
         trusted_proxies: addresses and networks whose word about clients counts.
         allowed_hosts: names that the server answers to, beside those of loopback.
         root_path: the path below which a proxy shows the demo.
+        cors_origins: the origins whose pages may ask the endpoints from a browser; `*` for all.
         log_texts: a file to which every text is added with its answer; None keeps no text.
         show_test_texts: list the texts of the test split also where the server can be reached from other machines.
         page: show the page, too, and not the endpoints alone.
@@ -103,6 +107,7 @@ def serve(
     proxies = TrustedProxies([trusted_proxies] if isinstance(trusted_proxies, str) else trusted_proxies)
     allowed_hosts = [allowed_hosts] if isinstance(allowed_hosts, str) else allowed_hosts
     prefix = read_prefix(root_path)
+    cors = read_origins(cors_origins, with_password=auth is not None)
     access = Access(
         AllowedHosts(host, allowed_hosts),
         None if auth is None else Credentials.read(auth),
@@ -110,6 +115,7 @@ def serve(
         proxies,
         prefix,
         readers_of_test_texts(host, proxies, allowed_hosts, prefix, framed_by, shown=show_test_texts),
+        cors,
     )
     limits = limits or Limits.for_host(host, proxied=bool(proxies))
     limits = limits if rate is None else limits.at_rate(rate)
@@ -125,7 +131,9 @@ def serve(
         log = stack.enter_context(TextLog.open(log_texts)) if log_texts else None
         public = _public_address(address, access, allowed_hosts)
         app = create_app(bundle, access, limits, address=public, log=log, page=page)
-        server = _Server(app, limits, lambda: on_start(address, server.stop))
+        shared = ForOtherOrigins(app, cors, prefix) if cors.origins else app
+        recorded = stack.enter_context(telemetry.around(shared, app.registry, prefix=prefix, say=say))
+        server = _Server(app, limits, lambda: on_start(address, server.stop), recorded)
         say(f"serving {bundle} on {address} (Ctrl-C stops)")
         stack.enter_context(contextlib.suppress(KeyboardInterrupt))
         server.run(sockets=[listening])
@@ -172,13 +180,13 @@ def _listen(host: str, port: int) -> socket.socket:
 class _Server(uvicorn.Server):
     """Stops in order: refuse new requests, finish the accepted ones, end the streams of open pages, close."""
 
-    def __init__(self, gate: Admission, limits: Limits, on_start: Callable[[], None]) -> None:
+    def __init__(self, gate: Admission, limits: Limits, on_start: Callable[[], None], outermost: ASGIApp) -> None:
         self._gate = gate
         self._on_start = on_start
         self._drain_seconds = limits.drain_seconds
         super().__init__(
             uvicorn.Config(
-                gate,
+                outermost,
                 http=ImpatientProtocol,
                 ws="none",
                 lifespan="on",

@@ -69,6 +69,23 @@ def replace_folder(path: Path, *, put_aside: bool = False) -> Iterator[Path]:
         remove_now(fresh, retired)
 
 
+@contextlib.contextmanager
+def scratch_folder(path: Path) -> Iterator[Path]:
+    """Yield an empty folder with a temporary name like that of `path`, which is removed when the block ends."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(path)
+    scratch = durable.temporary(path)
+    journal.record_unfinished(scratch)
+    try:
+        scratch.mkdir()
+        yield scratch
+    except BaseException as error:
+        durable.blame_full_disk(error, path)
+        raise
+    finally:
+        remove_now(scratch)
+
+
 def _swap(fresh: Path, path: Path, old: Path) -> None:
     """Rename `path` to `old`, then `fresh` to `path`."""
     names = journal.files_below(fresh)

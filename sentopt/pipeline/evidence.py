@@ -18,7 +18,7 @@ def foresee(recipe: Recipe, run_dir: RunDir, prepared: PrepareResult) -> tuple[s
     if not gate.validation_counts(recipe, len(test_rows)):
         validation_rows = []
     test, validation = (
-        {label: sum(examples[row].label == i for row in rows) for i, label in enumerate(prepared.labels)}
+        {label: int((examples.labels[rows] == i).sum()) for i, label in enumerate(prepared.labels)}
         for rows, examples in (
             (test_rows, store.read_split(run_dir, "test")),
             (validation_rows, store.read_split(run_dir, "validation")),
@@ -29,9 +29,8 @@ def foresee(recipe: Recipe, run_dir: RunDir, prepared: PrepareResult) -> tuple[s
 
 def check_reference(recipe: Recipe, run_dir: RunDir) -> ReferenceCheck:
     """Whether the PyTorch model is proven better than always giving the same label: else nothing may ship."""
-    examples = store.read_split(run_dir, "test")
     distinct, _ = store.read_distinct(run_dir)
-    truth = np.array([e.label for e in examples])[distinct]
+    truth = store.read_split(run_dir, "test").labels[distinct]
     answers = np.load(run_dir.reference, allow_pickle=False).argmax(axis=1)[distinct]
     return gate.check_reference(
         truth,

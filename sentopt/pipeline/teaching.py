@@ -131,7 +131,7 @@ def _teachers(pipeline: Pipeline) -> list[Teacher]:
         from sentopt.training import teachers
     recipe, labels = pipeline.recipe, store.read_labels(pipeline.run_dir)
     sources = [teachers.locate(name, progress=pipeline.progress) for name in recipe.train.teacher]
-    test = [e.text for e in store.read_split(pipeline.run_dir, "test")]
+    test = list(store.read_split(pipeline.run_dir, "test").texts)
     ready = {source.name: _tuned(pipeline, source) for source in sources if source.kind != "backbone"}
     for source in sources:
         if source.name in ready:
@@ -189,7 +189,7 @@ def _gain(recipe: Recipe, run_dir: RunDir, steps: int, baseline_steps: int | Non
     from sentopt.training import soft_labels
 
     distinct, _ = store.read_distinct(run_dir)
-    truth = np.array([e.label for e in store.read_split(run_dir, "test")])[distinct]
+    truth = store.read_split(run_dir, "test").labels[distinct]
 
     def is_right(logits: np.ndarray) -> np.ndarray:
         return np.asarray(logits.argmax(axis=1)[distinct] == truth)

@@ -258,8 +258,15 @@ class Classifier:
 
     def predict_tokens(self, tokens: Sequence[Tokens], *, counted: Sequence[bool] | None = None) -> list[Prediction]:
         """Like `predict`, for texts that are already tokenized. `counted` says which of them `stats` counts."""
-        rows = self._probabilities(self._of_tokens(tokens, None, counted).logits)
-        return [self._prediction(row, t.truncated) for row, t in zip(rows, tokens, strict=True)]
+        return self.predict_routed(tokens, counted=counted)[0]
+
+    def predict_routed(
+        self, tokens: Sequence[Tokens], *, counted: Sequence[bool] | None = None
+    ) -> tuple[list[Prediction], BoolArray | None]:
+        """As `predict_tokens`, and which texts a cascade deferred: boolean, (texts,); None for what is no cascade."""
+        answers = self._of_tokens(tokens, None, counted)
+        rows = self._probabilities(answers.logits)
+        return [self._prediction(row, t.truncated) for row, t in zip(rows, tokens, strict=True)], answers.deferred
 
     async def apredict(self, texts: Iterable[str]) -> list[Prediction]:
         """Like `predict`, without blocking the event loop. At most `tuning.workers` calls run at once; others queue.

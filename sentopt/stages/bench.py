@@ -66,7 +66,7 @@ def run(
     bench = _limit_lengths(plan(recipe.bench, depth), recipe.model.max_length)
     threads = bench.threads or available_cores()
     labels = store.read_labels(run_dir)
-    split = [e.text for e in store.read_split(run_dir, "test")]
+    split = list(store.read_split(run_dir, "test").texts)
     texts = _spread(split, max(bench.texts, bench.throughput_texts))
     candidates = {spec.name: Candidate.of(spec, run_dir, labels, recipe.model.max_length) for spec in specs}
     with ExitStack() as stack:

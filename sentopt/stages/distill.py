@@ -104,7 +104,7 @@ def _opened(model: onnx.ModelProto, encoder: TextEncoder, run_dir: RunDir) -> Cl
 
 def _source(recipe: Recipe, run_dir: RunDir, encoder: TextEncoder) -> _Source:
     """All texts to learn from; not more changed copies than fit in all steps."""
-    labelled = encoder.encode([e.text for e in store.read_split(run_dir, "train")])
+    labelled = encoder.encode(list(store.read_split(run_dir, "train").texts))
     further: list[Tokens] = []
     notices: tuple[str, ...] = ()
     if recipe.data.unlabelled:
@@ -124,16 +124,16 @@ def _judge(
     Both stages answer in FP32 here: what matters is which student is the better one.
     """
     test, rows = store.read_distinct(run_dir)
-    examples = [store.read_split(run_dir, "validation")[row] for row in rows]
-    texts, truth = [e.text for e in examples], np.array([e.label for e in examples], dtype=np.int64)
+    examples = store.read_split(run_dir, "validation").take(rows)
+    texts, truth = list(examples.texts), examples.labels
     students = {
         count: _opened(
             cascade.write_student(Student.of(one.architecture, FloatProducts(), recipe.distill)), full.encoder, run_dir
         )
         for count, one in made.items()
     }
-    timed = [e.text for e in store.read_split(run_dir, "train")]
-    shares = _shares_of_time(students, full, timed[:: max(1, len(timed) // _TIMED_TEXTS)][:_TIMED_TEXTS])
+    timed = store.read_split(run_dir, "train").texts
+    shares = _shares_of_time(students, full, list(timed[:: max(1, len(timed) // _TIMED_TEXTS)][:_TIMED_TEXTS]))
     tokens = full.encoder.encode(texts)
     logits = full.logits_of(tokens)
     lengths = np.array([len(t.ids) for t in tokens], dtype=np.int64)

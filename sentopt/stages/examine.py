@@ -101,14 +101,14 @@ def run(
 
 
 def _read(recipe: Recipe, run_dir: RunDir, variant: str) -> _Split:
-    examples = store.read_split(run_dir, "test")
     rows, _ = store.read_distinct(run_dir)
-    texts = [examples[row].text for row in rows]
+    examples = store.read_split(run_dir, "test").take(rows)
+    texts = list(examples.texts)
     encoder = TextEncoder.load(run_dir.checkpoint, max_length=recipe.model.max_length)
     return _Split(
         rows=rows,
         texts=texts,
-        truth=np.array([examples[row].label for row in rows], dtype=np.int64),
+        truth=examples.labels,
         own=answered.probabilities(run_dir.answers(variant), rows),
         reference=answered.probabilities(run_dir.reference, rows),
         tokens=[t.ids for t in encoder.encode(texts)],
@@ -120,8 +120,8 @@ def _familiarity(split: _Split, run_dir: RunDir) -> Familiarity | None:
     """Of at most some training texts, spread evenly: more of them say little that is new."""
     if not run_dir.split("train").is_file():
         return None
-    texts = [example.text for example in store.read_split(run_dir, "train")]
-    chosen = texts[:: max(1, -(-len(texts) // _TRAINING_TEXTS))]
+    texts = store.read_split(run_dir, "train").texts
+    chosen = list(texts[:: max(1, -(-len(texts) // _TRAINING_TEXTS))])
     train = [t.ids for t in split.encoder.encode(chosen)]
     return familiarity.measure(train, split.tokens, split.encoder.vocabulary_size)
 

@@ -42,7 +42,7 @@ def run(recipe: Recipe, run_dir: RunDir, *, specs: Sequence[VariantSpec], progre
     """
     exporter, notices = exporters.choose(recipe.export.exporter)
     encoder = TextEncoder.load(run_dir.checkpoint, max_length=recipe.model.max_length)
-    texts = [e.text for e in store.read_split(run_dir, "test")[:_PARITY_TEXTS]]
+    texts = list(store.read_split(run_dir, "test").texts[:_PARITY_TEXTS])
     texts += checkpoints.telling_texts(encoder, texts)
     _check_tokenizer(encoder, run_dir.checkpoint, texts)
     reference = TorchEngine.load(run_dir.checkpoint)

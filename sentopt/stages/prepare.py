@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,8 +10,10 @@ from pathlib import Path
 from sentopt import backbones, model_files
 from sentopt.data import sources, store
 from sentopt.data.examples import RawData
+from sentopt.data.rows import Examples
 from sentopt.data.splits import CleanData, clean
 from sentopt.errors import DataError
+from sentopt.files import atomic
 from sentopt.recipe import Recipe
 from sentopt.results import PrepareResult
 from sentopt.run_dir import AVERAGE_FILE, SPLITS, RunDir
@@ -29,17 +30,16 @@ def run(recipe: Recipe, run_dir: RunDir, *, given: RawData | None = None) -> Pre
         DataError: the data cannot be read or learned from, or has labels that a tuned model does not know.
         BackboneError: the tuned model cannot be had, or does not say what its labels are.
     """
-    raw = sources.load(recipe.data, given)
-    data = clean(raw, recipe.data, seed=recipe.run.seed, tuned=recipe.model.tuned and not _is_average(recipe))
-    if recipe.model.tuned:
-        names = model_files.label_names(backbones.resolve(recipe.model.backbone, recipe.model.revision))
-        data = in_order_of_model(data, named_by_user(names, recipe.data.labels), counted=given is not None)
-    _check_names(data.labels)
-    store.write(run_dir, data)
+    with atomic.scratch_folder(run_dir.reading) as scratch:
+        raw = sources.load(recipe.data, given, scratch=scratch)
+        data = clean(raw, recipe.data, seed=recipe.run.seed, tuned=recipe.model.tuned and not _is_average(recipe))
+        if recipe.model.tuned:
+            names = model_files.label_names(backbones.resolve(recipe.model.backbone, recipe.model.revision))
+            data = in_order_of_model(data, named_by_user(names, recipe.data.labels), counted=given is not None)
+        _check_names(data.labels)
+        store.write(run_dir, data)
     counts: dict[str, dict[str, int]] = {
-        split: {
-            data.labels[label]: count for label, count in sorted(Counter(e.label for e in data.splits[split]).items())
-        }
+        split: {data.labels[label]: count for label, count in sorted(data.splits[split].counts().items())}
         for split in SPLITS
     }
     return PrepareResult(raw.description, sources.identify(recipe.data), data.labels, counts, data.notices)
@@ -90,10 +90,8 @@ def in_order_of_model(data: CleanData, names: Sequence[str], *, counted: bool = 
         if len(spelled) > 1
     )
     shown = [spellings[i][0] if len(spellings.get(i, ())) == 1 else name for i, name in enumerate(names)]
-    splits = {
-        split: [replace(example, label=numbers[example.label]) for example in examples]
-        for split, examples in data.splits.items()
-    }
+    position = dict(enumerate(numbers))
+    splits = {split: Examples.of(examples).relabelled(position) for split, examples in data.splits.items()}
     return replace(data, splits=splits, labels=tuple(shown), notices=(*data.notices, *merged))
 
 

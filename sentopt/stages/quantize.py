@@ -50,7 +50,7 @@ def run(
         return QuantizeResult(tuple(traced), None)
     architecture = families.read(run_dir.checkpoint)
     encoder = TextEncoder.load(run_dir.checkpoint, max_length=recipe.model.max_length)
-    texts = [e.text for e in store.read_split(run_dir, "train")]
+    texts = list(store.read_split(run_dir, "train").texts)
     calibrated = calibrate(architecture, encoder, texts, progress=progress)
     worst = max(calibrated.errors, key=lambda site: calibrated.errors[site])
     calibration = CalibrationSummary(
@@ -85,7 +85,7 @@ def _trim_tokenizer(
     used = {number for tokens in encoder.encode(texts) for number in tokens.ids}
     kept = vocabulary.choose(run_dir.checkpoint, used, common=recipe.export.trim_keep)
     vocabulary.write_files(run_dir.checkpoint, kept, folder)
-    test = [e.text for e in store.read_split(run_dir, "test")]
+    test = list(store.read_split(run_dir, "test").texts)
     return kept, vocabulary.compare(run_dir.checkpoint, folder, test)
 
 

@@ -17,7 +17,7 @@ from sentopt import backbones, model_files
 from sentopt.backends.counted import counted
 from sentopt.backends.torch import TorchEngine
 from sentopt.data import store
-from sentopt.data.splits import Example, majority_accuracy
+from sentopt.data.rows import Examples
 from sentopt.errors import BackboneError, RecipeError
 from sentopt.files import arrays, journal
 from sentopt.measure import confidence, metrics
@@ -43,7 +43,7 @@ class _Start:
     """What training starts from: labels, splits, the backbone's folder and tokenizer, and what a teacher answered."""
 
     labels: tuple[str, ...]
-    splits: dict[Split, list[Example]]
+    splits: dict[Split, Examples]
     folder: Path
     tokenizer: Any
     encoder: TextEncoder
@@ -82,8 +82,8 @@ class _Answers:
         """Let the classifier answer all texts of the split."""
         examples = start.splits[split]
         with progress.count(f"train: {split} split", len(examples), "texts") as advance, counted(classifier, advance):
-            logits = classifier.logits([e.text for e in examples])
-        return cls(logits, np.array([e.label for e in examples], dtype=np.int64))
+            logits = classifier.logits(list(examples.texts))
+        return cls(logits, examples.labels)
 
     def scores(self, labels: tuple[str, ...]) -> Scores:
         """Accuracy and what else there is to say of these answers."""
@@ -135,11 +135,8 @@ def run(
         validation=on_validation.scores(start.labels),
         test=on_test.scores(start.labels),
         confidence=_confidence(on_test, temperature),
-        majority={split: majority_accuracy([e.label for e in start.splits[split]]) for split in SPLITS},
-        truncated={
-            split: sum(t.truncated for t in start.encoder.encode([e.text for e in start.splits[split]]))
-            for split in SPLITS
-        },
+        majority={split: start.splits[split].majority() for split in SPLITS},
+        truncated={split: lengths.count_truncated(start.encoder, start.splits[split].texts) for split in SPLITS},
         samples=_sample_answers(recipe.train.sample_texts, untuned, classifier.predict(recipe.train.sample_texts)),
         notices=tuple(notices),
     )
@@ -196,13 +193,13 @@ def _save(recipe: Recipe, run_dir: RunDir, start: _Start, model: Any, progress: 
         calibrate=recipe.train.calibrate,
     )
     arrays.write(run_dir.validation_reference, answers.logits / np.float32(temperature))
-    _check_tokens(recipe, start.folder, run_dir, [e.text for e in start.splits["test"][:_PARITY_TEXTS]])
+    _check_tokens(recipe, start.folder, run_dir, list(start.splits["test"].texts[:_PARITY_TEXTS]))
     return answers, temperature
 
 
 def _notices(recipe: Recipe, start: _Start) -> tuple[str, ...]:
     """What a user should know before the training begins."""
-    texts = [example.text for example in start.splits["train"]]
+    texts = start.splits["train"].texts
     found = unknown_tokens.count(
         start.encoder, texts, unknown=start.tokenizer.unk_token_id, special=start.tokenizer.all_special_ids
     )

@@ -98,7 +98,7 @@ def _rule(
     examples = store.read_split(run_dir, "validation")
     if recipe.data.validation == TEST_AS_VALIDATION:
         rows = []  # the test split judges the cascade, and has no part in how it is made
-    validation = encoder.encode([examples[row].text for row in rows])
+    validation = encoder.encode(list(examples.texts.take(rows)))
     unseen = _unseen(recipe, run_dir, encoder) if rows else []
 
     def answers(graph: onnx.ModelProto, tokens: Sequence[Tokens], what: str) -> FloatArray:
@@ -131,8 +131,8 @@ def _rule(
 
 def _unseen(recipe: Recipe, run_dir: RunDir, encoder: TextEncoder) -> list[Tokens]:
     """Changed copies of training texts that the student has not learned from."""
-    texts = [e.text for e in store.read_split(run_dir, "train")]
-    sample = texts[:: max(1, -(-len(texts) // _UNSEEN))]
+    texts = store.read_split(run_dir, "train").texts
+    sample = list(texts[:: max(1, -(-len(texts) // _UNSEEN))])
     return augmentation.changed_copies(encoder.encode(sample), encoder, copies=1, seed=recipe.run.seed + 1)
 
 

@@ -16,7 +16,6 @@ from sentopt.backends import emulation
 from sentopt.backends.counted import counted
 from sentopt.backends.opening import Candidate
 from sentopt.data import store, unlabelled
-from sentopt.data.splits import Example
 from sentopt.errors import EmulationError, RunDirError
 from sentopt.files import arrays, atomic
 from sentopt.gate import Answers, Rules
@@ -120,7 +119,7 @@ def run(
 
 def _evidence(recipe: Recipe, run_dir: RunDir, labels: Sequence[str], progress: Progress) -> _Evidence:
     examples = store.read_split(run_dir, "test")
-    whole = _Texts([e.text for e in examples], _positions(examples), _saved_logits(run_dir, len(examples), len(labels)))
+    whole = _Texts(list(examples.texts), examples.labels, _saved_logits(run_dir, len(examples), len(labels)))
     rows, validation_rows = store.read_distinct(run_dir)
     test = whole.take(rows)
     torch_model = _Torch(run_dir, labels, recipe.model.max_length)
@@ -160,10 +159,6 @@ def _unlabelled(
     return replace(none, texts=list(loaded.texts), reference=reference), (loaded.notice,)
 
 
-def _positions(examples: Sequence[Example]) -> IntArray:
-    return np.array([e.label for e in examples], dtype=np.int64)
-
-
 def _saved_logits(run_dir: RunDir, texts: int, labels: int) -> FloatArray:
     reference: FloatArray = np.load(run_dir.reference, allow_pickle=False)
     if reference.shape != (texts, labels):
@@ -184,14 +179,14 @@ class _Torch:
     def validation(self) -> _Texts:
         """The validation split with PyTorch's logits, as saved by training if they are there."""
         examples = store.read_split(self.run_dir, "validation")
-        texts, saved = [e.text for e in examples], self.run_dir.validation_reference
+        texts, saved = list(examples.texts), self.run_dir.validation_reference
         logits = np.load(saved, allow_pickle=False) if saved.is_file() else self.logits(texts, SILENT)
         if len(logits) != len(texts):
             raise RunDirError(
                 f"{saved} has {len(logits)} rows, expected {len(texts)}, one per validation text: "
                 "run `sentopt train` again"
             )
-        return _Texts(texts, _positions(examples), logits)
+        return _Texts(texts, examples.labels, logits)
 
     def logits(self, texts: Sequence[str], progress: Progress) -> FloatArray:
         """Logits of shape (texts, labels)."""

@@ -14,14 +14,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import transformers
+from numpy.typing import NDArray
 from torch.utils.data import Sampler, SequentialSampler
 from transformers import DataCollatorWithPadding, IntervalStrategy, Trainer
 
 from sentopt.backends import opening
 from sentopt.backends.torch import limit_threads
-from sentopt.data.splits import Example
+from sentopt.data.rows import Examples
 from sentopt.errors import RecipeError, TrainingInterrupted
 from sentopt.files import atomic, durable, journal
 from sentopt.measure import metrics
@@ -30,7 +32,7 @@ from sentopt.recipe import Recipe, TrainSection
 from sentopt.results import Steps
 from sentopt.run_dir import RunDir
 from sentopt.runtime.cores import available_cores
-from sentopt.training import distributed, malloc, schedule, trackers
+from sentopt.training import distributed, malloc, schedule, tokenized, trackers
 from sentopt.training.adversarial import AdversarialEmbeddings
 from sentopt.training.callbacks import (
     DropOldCheckpoints,
@@ -45,6 +47,7 @@ from sentopt.training.ema import EmaWeights
 from sentopt.training.sampling import EpochSampler
 from sentopt.training.soft_labels import SoftLabels
 from sentopt.training.teacher_loss import TeacherLoss
+from sentopt.training.tokenized import NO_LABEL, SOFT_LABELS, Encoded, Tokenized, encode
 from sentopt.training.trainer_arguments import Arguments
 
 _RESUME_KEY = "resume-key"
@@ -54,9 +57,7 @@ _OF_THE_TRAINER = re.compile(
     r"|vocab\.(json|txt)|merges\.txt|.*\.model|chat_template\.jinja|(model|last-weights).*\.safetensors(\.index\.json)?"
     r"|(optimizer|scheduler|scaler)\.pt|rng_state.*\.pth|training_args\.bin"
 )
-_NO_LABEL = -100  # as PyTorch's losses ignore it
-_SOFT_LABELS = "soft_labels"  # column of a teacher's logits
-Encoded = dict[str, Any]
+_TOKENS = "tokens"
 
 
 @dataclass(frozen=True)
@@ -92,8 +93,8 @@ def fit(
     folder: Path,
     model: Any,
     tokenizer: Any,
-    train: Sequence[Example],
-    validation: Sequence[Example],
+    train: Examples,
+    validation: Examples,
     *,
     soft_labels: SoftLabels | None = None,
     resume_key: str,
@@ -111,9 +112,15 @@ def fit(
         TrainingInterrupted: a signal stopped the training; its state is saved.
     """
     # Not before the fingerprint is made: the recipe says what was asked for, and with it the texts decide the epochs.
-    texts = encode(tokenizer, train) if soft_labels is None else _with_soft_labels(tokenizer, train, soft_labels)
-    recipe = replace(recipe, train=replace(recipe.train, epochs=schedule.epochs_for(recipe.train, len(texts))))
-    checkpoint = distributed.broadcast(_resumable(folder, resume_key) if distributed.is_rank_zero() else None)
+    count = len(train) + (len(soft_labels.texts) if soft_labels else 0)
+    recipe = replace(recipe, train=replace(recipe.train, epochs=schedule.epochs_for(recipe.train, count)))
+    checkpoint = None
+    if distributed.is_rank_zero():
+        checkpoint = _resumable(folder, resume_key)
+        with progress.count("train: tokens", count, "texts") as advance:
+            tokenized.write(folder / _TOKENS, tokenizer, train, soft_labels, advance=advance)
+    checkpoint = distributed.broadcast(checkpoint)
+    texts = Tokenized.open(folder / _TOKENS)
     trainer = _trainer(recipe, folder, model, tokenizer, texts, encode(tokenizer, validation))
     stop, clock, told = StopOnSignal(), StepClock(), TellProgress(recipe.train.metric, progress)
     reports = trackers.callbacks(recipe, RunDir(folder.parent), resume_key)
@@ -165,7 +172,7 @@ def time_steps(
     """
     texts = [encoded for batch in batches for encoded in batch]
     once = replace(recipe.train, max_steps=len(batches), gradient_accumulation=1)
-    trainer = _trainer(replace(recipe, train=once), folder, model, tokenizer, texts, texts[:1])
+    trainer = _trainer(replace(recipe, train=once), folder, model, tokenizer, Tokenized.of(texts), texts[:1])
     trainer.sampler = SequentialSampler(texts)
     trainer.args.eval_strategy = trainer.args.save_strategy = IntervalStrategy.NO
     trainer.args.load_best_model_at_end = False
@@ -182,8 +189,8 @@ def evaluate_while_training(
     folder: Path,
     model: Any,
     tokenizer: Any,
-    train: Sequence[Example],
-    validation: Sequence[Example],
+    train: Examples,
+    validation: Examples,
     *,
     callbacks: Sequence[Any],
 ) -> None:
@@ -191,8 +198,9 @@ def evaluate_while_training(
 
     `folder` is an empty one that the Trainer may write into.
     """
-    texts = encode(tokenizer, train)
-    recipe = replace(recipe, train=replace(recipe.train, epochs=schedule.epochs_for(recipe.train, len(texts))))
+    recipe = replace(recipe, train=replace(recipe.train, epochs=schedule.epochs_for(recipe.train, len(train))))
+    tokenized.write(folder / _TOKENS, tokenizer, train)
+    texts = Tokenized.open(folder / _TOKENS)
     trainer = _trainer(recipe, folder, model, tokenizer, texts, encode(tokenizer, validation))
     trainer.args.save_strategy = IntervalStrategy.NO
     trainer.args.load_best_model_at_end = False
@@ -207,20 +215,6 @@ def make_deterministic(seed: int) -> None:
     transformers.set_seed(seed)
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
-
-
-def encode(tokenizer: Any, examples: Sequence[Example], *, padding: bool | str = False) -> list[Encoded]:
-    """Inputs and label of each text, as the Trainer takes them; `padding` as the tokenizer takes it."""
-    columns = tokenizer([e.text for e in examples], truncation=True, padding=padding)
-    names = list(columns)
-    return [{**{name: columns[name][i] for name in names}, "labels": e.label} for i, e in enumerate(examples)]
-
-
-def _with_soft_labels(tokenizer: Any, train: Sequence[Example], soft_labels: SoftLabels) -> list[Encoded]:
-    """The training texts and those of the teacher, each with its logits; texts without a label have `_NO_LABEL`."""
-    unlabelled = [Example(text, _NO_LABEL) for text in soft_labels.texts]
-    encoded = encode(tokenizer, [*train, *unlabelled])
-    return [{**e, _SOFT_LABELS: row} for e, row in zip(encoded, soft_labels.logits.tolist(), strict=True)]
 
 
 class _Trainer(Trainer):
@@ -255,11 +249,11 @@ class _Trainer(Trainer):
         """The column of a teacher's logits stays with a text, though the model does not take it."""
         super()._set_signature_columns_if_needed()
         columns: list[str] = getattr(self, "_signature_columns", None) or []
-        self._signature_columns = [*dict.fromkeys([*columns, _SOFT_LABELS])]
+        self._signature_columns = [*dict.fromkeys([*columns, SOFT_LABELS])]
 
     def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **kwargs: Any) -> Any:
         inputs = dict(inputs)
-        labels, soft_labels = inputs.pop("labels"), inputs.pop(_SOFT_LABELS, None)
+        labels, soft_labels = inputs.pop("labels"), inputs.pop(SOFT_LABELS, None)
         outputs = model(**inputs)
         weights = self.class_weights if model.training else None
         if self.teaching and soft_labels is not None:
@@ -316,22 +310,22 @@ class _Trainer(Trainer):
 
 
 def _trainer(
-    recipe: Recipe, folder: Path, model: Any, tokenizer: Any, train: list[Encoded], validation: list[Encoded]
+    recipe: Recipe, folder: Path, model: Any, tokenizer: Any, train: Tokenized, validation: list[Encoded]
 ) -> _Trainer:
     trainer = _Trainer(
         model=model,
-        args=_arguments(recipe, folder, len(train)),
-        train_dataset=train,
+        args=_arguments(recipe, folder, len(train.labels)),
+        train_dataset=train.texts,
         eval_dataset=sorted(validation, key=lambda e: len(e["input_ids"])),  # little padding
         processing_class=tokenizer,
         data_collator=DataCollatorWithPadding(tokenizer),
         compute_metrics=_eval_metrics,
-        class_weights=_class_weights(recipe.train, train, model.config.num_labels),
+        class_weights=_class_weights(recipe.train, train.labels, model.config.num_labels),
         averaged=EmaWeights(model, recipe.train.ema_decay) if recipe.train.ema_decay else None,
         adversary=_adversary(model, recipe.train.adversarial),
         teaching=TeacherLoss.of_recipe(recipe.train) if recipe.train.teacher else None,
         sampler=EpochSampler(
-            [len(e["input_ids"]) for e in train],
+            train.lengths,
             batch_size=recipe.train.batch_size,
             seed=_seed(recipe),
             group=recipe.train.group_by_length,
@@ -414,12 +408,12 @@ def _adversary(model: Any, length: float) -> AdversarialEmbeddings | None:
     return AdversarialEmbeddings(model.get_input_embeddings(), length) if length else None
 
 
-def _class_weights(train: TrainSection, encoded: Sequence[Encoded], labels: int) -> torch.Tensor | None:
+def _class_weights(train: TrainSection, given: NDArray[np.int64], labels: int) -> torch.Tensor | None:
     """Inversely proportional to frequency, with a mean of 1 over the texts: scikit-learn's "balanced"."""
     if train.class_weights == "none":
         return None
-    given = torch.tensor([e["labels"] for e in encoded if e["labels"] != _NO_LABEL])
-    return len(given) / (labels * torch.bincount(given, minlength=labels).float())
+    known = torch.from_numpy(given[given != NO_LABEL])
+    return len(known) / (labels * torch.bincount(known, minlength=labels).float())
 
 
 def _eval_metrics(prediction: Any) -> dict[str, float]:

@@ -12,6 +12,7 @@ from sentopt.runtime.tokenization import TextEncoder
 
 LONGEST = 8192  # tokens, where a model sets no limit: what `model.max_length` may be
 _LOOKED_AT = 2000
+_AT_ONCE = 4096
 _STEP = 16  # tokens: lengths are suggested in multiples of it
 
 
@@ -43,8 +44,17 @@ class TokenLengths:
         return sum(int(batch.max()) * len(batch) for batch in batches) / max(1, len(cut))
 
 
+def count_truncated(encoder: TextEncoder, texts: Sequence[str]) -> int:
+    """How many of the texts have more tokens than the encoder reads."""
+    return sum(
+        tokens.truncated
+        for start in range(0, len(texts), _AT_ONCE)
+        for tokens in encoder.encode(list(texts[start : start + _AT_ONCE]))
+    )
+
+
 def measure(encoder: TextEncoder, texts: Sequence[str]) -> TokenLengths:
     """Lengths of up to 2,000 of `texts`, evenly spaced; `encoder` cuts at what the model reads at most."""
-    sample = texts[:: max(1, -(-len(texts) // _LOOKED_AT))]
+    sample = list(texts[:: max(1, -(-len(texts) // _LOOKED_AT))])
     tokens = tuple(len(t.ids) + t.truncated for t in encoder.encode(sample))
     return TokenLengths(tokens, len(texts), encoder.max_length)

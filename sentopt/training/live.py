@@ -164,7 +164,7 @@ def own_metrics(live: LiveModel, run_dir: RunDir) -> dict[str, float]:
     from transformers import EvalPrediction
 
     logits = np.load(run_dir.reference, allow_pickle=False)
-    truth = np.array([example.label for example in store.read_split(run_dir, "test")], dtype=np.int64)
+    truth = store.read_split(run_dir, "test").labels
     preprocess = getattr(live.trainer, "preprocess_logits_for_metrics", None)
     if preprocess is not None:
         logits = preprocess(torch.from_numpy(logits), torch.from_numpy(truth)).numpy()

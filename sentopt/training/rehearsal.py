@@ -19,16 +19,17 @@ import torch
 from sentopt import backbones, model_files
 from sentopt.backends.torch import TorchEngine
 from sentopt.data import store
-from sentopt.data.splits import Example
+from sentopt.data.rows import Examples
 from sentopt.measure import memory
 from sentopt.recipe import Recipe
 from sentopt.run_dir import RunDir
 from sentopt.runtime.classifier import Classifier
 from sentopt.training import caller, checkpoints, lengths
-from sentopt.training.fit import Encoded, encode, make_deterministic, time_steps
+from sentopt.training.fit import make_deterministic, time_steps
 from sentopt.training.lengths import TokenLengths
 from sentopt.training.malloc import reusing_freed_memory
 from sentopt.training.sampling import EpochSampler
+from sentopt.training.tokenized import Encoded, encode
 
 _SAMPLE = 2_000  # training texts whose batches are looked at
 _STEPS_BUDGET, _ANSWERS_BUDGET = 4.0, 1.5  # seconds, after which no further step or call is begun
@@ -111,7 +112,7 @@ def rehearse(recipe: Recipe, run_dir: RunDir) -> Rehearsal:
         load_seconds = time.perf_counter() - started
         longest = checkpoints.encoder_of(tokenizer, model_files.length_limit(folder) or lengths.LONGEST)
         classifier = Classifier(TorchEngine(model), checkpoints.encoder_of(tokenizer, recipe.model.max_length), labels)
-        test = _spread([e.text for e in store.read_split(run_dir, "test")], _TEXTS)
+        test = list(_spread(store.read_split(run_dir, "test").texts, _TEXTS))
         many, alone = _time_answers(classifier, test)
         resident = memory.resident_bytes() or memory.peak_bytes()
         parameters = sum(p.numel() for p in model.parameters())
@@ -122,7 +123,7 @@ def rehearse(recipe: Recipe, run_dir: RunDir) -> Rehearsal:
             for p in module.parameters()
         )
         started = time.perf_counter()
-        train_lengths = lengths.measure(longest, [e.text for e in train])
+        train_lengths = lengths.measure(longest, train.texts)
         tokenize_seconds = (time.perf_counter() - started) / len(train_lengths.tokens)
         training = None if recipe.model.tuned else _time_training(recipe, model, tokenizer, train)
         return Rehearsal(
@@ -163,8 +164,8 @@ def _seconds_of_a_text(answer: Callable[[Sequence[str]], object], calls: Sequenc
     return float(np.median(samples))
 
 
-def _time_training(recipe: Recipe, model: Any, tokenizer: Any, train: Sequence[Example]) -> TrainingSteps:
-    batches = _batches(recipe, encode(tokenizer, _spread(list(train), _SAMPLE)))
+def _time_training(recipe: Recipe, model: Any, tokenizer: Any, train: Examples) -> TrainingSteps:
+    batches = _batches(recipe, encode(tokenizer, _spread(train, _SAMPLE)))
     chosen = _typical(batches)
     resident, peak_before = memory.resident_bytes(), memory.peak_bytes()
     if torch.cuda.is_available():
@@ -266,6 +267,6 @@ def _width(batch: Sequence[Encoded]) -> int:
     return max(len(encoded["input_ids"]) for encoded in batch)
 
 
-def _spread(items: list[Any], count: int) -> list[Any]:
-    """At most `count` items, at even distances."""
+def _spread(items: Any, count: int) -> Any:
+    """At most `count` items of a sequence, at even distances."""
     return items[:: max(1, -(-len(items) // count))]

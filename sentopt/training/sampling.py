@@ -6,9 +6,10 @@ epoch would then see different batches than an uninterrupted one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
+import numpy.typing as npt
 from torch.utils.data import Sampler
 
 _MEGABATCHES = 50
@@ -22,7 +23,7 @@ class EpochSampler(Sampler[int]):
     shows at once.
     """
 
-    def __init__(self, lengths: Sequence[int], *, batch_size: int, seed: int, group: bool) -> None:
+    def __init__(self, lengths: npt.ArrayLike, *, batch_size: int, seed: int, group: bool) -> None:
         self.lengths = np.asarray(lengths)
         self.batch_size = batch_size
         self.seed = seed

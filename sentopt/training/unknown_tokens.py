@@ -26,7 +26,7 @@ def count(
 ) -> UnknownTokens:
     """Count unknown tokens in up to 2,000 evenly spaced `texts`. `special` tokens other than `unknown` are ignored."""
     step = max(1, -(-len(texts) // _SAMPLE))
-    sample = texts[::step]
+    sample = list(texts[::step])
     if unknown is None or not sample:
         return UnknownTokens(0.0, len(sample), "")
     ignored = set(special) - {unknown}

@@ -39,7 +39,7 @@ class EchoingModel:
         assert self.encoding.wait(5)
         return [Tokens(ids := tuple(text.encode()), (0,) * len(ids), False) for text in texts]
 
-    def predict_tokens(self, tokens: Sequence[Tokens], *, counted: Sequence[bool]) -> list[Prediction]:
+    def predict_routed(self, tokens: Sequence[Tokens], *, counted: Sequence[bool]) -> tuple[list[Prediction], None]:
         texts = [bytes(t.ids).decode() for t in tokens]
         self.calls.append(texts)
         self.counted += [text for text, counts in zip(texts, counted, strict=True) if counts]
@@ -47,7 +47,7 @@ class EchoingModel:
         time.sleep(self.seconds)
         if "poison" in texts:
             raise ArithmeticError("poisoned")
-        return [Prediction(text, 1.0, {text: 1.0}, False) for text in texts]
+        return [Prediction(text, 1.0, {text: 1.0}, False) for text in texts], None
 
 
 def in_loop(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:

@@ -84,9 +84,9 @@ def test_other_labels_texts_or_order_are_another_identity() -> None:
     assert memory.digests(memory.read((["a", "b"], [1, 1]))) != memory.digests(memory.read((["ab"], [1])))
 
 
-def test_missing_values_are_none() -> None:
+def test_a_missing_text_is_empty_and_a_missing_label_none() -> None:
     frame = pandas.DataFrame({"text": ["a", None, "c"], "label": pandas.array([1, None, 2], dtype="Int64")})
-    assert rows(memory.read(frame)) == [("a", 1), (None, None), ("c", 2)]
+    assert rows(memory.read(frame)) == [("a", 1), ("", None), ("c", 2)]
 
 
 def test_a_test_split_may_lack_labels() -> None:

@@ -59,7 +59,7 @@ def test_nothing_is_published_that_was_not_tested_and_built() -> None:
 def test_every_supported_python_is_tested_on_every_system() -> None:
     classifiers = "\n".join(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["classifiers"])
     jobs = read(GITHUB / "workflows" / "tests.yml")["jobs"]
-    assert set(jobs) == {"everything", "platforms"}
+    assert set(jobs) == {"everything", "platforms", "image"}
     matrix = jobs["platforms"]["strategy"]["matrix"]
     assert matrix["python"] == re.findall(r"Python :: (3\.\d+)", classifiers)
     assert [name.partition("-")[0] for name in matrix["system"]] == ["ubuntu", "ubuntu", "macos", "windows"]

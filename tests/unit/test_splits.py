@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from sentopt.data.sources import RawData, RawRow
-from sentopt.data.splits import CleanData, clean, majority_accuracy
+from sentopt.data.splits import CleanData, clean
 from sentopt.errors import DataError
 from sentopt.recipe import DataSection
 from sentopt.run_dir import Split
@@ -131,10 +131,6 @@ def test_limits_take_a_repeatable_sample() -> None:
     limited = cleaned(data, train_limit=10, test_limit=5)
     assert sizes(limited) == {"train": 10, "validation": 20, "test": 5}
     assert limited == cleaned(data, train_limit=10, test_limit=5)
-
-
-def test_majority_baseline() -> None:
-    assert majority_accuracy([0, 0, 1, 2]) == 0.5
 
 
 @pytest.mark.parametrize("own", [{}, {"validation": numbered(10, "v")}], ids=["none", "of its own"])
