@@ -19,6 +19,7 @@ __all__ = [
     "ExportError",
     "InputError",
     "MissingExtraError",
+    "NodeError",
     "OutputError",
     "PublishError",
     "RankError",
@@ -61,7 +62,11 @@ class MissingExtraError(SentoptError, ImportError):
 
 
 class RankError(SentoptError):
-    """In a rank of a distributed training: rank 0 has failed, and says why itself."""
+    """In a rank of a distributed training: another rank has failed, and says why itself."""
+
+
+class NodeError(SentoptError):
+    """In a distributed training: a process or its machine cannot take part, or was lost."""
 
 
 class RunDirError(SentoptError):

@@ -58,6 +58,11 @@ class RunDir:
         return self.root / "trainer"
 
     @property
+    def tensorboard(self) -> Path:
+        """TensorBoard's files, a folder for each training, if `train.report_to` asks for them."""
+        return self.root / "tensorboard"
+
+    @property
     def averaged(self) -> Path:
         """The mean of the weights of other runs, if this run was made by `sentopt average`."""
         return self.root / "averaged"

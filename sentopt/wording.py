@@ -22,6 +22,7 @@ _REWORDED = (
     (re.compile(r"--set '([\w.]+)=([^']*)'"), r"overrides={'\1': \2}"),
     (re.compile(r"--set ([\w.]+)=([\w./\\-]*[\w/\\-])"), r"overrides={'\1': '\2'}"),
     (re.compile(r"--run-dir ([A-Z][A-Z_]+)"), r"run_dir=\1"),
+    (re.compile(r"--folder ([A-Z][A-Z_]+)"), r"folder=\1"),
     (re.compile(r"--(data|model) ([A-Z][A-Z_]+)"), r"\1=\2"),
     (re.compile(r"--run-dir"), "run_dir="),
     (re.compile(r"`sentopt emulator --yes`"), "`sentopt.emulator(fetch=True)`"),

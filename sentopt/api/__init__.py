@@ -11,7 +11,7 @@ as it was.
 from sentopt.api.bundles import check, pack, push, score, score_files, serve, tune
 from sentopt.api.machine import Environment, emulator, environment
 from sentopt.api.run import Report, Run
-from sentopt.api.runs import average, find, open, optimize, train
+from sentopt.api.runs import average, find, open, optimize, search, train
 
 __all__ = [
     "Environment",
@@ -28,6 +28,7 @@ __all__ = [
     "push",
     "score",
     "score_files",
+    "search",
     "serve",
     "train",
     "tune",

@@ -20,13 +20,14 @@ from sentopt.pipeline import Depth, Pipeline, ranks
 from sentopt.progress import Choice
 from sentopt.recipe import Recipe
 from sentopt.run_dir import EXPORTS, RunDir, latest
-from sentopt.runtime.arguments import path
+from sentopt.runtime.arguments import path, whole_number
 from sentopt.runtime.description import DESCRIPTION_FILE
 from sentopt.training import distributed
 from sentopt.training.caller import kept_for_programs
 from sentopt.wording import for_python
 
 if TYPE_CHECKING:
+    from sentopt.hyperparameters.study import SearchResult
     from sentopt.training.soup import Soup
 
 
@@ -229,6 +230,63 @@ def average(
     return _train(pipeline, None), scores
 
 
+@for_python
+def search(
+    data: object = None,
+    *,
+    recipe: StrPath | Recipe = recipes.DEFAULT_RECIPE,
+    model: StrPath | None = None,
+    revision: str = "",
+    trials: int = 20,
+    folder: StrPath | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    progress: Choice = True,
+    dry_run: bool = False,
+    **settings: Any,
+) -> SearchResult:
+    """Search hyperparameters around those of a recipe. Validation texts decide; the test split is not looked at.
+
+    Each trial is a training with other values of the keys that make sense for the recipe: learning rate, epochs, batch
+    size, warm-up, dropout, adversarial length, average of the weights, and longer texts where many are cut. The first
+    one is the recipe as it is, and a trial that is not among the best is ended early. What has finished is kept: the
+    same call continues an interrupted search, and one with more `trials` goes further.
+
+    Args:
+        data: as `train` takes it.
+        recipe: as `train` takes it.
+        model: as `train` takes it.
+        revision: commit hash of a hub id.
+        trials: how many trainings, with those of earlier calls.
+        folder: where the search is kept; by default `exports/search-NAME`.
+        overrides: recipe keys with their values, for all trials.
+        progress: True for bars or lines on stderr, False for none, or a function that receives lines.
+        dry_run: prepare the data, and only forecast the time.
+        settings: recipe keys without their section.
+
+    Returns:
+        The trials, and the file of the best recipe, which `train` takes.
+
+    Raises:
+        RecipeError: a key or a value cannot be used, or the recipe cannot be searched.
+        DataError: the data cannot be read or learned from.
+        BackboneError: the pretrained model cannot be had or used.
+        RunDirError: the folder is in use, is not sentopt's, or holds the search of another recipe.
+        MissingExtraError: the packages of `sentopt[search]` are not installed.
+    """
+    given = arguments.settings_of(overrides, settings, revision)
+    of_data = arguments.data_of(data, given, section=arguments.recipe_of(recipe, {}).data)
+    of_model = {"model.backbone": os.fspath(model)} if model is not None else {}
+    made = arguments.recipe_of(recipe, {**of_data.overrides, **of_model, **given})
+    inputs = [Path(recipe)] if not isinstance(recipe, Recipe) and Path(recipe).is_file() else []
+    target = Path(folder).expanduser() if folder is not None else EXPORTS / f"search-{made.run.name}"
+    with kept_for_programs():
+        with needs_extra("search"):
+            from sentopt.hyperparameters.study import Search
+        return Search(made, target, progress_module.of(progress), inputs, of_data.rows).run(
+            whole_number("trials", trials), dry_run=dry_run
+        )
+
+
 def _train(pipeline: Pipeline, until: Depth | None, *, dry_run: bool = False) -> Run:
     """Train in rank 0, take part in the other ranks, which return when the run is written."""
     with kept_for_programs():
@@ -240,7 +298,8 @@ def _train(pipeline: Pipeline, until: Depth | None, *, dry_run: bool = False) ->
                 if not (dry_run or until):  # else what follows writes the report
                     pipeline.report()
         else:
-            pipeline.join_training()
+            with ranks.following():
+                pipeline.join_training()
     return Run(pipeline.run_dir, pipeline.recipe)
 
 

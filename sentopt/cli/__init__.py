@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from sentopt.cli import failures, parser
 from sentopt.cli.printing import EXIT_ERROR, EXIT_INTERRUPTED, EXIT_USAGE, WrongUsage, fail
-from sentopt.errors import RankError, RecipeError, SentoptError, TrainingInterrupted
+from sentopt.errors import NodeError, RankError, RecipeError, SentoptError, TrainingInterrupted
 from sentopt.files import streams
 from sentopt.wording import for_command_line
 
@@ -28,8 +28,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return code
     except KeyboardInterrupt:
         return fail("interrupted; the same command continues where it can", EXIT_INTERRUPTED)
-    except RankError:
-        return EXIT_ERROR  # rank 0 says why
+    except (NodeError, RankError) as error:
+        from sentopt.training import distributed
+
+        return fail(str(error), EXIT_ERROR) if distributed.speaks_for_node(error) else EXIT_ERROR
     except Exception as error:
         return _failed(error, arguments)
 

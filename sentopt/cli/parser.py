@@ -104,19 +104,20 @@ def _of_demo(option: str) -> Callable[[str], Any]:
 _JSON = _flag("--json", "print the result as JSON")
 _OVERWRITE = _flag("--overwrite", "replace a file that is there already")
 _NEWEST_BUNDLE = "(default: that of the newest run that has one)"
+_SET = _value(
+    "--set",
+    "KEY=VALUE",
+    "set a recipe key, e.g. train.epochs=2; repeatable (keys: sentopt recipes --keys)",
+    action="append",
+    default=[],
+)
 _COMMON = (
     _value("--run-dir", "DIR", "run directory (default: exports/<name of the recipe or the data>)"),
-    _value(
-        "--set",
-        "KEY=VALUE",
-        "set a recipe key, e.g. train.epochs=2; repeatable (keys: sentopt recipes --keys)",
-        action="append",
-        default=[],
-    ),
+    _SET,
     _flag("--force", "redo unchanged stages, and replace a checkpoint of other data or other settings"),
     _JSON,
 )
-_OF_RECIPE = (
+_RECIPE_AND_DATA = (
     _value("recipe", "RECIPE", "name of a shipped recipe or path of a TOML file (default: quickstart)", nargs="?"),
     _value("--recipe", "RECIPE", "the same as an option", dest="recipe_option"),
     _value(
@@ -125,6 +126,9 @@ _OF_RECIPE = (
         "a table (.csv, .parquet, .xlsx ...), a folder with train.* (and test.*), sst2, tweets, imdb",
     ),
     _value("--model", "FOLDER_OR_NAME", "backbone: folder, minilm, mpnet, or a hub id with --set model.revision=HASH"),
+)
+_OF_RECIPE = (
+    *_RECIPE_AND_DATA,
     _flag("--dry-run", "stop when the data is prepared: what it can decide, and a forecast of time and memory"),
     *_COMMON,
 )
@@ -213,6 +217,16 @@ _OF_SERVER = (
 
 VERBS: dict[Callable[[argparse.Namespace], int], tuple[Option, ...]] = {
     run_verbs.train: _OF_RECIPE,
+    run_verbs.search: (
+        *_RECIPE_AND_DATA,
+        _value("--trials", "N", "trainings, with those of earlier calls", type=_number(int, 1, 100_000), default=20),
+        _value(
+            "--folder", "DIR", "where the search is kept (default: exports/search-<name of the recipe or the data>)"
+        ),
+        _flag("--dry-run", "stop when the data is prepared, and forecast the time"),
+        _SET,
+        _JSON,
+    ),
     run_verbs.average: (
         _value("runs", "RUN_DIR", "run directories of `sentopt train`, two or more", nargs="+"),
         _value("--run-dir", "DIR", "run directory of the average (default: exports/average)"),

@@ -1,4 +1,4 @@
-"""The verbs that make and continue runs: train, average, export, bench, run, report."""
+"""The verbs that make and continue runs: train, search, average, export, bench, run, report."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import sentopt
 from sentopt.cli.printing import EXIT_NONE_PASSED, as_json, fail, print_json
 from sentopt.errors import RecipeError
+from sentopt.progress import in_words
 
 if TYPE_CHECKING:
     from sentopt.api import Run
@@ -35,6 +36,32 @@ def train(arguments: argparse.Namespace) -> int:
     if not run.reference.passed:
         print(f"\n{run.reference.words}.\n`sentopt export` would ship nothing.")
     return _print_checkpoint(run, arguments)
+
+
+def search(arguments: argparse.Namespace) -> int:
+    """Search hyperparameters around those of a recipe, by its validation split; the same command goes on.
+
+    e.g. sentopt search quickstart --trials 20
+         sentopt search --data reviews.csv --dry-run
+         sentopt train exports/search-quickstart/best.toml
+    """
+    found = sentopt.search(
+        arguments.data or None,
+        recipe=_named_recipe(arguments),
+        model=arguments.model or None,
+        trials=arguments.trials,
+        folder=arguments.folder,
+        overrides=_settings(arguments),
+        dry_run=arguments.dry_run,
+    )
+    if arguments.json:
+        files = {"folder": str(found.folder), "recipe_file": str(found.recipe_file or "")}
+        return print_json({**files, "metric": found.metric, "seconds": found.seconds, "trials": as_json(found.trials)})
+    if arguments.dry_run:
+        print(f"forecast: about {in_words(found.seconds)} for {arguments.trials} trials")
+        return 0
+    print(f"{found}\n\nbest recipe: {found.recipe_file}\nnext:        sentopt train {found.recipe_file}")
+    return 0
 
 
 def average(arguments: argparse.Namespace) -> int:
@@ -116,11 +143,9 @@ def _train(arguments: argparse.Namespace, *, until: Depth | None) -> Run | None:
     """The trained run; None after --dry-run, and in all processes of a distributed training but rank 0."""
     from sentopt.training import distributed
 
-    if arguments.recipe and arguments.recipe_option and arguments.recipe != arguments.recipe_option:
-        raise RecipeError("command line", [f"two recipes are named: {arguments.recipe} and {arguments.recipe_option}"])
     run = sentopt.train(
         arguments.data or None,
-        recipe=arguments.recipe or arguments.recipe_option or "quickstart",
+        recipe=_named_recipe(arguments),
         model=arguments.model or None,
         run_dir=arguments.run_dir,
         overrides=_settings(arguments),
@@ -129,6 +154,12 @@ def _train(arguments: argparse.Namespace, *, until: Depth | None) -> Run | None:
         until=until,
     )
     return run if distributed.is_rank_zero() and not arguments.dry_run else None
+
+
+def _named_recipe(arguments: argparse.Namespace) -> str:
+    if arguments.recipe and arguments.recipe_option and arguments.recipe != arguments.recipe_option:
+        raise RecipeError("command line", [f"two recipes are named: {arguments.recipe} and {arguments.recipe_option}"])
+    return str(arguments.recipe or arguments.recipe_option or "quickstart")
 
 
 def _existing(arguments: argparse.Namespace) -> Run:

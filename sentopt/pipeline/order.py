@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Literal
 
 from sentopt import manifest
-from sentopt import recipe as recipes
 from sentopt._optional import check_installed
 from sentopt.backends import emulation
 from sentopt.data.examples import RawData
@@ -33,7 +32,7 @@ from sentopt.results import (
     VerifyResult,
 )
 from sentopt.run_dir import RunDir
-from sentopt.training import distributed
+from sentopt.training import distributed, trackers
 
 Depth = Literal["quick", "full"]
 
@@ -82,8 +81,10 @@ class Pipeline:
         `depth` is that of the benchmark; None for a training alone. Under torchrun nothing is measured.
         """
         check_installed("torch", extra="train")
-        if depth and (self.force or not self.cache.has("train")):  # later, `export` asks where it is not current
-            limits.check_packages(self.recipe)
+        if self.force or not self.cache.has("train"):  # later, the stages ask where they are not current
+            trackers.check_installed(self.recipe)
+            if depth:
+                limits.check_packages(self.recipe)
         self._fit_to_model()
         prepared = self.prepare()
         key = manifest.fingerprint(dependencies.train(self.recipe, self.cache))
@@ -101,6 +102,7 @@ class Pipeline:
         depends = dependencies.train(self.recipe, self.cache)
         key = manifest.fingerprint(depends)
         if not self.recipe.model.tuned and (self.force or not self.cache.is_current("train", key)):
+            trackers.check_installed(self.recipe)
             self.cache.save_recipe()  # the other ranks read it
             self.cache.forget("gain")
             ranks.announce(key, self.recipe.model, self.run_dir)
@@ -116,10 +118,8 @@ class Pipeline:
     def join_training(self) -> None:
         """In every process of a distributed training but rank 0: take part in what rank 0 trains."""
         while told := ranks.announced():
-            is_own = told.run_dir == self.run_dir
-            joined = self if is_own else Pipeline(recipes.load(str(told.run_dir.recipe)), told.run_dir)
-            joined._fit_to_model()
-            steps.join_training(joined.recipe, told.run_dir, resume_key=told.key)
+            recipe, _ = limits.within_model(told.recipe, fetch=True)  # what rank 0 was started with counts
+            steps.join_training(recipe, told.run_dir, resume_key=told.key)
 
     def export(self) -> ExportResult:
         """The FP32 ONNX graphs, checked against PyTorch."""

@@ -241,7 +241,7 @@ class Keys:
         for spelling in key.declaration.also:
             if spelling.name == name.rpartition(".")[2]:
                 value = spelling.translate(value)
-        return key, [value] if (key.kind, type(value)) in _LISTS else value
+        return key, [value] if _is_one_of_a_list(key.kind, value) else value
 
     def _reason(self, section: str, last: str) -> str:
         meant = self._meant(section, last.strip().lower().replace("-", "_"))
@@ -311,7 +311,15 @@ def kind_in_words(kind: Any) -> str:
     return _WORDS[kind]
 
 
-_LISTS: tuple[tuple[Any, type], ...] = ((tuple[str, ...], str), (tuple[int, ...], int))
+def _is_one_of_a_list(kind: Any, value: Any) -> bool:
+    """Whether `value` is a string or a whole number, and `kind` a list of such."""
+    of, more = (*typing.get_args(kind), None, None)[:2]
+    if typing.get_origin(kind) is not tuple or more is not Ellipsis:
+        return False
+    kinds = {type(choice) for choice in typing.get_args(of)} if typing.get_origin(of) is Literal else {of}
+    return type(value) in kinds & {str, int}
+
+
 _WORDS: dict[Any, str] = {str: "string", int: "whole number", float: "number", bool: "true or false"}
 _PLURALS: dict[Any, str] = {
     str: "strings",

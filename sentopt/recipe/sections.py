@@ -22,6 +22,7 @@ SAMPLE_TEXTS = (
     "The movie was not good at all",
     "The movie was amazing",
 )
+Tracker = Literal["tensorboard", "mlflow", "wandb", "trackio"]
 _LARGEST_SEED = 2**32 - 1
 _DELIMITERS = ("tab", "\\t", "comma", "semicolon", "pipe", "space")
 
@@ -63,7 +64,7 @@ def _is_student_length(tokens: int) -> bool:
     return tokens == 0 or 8 <= tokens <= 8192
 
 
-def _are_teachers(names: Sequence[str]) -> bool:
+def _are_distinct(names: Sequence[str]) -> bool:
     return all(names) and len(set(names)) == len(tuple(names))
 
 
@@ -373,6 +374,16 @@ class TrainSection:
         also=(Spelling("metric_for_best_model", {"eval_accuracy": "accuracy", "eval_macro_f1": "macro_f1"}),),
         like=("best_metric", "eval_metric"),
     )
+    report_to: tuple[Tracker, ...] = option(
+        (),
+        valid=_are_distinct,
+        expected="names of trackers, each once",
+        help="Trackers that receive losses, metrics and the recipe while training: tensorboard, mlflow, wandb or "
+        "trackio. No weights depend on it.",
+        also=(Spelling("report_to", {"none": ()}),),
+        like=("logger", "tracker", "trackers", "tracking", "tensorboard", "mlflow", "wandb", "trackio"),
+        added_later=True,
+    )
     save_total_limit: int = option(
         2,
         at_least=1,
@@ -403,7 +414,7 @@ class TrainSection:
     )
     teacher: tuple[str, ...] = option(
         (),
-        valid=_are_teachers,
+        valid=_are_distinct,
         expected="names of teachers, each once",
         help="A stronger model, whose answers are learnt beside the labels: a run, the folder of a fine-tuned "
         "classifier, one on the hub as owner/model@COMMIT, or a backbone such as mpnet, which is then tuned on the "
@@ -459,9 +470,9 @@ class TrainSection:
 
     @property
     def decisive(self) -> TrainSection:
-        """With defaults for keys that change no weights: those of a teacher where there is none, and the baseline."""
+        """With defaults for keys that change no weights: trackers, baseline, and a teacher's where there is none."""
         usual = TrainSection()
-        decisive = replace(self, without_teacher=usual.without_teacher)
+        decisive = replace(self, without_teacher=usual.without_teacher, report_to=usual.report_to)
         if self.teacher:
             return decisive
         return replace(

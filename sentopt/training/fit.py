@@ -19,7 +19,7 @@ import torch
 import transformers
 from numpy.typing import NDArray
 from torch.utils.data import Sampler, SequentialSampler
-from transformers import DataCollatorWithPadding, IntervalStrategy, Trainer, TrainingArguments
+from transformers import DataCollatorWithPadding, IntervalStrategy, Trainer
 
 from sentopt.backends import opening
 from sentopt.backends.torch import limit_threads
@@ -30,8 +30,9 @@ from sentopt.measure import metrics
 from sentopt.progress import SILENT, Progress
 from sentopt.recipe import Recipe, TrainSection
 from sentopt.results import Steps
+from sentopt.run_dir import RunDir
 from sentopt.runtime.cores import available_cores
-from sentopt.training import distributed, malloc, schedule, tokenized
+from sentopt.training import distributed, malloc, schedule, tokenized, trackers
 from sentopt.training.adversarial import AdversarialEmbeddings
 from sentopt.training.callbacks import (
     DropOldCheckpoints,
@@ -47,6 +48,7 @@ from sentopt.training.sampling import EpochSampler
 from sentopt.training.soft_labels import SoftLabels
 from sentopt.training.teacher_loss import TeacherLoss
 from sentopt.training.tokenized import NO_LABEL, SOFT_LABELS, Encoded, Tokenized, encode
+from sentopt.training.trainer_arguments import Arguments
 
 _RESUME_KEY = "resume-key"
 _CHECKPOINT = re.compile(r"checkpoint-\d+")
@@ -121,7 +123,8 @@ def fit(
     texts = Tokenized.open(folder / _TOKENS)
     trainer = _trainer(recipe, folder, model, tokenizer, texts, encode(tokenizer, validation))
     stop, clock, told = StopOnSignal(), StepClock(), TellProgress(recipe.train.metric, progress)
-    for callback in (stop, clock, *([told] if distributed.is_rank_zero() else [])):
+    reports = trackers.callbacks(recipe, RunDir(folder.parent), resume_key)
+    for callback in (stop, clock, *([told] if distributed.is_rank_zero() else []), *reports):
         trainer.add_callback(callback)
     with stop, closing(told), warnings.catch_warnings():
         # Checkpoints are sorted by number where the file system's times are too coarse, and that is right.
@@ -178,6 +181,32 @@ def time_steps(
         trainer.add_callback(callback)
     trainer.train()
     return TimedSteps(tuple(clock.samples), memory.most)
+
+
+@malloc.reusing_freed_memory()
+def evaluate_while_training(
+    recipe: Recipe,
+    folder: Path,
+    model: Any,
+    tokenizer: Any,
+    train: Examples,
+    validation: Examples,
+    *,
+    callbacks: Sequence[Any],
+) -> None:
+    """Train as `fit` does, in one process, and keep nothing: `callbacks` see the evaluations, and may end it.
+
+    `folder` is an empty one that the Trainer may write into.
+    """
+    recipe = replace(recipe, train=replace(recipe.train, epochs=schedule.epochs_for(recipe.train, len(train))))
+    tokenized.write(folder / _TOKENS, tokenizer, train)
+    texts = Tokenized.open(folder / _TOKENS)
+    trainer = _trainer(recipe, folder, model, tokenizer, texts, encode(tokenizer, validation))
+    trainer.args.save_strategy = IntervalStrategy.NO
+    trainer.args.load_best_model_at_end = False
+    for callback in callbacks:
+        trainer.add_callback(callback)
+    trainer.train()
 
 
 def make_deterministic(seed: int) -> None:
@@ -309,13 +338,14 @@ def _trainer(
     return trainer
 
 
-def _arguments(recipe: Recipe, folder: Path, texts: int) -> TrainingArguments:
+def _arguments(recipe: Recipe, folder: Path, texts: int) -> Arguments:
     train = recipe.train
     precision = _precision(train.precision)
     on_cuda = torch.cuda.is_available()
     # The Trainer never takes back what an earlier training of this process asked for: FP32 would go on in its BF16.
     os.environ["ACCELERATE_MIXED_PRECISION"] = "no" if precision == "fp32" else precision
-    return TrainingArguments(
+    return Arguments(
+        recipe,
         output_dir=str(folder),
         num_train_epochs=train.epochs,
         max_steps=train.max_steps or -1,

@@ -41,6 +41,7 @@ def test_there_are_later_keys() -> None:
     of_teachers = ["teacher", "teacher_weight", "teacher_temperature", "teacher_copies"]
     expected = [
         "train.min_steps",
+        "train.report_to",
         *(f"train.{name}" for name in of_teachers),
         "train.without_teacher",
         "export.exporter",

@@ -1,0 +1,108 @@
+"""One trial: the training of a recipe, evaluated on its validation split, ended early where it does not look promising.
+
+A trial trains as `sentopt train` does, with the same seeds and schedule, so that the recipe that wins gives the model
+that was judged. It saves nothing, and never reads the test split.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import TrainerCallback
+
+from sentopt import backbones
+from sentopt.data import store
+from sentopt.progress import Progress
+from sentopt.recipe import Recipe
+from sentopt.run_dir import RunDir
+from sentopt.training import checkpoints, schedule
+from sentopt.training.callbacks import TellProgress
+from sentopt.training.fit import evaluate_while_training, make_deterministic
+
+PARTS = 16
+"""The cost of the recipe's own training is divided into so many parts."""
+RUNGS = (1, 4, 16)
+"""Parts after which a trial is compared with others: each lets about one of four go on."""
+
+Promising = Callable[[int, float], bool]
+
+
+def run(recipe: Recipe, prepared: RunDir, original: Recipe, promising: Promising, progress: Progress) -> float | None:
+    """The best validation score of a training at the points where the recipe evaluates; None where it was ended early.
+
+    Args:
+        recipe: of the trial.
+        prepared: the run directory with the splits.
+        original: the recipe that is searched around; the parts are those of its training.
+        promising: told of a rung and the score there, whether the trial goes on.
+        progress: counts steps.
+    """
+    make_deterministic(recipe.run.seed)
+    folder = backbones.resolve(recipe.model.backbone, recipe.model.revision)
+    tokenizer = checkpoints.load_tokenizer(folder, recipe.model.max_length)
+    train, validation = store.read_split(prepared, "train"), store.read_split(prepared, "validation")
+    model = checkpoints.load_untuned(folder, store.read_labels(prepared), tokenizer, recipe.train)
+    judge = Judge(recipe.train.metric, rungs(recipe, original, len(train)), promising)
+    told = TellProgress(recipe.train.metric, progress)
+    with tempfile.TemporaryDirectory(prefix="sentopt-search-") as nowhere:
+        try:
+            evaluate_while_training(recipe, Path(nowhere), model, tokenizer, train, validation, callbacks=(judge, told))
+        except torch.OutOfMemoryError:
+            progress.say("not enough memory on the GPU for these values")
+            return None
+        finally:
+            told.close()
+    return None if judge.is_ended else judge.best
+
+
+def rungs(recipe: Recipe, original: Recipe, texts: int) -> dict[int, int]:
+    """The optimizer steps of a trial that cost as much as each rung's share of the original's training, with the rung.
+
+    A step costs in proportion to its texts, and twice as much with `train.adversarial`. Rungs after the end are left
+    out.
+    """
+    whole = schedule.steps_for(original.train, texts) * _cost_of_a_step(original)
+    last = schedule.steps_for(recipe.train, texts)
+    at = {rung: math.ceil(whole * rung / PARTS / _cost_of_a_step(recipe)) for rung in RUNGS}
+    return {step: rung for rung, step in at.items() if step < last}
+
+
+def _cost_of_a_step(recipe: Recipe) -> float:
+    train = recipe.train
+    return train.batch_size * train.gradient_accumulation * (2.0 if train.adversarial else 1.0)
+
+
+class Judge(TrainerCallback):
+    """Evaluates at the rungs as well as where the recipe does. The best score of the latter is that of the trial."""
+
+    def __init__(self, metric: str, rungs: dict[int, int], promising: Promising) -> None:
+        self._name = f"eval_{metric}"
+        self._rungs, self._promising = dict(rungs), promising
+        self._is_own = False
+        self.best: float | None = None
+        self.is_ended = False
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Ask for an evaluation at a rung; the recipe's own is asked for already."""
+        self._is_own = bool(control.should_evaluate)
+        control.should_evaluate = self._is_own or state.global_step in self._rungs
+
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """No evaluation of an epoch that was ended early."""
+        self._is_own = bool(control.should_evaluate)
+        if self.is_ended:
+            control.should_evaluate = False
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, metrics: dict[str, float], **kwargs: Any) -> None:
+        """Keep the score, or end the training."""
+        score = float(metrics[self._name])
+        if self._is_own and not math.isnan(score):
+            self.best = score if self.best is None else max(self.best, score)
+        rung = self._rungs.pop(state.global_step, None)
+        if rung is not None and not self._promising(rung, score):
+            self.is_ended = control.should_training_stop = True

@@ -1,0 +1,72 @@
+"""What is searched around a recipe, when trials are compared, and what a search is expected to cost."""
+
+import dataclasses
+
+import pytest
+
+from sentopt import recipe
+from sentopt.errors import RecipeError
+from sentopt.hyperparameters import space, study, trial
+
+QUICKSTART = recipe.load("quickstart")
+USUAL = {"train_texts": 10_000, "share_cut": 0.0, "longest": 512}
+
+
+def keys(changed: recipe.Recipe, **facts: float) -> set[str]:
+    return {dimension.key for dimension in space.of(changed, **{**USUAL, **facts})}  # type: ignore[arg-type]
+
+
+def with_(**settings: object) -> recipe.Recipe:
+    return recipe.with_overrides(QUICKSTART, settings, source="test")
+
+
+def test_only_keys_that_make_sense_are_searched() -> None:
+    assert "train.epochs" in keys(QUICKSTART)
+    assert "train.epochs" not in keys(with_(max_steps=100))
+    assert "train.warmup_ratio" not in keys(with_(scheduler="constant"))
+    assert "model.max_length" not in keys(QUICKSTART)
+    assert "model.max_length" in keys(QUICKSTART, share_cut=0.05)
+    assert "model.max_length" not in keys(QUICKSTART, share_cut=0.05, longest=128)
+    assert "train.ema_decay" in keys(QUICKSTART)
+    assert "train.ema_decay" not in keys(with_(max_steps=20))
+
+
+@pytest.mark.parametrize("name", ["quickstart", "sst2-minilm", "tweets-gpt2", "imdb-8k-minilm"])
+def test_the_values_of_the_recipe_are_among_those_that_are_tried(name: str) -> None:
+    made = recipe.load(name)
+    dimensions = space.of(made, **USUAL)  # type: ignore[arg-type]
+    own = space.own_values(made, dimensions, train_texts=10_000)
+    for dimension in dimensions:
+        value = own[dimension.key]
+        assert value in dimension.choices or dimension.low <= value <= dimension.high
+    assert space.applied(made, own, own) == made
+
+
+def test_a_trial_with_other_epochs_trains_for_them_exactly() -> None:
+    few = with_(min_steps=300)
+    own = space.own_values(few, space.of(few, train_texts=640, share_cut=0.0, longest=512), train_texts=640)
+    assert own["train.epochs"] == 10.0  # as `min_steps` raises them
+    changed = space.applied(few, {**own, "train.epochs": 5.0}, own)
+    assert (changed.train.epochs, changed.train.min_steps) == (5.0, 0)
+
+
+def test_rungs_cost_the_same_whatever_a_step_costs() -> None:
+    assert trial.rungs(QUICKSTART, with_(max_steps=160), 10_000) == {10: 1, 40: 4, 160: 16}
+    original = with_(max_steps=160)
+    assert trial.rungs(original, original, 10_000) == {10: 1, 40: 4}  # not the end itself
+    assert trial.rungs(with_(max_steps=160, adversarial=0.5), original, 10_000) == {5: 1, 20: 4, 80: 16}
+    assert trial.rungs(with_(max_steps=160, batch_size=32), original, 10_000) == {20: 1, 80: 4}
+
+
+def test_what_a_search_is_expected_to_cost() -> None:
+    """The page on searching says how many trainings 20 trials cost."""
+    assert study.expected_cost(1) == 1.0
+    assert study.expected_cost(20) == pytest.approx(3.5, abs=0.05)
+
+
+def test_a_search_has_no_teacher_and_no_processes_beside_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    tuned = dataclasses.replace(QUICKSTART, model=dataclasses.replace(QUICKSTART.model, tuned=True))
+    with pytest.raises(RecipeError) as refused:
+        study.check(tuned)
+    assert len(refused.value.problems) == 2
