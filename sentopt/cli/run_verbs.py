@@ -60,7 +60,9 @@ def search(arguments: argparse.Namespace) -> int:
     if arguments.dry_run:
         print(f"forecast: about {in_words(found.seconds)} for {arguments.trials} trials")
         return 0
-    print(f"{found}\n\nbest recipe: {found.recipe_file}\nnext:        sentopt train {found.recipe_file}")
+    print(found)
+    if found.recipe_file:
+        print(f"\nbest recipe: {found.recipe_file}\nnext:        sentopt train {found.recipe_file}")
     return 0
 
 

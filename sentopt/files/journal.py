@@ -126,7 +126,8 @@ def remove(path: Path) -> None:
         return
     if not foreign(path):
         shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink()
-        forget(path)
+        if not os.path.lexists(path):
+            forget(path)
         return
     for name in list(_written(path)):
         remove(path / name)

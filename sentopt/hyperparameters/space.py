@@ -54,12 +54,12 @@ def of(recipe: Recipe, *, train_texts: int, share_cut: float, longest: int) -> t
         size for size in (train.batch_size // 2, train.batch_size, 2 * train.batch_size) if _is_batch(size, train_texts)
     ]
     decays = [decay for decay in _EMA_DECAYS if steps * (1 - decay) >= _EMA_SPANS]
-    adversarial = train.adversarial or _ADVERSARIAL
+    adversarial, rate = train.adversarial or _ADVERSARIAL, train.learning_rate
     lengths = [recipe.model.max_length]
     if share_cut >= _CUT_SHARE:
         lengths.append(min(2 * recipe.model.max_length, longest))
     found = [
-        Dimension("train.learning_rate", low=train.learning_rate / 4, high=min(0.5, train.learning_rate * 4), log=True),
+        Dimension("train.learning_rate", low=rate / 4, high=max(rate, min(0.5, rate * 4)), log=True),
         _choices("train.epochs", [] if train.max_steps else [epochs / 2, epochs, 1.5 * epochs]),
         _choices("train.batch_size", [*batches, train.batch_size]),
         _choices(
@@ -87,8 +87,8 @@ def own_values(recipe: Recipe, space: Sequence[Dimension], *, train_texts: int) 
 def applied(recipe: Recipe, values: Mapping[str, Any], own: Mapping[str, Any]) -> Recipe:
     """The recipe with the values of a trial; the recipe itself, where they are its own."""
     others = {key: value for key, value in values.items() if value != own[key]}
-    if "train.epochs" in others:
-        others["train.min_steps"] = 0  # the trial says how long to train
+    if others and "train.epochs" in values:  # the trial says how long to train, whatever its batches
+        others |= {"train.epochs": values["train.epochs"], "train.min_steps": 0}
     return recipes.with_overrides(recipe, others, source="search")
 
 

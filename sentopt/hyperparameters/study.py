@@ -28,6 +28,7 @@ from sentopt.training import checkpoints, distributed, lengths
 _STUDY, _BEST = "study.db", "best.toml"
 _RANDOM = 8  # trials that are drawn at random before the sampler learns from them
 _REDUCTION = 4  # of as many trials, a rung lets one go on
+_BEGUN, _MOST_BEGUN = "begun", 3
 _COMPARED = 2  # trials that a rung must have seen before it lets one go on
 
 
@@ -150,7 +151,8 @@ class Search:
         with self.progress.count("search", trials, "trials", done=len(_finished(study))) as advance:
             while (done := len(_finished(study))) < trials:
                 study.sampler = _sampler(optuna, recipe.run.seed + done)
-                trial = _interrupted(optuna, study) or study.ask()
+                trial = _interrupted(optuna, study, self.progress) or study.ask()
+                trial.set_user_attr(_BEGUN, trial.user_attrs.get(_BEGUN, 0) + 1)
                 values = {dimension.key: dimension.suggest(trial) for dimension in space}
                 goes_on = partial(_is_promising, trial, is_first=done == 0)
                 changed = spaces.applied(recipe, values, own)
@@ -168,7 +170,10 @@ class Search:
         said = "ended early" if newest.score is None else f"{result.metric} {newest.score:.4f}"
         self.progress.say(f"trial {number + 1}: {said}, {words(newest.values)}")
         if best is not None:
-            text = winner.toml(recipe, best.values, own=result.trials[0].values, tried=result.trials, space=space)
+            reporting = recipes.with_overrides(
+                recipe, {"train.report_to": list(self.recipe.train.report_to)}, source="search"
+            )
+            text = winner.toml(reporting, best.values, own=result.trials[0].values, tried=result.trials, space=space)
             atomic.write_text(self.folder / _BEST, text)
 
     def _result(self, study: Any, recipe: Recipe) -> SearchResult:
@@ -176,7 +181,8 @@ class Search:
             Tried(i, dict(trial.params), trial.value if trial.state.name == "COMPLETE" else None, trial.last_step or 0)
             for i, trial in enumerate(_finished(study))
         )
-        return SearchResult(self.folder, self.folder / _BEST, recipe.train.metric, tried)
+        best = self.folder / _BEST
+        return SearchResult(self.folder, best if best.is_file() else None, recipe.train.metric, tried)
 
 
 def check(recipe: Recipe) -> None:
@@ -249,11 +255,17 @@ def _sampler(optuna: Any, seed: int) -> Any:
     return optuna.samplers.TPESampler(seed=seed, n_startup_trials=_RANDOM)
 
 
-def _interrupted(optuna: Any, study: Any) -> Any | None:
-    """The trial that was running when the search was stopped; it begins again with its values."""
+def _interrupted(optuna: Any, study: Any, progress: Progress) -> Any | None:
+    """The trial that was running when the search was stopped; it begins again with its values, up to three times.
+
+    A trial that ends its process each time, as one that takes too much memory does, is given up then.
+    """
     for frozen in study.trials:
         if frozen.state.name == "RUNNING":
-            return optuna.trial.Trial(study, frozen._trial_id)
+            if frozen.user_attrs.get(_BEGUN, 0) < _MOST_BEGUN:
+                return optuna.trial.Trial(study, frozen._trial_id)
+            progress.say(f"a trial did not end in {_MOST_BEGUN} attempts, and is left out: {words(frozen.params)}")
+            study.tell(frozen.number, state=optuna.trial.TrialState.FAIL)
     return None
 
 

@@ -7,9 +7,7 @@ that was judged. It saves nothing, and never reads the test split.
 from __future__ import annotations
 
 import math
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,6 +15,7 @@ from transformers import TrainerCallback
 
 from sentopt import backbones
 from sentopt.data import store
+from sentopt.files import atomic
 from sentopt.progress import Progress
 from sentopt.recipe import Recipe
 from sentopt.run_dir import RunDir
@@ -49,9 +48,9 @@ def run(recipe: Recipe, prepared: RunDir, original: Recipe, promising: Promising
     model = checkpoints.load_untuned(folder, store.read_labels(prepared), tokenizer, recipe.train)
     judge = Judge(recipe.train.metric, rungs(recipe, original, len(train)), promising)
     told = TellProgress(recipe.train.metric, progress)
-    with tempfile.TemporaryDirectory(prefix="sentopt-search-") as nowhere:
+    with atomic.scratch_folder(prepared.root / "trial") as nowhere:
         try:
-            evaluate_while_training(recipe, Path(nowhere), model, tokenizer, train, validation, callbacks=(judge, told))
+            evaluate_while_training(recipe, nowhere, model, tokenizer, train, validation, callbacks=(judge, told))
         except torch.OutOfMemoryError:
             progress.say("not enough memory on the GPU for these values")
             return None
@@ -88,8 +87,9 @@ class Judge(TrainerCallback):
         self.is_ended = False
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Ask for an evaluation at a rung; the recipe's own is asked for already."""
-        self._is_own = bool(control.should_evaluate)
+        """Ask for an evaluation at a rung; the recipe's own is asked for already, or never comes in a short trial."""
+        is_last = state.global_step >= state.max_steps and self.best is None
+        self._is_own = bool(control.should_evaluate) or is_last
         control.should_evaluate = self._is_own or state.global_step in self._rungs
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:

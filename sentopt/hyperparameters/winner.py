@@ -49,7 +49,9 @@ def _comment(
     scores = [trial.score for trial in tried if trial.score is not None]
     metric = recipe.train.metric
     changed = [f"{key} = {value} (before: {own[key]})" for key, value in values.items() if value != own[key]]
-    others = f"{scores[0]:.4f} with the recipe as it was"
+    own_score = tried[0].score
+    others = "no score" if own_score is None else f"{own_score:.4f}"
+    others += " with the recipe as it was"
     lines = [
         f"Found by `sentopt search` in {len(tried)} trials around {recipe.run.name}, {len(scores)} of them trained to "
         f"their end. {metric} on the validation split: {max(scores):.4f}, and {others}. The highest of several "

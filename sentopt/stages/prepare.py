@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from collections.abc import Sequence
 from dataclasses import replace
@@ -38,11 +39,18 @@ def run(recipe: Recipe, run_dir: RunDir, *, given: RawData | None = None) -> Pre
             data = in_order_of_model(data, named_by_user(names, recipe.data.labels), counted=given is not None)
         _check_names(data.labels)
         store.write(run_dir, data)
+        result = _result(recipe, raw.description, data)
+        del raw, data
+        gc.collect()  # a network file system removes no folder with a file that is still mapped
+    return result
+
+
+def _result(recipe: Recipe, description: str, data: CleanData) -> PrepareResult:
     counts: dict[str, dict[str, int]] = {
         split: {data.labels[label]: count for label, count in sorted(data.splits[split].counts().items())}
         for split in SPLITS
     }
-    return PrepareResult(raw.description, sources.identify(recipe.data), data.labels, counts, data.notices)
+    return PrepareResult(description, sources.identify(recipe.data), data.labels, counts, data.notices)
 
 
 def _check_names(labels: Sequence[str]) -> None:

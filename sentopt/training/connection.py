@@ -141,7 +141,8 @@ class Connection:
 
     def _start_beating(self) -> None:
         """A thread tells every two seconds that this process lives, until it exits."""
-        store, stop, key = self.store.clone(), threading.Event(), f"beat/{self.rank}"
+        clone = getattr(self.store, "clone", None)  # from torch 2.8 on; before, calls wait for each other
+        store, stop, key = clone() if clone else self.store, threading.Event(), f"beat/{self.rank}"
 
         def beat() -> None:
             count = 0

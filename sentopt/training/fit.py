@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import json
 import math
 import os
@@ -149,8 +150,10 @@ def fit(
         best_metric=float(state.best_metric or 0.0),
     )
     # accelerate wraps the forward method of what it trains in mixed-precision autocast
-    model = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
-    return Fit(model, steps, state.log_history)
+    fitted = Fit(trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False), steps, state.log_history)
+    del trainer, texts
+    gc.collect()  # a network file system removes no folder with a file that is still mapped
+    return fitted
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,11 @@ SOFT_LABELS = "soft_labels"  # column of a teacher's logits
 _FILE = "texts.arrow"
 BATCH = 4096
 Encoded = dict[str, Any]
+_TYPES = {
+    "input_ids": pyarrow.list_(pyarrow.int32()),
+    "attention_mask": pyarrow.list_(pyarrow.int8()),
+    "token_type_ids": pyarrow.list_(pyarrow.int8()),
+}
 
 
 @dataclass(frozen=True)
@@ -85,13 +90,12 @@ def encode(tokenizer: Any, examples: Examples) -> list[Encoded]:
 
 
 def _batches(tokenizer: Any, train: Examples, soft_labels: SoftLabels | None) -> Iterator[pyarrow.RecordBatch]:
-    """Record batches of all columns; token numbers have 32 bits, and what is 0 or 1 has 8."""
+    """Record batches of all columns."""
     further = Texts.of(soft_labels.texts) if soft_labels else ()
     done = 0
     for texts, labels in _labelled((train.texts, train.labels.tolist()), (further, [NO_LABEL] * len(further))):
         columns = {
-            name: pyarrow.array(values, pyarrow.list_(pyarrow.int32() if name == "input_ids" else pyarrow.int8()))
-            for name, values in tokenizer(texts, truncation=True).items()
+            name: pyarrow.array(values, _TYPES.get(name)) for name, values in tokenizer(texts, truncation=True).items()
         }
         columns["labels"] = pyarrow.array(labels, pyarrow.int64())
         if soft_labels is not None:

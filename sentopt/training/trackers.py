@@ -38,24 +38,24 @@ def check_installed(recipe: Recipe) -> None:
 
 
 def callbacks(recipe: Recipe, run_dir: RunDir, key: str) -> list[Any]:
-    """The Trainer's callbacks for the trackers of `recipe`; every rank needs them, and rank 0 alone reports.
+    """The Trainer's callbacks for the trackers of `recipe`: rank 0 alone reports, and needs the packages.
 
     TensorBoard's files go into a folder of their own for each training, named after its fingerprint `key`. A training
     that is resumed goes on in its folder.
     """
-    found = []
-    for name in recipe.train.report_to:
+    found: list[Any] = []
+    for name in recipe.train.report_to if distributed.is_rank_zero() else ():
         for variable, value in _LOCAL.get(name, {}).items():
             os.environ.setdefault(variable, value)
         found.append(_callback(name, run_dir, key))
-    return [one for one in found if one is not None]
+    return found
 
 
 def _callback(name: str, run_dir: RunDir, key: str) -> Any:
     from transformers import integrations
 
     if name == "tensorboard":
-        return integrations.TensorBoardCallback(_writer(run_dir, key)) if distributed.is_rank_zero() else None
+        return integrations.TensorBoardCallback(_writer(run_dir, key))
     kinds = {
         "mlflow": integrations.MLflowCallback,
         "wandb": integrations.WandbCallback,
@@ -68,10 +68,11 @@ def _writer(run_dir: RunDir, key: str) -> Any:
     """A writer whose file is known to be sentopt's: it has no name before it is there."""
     from torch.utils.tensorboard import SummaryWriter
 
-    folder = run_dir.tensorboard
+    folder = run_dir.tensorboard / key[:12]
     known, before = journal.known_files(folder), set(journal.files_below(folder))
+    journal.remember(run_dir.tensorboard)
     journal.record_unfinished(folder)
-    writer = SummaryWriter(log_dir=str(folder / key[:12]))
+    writer = SummaryWriter(log_dir=str(folder))
     journal.record_folder(folder, [*known, *(set(journal.files_below(folder)) - before)])
     return writer
 

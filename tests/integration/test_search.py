@@ -87,6 +87,28 @@ def test_an_interrupted_search_goes_on_as_if_nothing_had_happened(
     )
 
 
+def test_a_trial_that_always_ends_its_process_is_given_up(
+    options: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sentopt.hyperparameters import trial
+
+    folder, tried = tmp_path / "search", trial.run
+    command = ["search", *options, "--trials", "2", "--folder", str(folder)]
+
+    def dies(changed: Any, prepared: Any, original: Any, *rest: Any) -> float | None:
+        if changed == original:
+            return 0.5
+        raise RuntimeError("killed")
+
+    monkeypatch.setattr(trial, "run", dies)
+    for _ in range(3):
+        assert cli.main(command) == 1
+    monkeypatch.setattr(trial, "run", lambda *arguments: 0.6 if arguments[0] != arguments[2] else tried(*arguments))
+    assert cli.main(command) == 0
+    assert "did not end in 3 attempts" in capsys.readouterr().err
+    assert [one["score"] for one in found_in(folder, options, capsys, trials=2)["trials"]] == [0.5, 0.6]
+
+
 def test_a_search_of_another_recipe_is_refused(
     options: list[str], searched: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -72,6 +72,13 @@ def test_a_seed_of_its_own_draws_order_and_dropout_alone(tiny_options: list[str]
     assert not np.array_equal(logits["train"], logits["neither"])
 
 
+@pytest.mark.skipif(not Path("/proc/self/maps").is_file(), reason="mapped files are seen in /proc")
+def test_no_file_of_a_finished_training_stays_mapped(tiny_options: list[str], tmp_path: Path) -> None:
+    """A network file system would not let its folder be removed."""
+    assert cli.main(["train", *tiny_options, "--run-dir", str(tmp_path / "run")]) == 0
+    assert str(tmp_path) not in Path("/proc/self/maps").read_text()
+
+
 def test_calibration_can_be_left_out(tiny_options: list[str], tmp_path: Path) -> None:
     plain = train(tiny_options, tmp_path / "plain", "train.calibrate=false", "train.max_steps=3").confidence
     assert plain.temperature == 1.0

@@ -48,6 +48,13 @@ def test_a_trial_with_other_epochs_trains_for_them_exactly() -> None:
     assert own["train.epochs"] == 10.0  # as `min_steps` raises them
     changed = space.applied(few, {**own, "train.epochs": 5.0}, own)
     assert (changed.train.epochs, changed.train.min_steps) == (5.0, 0)
+    changed = space.applied(few, {**own, "train.batch_size": 32}, own)
+    assert (changed.train.epochs, changed.train.min_steps) == (10.0, 0)  # and not for as many steps
+
+
+def test_a_learning_rate_above_the_usual_ones_is_within_its_own_range() -> None:
+    rate = next(one for one in space.of(with_(learning_rate=0.9), **USUAL) if one.log)  # type: ignore[arg-type]
+    assert rate.low <= 0.9 <= rate.high
 
 
 def test_rungs_cost_the_same_whatever_a_step_costs() -> None:

@@ -59,6 +59,15 @@ def test_texts_of_a_teacher_have_no_label_and_its_logits(tokenizer: Any, tmp_pat
     assert stored.texts[3]["input_ids"] == tokenizer(TEXTS[3])["input_ids"]
 
 
+def test_other_columns_may_hold_any_number(tokenizer: Any, tmp_path: Path) -> None:
+    def with_positions(texts: list[str], **options: Any) -> dict[str, Any]:
+        columns = dict(tokenizer(texts, **options))
+        return {**columns, "position_ids": [[1000 + i for i in range(len(ids))] for ids in columns["input_ids"]]}
+
+    tokenized.write(tmp_path / "tokens", with_positions, Examples.of([Example("good day", 0)]))
+    assert Tokenized.open(tmp_path / "tokens").texts[0]["position_ids"] == [1000, 1001, 1002, 1003]
+
+
 def test_what_is_there_is_not_made_again(tokenizer: Any, tmp_path: Path) -> None:
     examples = Examples.of([Example("good", 0)])
     tokenized.write(tmp_path / "tokens", tokenizer, examples)
