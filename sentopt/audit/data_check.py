@@ -1,4 +1,4 @@
-"""What a user should know of a dataset before training. It is read as the stage `prepare` reads it; nothing is written."""
+"""What a user should know of a dataset before training. It is read as `prepare` does; nothing is written."""
 
 from __future__ import annotations
 

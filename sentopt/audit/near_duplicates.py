@@ -1,4 +1,4 @@
-"""Texts that are nearly the same: up to case and blanks, up to punctuation, or, if they are long enough, up to a word."""
+"""Texts that are nearly the same: but for case and blanks, for punctuation, or, where they are long, for a word."""
 
 from __future__ import annotations
 

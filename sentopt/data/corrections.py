@@ -110,9 +110,7 @@ def _notice(path: Path, changed: Counter[Split], dropped: Counter[Split], unused
 def _read(path: Path) -> dict[str, _Correction]:
     """The filled cells of the column `corrected`, by the normal form of the text."""
     found: dict[str, _Correction] = {}
-    notes: list[str] = []
-    rows = 0
-    for rows, (place, row) in enumerate(tables.read_numbered(path, notify=notes.append), 1):
+    for place, row in tables.read_numbered(path):
         where = f"{path.name} {place}"
         missing = [name for name in (TEXT, CORRECTED) if fields.find(row, name) is fields.MISSING]
         if missing:
@@ -132,7 +130,7 @@ def _read(path: Path) -> dict[str, _Correction]:
             )
     if not found:
         raise DataError(
-            f"data.corrections: no cell of the column {CORRECTED!r} is filled in ({path}, {rows:,} row(s)): write the "
+            f"data.corrections: no cell of the column {CORRECTED!r} is filled in in {path}: write the "
             f"right label there, or {DROP} to leave the text out"
         )
     return found
