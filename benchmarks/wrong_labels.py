@@ -13,9 +13,10 @@ import time
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from sentopt.audit import wrong_labels
-from sentopt.data import sources, splits
+from sentopt.data import duplicates, sources, splits
 from sentopt.data.rows import Examples
 from sentopt.recipe import DataSection
 
@@ -31,7 +32,9 @@ def main() -> None:
     arguments = parser.parse_args()
     column = "text" if arguments.data.parent == sources.SAMPLE_FOLDER else arguments.text_column
     data = DataSection(dataset="files", train=str(arguments.data), text_column=column)
-    examples = splits.clean(sources.load(data), data, seed=arguments.seed).splits["train"]
+    train = splits.labelled_rows(sources.load(data), data, []).splits["train"]
+    examples = Examples(train.rows.checked_texts(), train.labels)
+    examples = examples.take(duplicates.one_of_each(duplicates.numbered([examples.texts])[0], examples.labels)[0])
     examples = examples.take(np.arange(min(len(examples), arguments.texts or len(examples))))
     noisy, flips = flipped(examples, arguments.flips, arguments.seed)
     started = time.perf_counter()
@@ -48,7 +51,7 @@ def main() -> None:
     print(f"listed as likely wrong: {len(listed):,}, with {flips[listed].sum() / flips.sum():.1%} of the flips")
 
 
-def flipped(examples: Examples, share: float, seed: int) -> tuple[Examples, np.ndarray]:
+def flipped(examples: Examples, share: float, seed: int) -> tuple[Examples, npt.NDArray[np.bool_]]:
     """The examples with that share of labels changed to another one, and which these are, shape (texts,)."""
     draw = np.random.default_rng(seed)
     flips = draw.random(len(examples)) < share

@@ -10,6 +10,7 @@ from typing import TypeAlias
 import numpy as np
 
 from sentopt import backbones
+from sentopt._optional import check_installed
 from sentopt.audit import backbone_fit, near_duplicates, wrong_labels
 from sentopt.audit.backbone_fit import BackboneFit
 from sentopt.audit.doubts import Doubt
@@ -68,6 +69,7 @@ def run(recipe: Recipe, *, given: RawData | None = None, fetch: bool = False) ->
         BackboneError: the backbone was asked for, and cannot be had.
         MissingExtraError: the packages of `sentopt[clean]` are not installed.
     """
+    check_installed("cleanlab", extra="clean")  # now, and not when the data has been read
     raw = sources.load(recipe.data, given)
     notices = list(raw.notices)
     with explained_by(notices):

@@ -11,8 +11,8 @@ _LONGEST = 100
 _DO = {
     "wrong label": "read them, and correct those that are wrong",
     "conflict": "decide which label is right; training keeps the most frequent one of equal texts",
-    "leak": "remove them from that split; training drops equal texts itself, but not similar ones, which flatter the test "
-    "figures",
+    "leak": "remove them from that split; training drops equal texts itself, but not similar ones, which flatter "
+    "the test figures",
     "empty text": "nothing: training drops them; fill them in if they should have a text",
 }
 

@@ -13,12 +13,14 @@ import pytest
 from csv_files import read_csv, write_csv
 
 import sentopt
-from sentopt import cli
-from sentopt.audit import near_duplicates, wrong_labels
+from sentopt import _optional, cli
+from sentopt.audit import doubts, near_duplicates, wrong_labels
 from sentopt.data import sources, splits
-from sentopt.errors import DataError, OutputError
+from sentopt.errors import DataError, MissingExtraError, OutputError
+from sentopt.files import safe_csv
 from sentopt.recipe import DataSection
 
+pytest.importorskip("cleanlab")
 WORDS = {
     "good": ["lovely", "superb", "charming", "great", "brilliant"],
     "bad": ["awful", "terrible", "boring", "weak", "dreadful"],
@@ -283,3 +285,36 @@ def test_numbers_as_labels_come_back_from_a_spreadsheet(tmp_path: Path) -> None:
     assert label == "1"
     found = Counter(after.labels[e.label] for split in after.splits.values() for e in split if e.text == text)
     assert found == {"0": 1}
+
+
+def test_a_missing_package_is_told_before_the_data_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_optional, "is_installed", lambda module: module != "cleanlab")
+    with pytest.raises(MissingExtraError, match=r'pip install "sentopt\[clean\]"'):
+        sentopt.check_data([("no", "label"), ("of", None)], model="no/such-model")
+
+
+@pytest.mark.parametrize("text", ["=1+1", "'=1+1", "''@x", "plain", "'quoted'", "-5", " =a", ""])
+def test_a_text_is_what_it_was_when_the_list_is_read(text: str) -> None:
+    written = list(
+        csv.reader(io.StringIO(doubts.as_csv([doubts.Doubt("train", "r 1", "leak", text, "a")]).decode(), newline=""))
+    )
+    cell = written[1][3]
+    assert not cell.lstrip(" ").startswith(("=", "@"))
+    assert safe_csv.restored(cell) == text
+
+
+def test_a_run_that_was_trained_is_told_of_other_corrections(
+    table: tuple[Path, dict[str, str]], tiny_options: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`prepare` is done again, and the finished checkpoint is not replaced without being asked."""
+    path, right = table
+    given = corrections(tmp_path, (next(iter(right)), right[next(iter(right))]))
+    options = ["--data", str(path), "--run-dir", str(tmp_path / "run"), *tiny_options[2:]]
+    options += ["--set", "train.max_steps=1"]
+    assert cli.main(["train", *options, "--set", f"data.corrections={given}"]) == 0
+    manifest = json.loads((tmp_path / "run" / "run.json").read_text(encoding="utf-8"))
+    assert "data.corrections" in manifest["stages"]["prepare"]["result"]["identity"]
+    capsys.readouterr()
+    corrections(tmp_path, (next(iter(right)), "<drop>"))
+    assert cli.main(["train", *options, "--set", f"data.corrections={given}"]) == 1
+    assert f"data.corrections: {given} has changed since this run was trained" in capsys.readouterr().err
