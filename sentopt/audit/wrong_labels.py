@@ -19,7 +19,7 @@ from sentopt.data.rows import Examples, Positions
 
 FloatArray = npt.NDArray[np.float32]
 FOLDS = 5
-_MOST_TEXTS, _MOST_CHARACTERS = 100_000, 40_000_000  # that the models learn from; the others are answered all the same
+MOST_TEXTS, _MOST_CHARACTERS = 100_000, 40_000_000  # that the models learn from; the others are answered all the same
 _AT_ONCE = 20_000
 _FEATURES = 1 << 22
 _STRENGTH = 4.0  # the inverse of the regularization: benchmarks/wrong_labels.py compares it
@@ -112,7 +112,7 @@ def _learned(texts: Sequence[str], labels: Positions, seed: int) -> Positions:
     first = np.concatenate([by_label[start : start + FOLDS] for start in starts])
     sizes = np.fromiter(map(len, texts), dtype=np.int64, count=len(labels))[order]
     room = np.zeros(len(order), dtype=np.bool_)
-    room[:_MOST_TEXTS] = np.cumsum(sizes)[:_MOST_TEXTS] <= _MOST_CHARACTERS
+    room[:MOST_TEXTS] = np.cumsum(sizes)[:MOST_TEXTS] <= _MOST_CHARACTERS
     room[first] = True
     return np.sort(order[room])
 

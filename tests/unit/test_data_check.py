@@ -1,6 +1,7 @@
 """What `sentopt data check` finds in a dataset, and that corrections reach the training data."""
 
 import csv
+import importlib.util
 import io
 import json
 import random
@@ -13,7 +14,7 @@ import pytest
 from csv_files import read_csv, write_csv
 
 import sentopt
-from sentopt import _optional, cli
+from sentopt import cli
 from sentopt.audit import doubts, near_duplicates, wrong_labels
 from sentopt.data import sources, splits
 from sentopt.errors import DataError, MissingExtraError, OutputError
@@ -94,7 +95,7 @@ def test_chinese_without_blanks() -> None:
 
 
 def test_texts_beyond_those_that_models_learn_from_are_judged_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wrong_labels, "_MOST_TEXTS", 150)
+    monkeypatch.setattr(wrong_labels, "MOST_TEXTS", 150)
     rows, right = flipped(made(300, ("good", "bad")), 9, ("good", "bad"))
     labels = np.array([label == "good" for _, label in rows], dtype=np.int64)
     probabilities = wrong_labels.unseen([text for text, _ in rows], labels, seed=0)
@@ -288,7 +289,7 @@ def test_numbers_as_labels_come_back_from_a_spreadsheet(tmp_path: Path) -> None:
 
 
 def test_a_missing_package_is_told_before_the_data_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_optional, "is_installed", lambda module: module != "cleanlab")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r'pip install "sentopt\[clean\]"'):
         sentopt.check_data([("no", "label"), ("of", None)], model="no/such-model")
 
