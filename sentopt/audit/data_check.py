@@ -153,8 +153,8 @@ def _wrong_labels(seen: _Seen, seed: int) -> tuple[list[Doubt], int, list[str]]:
         few = ", ".join(repr(seen.names[label]) for label in found.unjudged[:5])
         more = f" and {len(found.unjudged) - 5} more" if len(found.unjudged) > 5 else ""
         told.append(
-            f"labels with fewer than {wrong_labels.FOLDS} distinct texts are not looked at ({few}{more}): add texts of "
-            "them"
+            f"labels with fewer than {wrong_labels.FEWEST} distinct texts are not looked at ({few}{more}): add "
+            "texts of them"
         )
     return doubts, found.judged, told
 

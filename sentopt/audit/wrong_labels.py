@@ -18,11 +18,11 @@ from sentopt._optional import require
 from sentopt.data.rows import Examples, Positions
 
 FloatArray = npt.NDArray[np.float32]
-FOLDS = 5
+FOLDS, FEWEST = 10, 5  # a label of fewer texts than the second is not judged
 MOST_TEXTS, _MOST_CHARACTERS = 100_000, 40_000_000  # that the models learn from; the others are answered all the same
 _AT_ONCE = 20_000
 _FEATURES = 1 << 22
-_STRENGTH = 4.0  # the inverse of the regularization: benchmarks/wrong_labels.py compares it
+_STRENGTH = 4.0  # the inverse of the regularization
 _WITHOUT_BLANKS = (  # Thai, Lao, Burmese, Khmer, kana, Chinese characters
     "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 )
@@ -57,7 +57,7 @@ def find(examples: Examples, *, seed: int) -> WrongLabels:
     """
     filters = require("cleanlab.filter", extra="clean")
     counts = examples.counts()
-    judged = sorted(label for label, count in counts.items() if count >= FOLDS)
+    judged = sorted(label for label, count in counts.items() if count >= FEWEST)
     unjudged = tuple(sorted(set(counts) - set(judged)))
     if len(judged) < 2:
         nothing = np.zeros(0, dtype=np.int64)
@@ -83,7 +83,7 @@ def find(examples: Examples, *, seed: int) -> WrongLabels:
 
 
 def unseen(texts: Sequence[str], labels: Positions, *, seed: int) -> FloatArray:
-    """Probabilities of shape (texts, labels) by models that have not seen the text; needs `FOLDS` texts of each label.
+    """Probabilities of shape (texts, labels) by models that have not seen the text; needs `FEWEST` texts of each label.
 
     Where there are more texts than the models learn from, those that none of them learns from get their mean.
     """
@@ -92,24 +92,28 @@ def unseen(texts: Sequence[str], labels: Positions, *, seed: int) -> FloatArray:
     features = _Features([texts[i] for i in learned.tolist()])
     own = features.learned
     count = int(labels.max()) + 1
-    folds = selection.StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
+    number = min(FOLDS, int(np.bincount(labels[learned]).max()))
+    folds = selection.StratifiedKFold(number, shuffle=True, random_state=seed)
     found = np.zeros((len(labels), count), dtype=np.float32)
     others = np.setdiff1d(np.arange(len(labels)), learned)
-    for train, held in folds.split(np.zeros(len(learned)), labels[learned]):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that a label has fewer texts than there are folds: some folds lack it
+        parts = list(folds.split(np.zeros(len(learned)), labels[learned]))
+    for train, held in parts:
         model = _fitted(own[train], labels[learned][train], count)
         found[learned[held]] = model.predict_proba(own[held])
         for start in range(0, len(others), _AT_ONCE):
             some = others[start : start + _AT_ONCE]
-            found[some] += model.predict_proba(features.of([texts[i] for i in some.tolist()])) / FOLDS
+            found[some] += model.predict_proba(features.of([texts[i] for i in some.tolist()])) / number
     return found
 
 
 def _learned(texts: Sequence[str], labels: Positions, seed: int) -> Positions:
-    """The texts that models learn from: all, or a sample that memory has room for with `FOLDS` of each label."""
+    """The texts that models learn from: all, or a sample that memory has room for with `FEWEST` of each label."""
     order = np.random.default_rng(seed).permutation(len(labels))
     by_label = np.argsort(labels[order], kind="stable")
     starts = np.concatenate([[0], np.flatnonzero(np.diff(labels[order][by_label])) + 1])
-    first = np.concatenate([by_label[start : start + FOLDS] for start in starts])
+    first = np.concatenate([by_label[start : start + FEWEST] for start in starts])
     sizes = np.fromiter(map(len, texts), dtype=np.int64, count=len(labels))[order]
     room = np.zeros(len(order), dtype=np.bool_)
     room[:MOST_TEXTS] = np.cumsum(sizes)[:MOST_TEXTS] <= _MOST_CHARACTERS
