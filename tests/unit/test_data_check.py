@@ -81,7 +81,7 @@ def test_chinese_without_blanks() -> None:
     draw = random.Random(0)
     telling = {"good": "好美喜优", "bad": "坏差丑劣"}
     rows = {}
-    for i in range(300):
+    for i in range(800):
         label = ("good", "bad")[i % 2]
         middle = "".join(draw.sample("山水风云天地人你我他上下", 5))
         rows[f"{draw.choice(telling[label])}{middle}{draw.choice(telling[label])}"] = label
@@ -91,7 +91,7 @@ def test_chinese_without_blanks() -> None:
     assert {doubt.text for doubt in found} <= set(right)
     labels = np.array([label == "good" for _, label in noisy], dtype=np.int64)
     probabilities = wrong_labels.unseen([text for text, _ in noisy], labels, seed=0)
-    least_probable = np.argsort(probabilities[np.arange(300), labels])[:6]
+    least_probable = np.argsort(probabilities[np.arange(800), labels])[:6]
     assert {noisy[row][0] for row in least_probable} == set(right)
 
 
