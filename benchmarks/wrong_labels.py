@@ -47,7 +47,7 @@ def main() -> None:
     for share in (0.02, 0.04):
         found = flips[order[: int(share * len(noisy))]].sum() / flips.sum()
         print(f"flips among the first {share:.0%}: {found:.1%}")
-    listed = wrong_labels.find(noisy, seed=arguments.seed).rows
+    listed = wrong_labels.find(noisy, seed=arguments.seed).rows  # learns once more
     print(f"listed as likely wrong: {len(listed):,}, with {flips[listed].sum() / flips.sum():.1%} of the flips")
 
 

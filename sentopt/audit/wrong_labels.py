@@ -19,7 +19,7 @@ from sentopt._optional import require
 from sentopt.data.rows import Examples, Positions
 
 FloatArray = npt.NDArray[np.float32]
-FOLDS, FEWEST = 10, 5  # a label of fewer texts than the second is not judged
+FOLDS, FEWEST = 20, 5  # a label of fewer texts than the second is not judged
 MOST_TEXTS, _MOST_CHARACTERS = 100_000, 40_000_000  # that the models learn from; the others are answered all the same
 _AT_ONCE = 20_000
 _FEATURES = 1 << 22
