@@ -9,6 +9,7 @@ as it was.
 """
 
 from sentopt.api.bundles import check, pack, push, score, score_files, serve, tune
+from sentopt.api.data import check_data
 from sentopt.api.machine import Environment, emulator, environment
 from sentopt.api.run import Report, Run
 from sentopt.api.runs import average, find, open, optimize, search, train
@@ -19,6 +20,7 @@ __all__ = [
     "Run",
     "average",
     "check",
+    "check_data",
     "emulator",
     "environment",
     "find",

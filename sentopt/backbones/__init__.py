@@ -28,7 +28,7 @@ from sentopt.progress import SILENT, Progress
 from sentopt.runtime.description import sha256_file
 from sentopt.runtime.tuning import cache_folder
 
-__all__ = ["BACKBONES", "MODEL_VARIABLE", "Backbone", "check", "identify", "longest_input", "resolve"]
+__all__ = ["BACKBONES", "MODEL_VARIABLE", "Backbone", "at_hand", "check", "identify", "longest_input", "resolve"]
 
 MODEL_VARIABLE = "SENTOPT_MODEL_DIR"
 _DECIDING = (".json", ".safetensors", ".txt", ".model", ".tiktoken", ".jinja", ".bpe")  # the answers depend on these
@@ -64,6 +64,16 @@ def resolve(name: str, revision: str = "", *, progress: Progress = SILENT) -> Pa
             f"nor a hub id. {_what_a_model_is()}"
         )
     return _resolve_hub_id(name, revision)
+
+
+def at_hand(name: str, revision: str = "") -> Path | None:
+    """The folder that `resolve` gives without a download; None if there is none."""
+    folder = Path(name).expanduser()
+    if (folder / "config.json").is_file():
+        return folder
+    if name in BACKBONES:
+        return _local(BACKBONES[name])[0]
+    return hub.downloaded(name, revision) if revision else None
 
 
 def _what_a_model_is() -> str:
@@ -149,17 +159,10 @@ def check(
 
 
 def _resolve_known(backbone: Backbone, progress: Progress) -> Path:
-    tried: list[str] = []
-    if local := os.environ.get(MODEL_VARIABLE):
-        for folder in (Path(local).expanduser(), Path(local).expanduser() / backbone.name):
-            if problem := _problem(folder, backbone):
-                tried.append(f"{MODEL_VARIABLE} ({folder}): {problem}")
-            else:
-                return folder
-    cached = cache_folder() / "backbones" / backbone.name
-    if not (problem := _problem(cached, backbone)):
-        return cached
-    tried.append(f"cache ({cached}): {problem}")
+    found, tried = _local(backbone)
+    if found:
+        return found
+    cached = _cached(backbone)
     try:
         cached.parent.mkdir(parents=True, exist_ok=True)
         with lock.held(cached.parent / f".{backbone.name}.lock", wait=_LONGEST_FETCH):
@@ -169,6 +172,25 @@ def _resolve_known(backbone: Backbone, progress: Progress) -> Path:
             f"the backbone {backbone.name!r} cannot be kept in {cached.parent}: {first_line(error)}. "
             "SENTOPT_CACHE_DIR names another folder for the cache"
         ) from error
+
+
+def _cached(backbone: Backbone) -> Path:
+    return cache_folder() / "backbones" / backbone.name
+
+
+def _local(backbone: Backbone) -> tuple[Path | None, list[str]]:
+    """The folder of this machine that holds a known backbone, and what is wrong with those before it."""
+    tried: list[str] = []
+    if local := os.environ.get(MODEL_VARIABLE):
+        for folder in (Path(local).expanduser(), Path(local).expanduser() / backbone.name):
+            if problem := _problem(folder, backbone):
+                tried.append(f"{MODEL_VARIABLE} ({folder}): {problem}")
+            else:
+                return folder, tried
+    cached = _cached(backbone)
+    if not (problem := _problem(cached, backbone)):
+        return cached, tried
+    return None, [*tried, f"cache ({cached}): {problem}"]
 
 
 def _fetch(backbone: Backbone, cached: Path, tried: list[str], progress: Progress) -> Path:

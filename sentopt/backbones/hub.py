@@ -48,9 +48,9 @@ def snapshot(hub_id: str, revision: str) -> Path:
         from huggingface_hub import snapshot_download
     except ImportError as error:
         raise BackboneError(f"{hub_id} is a hub id, and the huggingface_hub package is not installed") from error
+    if folder := downloaded(hub_id, revision):
+        return folder
     wanted = list(_WANTED)
-    with contextlib.suppress(OSError, ValueError):  # not downloaded before
-        return Path(snapshot_download(hub_id, revision=revision, allow_patterns=wanted, local_files_only=True))
     try:
         _check_reachable()
         return Path(snapshot_download(hub_id, revision=revision, allow_patterns=wanted, etag_timeout=_TIMEOUT_SECONDS))
@@ -59,6 +59,16 @@ def snapshot(hub_id: str, revision: str) -> Path:
             f"there is no folder {hub_id}, and the Hugging Face Hub did not give {hub_id} at {revision[:12]}: "
             f"{first_line(error)}\nDownload it on another machine and give its folder with --model"
         ) from error
+
+
+def downloaded(hub_id: str, revision: str) -> Path | None:
+    """The folder of a model that was downloaded before; None if it was not."""
+    with contextlib.suppress(ImportError, OSError, ValueError):
+        from huggingface_hub import snapshot_download
+
+        wanted = list(_WANTED)
+        return Path(snapshot_download(hub_id, revision=revision, allow_patterns=wanted, local_files_only=True))
+    return None
 
 
 def newest_commit(hub_id: str) -> str:

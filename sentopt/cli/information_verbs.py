@@ -1,4 +1,4 @@
-"""The verbs that need neither a run nor a bundle: recipes, env, emulator."""
+"""The verbs that need neither a run nor a bundle: data, recipes, env, emulator."""
 
 from __future__ import annotations
 
@@ -7,6 +7,32 @@ from pathlib import Path
 
 import sentopt
 from sentopt.cli.printing import EXIT_USAGE, as_json, fail, print_json
+
+
+def data(arguments: argparse.Namespace) -> int:
+    """What is doubtful in labelled texts: likely wrong labels, near-duplicates, leaks, empty and long texts.
+
+    e.g. sentopt data check reviews.csv
+         sentopt data check reviews.csv --output doubts.csv
+         sentopt train --data reviews.csv --set data.corrections=doubts.csv
+    """
+    from sentopt.recipe import parse_settings
+
+    found = sentopt.check_data(
+        arguments.source,
+        recipe=arguments.recipe,
+        model=arguments.model,
+        output=arguments.output,
+        overwrite=arguments.overwrite,
+        fetch=arguments.fetch,
+        overrides=parse_settings(arguments.set),
+    )
+    if arguments.json:
+        return print_json(as_json(found))
+    from sentopt.audit import words
+
+    print(words.said(found, arguments.output or ""))
+    return 0
 
 
 def recipes(arguments: argparse.Namespace) -> int:

@@ -103,6 +103,13 @@ def _of_demo(option: str) -> Callable[[str], Any]:
 
 _JSON = _flag("--json", "print the result as JSON")
 _OVERWRITE = _flag("--overwrite", "replace a file that is there already")
+_SET = _value(
+    "--set",
+    "KEY=VALUE",
+    "set a recipe key, e.g. train.epochs=2; repeatable (keys: sentopt recipes --keys)",
+    action="append",
+    default=[],
+)
 _NEWEST_BUNDLE = "(default: that of the newest run that has one)"
 _SET = _value(
     "--set",
@@ -301,6 +308,17 @@ VERBS: dict[Callable[[argparse.Namespace], int], tuple[Option, ...]] = {
         _value("--license", "ID", "licence of the model, as the hub calls it", default=""),
         _value("--message", "TEXT", "commit message (default: run and variant)", default=""),
         _flag("--card-only", "print the model card and upload nothing"),
+    ),
+    information_verbs.data: (
+        ("action", {"choices": ("check",), "help": "what to do with the data"}),
+        _value("source", "PATH_OR_NAME", "labelled texts, as `sentopt train --data` takes them", nargs="?"),
+        _value("--output", "FILE", "CSV for all rows in doubt, with a column `corrected` to fill in"),
+        _OVERWRITE,
+        _value("--recipe", "RECIPE", "recipe with the data, the backbone or other keys", default="quickstart"),
+        _value("--model", "FOLDER_OR_NAME", "backbone whose tokens are counted (default: the recipe's)"),
+        _flag("--fetch", "download the backbone if it is not on this machine"),
+        _SET,
+        _JSON,
     ),
     information_verbs.recipes: (
         _value("name", "RECIPE", "print this recipe with every value explicit", nargs="?"),

@@ -69,7 +69,7 @@ def without_repeats(splits: Mapping[Split, Sequence[Example]]) -> tuple[dict[Spl
     Texts are compared by a hash of 128 bits of their normal form.
     """
     given = {split: Examples.of(splits[split]) for split in _PRECEDENCE if split in splits}
-    numbers = _numbered([examples.texts for examples in given.values()])
+    numbers = numbered([examples.texts for examples in given.values()])
     seen = np.zeros(max((int(own.max(initial=-1)) for own in numbers), default=-1) + 1, dtype=np.bool_)
     kept: dict[Split, Examples] = {}
     repeated: dict[Split, int] = {}
@@ -78,7 +78,7 @@ def without_repeats(splits: Mapping[Split, Sequence[Example]]) -> tuple[dict[Spl
     for (split, examples), own in zip(given.items(), numbers, strict=True):
         new = np.flatnonzero(~seen[own])
         leaked[split] = len(examples) - len(new)
-        chosen, differing = _one_of_each(own[new], examples.labels[new])
+        chosen, differing = one_of_each(own[new], examples.labels[new])
         repeated[split] = len(new) - len(chosen)
         conflicting += differing
         kept[split] = examples.take(new[chosen])
@@ -87,7 +87,7 @@ def without_repeats(splits: Mapping[Split, Sequence[Example]]) -> tuple[dict[Spl
     return {split: kept[split] for split in splits}, Repeats(rows, repeated, leaked, conflicting)
 
 
-def _numbered(parts: Sequence[Sequence[str]]) -> list[Positions]:
+def numbered(parts: Sequence[Sequence[str]]) -> list[Positions]:
     """A number for each text of each part; texts with one normal form have the same."""
     hashes = np.fromiter(
         (
@@ -102,7 +102,7 @@ def _numbered(parts: Sequence[Sequence[str]]) -> list[Positions]:
     return np.split(numbers, np.cumsum([len(texts) for texts in parts])[:-1]) if parts else []
 
 
-def _one_of_each(numbers: Positions, labels: Positions) -> tuple[Positions, int]:
+def one_of_each(numbers: Positions, labels: Positions) -> tuple[Positions, int]:
     """The row to keep of each number, in order of first occurrence, and how many numbers have several labels.
 
     It is the first row with the most frequent label, or of those that are equally frequent.

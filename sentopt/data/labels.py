@@ -142,6 +142,15 @@ def _nan_hint(unused: Iterable[str], names: Sequence[str]) -> str:
     return f"{', '.join(map(repr, written))} is read as no label; to keep it as one{_listing([*names, *written])}"
 
 
+def as_written(value: Any, where: str) -> str:
+    """The value of one cell as a label; an empty text for an empty cell.
+
+    Raises:
+        DataError: it is a date, an object, several values, or bytes that are not UTF-8.
+    """
+    return _Values()._text(value, where, 1)
+
+
 def _is_missing(label: str) -> bool:
     """Whether an unknown label means no label: an empty text, `nan` (an empty cell), or -1 (as in `datasets`)."""
     return label in ("", "-1") or label.lower() == "nan"

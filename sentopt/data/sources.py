@@ -13,7 +13,7 @@ from pathlib import Path
 
 from sentopt import records
 from sentopt._optional import require
-from sentopt.data import columnar, fields, folders, formats, stored_names, tables
+from sentopt.data import columnar, corrections, fields, folders, formats, stored_names, tables
 from sentopt.data.catalog import DATASETS, DatasetSpec, MirrorFile
 from sentopt.data.examples import RawData, RawRow, explained_by
 from sentopt.data.memory import MEMORY
@@ -65,7 +65,14 @@ def _with_declared_labels(given: RawData, declared: tuple[str, ...]) -> RawData:
 
 
 def identify(data: DataSection) -> dict[str, str]:
-    """The identity of the rows: SHA-256 of each file, or hub id and revision. Much cheaper than reading the rows."""
+    """The identity of the rows: SHA-256 of each file, or hub id and revision, and of the corrections of their labels.
+
+    Much cheaper than reading the rows.
+    """
+    return _identify_rows(data) | corrections.identify(data)
+
+
+def _identify_rows(data: DataSection) -> dict[str, str]:
     if data.dataset == MEMORY:
         return {str(split): digest for split, digest in _named(data).items()}
     files = _files(data)

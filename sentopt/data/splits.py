@@ -11,7 +11,7 @@ import numpy as np
 
 from sentopt import records
 from sentopt._optional import require
-from sentopt.data import duplicates, labels, shares
+from sentopt.data import corrections, duplicates, labels, shares
 from sentopt.data.duplicates import normal_form
 from sentopt.data.examples import Example, RawData, explained_by
 from sentopt.data.rows import Examples, Rows
@@ -49,8 +49,7 @@ def clean(raw: RawData, data: DataSection, *, seed: int, tuned: bool = False) ->
 
 
 def _clean(raw: RawData, data: DataSection, notices: list[str], *, seed: int, tuned: bool) -> CleanData:
-    rows = _given(raw, data, notices)
-    named = labels.name_rows(rows, raw.labels, data, notices, by_position=raw.by_position)
+    named = labelled_rows(raw, data, notices)
     splits: Splits = {
         split: Examples(labelled.rows.checked_texts(), labelled.labels)
         for split, labelled in named.splits.items()
@@ -81,6 +80,17 @@ def _clean(raw: RawData, data: DataSection, notices: list[str], *, seed: int, tu
     return CleanData(splits, names, tuple(notices))
 
 
+def labelled_rows(raw: RawData, data: DataSection, notices: list[str]) -> labels.Named:
+    """The usable rows of each split that is given, with their labels as `data.corrections` has them.
+
+    Raises:
+        DataError: a row has no label, labels cannot be used, or corrections are wrong.
+    """
+    rows = _given(raw, data, notices)
+    named = labels.name_rows(rows, raw.labels, data, notices, by_position=raw.by_position)
+    return corrections.apply(named, data, notices)
+
+
 def _given(raw: RawData, data: DataSection, notices: list[str]) -> dict[Split, Rows]:
     """The usable rows by split: without empty texts, splits with hidden labels, and empty splits."""
     labelled = _without_hidden({split: Rows.of(rows) for split, rows in raw.splits.items()}, notices)
@@ -89,7 +99,7 @@ def _given(raw: RawData, data: DataSection, notices: list[str]) -> dict[Split, R
     given: dict[Split, Rows] = {}
     for split, rows in labelled.items():
         texts = rows.checked_texts()
-        filled = np.fromiter((not _is_empty(text) for text in texts), dtype=np.bool_, count=len(rows))
+        filled = np.fromiter((not is_empty(text) for text in texts), dtype=np.bool_, count=len(rows))
         if empty := len(rows) - int(filled.sum()):
             notices.append(f"{split}: dropped {empty} empty text{'s' if empty != 1 else ''}")
         if filled.any():
@@ -100,7 +110,8 @@ def _given(raw: RawData, data: DataSection, notices: list[str]) -> dict[Split, R
     return given
 
 
-def _is_empty(text: str) -> bool:
+def is_empty(text: str) -> bool:
+    """Whether a text has no visible character."""
     return not normal_form(text[:64]) and not normal_form(text)
 
 

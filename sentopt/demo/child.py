@@ -67,16 +67,18 @@ class Supervisor:
     async def _listen(self, server: Server) -> None:
         reader, self._writer = await asyncio.open_connection(sock=self._control, limit=LONGEST)
         self._send({"kind": "ready", "report": _report_of(server)})
-        with contextlib.suppress(OSError):
-            while line := await reader.readline():
-                await self._take(json.loads(line), server)
-        server.stop()
+        try:
+            with contextlib.suppress(OSError, ValueError):  # half a line, of a supervisor that is gone
+                while line := await reader.readline():
+                    await self._take(json.loads(line), server)
+        finally:
+            server.stop()
 
     async def _take(self, message: dict[str, Any], server: Server) -> None:
         if message["kind"] == "report":
             self._send({"kind": "report", "report": _report_of(server), "id": message["id"]})
         elif message["kind"] == "collected":
-            if asked := self._asked.get(message["id"]):
+            if (asked := self._asked.get(message["id"])) and not asked.done():
                 asked.set_result(Merged(message["reports"], message["past"]))
         elif message["kind"] == "reload":
             self._start(self._reload(server))
@@ -96,8 +98,9 @@ class Supervisor:
         task.add_done_callback(self._tasks.discard)
 
     def _send(self, message: dict[str, Any]) -> None:
-        if self._writer is not None:
-            self._writer.write(_line(message))
+        if self._writer is not None and not self._writer.is_closing():
+            with contextlib.suppress(RuntimeError):  # closed since
+                self._writer.write(_line(message))
 
 
 def _line(message: dict[str, Any]) -> bytes:

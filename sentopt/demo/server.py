@@ -139,13 +139,14 @@ def open_server(
     """
     settings = job.settings
     access, limits = settings.access(), settings.bounds()
-    log = stack.enter_context(TextLog.open(settings.log_texts)) if settings.log_texts else None
+    resources = stack.enter_context(contextlib.ExitStack())
+    log = resources.enter_context(TextLog.open(settings.log_texts)) if settings.log_texts else None
     models = Models(job.folders, limits, log, threads=job.threads, check=check, fixed=settings.page, told=say)
     address = settings.public_address(job.address, access)
     gate = create_app(models, access, address=address, page=settings.page, reports=reports)
     shared = ForOtherOrigins(gate, access.cors, access.prefix) if access.cors.origins else gate
-    recorded = stack.enter_context(telemetry.around(shared, gate.registry, prefix=access.prefix, say=say))
-    return Server(gate, models, limits, hangup, recorded)
+    recorded = resources.enter_context(telemetry.around(shared, gate.registry, prefix=access.prefix, say=say))
+    return Server(gate, models, limits, hangup, recorded, resources)
 
 
 def _checked(bundles: Path | Mapping[str, Path], settings: Settings) -> dict[str, Path]:
@@ -183,7 +184,13 @@ class Server(uvicorn.Server):
     """Stops in order: refuse new requests, finish the accepted ones, end the streams of open pages, close."""
 
     def __init__(
-        self, gate: Admission, models: Models, limits: Limits, hangup: Hangup, outermost: ASGIApp | None = None
+        self,
+        gate: Admission,
+        models: Models,
+        limits: Limits,
+        hangup: Hangup,
+        outermost: ASGIApp,
+        resources: contextlib.ExitStack,
     ) -> None:
         """
         Args:
@@ -191,17 +198,19 @@ class Server(uvicorn.Server):
             models: what it answers with.
             limits: its bounds.
             hangup: tells when to read the bundles again.
-            outermost: what lies around the application; None for nothing.
+            outermost: the application with what lies around it.
+            resources: are closed when the last request is answered: uvicorn then ends the process by its signal.
         """
         self.started_with: Callable[[], None] = lambda: None
         self.models = models
         self._gate = gate
+        self._resources = resources
         self._hangup = hangup
         self._drain_seconds = limits.drain_seconds
         self._reload_asked = asyncio.Event()
         super().__init__(
             uvicorn.Config(
-                outermost or gate,
+                outermost,
                 http=ImpatientProtocol,
                 ws="none",
                 lifespan="on",
@@ -236,6 +245,7 @@ class Server(uvicorn.Server):
             await asyncio.sleep(0.02)
         self._gate.end_streams()
         await super().shutdown(sockets)
+        await asyncio.to_thread(self._resources.close)
 
     async def _reload(self) -> None:
         """Read the bundles again when that is asked for; once, if it is asked several times meanwhile."""

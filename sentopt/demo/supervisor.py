@@ -128,6 +128,7 @@ class _Child:
         self.number = number
         self.process = process
         self.ready = False
+        self.gone = False
         self.reason = ""
         self.report: Report | None = None
         self.reported, self.reloaded = asyncio.Event(), asyncio.Event()
@@ -146,6 +147,7 @@ class _Child:
 
     async def ended(self) -> int:
         """Wait for the end of the process; its exit code."""
+        self.gone = True
         if self._writer is not None:
             self._writer.close()
         self.reported.set()
@@ -257,7 +259,7 @@ class _Supervisor:
         with contextlib.ExitStack() as stack, there, self._port.socket() as listening:
             stack.enter_context(here)
             process = subprocess.Popen(
-                [sys.executable, "-m", "sentopt.demo.child"],
+                [sys.executable, "-P", "-m", "sentopt.demo.child"],
                 stdin=subprocess.PIPE,
                 pass_fds=[there.fileno(), listening.fileno()],
                 start_new_session=True,  # Ctrl-C comes here alone, and is not taken for two
@@ -275,7 +277,7 @@ class _Supervisor:
 
     async def _follow(self, child: _Child) -> int:
         """Take what a process tells until it ends; its exit code."""
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, ValueError):  # a process that is killed leaves half a line
             reader = await child.messages()
             while line := await reader.readline():
                 self._take(child, json.loads(line))
@@ -327,7 +329,7 @@ class _Supervisor:
         """Have the bundles read again by one process after the other: each holds two of every bundle meanwhile."""
         async with self._reloading:
             for child in list(self._children.values()):
-                if child.ready:
+                if child.ready and not child.gone:
                     child.reloaded.clear()
                     child.send(kind="reload")
                     await child.reloaded.wait()

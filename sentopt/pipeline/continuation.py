@@ -10,7 +10,7 @@ from typing import Any
 
 from sentopt import backbones, records
 from sentopt import recipe as recipes
-from sentopt.data import sources, unlabelled
+from sentopt.data import corrections, sources, unlabelled
 from sentopt.errors import RecipeError, RunDirError
 from sentopt.files import journal
 from sentopt.manifest import Manifest
@@ -19,9 +19,9 @@ from sentopt.recipe import Recipe
 from sentopt.run_dir import SPLITS, RunDir
 
 _SECTIONS = ("data", "model", "train")
-_PATHS = ("unlabelled",)  # keys of the data section that name a file, besides the splits
+_PATHS = ("unlabelled", "corrections")  # keys of the data section that name a file, besides the splits
 _SHOWN = 12
-_TEACHER, _UNLABELLED = "train.teacher", "data.unlabelled"
+_TEACHER, _UNLABELLED, _CORRECTIONS = "train.teacher", "data.unlabelled", "data.corrections"
 
 
 def begin(cache: StageCache, recipe: Recipe, inputs: Iterable[Path], *, replaces: bool) -> None:
@@ -39,6 +39,7 @@ def begin(cache: StageCache, recipe: Recipe, inputs: Iterable[Path], *, replaces
         DataError: a file that a later stage reads is not there.
     """
     check_inputs(cache.run_dir, recipe, inputs)
+    corrections.check(recipe.data)
     unlabelled.check(recipe.data)  # now, and not when `verify` reads it
     cache.claim()
     if not replaces:
@@ -158,7 +159,7 @@ def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
         digests = _digests(old["files"], split), _digests(new["files"], split)
         if all(digests) or (are_files and any(digests)):
             contents[f"data.{split}"] = digests
-    for key in (_TEACHER, _UNLABELLED):
+    for key in (_TEACHER, _UNLABELLED, _CORRECTIONS):
         if key in old["files"] and key in new["files"]:
             contents[key] = old["files"][key], new["files"][key]
     differences = []

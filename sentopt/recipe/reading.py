@@ -13,7 +13,7 @@ from typing import Any
 from sentopt import records
 from sentopt.errors import RecipeError
 from sentopt.recipe.fields import REQUIRED, UnknownKeyError
-from sentopt.recipe.sections import ENOUGH_STEPS, KEYS, ExportSection, Recipe, TrainSection
+from sentopt.recipe.sections import ENOUGH_STEPS, KEYS, DataSection, ExportSection, Recipe, TrainSection
 from sentopt.variants import LONG, VARIANTS
 
 BUILTIN_FOLDER = Path(__file__).parent.parent / "recipes"
@@ -285,7 +285,7 @@ def _contradictions(recipe: Recipe) -> list[str]:
     return [message for holds, message in checks if not holds]
 
 
-def identity(section: TrainSection | ExportSection) -> dict[str, Any]:
+def identity(section: DataSection | TrainSection | ExportSection) -> dict[str, Any]:
     """A section as fingerprints take it: a key that older runs did not have is left out where it changes nothing."""
     later = {
         key.name: records.to_json(key.default)

@@ -131,6 +131,13 @@ class DataSection:
         "variant changes bounds how much accuracy it can lose.",
         like=("unlabeled", "unsupervised"),
     )
+    corrections: str = option(
+        "",
+        help="Table with the columns text and corrected, as `sentopt data check --output` writes it. Every row whose "
+        "text is there, ignoring case, blanks and Unicode form, gets the label under corrected, in all splits; "
+        "<drop> there leaves it out.",
+        added_later=True,
+    )
     hub_id: str = option(
         "", help="Id of the dataset on the Hugging Face Hub, with dataset = 'hub'.", like=("dataset_id", "hub_dataset")
     )

@@ -39,7 +39,7 @@ def test_version_and_help(sentopt: Run) -> None:
     assert sentopt("--version") == (0, f"sentopt {__version__}\n", "")
     code, out, _ = sentopt("--help")
     assert code == 0
-    for verb in ("train", "export", "bench", "run", "predict", "demo", "check", "tune", "recipes", "report", "env"):
+    for verb in ("train", "export", "bench", "run", "predict", "demo", "check", "tune", "data", "report", "env"):
         assert f"\n    {verb}" in out
         code, help_text, _ = sentopt(verb, "--help")
         assert code == 0

@@ -4,10 +4,12 @@ import json
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from sentopt import backbones, cli
-from sentopt.data import sources, splits
+from sentopt.audit import wrong_labels
+from sentopt.data import duplicates, sources, splits
 from sentopt.errors import BackboneError
 from sentopt.recipe import DataSection
 from sentopt.run_dir import Split
@@ -50,6 +52,19 @@ def test_imdb_slices_and_leaks() -> None:
     found, data = sizes("imdb")
     assert found["train"] < 8_000
     assert any("also in validation or test" in notice for notice in data.notices)
+
+
+def test_flipped_labels_of_sst2_are_among_the_least_probable() -> None:
+    pytest.importorskip("cleanlab")
+    data = DataSection(dataset="sst2")
+    train = splits.labelled_rows(sources.load(data), data, []).splits["train"]
+    rows = duplicates.one_of_each(duplicates.numbered([train.rows.texts])[0], train.labels)[0]
+    texts, labels = train.rows.texts.take(rows), train.labels[rows]
+    flips = np.random.default_rng(0).random(len(rows)) < 0.02
+    noisy = np.where(flips, 1 - labels, labels)
+    probabilities = wrong_labels.unseen(texts, noisy, seed=0)
+    listed = np.argsort(probabilities[np.arange(len(rows)), noisy])[: len(rows) // 25]
+    assert flips[listed].sum() / flips.sum() >= 0.8
 
 
 @pytest.mark.usefixtures("_minilm")

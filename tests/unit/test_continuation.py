@@ -40,6 +40,7 @@ def check(run_dir: RunDir, settings: Recipe) -> None:
 def test_there_are_later_keys() -> None:
     of_teachers = ["teacher", "teacher_weight", "teacher_temperature", "teacher_copies"]
     expected = [
+        "data.corrections",
         "train.min_steps",
         "train.report_to",
         *(f"train.{name}" for name in of_teachers),
@@ -70,3 +71,5 @@ def test_fingerprints_of_older_runs_stay_what_they_are(older_run: RunDir) -> Non
     same, other = recipe.load("quickstart").train, recipe.load("quickstart", {"train.min_steps": 300}).train
     assert manifest.fingerprint(recipe.identity(same)) == manifest.fingerprint(saved)
     assert manifest.fingerprint(recipe.identity(other)) != manifest.fingerprint(saved)
+    saved_data = tomllib.loads(older_run.recipe.read_text(encoding="utf-8"))["data"]
+    assert manifest.fingerprint(recipe.identity(recipe.load("quickstart").data)) == manifest.fingerprint(saved_data)

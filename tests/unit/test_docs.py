@@ -20,7 +20,7 @@ LANGUAGES = {
 }
 QUESTIONS = (
     *("time-and-memory", "own-model", "stars", "platforms", "bulk-scoring", "metrics", "lean", "refused"),
-    *("retraining", "training-curves", "other-cpus", "cascade", "teacher"),
+    *("retraining", "training-curves", "other-cpus", "cascade", "teacher", "labels"),
 )
 
 

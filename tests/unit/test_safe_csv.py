@@ -5,7 +5,7 @@ import io
 
 import pytest
 
-from sentopt.demo.safe_csv import to_csv
+from sentopt.files.safe_csv import to_csv
 
 
 def read_back(written: str) -> list[list[str]]:

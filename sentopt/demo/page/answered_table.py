@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from sentopt.data.answered import IntArray
-from sentopt.demo import safe_csv
 from sentopt.demo.selection import REFERENCE_NAME, SplitAnswers, display_name, short_label
+from sentopt.files import safe_csv
 from sentopt.report.tables import scrolling
 
 _LONGEST = 300  # characters of a text that are shown at once

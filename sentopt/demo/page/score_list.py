@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import gradio as gr
 
 from sentopt.bundles.score import answer_columns
-from sentopt.demo import safe_csv, text_lists
+from sentopt.demo import text_lists
 from sentopt.demo.own_labels import mark
 from sentopt.demo.page import live, scored
 from sentopt.demo.page.events import QUIET, download
@@ -22,6 +22,7 @@ from sentopt.demo.page.examples import Examples
 from sentopt.demo.service import Service
 from sentopt.demo.text_lists import TextList
 from sentopt.errors import DataError, InputError, RequestRefused
+from sentopt.files import safe_csv
 from sentopt.report.tables import counted
 from sentopt.runtime.classifier import Prediction
 

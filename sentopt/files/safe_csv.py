@@ -19,6 +19,19 @@ def to_csv(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return stream.getvalue()
 
 
+def protected(text: str) -> str:
+    """The text as a cell that is no formula, from which `restored` makes it again."""
+    return "'" + text if _is_formula(text.lstrip("'")) else text
+
+
+def restored(cell: str) -> str:
+    """The text that `protected` made this cell of."""
+    return cell[1:] if cell.startswith("'") and _is_formula(cell.lstrip("'")) else cell
+
+
 def _harmless(cell: str) -> str:
-    is_formula = cell.lstrip(" ").startswith(_FORMULA) and not _NUMBER.fullmatch(cell)
-    return "'" + cell if is_formula else cell
+    return "'" + cell if _is_formula(cell) else cell
+
+
+def _is_formula(cell: str) -> bool:
+    return cell.lstrip(" ").startswith(_FORMULA) and not _NUMBER.fullmatch(cell)

@@ -1,0 +1,64 @@
+"""How a backbone reads the texts: the share of tokens that it does not know, and of texts that it would cut."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sentopt import model_files
+from sentopt._optional import needs_extra
+from sentopt.training import lengths, unknown_tokens
+from sentopt.training.lengths import TokenLengths
+from sentopt.training.unknown_tokens import UnknownTokens
+
+_MOST_OF_THEM = 0.95
+_NOTABLE_SHARE = 0.05
+
+
+@dataclass(frozen=True)
+class BackboneFit:
+    """Of up to 2,000 texts: tokens that the backbone does not know, texts that are cut, and the length that fits 95 %.
+
+    `cut` is the share of texts with more than `max_length` tokens.
+    """
+
+    backbone: str
+    unknown: UnknownTokens
+    max_length: int
+    cut: float
+    fitting: int
+
+    @property
+    def notices(self) -> list[str]:
+        """What should be done about it; empty if nothing."""
+        told = [notice] if (notice := unknown_tokens.notice(self.unknown, self.backbone)) else []
+        if self.cut > _NOTABLE_SHARE:
+            longer = self.fitting > self.max_length
+            told.append(
+                f"{self.cut:.0%} of the texts have more than {self.max_length} tokens (model.max_length), and are cut: "
+                + (
+                    f"--set model.max_length={self.fitting} reads {_MOST_OF_THEM:.0%} of them in full"
+                    if longer
+                    else "the backbone reads no more; shorten the texts, or choose another with --model"
+                )
+            )
+        return told
+
+
+def measure(folder: Path, backbone: str, texts: Sequence[str], *, max_length: int) -> BackboneFit:
+    """What the backbone in `folder` makes of the texts.
+
+    Raises:
+        BackboneError: the tokenizer cannot be read.
+        MissingExtraError: the packages of `sentopt[train]` are not installed.
+    """
+    with needs_extra("train"):
+        from sentopt.training import checkpoints
+    tokenizer = checkpoints.load_tokenizer(folder, max_length)
+    encoder = checkpoints.encoder_of(tokenizer, model_files.length_limit(folder) or lengths.LONGEST)
+    unknown = unknown_tokens.count(encoder, texts, unknown=tokenizer.unk_token_id, special=tokenizer.all_special_ids)
+    measured: TokenLengths = lengths.measure(encoder, texts)
+    return BackboneFit(
+        backbone, unknown, max_length, measured.share_cut_at(max_length), measured.fitting(_MOST_OF_THEM)
+    )
