@@ -1,4 +1,4 @@
-"""Build the container image where no registry can be reached, measure it, and run it as a cluster would.
+"""Build the container image without its base images, measure it, and run it as a cluster would.
 
 The two base images are replaced by stand-ins of the same Debian packages (`mmdebstrap`), `buildah` runs the steps of
 the Dockerfile, and `bwrap` runs the result: as the image's user, with its environment and its entry point as process 1,

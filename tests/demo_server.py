@@ -48,7 +48,7 @@ def serving(
     *options: str, environment: dict[str, str] | None = None, stop: int = signal.SIGINT, verb: str = "demo"
 ) -> Iterator[Server]:
     """Start, wait until it is ready, yield, stop; it must end by itself and without a traceback."""
-    command = [sys.executable, "-m", "sentopt", verb, "--port", "0", *options]
+    command = [sys.executable, "-P", "-m", "sentopt", verb, "--port", "0", *options]  # as the installed command
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, **(environment or {})}
     ) as process:

@@ -497,6 +497,35 @@ def test_no_process_outlives_the_one_that_started_it(tmp_path: Path) -> None:
         wait_until(lambda: not any(map(is_there, children)), 10)
 
 
+@needs_signals
+def test_bundles_can_be_replaced_after_a_process_has_ended(tmp_path: Path) -> None:
+    served = small_bundles.write(tmp_path / "served")
+    with two_processes(served) as server:
+        os.kill(pids(server)["1"], signal.SIGKILL)
+        time.sleep(0.15)  # it is gone, and none has taken its place
+        by_rename(other_bundle(tmp_path / "new"), served)
+        os.kill(server.process.pid, signal.SIGHUP)
+        wait_until(lambda: len(hashes(server)) == 1 and len(pids(server)) == 2)
+        by_rename(small_bundles.write(tmp_path / "third"), served)
+        before = hashes(server)
+        os.kill(server.process.pid, signal.SIGHUP)
+        wait_until(lambda: hashes(server) != before and len(hashes(server)) == 1)
+
+
+def hashes(server: Server) -> set[str]:
+    """Those of the bundles that answer."""
+    return {name.partition('sha256="')[2][:64] for name in metrics(server) if name.startswith("sentopt_bundle_info")}
+
+
+@needs_signals
+def test_processes_import_nothing_from_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "orjson.py").write_text("raise SystemExit('a file of the user was run')")
+    served = small_bundles.write(tmp_path / "served")
+    monkeypatch.chdir(tmp_path)
+    with two_processes(served) as server:
+        assert post(server.address + "/predict", {"text": "great"}).status == 200
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="it looks for child processes in /proc")
 def test_all_processes_replace_their_bundles_and_a_broken_one_is_refused_by_all(tmp_path: Path) -> None:
     served = small_bundles.write(tmp_path / "served")

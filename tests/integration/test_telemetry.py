@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -104,6 +105,17 @@ def collected(folder: Path) -> Iterator[Collector]:
             assert ask(server.address + "/healthz").status == 200
             assert ask(server.address + "/nowhere").status == 404
         yield collector
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="processes cannot share a port, and no signal ends one in order")
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_all_is_sent_before_a_signal_ends_the_server(processes: str, folder: Path) -> None:
+    with collecting() as collector:
+        options = ("--bundle", str(folder), "--processes", processes)
+        with serving(*options, environment={ENDPOINT: collector.address}, verb="serve", stop=signal.SIGTERM) as server:
+            for _ in range(6):
+                assert post(server.address + "/predict", {"text": SECRET}).status == 200
+        assert [span.name for span in collector.spans] == ["POST /predict"] * 6
 
 
 def test_a_request_is_a_span_of_the_callers_trace(collected: Collector, folder: Path) -> None:
