@@ -10,11 +10,18 @@ from sentopt.demo.cors import Cors
 from sentopt.demo.credentials import Credentials
 from sentopt.demo.hosts import AllowedHosts, without_port
 from sentopt.demo.limits import is_loopback
-from sentopt.demo.proxies import FORWARDING, OF_PROXIES, TrustedProxies, read_address
+from sentopt.demo.proxies import TrustedProxies, read_address
 from sentopt.errors import RequestRefused
 
 Readers = Literal["nobody", "this machine", "everybody"]
 _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
+_OF_DIRECT_CLIENTS = frozenset(
+    (
+        *(b"host", b"user-agent", b"accept", b"accept-encoding", b"accept-language", b"connection", b"origin"),
+        *(b"authorization", b"content-length", b"content-type", b"transfer-encoding"),
+    )
+)
+"""What curl and the clients of languages send; proxies add others, under names that nobody can list."""
 _ONCE = (b"host", b"origin", b"authorization", b"content-type", b"content-length", b"content-encoding")
 
 
@@ -119,7 +126,7 @@ class Access:
         Raises:
             RequestRefused: another machine sent it, or it may come through a proxy.
         """
-        forwarded = self.proxies.trust(peer) or any(name in headers for name in (*FORWARDING, *OF_PROXIES))
+        forwarded = self.proxies.trust(peer) or not headers.keys() <= _OF_DIRECT_CLIENTS
         named = without_port(headers.get(b"host", ""))
         if forwarded or not is_loopback(str(read_address(peer))) or not is_loopback(named):
             raise RequestRefused(

@@ -18,12 +18,11 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from sentopt import Classifier
 from sentopt.cli import parser
 from sentopt.demo import telemetry
 from sentopt.demo.limits import Limits
+from sentopt.demo.models import Models
 from sentopt.demo.routes import ENDPOINTS, PROBES
-from sentopt.demo.service import Service
 
 ROOT = Path(__file__).parents[2]
 KUBERNETES = ROOT / "deploy/kubernetes/sentopt.yaml"
@@ -100,7 +99,10 @@ def test_the_resources_of_kserve_have_fields_that_it_knows() -> None:
     assert of_runtime["model"]["modelFormat"]["name"] == runtime["supportedModelFormats"][0]["name"]
     for container in (custom["containers"][0], runtime["containers"][0]):
         assert container["name"] == "kserve-container"  # by this name KServe finds it
-        assert container["args"][:2] == ["--bundle", "/mnt/models"]  # where KServe puts what it fetches
+        assert container["args"][0] == "--bundle"
+        assert container["args"][1].rpartition("=")[2] == "/mnt/models"  # where KServe puts what it fetches
+    name = next(one["metadata"]["name"] for one in read(KSERVE[0]) if one["kind"] == "InferenceService")
+    assert custom["containers"][0]["args"][1] == f"{name}=/mnt/models"  # clients ask for it by that name
     assert {one["name"]: one["value"] for one in custom["containers"][0]["env"]}["PROTOCOL"] == "v2"
 
 
@@ -162,7 +164,8 @@ def test_the_autoscaler_has_a_metric_that_the_server_counts(tmp_path: Path) -> N
     name = metric["pods"]["metric"]["name"]
     assert rule["name"]["as"] == name
     assert rule["seriesQuery"].startswith(f"{rule['name']['matches']}{{")
-    counted = Service(Classifier.load(small_bundles.write(tmp_path / "bundle")), Limits()).counters.page().decode()
+    models = Models({"": small_bundles.write(tmp_path / "bundle")}, Limits())
+    counted = models.counters.page().decode()
     assert re.search(rf"^{rule['name']['matches']}(\{{| )", counted, re.M)
 
 
