@@ -162,9 +162,7 @@ def test_a_node_that_dies_ends_the_other_and_the_training_goes_on(
         start = time.monotonic()
         assert left.end() != 0
         assert time.monotonic() - start < 60
-    if (
-        "RendezvousConnectionError" not in left.said
-    ):  # else torchrun's store was with the dead one
+    if "RendezvousConnectionError" not in left.said:  # else torchrun's store was with the dead one
         assert "the training lost another of its 2 processes" in left.said
         assert "The same command continues from the last checkpoint" in left.said
     with two_nodes("train", *options, "--run-dir", str(root)) as nodes:
