@@ -103,6 +103,27 @@ def recipe_of(recipe: StrPath | Recipe, overrides: Mapping[str, Any]) -> Recipe:
     return recipes.load(os.fspath(recipe), overrides, named=NAMED)
 
 
+def recipe_and_rows(
+    data: object,
+    *,
+    recipe: StrPath | Recipe,
+    model: StrPath | None,
+    revision: str,
+    overrides: Mapping[str, Any] | None,
+    settings: Mapping[str, Any],
+) -> tuple[Recipe, RawData | None]:
+    """The recipe of a call of `sentopt.train` and its like, whose arguments these are, and rows that are in memory.
+
+    Raises:
+        RecipeError: there is no such recipe, or a key or a value cannot be used.
+        DataError: the data is nothing that can be read.
+    """
+    given = settings_of(overrides, settings, revision)
+    of_data = data_of(data, given, section=recipe_of(recipe, {}).data)
+    of_model = {"model.backbone": os.fspath(model)} if model is not None else {}
+    return recipe_of(recipe, {**of_data.overrides, **of_model, **given}), of_data.rows
+
+
 def run_dir_of(run_dir: StrPath | None, name: str) -> RunDir:
     """The run directory that is given, else the one of that name below `exports/`."""
     return RunDir(Path(run_dir).expanduser() if run_dir is not None else EXPORTS / name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,10 +61,9 @@ def check_data(
         OutputError: `output` is there already, or is one of the files of the data.
         MissingExtraError: the packages of `sentopt[clean]` are not installed.
     """
-    given = arguments.settings_of(overrides, settings, revision)
-    of_data = arguments.data_of(data, given, section=arguments.recipe_of(recipe, {}).data)
-    of_model = {"model.backbone": os.fspath(model)} if model is not None else {}
-    made = arguments.recipe_of(recipe, {**of_data.overrides, **of_model, **given})
+    made, rows = arguments.recipe_and_rows(
+        data, recipe=recipe, model=model, revision=revision, overrides=overrides, settings=settings
+    )
     target = path("output", output).expanduser() if output is not None else None
     inputs = [*sources.local_files(made.data), *([Path(made.data.corrections)] if made.data.corrections else [])]
     if target:
@@ -73,7 +71,7 @@ def check_data(
     with kept_for_programs():
         with needs_extra("train"):
             from sentopt.audit import data_check, doubts
-        found = data_check.run(made, given=of_data.rows, fetch=fetch)
+        found = data_check.run(made, given=rows, fetch=fetch)
     if target:
         outputs.write(target, doubts.as_csv(found.doubts), overwrite=overwrite, inputs=inputs)
     return found

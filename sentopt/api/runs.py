@@ -79,13 +79,12 @@ def train(
         MissingExtraError: the packages of `sentopt[train]` are not installed.
         TrainingInterrupted: a signal stopped the training; the same call continues it.
     """
-    given = arguments.settings_of(overrides, settings, revision)
-    of_data = arguments.data_of(data, given, section=arguments.recipe_of(recipe, {}).data)
-    of_model = {"model.backbone": os.fspath(model)} if model is not None else {}
-    made = arguments.recipe_of(recipe, {**of_data.overrides, **of_model, **given})
+    made, rows = arguments.recipe_and_rows(
+        data, recipe=recipe, model=model, revision=revision, overrides=overrides, settings=settings
+    )
     inputs = [Path(recipe)] if not isinstance(recipe, Recipe) and Path(recipe).is_file() else []
     target = arguments.run_dir_of(run_dir, made.run.name)
-    pipeline = Pipeline(made, target, progress_module.of(progress), force and not dry_run, inputs, of_data.rows)
+    pipeline = Pipeline(made, target, progress_module.of(progress), force and not dry_run, inputs, rows)
     return _train(pipeline, until, dry_run=dry_run)
 
 
@@ -273,16 +272,15 @@ def search(
         RunDirError: the folder is in use, is not sentopt's, or holds the search of another recipe.
         MissingExtraError: the packages of `sentopt[search]` are not installed.
     """
-    given = arguments.settings_of(overrides, settings, revision)
-    of_data = arguments.data_of(data, given, section=arguments.recipe_of(recipe, {}).data)
-    of_model = {"model.backbone": os.fspath(model)} if model is not None else {}
-    made = arguments.recipe_of(recipe, {**of_data.overrides, **of_model, **given})
+    made, rows = arguments.recipe_and_rows(
+        data, recipe=recipe, model=model, revision=revision, overrides=overrides, settings=settings
+    )
     inputs = [Path(recipe)] if not isinstance(recipe, Recipe) and Path(recipe).is_file() else []
     target = Path(folder).expanduser() if folder is not None else EXPORTS / f"search-{made.run.name}"
     with kept_for_programs():
         with needs_extra("search"):
             from sentopt.hyperparameters.study import Search
-        return Search(made, target, progress_module.of(progress), inputs, of_data.rows).run(
+        return Search(made, target, progress_module.of(progress), inputs, rows).run(
             whole_number("trials", trials), dry_run=dry_run
         )
 

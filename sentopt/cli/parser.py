@@ -103,13 +103,6 @@ def _of_demo(option: str) -> Callable[[str], Any]:
 
 _JSON = _flag("--json", "print the result as JSON")
 _OVERWRITE = _flag("--overwrite", "replace a file that is there already")
-_SET = _value(
-    "--set",
-    "KEY=VALUE",
-    "set a recipe key, e.g. train.epochs=2; repeatable (keys: sentopt recipes --keys)",
-    action="append",
-    default=[],
-)
 _NEWEST_BUNDLE = "(default: that of the newest run that has one)"
 _SET = _value(
     "--set",

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from sentopt.demo.cors import Cors
+from sentopt.demo.cors import DEFAULT_PORTS, Cors
 from sentopt.demo.credentials import Credentials
 from sentopt.demo.hosts import AllowedHosts, without_port
 from sentopt.demo.limits import is_loopback
@@ -14,7 +14,6 @@ from sentopt.demo.proxies import TrustedProxies, read_address
 from sentopt.errors import RequestRefused
 
 Readers = Literal["nobody", "this machine", "everybody"]
-_DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 _OF_DIRECT_CLIENTS = frozenset(
     (
         *(b"host", b"user-agent", b"accept", b"accept-encoding", b"accept-language", b"connection", b"origin"),
@@ -111,7 +110,7 @@ class Access:
             return
         scheme, _, site = origin.partition("://")
         host = headers.get(b"host", "")
-        default = _DEFAULT_PORTS.get(scheme, "")
+        default = DEFAULT_PORTS.get(scheme, "")
         here = {name.removesuffix(default).lower() for name in (host, told or host)}
         if not site or site.removesuffix(default).lower() not in here:
             raise RequestRefused(400, "requests from other sites are not answered")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 ANY = "*"
 _ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*)://((?:[a-z0-9_-]+(?:\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?)")
-_DEFAULT_PORTS = {"http": ":80", "https": ":443"}
+DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 _ASKED_WITH = ("Authorization", "Content-Type", "traceparent", "tracestate")
 _READ_FROM = ("Retry-After", "Sentopt-Bundle")
 
@@ -52,7 +52,7 @@ def read_origin(text: str) -> str:
             f"{said}: expected an origin: scheme, name and port alone, such as https://app.example.com, or * for all"
         )
     scheme, host = matched.groups()
-    return f"{scheme}://{host.removesuffix(_DEFAULT_PORTS.get(scheme, ' '))}"
+    return f"{scheme}://{host.removesuffix(DEFAULT_PORTS.get(scheme, ' '))}"
 
 
 def read_origins(values: Sequence[str], *, with_password: bool) -> Cors:

@@ -8,6 +8,7 @@ files and folders in the journal of the parent folder may be replaced.
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import shutil
 from collections.abc import Iterator
@@ -83,6 +84,7 @@ def scratch_folder(path: Path) -> Iterator[Path]:
         durable.blame_full_disk(error, path)
         raise
     finally:
+        gc.collect()  # a network file system removes no folder with a file that is still mapped
         remove_now(scratch)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from sentopt.graph.architecture import (
@@ -14,8 +16,18 @@ from sentopt.graph.architecture import (
     HeadStep,
     IntArray,
 )
-from sentopt.graph.weights import ACTIVATIONS, Config, Weights, scaled
+from sentopt.graph.weights import ACTIVATIONS, BlockNames, Config, Weights, linear_block, scaled
 
+_NAMES = BlockNames(
+    query="attention.self.query_proj",
+    key="attention.self.key_proj",
+    value="attention.self.value_proj",
+    output="attention.output.dense",
+    attention_norm="attention.output.LayerNorm",
+    up="intermediate.dense",
+    down="output.dense",
+    output_norm="output.LayerNorm",
+)
 _KEYS, _QUERIES = "c2p", "p2c"  # content to position, position to content
 
 
@@ -71,29 +83,17 @@ def _block(w: Weights, config: Config, i: int, vectors: FloatArray | None) -> Bl
     size = int(config["hidden_size"]) // int(config["num_attention_heads"])
     kinds = _kinds(config)
     factor = (size * (1 + len(kinds))) ** -0.5
-    query, key = w.linear(f"{attention}.query_proj"), w.linear(f"{attention}.key_proj")
-    disentangled = None
-    if vectors is not None and kinds:
-        shared = bool(config.get("share_att_key", False))
-        disentangled = Disentangled(
-            keys=_product(vectors, key if shared else w.linear(f"{attention}.pos_key_proj"))
-            if _KEYS in kinds
-            else None,
-            queries=_product(vectors, scaled(query if shared else w.linear(f"{attention}.pos_query_proj"), factor))
-            if _QUERIES in kinds
-            else None,
-        )
-    return Block(
-        query=scaled(query, factor),
-        key=key,
-        value=w.linear(f"{attention}.value_proj"),
-        output=w.linear(f"{prefix}.attention.output.dense"),
-        attention_norm=w.norm(f"{prefix}.attention.output.LayerNorm", epsilon),
-        up=w.linear(f"{prefix}.intermediate.dense"),
-        down=w.linear(f"{prefix}.output.dense"),
-        output_norm=w.norm(f"{prefix}.output.LayerNorm", epsilon),
-        disentangled=disentangled,
-    )
+    block = linear_block(w, prefix, _NAMES, epsilon, factor)
+    if vectors is None or not kinds:
+        return block
+    shared = bool(config.get("share_att_key", False))
+    keys = queries = None
+    if _KEYS in kinds:
+        keys = _product(vectors, block.key if shared else w.linear(f"{attention}.pos_key_proj"))
+    if _QUERIES in kinds:
+        own = block.query if shared else scaled(w.linear(f"{attention}.pos_query_proj"), factor)
+        queries = _product(vectors, own)
+    return replace(block, disentangled=Disentangled(keys=keys, queries=queries))
 
 
 def _kinds(config: Config) -> set[str]:

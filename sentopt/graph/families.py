@@ -17,7 +17,7 @@ import numpy.typing as npt
 from sentopt.errors import ExportError
 from sentopt.graph import deberta, modernbert
 from sentopt.graph.architecture import Architecture, Block, Embeddings, HeadStep
-from sentopt.graph.weights import ACTIVATIONS, Config, Weights, scaled, thirds
+from sentopt.graph.weights import ACTIVATIONS, BlockNames, Config, Weights, linear_block, scaled, thirds
 
 _WEIGHTS = "model.safetensors"
 _LARGEST_FILE = 1_900_000_000
@@ -88,13 +88,13 @@ def read(checkpoint: Path) -> Architecture:
 
 
 def _bert_like(
-    w: Weights, config: Config, *, root: str, head: tuple[HeadStep, ...], names: _BlockNames | None = None
+    w: Weights, config: Config, *, root: str, head: tuple[HeadStep, ...], names: BlockNames | None = None
 ) -> Architecture:
     """BERT, RoBERTa, ELECTRA and MPNet: they use the same names below `root`, but for those of MPNet's attention."""
     epsilon, heads = float(config["layer_norm_eps"]), int(config["num_attention_heads"])
     size = int(config["hidden_size"]) // heads
     blocks = tuple(
-        _linear_block(w, f"{root}.encoder.layer.{i}", names or _BERT_NAMES, epsilon, size)
+        linear_block(w, f"{root}.encoder.layer.{i}", names or _BERT_NAMES, epsilon, size**-0.5)
         for i in range(int(config["num_hidden_layers"]))
     )
     return Architecture(
@@ -107,21 +107,7 @@ def _bert_like(
     )
 
 
-@dataclass(frozen=True)
-class _BlockNames:
-    """Names of the weights of a block, for families that use `torch.nn.Linear` throughout."""
-
-    query: str
-    key: str
-    value: str
-    output: str
-    attention_norm: str
-    up: str
-    down: str
-    output_norm: str
-
-
-_BERT_NAMES = _BlockNames(
+_BERT_NAMES = BlockNames(
     query="attention.self.query",
     key="attention.self.key",
     value="attention.self.value",
@@ -139,7 +125,7 @@ _MPNET_NAMES = replace(
     output="attention.attn.o",
     attention_norm="attention.LayerNorm",
 )
-_DISTILBERT_NAMES = _BlockNames(
+_DISTILBERT_NAMES = BlockNames(
     query="attention.q_lin",
     key="attention.k_lin",
     value="attention.v_lin",
@@ -149,7 +135,7 @@ _DISTILBERT_NAMES = _BlockNames(
     down="ffn.lin2",
     output_norm="output_layer_norm",
 )
-_ALBERT_NAMES = _BlockNames(
+_ALBERT_NAMES = BlockNames(
     query="attention.query",
     key="attention.key",
     value="attention.value",
@@ -159,19 +145,6 @@ _ALBERT_NAMES = _BlockNames(
     down="ffn_output",
     output_norm="full_layer_layer_norm",
 )
-
-
-def _linear_block(w: Weights, prefix: str, names: _BlockNames, epsilon: float, head_size: int) -> Block:
-    return Block(
-        query=scaled(w.linear(f"{prefix}.{names.query}"), head_size**-0.5),
-        key=w.linear(f"{prefix}.{names.key}"),
-        value=w.linear(f"{prefix}.{names.value}"),
-        output=w.linear(f"{prefix}.{names.output}"),
-        attention_norm=w.norm(f"{prefix}.{names.attention_norm}", epsilon),
-        up=w.linear(f"{prefix}.{names.up}"),
-        down=w.linear(f"{prefix}.{names.down}"),
-        output_norm=w.norm(f"{prefix}.{names.output_norm}", epsilon),
-    )
 
 
 def _bert_embeddings(
@@ -237,8 +210,8 @@ def _albert(w: Weights, config: Config) -> Architecture:
     size, layers, groups = int(config["hidden_size"]) // heads, int(config["num_hidden_layers"]), _groups(config)
     blocks = [
         [
-            _linear_block(
-                w, f"albert.encoder.albert_layer_groups.{group}.albert_layers.{i}", _ALBERT_NAMES, epsilon, size
+            linear_block(
+                w, f"albert.encoder.albert_layer_groups.{group}.albert_layers.{i}", _ALBERT_NAMES, epsilon, size**-0.5
             )
             for i in range(_inner_layers(config))
         ]
@@ -266,7 +239,7 @@ def _distilbert(w: Weights, config: Config) -> Architecture:
     heads, epsilon = int(config["n_heads"]), 1e-12  # this epsilon is a constant in the code of transformers
     size, root = int(config["dim"]) // heads, "distilbert.embeddings"
     blocks = tuple(
-        _linear_block(w, f"distilbert.transformer.layer.{i}", _DISTILBERT_NAMES, epsilon, size)
+        linear_block(w, f"distilbert.transformer.layer.{i}", _DISTILBERT_NAMES, epsilon, size**-0.5)
         for i in range(int(config["n_layers"]))
     )
     return Architecture(

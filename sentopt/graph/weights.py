@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from sentopt.graph.architecture import Activation, Dense, FloatArray, Norm
+from sentopt.graph.architecture import Activation, Block, Dense, FloatArray, Norm
 
 Config = Mapping[str, Any]
 ACTIVATIONS: dict[str, Activation] = {
@@ -55,6 +56,34 @@ class Weights:
 def scaled(dense: Dense, factor: float) -> Dense:
     """A product whose outputs are `factor` times those of `dense`."""
     return Dense(dense.weight * np.float32(factor), dense.bias * np.float32(factor))
+
+
+@dataclass(frozen=True)
+class BlockNames:
+    """Names of the weights of a block, for families that use `torch.nn.Linear` throughout."""
+
+    query: str
+    key: str
+    value: str
+    output: str
+    attention_norm: str
+    up: str
+    down: str
+    output_norm: str
+
+
+def linear_block(w: Weights, prefix: str, names: BlockNames, epsilon: float, factor: float) -> Block:
+    """The block below `prefix`; `factor` is that of the attention scores."""
+    return Block(
+        query=scaled(w.linear(f"{prefix}.{names.query}"), factor),
+        key=w.linear(f"{prefix}.{names.key}"),
+        value=w.linear(f"{prefix}.{names.value}"),
+        output=w.linear(f"{prefix}.{names.output}"),
+        attention_norm=w.norm(f"{prefix}.{names.attention_norm}", epsilon),
+        up=w.linear(f"{prefix}.{names.up}"),
+        down=w.linear(f"{prefix}.{names.down}"),
+        output_norm=w.norm(f"{prefix}.{names.output_norm}", epsilon),
+    )
 
 
 def thirds(dense: Dense) -> tuple[Dense, Dense, Dense]:

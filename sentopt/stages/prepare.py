@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import json
 from collections.abc import Sequence
 from dataclasses import replace
@@ -32,25 +31,22 @@ def run(recipe: Recipe, run_dir: RunDir, *, given: RawData | None = None) -> Pre
         BackboneError: the tuned model cannot be had, or does not say what its labels are.
     """
     with atomic.scratch_folder(run_dir.reading) as scratch:
-        raw = sources.load(recipe.data, given, scratch=scratch)
-        data = clean(raw, recipe.data, seed=recipe.run.seed, tuned=recipe.model.tuned and not _is_average(recipe))
-        if recipe.model.tuned:
-            names = model_files.label_names(backbones.resolve(recipe.model.backbone, recipe.model.revision))
-            data = in_order_of_model(data, named_by_user(names, recipe.data.labels), counted=given is not None)
-        _check_names(data.labels)
-        store.write(run_dir, data)
-        result = _result(recipe, raw.description, data)
-        del raw, data
-        gc.collect()  # a network file system removes no folder with a file that is still mapped
-    return result
+        return _prepared(recipe, run_dir, given, scratch)
 
 
-def _result(recipe: Recipe, description: str, data: CleanData) -> PrepareResult:
+def _prepared(recipe: Recipe, run_dir: RunDir, given: RawData | None, scratch: Path) -> PrepareResult:
+    raw = sources.load(recipe.data, given, scratch=scratch)
+    data = clean(raw, recipe.data, seed=recipe.run.seed, tuned=recipe.model.tuned and not _is_average(recipe))
+    if recipe.model.tuned:
+        names = model_files.label_names(backbones.resolve(recipe.model.backbone, recipe.model.revision))
+        data = in_order_of_model(data, named_by_user(names, recipe.data.labels), counted=given is not None)
+    _check_names(data.labels)
+    store.write(run_dir, data)
     counts: dict[str, dict[str, int]] = {
         split: {data.labels[label]: count for label, count in sorted(data.splits[split].counts().items())}
         for split in SPLITS
     }
-    return PrepareResult(description, sources.identify(recipe.data), data.labels, counts, data.notices)
+    return PrepareResult(raw.description, sources.identify(recipe.data), data.labels, counts, data.notices)
 
 
 def _check_names(labels: Sequence[str]) -> None:

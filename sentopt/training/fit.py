@@ -112,17 +112,14 @@ def fit(
         RecipeError: the batch cannot be shared out among the processes.
         TrainingInterrupted: a signal stopped the training; its state is saved.
     """
-    # Not before the fingerprint is made: the recipe says what was asked for, and with it the texts decide the epochs.
     count = len(train) + (len(soft_labels.texts) if soft_labels else 0)
-    recipe = replace(recipe, train=replace(recipe.train, epochs=schedule.epochs_for(recipe.train, count)))
     checkpoint = None
     if distributed.is_rank_zero():
         checkpoint = _resumable(folder, resume_key)
         with progress.count("train: tokens", count, "texts") as advance:
             tokenized.write(folder / _TOKENS, tokenizer, train, soft_labels, advance=advance)
     checkpoint = distributed.broadcast(checkpoint)
-    texts = Tokenized.open(folder / _TOKENS)
-    trainer = _trainer(recipe, folder, model, tokenizer, texts, encode(tokenizer, validation))
+    trainer = _trainer_of_all(recipe, folder, model, tokenizer, validation)
     stop, clock, told = StopOnSignal(), StepClock(), TellProgress(recipe.train.metric, progress)
     reports = trackers.callbacks(recipe, RunDir(folder.parent), resume_key)
     for callback in (stop, clock, *([told] if distributed.is_rank_zero() else []), *reports):
@@ -137,7 +134,18 @@ def fit(
             f"training was stopped after step {state.global_step} of {state.max_steps}; "
             f"its state is saved in {folder}. The same command continues from there."
         )
-    steps = Steps(
+    # accelerate wraps the forward method of what it trains in mixed-precision autocast
+    tuned = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
+    fitted = Fit(tuned, _steps(trainer, clock, checkpoint), state.log_history)
+    del trainer
+    gc.collect()  # a network file system removes no folder with a file that is still mapped
+    return fitted
+
+
+def _steps(trainer: _Trainer, clock: StepClock, checkpoint: str | None) -> Steps:
+    """What there is to tell of a training that has ended, and began from `checkpoint`, if there was one."""
+    state = trainer.state
+    return Steps(
         device=trainer.args.device.type,
         precision="bf16" if trainer.args.bf16 else "fp16" if trainer.args.fp16 else "fp32",
         processes=distributed.world_size(),
@@ -149,11 +157,6 @@ def fit(
         best_step=int(state.best_global_step or state.global_step),
         best_metric=float(state.best_metric or 0.0),
     )
-    # accelerate wraps the forward method of what it trains in mixed-precision autocast
-    fitted = Fit(trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False), steps, state.log_history)
-    del trainer, texts
-    gc.collect()  # a network file system removes no folder with a file that is still mapped
-    return fitted
 
 
 @dataclass(frozen=True)
@@ -201,10 +204,8 @@ def evaluate_while_training(
 
     `folder` is an empty one that the Trainer may write into.
     """
-    recipe = replace(recipe, train=replace(recipe.train, epochs=schedule.epochs_for(recipe.train, len(train))))
     tokenized.write(folder / _TOKENS, tokenizer, train)
-    texts = Tokenized.open(folder / _TOKENS)
-    trainer = _trainer(recipe, folder, model, tokenizer, texts, encode(tokenizer, validation))
+    trainer = _trainer_of_all(recipe, folder, model, tokenizer, validation)
     trainer.args.save_strategy = IntervalStrategy.NO
     trainer.args.load_best_model_at_end = False
     for callback in callbacks:
@@ -310,6 +311,15 @@ class _Trainer(Trainer):
         loss: torch.Tensor = self.adversary.step_twice(step) if self.adversary else step()
         malloc.bound()
         return loss
+
+
+def _trainer_of_all(recipe: Recipe, folder: Path, model: Any, tokenizer: Any, validation: Examples) -> _Trainer:
+    """The Trainer on all tokens in `folder`, for as many epochs as their number and the recipe ask for."""
+    texts = Tokenized.open(folder / _TOKENS)
+    # Not before the fingerprint is made: the recipe says what was asked for, and with it the texts decide the epochs.
+    epochs = schedule.epochs_for(recipe.train, len(texts.labels))
+    recipe = replace(recipe, train=replace(recipe.train, epochs=epochs))
+    return _trainer(recipe, folder, model, tokenizer, texts, encode(tokenizer, validation))
 
 
 def _trainer(
