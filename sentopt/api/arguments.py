@@ -75,6 +75,7 @@ def data_of(
         data,
         text_column=str(settings.get("data.text_column", section.text_column)),
         label_column=str(settings.get("data.label_column", section.label_column)),
+        label_columns=tuple(map(str, settings.get("data.label_columns", section.label_columns))),
         all_labelled=tuned,
     )
     if tuned:
