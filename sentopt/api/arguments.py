@@ -13,6 +13,7 @@ from sentopt.data import memory, names, store
 from sentopt.data.examples import RawData, RawRow
 from sentopt.data.rows import Rows
 from sentopt.errors import DataError, RecipeError
+from sentopt.measure import label_sets
 from sentopt.recipe import DataSection, Recipe
 from sentopt.run_dir import EXPORTS, SPLITS, RunDir
 
@@ -147,13 +148,17 @@ def stored_rows(run_dir: RunDir, recipe: Recipe) -> RawData | None:
     """The rows of a run whose data was in memory, as they are stored; None where the recipe names its data."""
     if recipe.data.dataset != memory.MEMORY:
         return None
-    labels = store.read_labels(run_dir)
+    labels, multi_label = store.read_labels(run_dir), store.is_multi_label(run_dir)
+
+    def written(label: int) -> object:
+        return tuple(labels[i] for i in label_sets.positions(label)) if multi_label else labels[label]
+
     splits = {
-        split: Rows.of(RawRow(e.text, labels[e.label], f"{split} row {i}") for i, e in enumerate(examples, 1))
+        split: Rows.of(RawRow(e.text, written(e.label), f"{split} row {i}") for i, e in enumerate(examples, 1))
         for split in SPLITS
         if (examples := store.read_split(run_dir, split))
     }
-    return RawData(dict(splits), labels, "the stored rows of another run")
+    return RawData(dict(splits), labels, "the stored rows of another run", multi_label=multi_label)
 
 
 def check_changes_nothing_trained(before: Recipe, after: Recipe) -> None:

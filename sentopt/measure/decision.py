@@ -11,17 +11,10 @@ import numpy.typing as npt
 
 from sentopt.measure import label_sets
 from sentopt.measure.label_sets import MULTI_LABEL, SINGLE_LABEL, IntArray
-from sentopt.runtime.classifier import softmax
+from sentopt.runtime.classifier import sigmoid, softmax
 
 FloatArray = npt.NDArray[np.float32]
 UNTUNED_THRESHOLD = 0.5
-
-
-def sigmoid(logits: npt.NDArray[Any]) -> FloatArray:
-    """Of each number; it does not overflow."""
-    z = np.asarray(logits, dtype=np.float32)
-    small = np.exp(-np.abs(z))
-    return np.asarray(np.where(z >= 0, 1.0, small) / (1.0 + small), dtype=np.float32)
 
 
 @dataclass(frozen=True)
@@ -46,7 +39,7 @@ class Decision:
 
     def probabilities(self, logits: npt.NDArray[Any]) -> FloatArray:
         """Of each label: float32 of shape (texts, labels)."""
-        return sigmoid(logits) if self.is_multi_label else softmax(np.asarray(logits, dtype=np.float32))
+        return sigmoid(np.asarray(logits, dtype=np.float32)) if self.is_multi_label else softmax(np.asarray(logits, dtype=np.float32))
 
     def answers(self, logits: npt.NDArray[Any]) -> IntArray:
         """The position of the label of each text, or the code of its labels: int64 of shape (texts,)."""
@@ -58,15 +51,20 @@ class Decision:
         """Codes of the labels that reach their thresholds."""
         return label_sets.codes(probabilities >= np.array(self.thresholds, dtype=np.float32))
 
+    def best(self, probabilities: FloatArray) -> FloatArray:
+        """The highest probability of each text, float32 of shape (texts,): the `score` of a prediction."""
+        return np.asarray(probabilities.max(axis=1), dtype=np.float32)
+
     def scores(self, probabilities: FloatArray) -> FloatArray:
         """How sure each answer is, float32 of shape (texts,).
 
-        The probability of the label; of a set, that of having these labels and no others if labels were independent.
+        The probability of the label; of a set, that of the label whose presence or absence is least probable, which
+        `Classifier.abstain_below` is compared with.
         """
         if not self.is_multi_label:
             return np.asarray(probabilities.max(axis=1), dtype=np.float32)
         inside = probabilities >= np.array(self.thresholds, dtype=np.float32)
-        return np.asarray(np.where(inside, probabilities, 1.0 - probabilities).prod(axis=1), dtype=np.float32)
+        return np.asarray(np.where(inside, probabilities, 1.0 - probabilities).min(axis=1), dtype=np.float32)
 
     def margins(self, probabilities: FloatArray) -> FloatArray:
         """How far each answer is from another one, float32 of shape (texts,).

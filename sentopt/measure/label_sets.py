@@ -12,14 +12,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from sentopt.runtime.description import MULTI_LABEL as MULTI_LABEL
+
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 
-MULTI_LABEL = "multi_label_classification"
 SINGLE_LABEL = "single_label_classification"
-"""Both as transformers names them in `problem_type`."""
+"""The other `problem_type` than `MULTI_LABEL`."""
 MOST_LABELS = 62
-"""Bits of an int64, less the sign, and one to spare."""
+"""Bits of an int64 that are used: neither the sign nor the last one."""
 NO_LABEL = "(no label)"
 
 

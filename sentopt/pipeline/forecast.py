@@ -147,7 +147,9 @@ def measure(
     from sentopt.training import hints, rehearsal
 
     folder = backbones.resolve(recipe.model.backbone, recipe.model.revision)
-    able = limits.capable(recipe, folder, sum(prepared.counts["validation"].values()))
+    able = limits.capable(recipe, folder, prepared.texts_of("validation"))
+    if prepared.is_multi_label:
+        able -= {"student"}
     specs = limits.among(able, recipe, source=recipe.run.name)
     measured = rehearsal.rehearse(recipe, run_dir)
     texts = {split: sum(counts.values()) for split, counts in prepared.counts.items()}
