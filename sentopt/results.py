@@ -78,8 +78,8 @@ class SampleAnswer:
 class Confidence:
     """Confidence calibration of the model, measured on the test split.
 
-    Where a text has any number of labels, the error is of the probabilities of all labels, and a text counts as answered
-    if the presence or absence of every label is at least as probable as the threshold says.
+    Where a text has any number of labels, the error is of the probabilities of all labels, and a text counts as
+    answered if the presence or absence of every label is at least as probable as the threshold says.
 
     `temperature` was fitted on the validation split. `error` is the expected calibration error with the logits divided
     by it, `error_before` without.

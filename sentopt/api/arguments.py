@@ -84,7 +84,8 @@ def data_of(
     declared = list(section.labels)
     if _are_numbers_of_outputs(labels) and len(rows.labels) == len(labels):
         declared = list(rows.labels)
-    if labels and not rows.labels and not settings.get("data.labels") and memory.has_numbers(rows):
+    are_numbers = memory.has_numbers(rows) or memory.has_lists_of_numbers(rows)
+    if labels and not rows.labels and not settings.get("data.labels") and are_numbers:
         rows = memory.with_labels(rows, labels)
     digest = next(iter(memory.digests(rows).values()), "sha256:").partition(":")[2]
     return Data({"run.name": f"data-{digest[:8]}", **memory.overrides(rows), "data.labels": declared}, rows)

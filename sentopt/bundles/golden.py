@@ -90,8 +90,8 @@ def choose(
         expected: PyTorch's probabilities, float32 of shape (texts, labels).
         verdict: of the variant.
         router: of a cascade.
-        decision: makes labels of probabilities; of a set of labels, the lead is the smallest distance of a probability to
-            its threshold.
+        decision: makes labels of probabilities; of a set of labels, the lead is the smallest distance of a probability
+            to its threshold.
     """
     if router is None:
         spread = _spread(examples, expected, verdict, 2 * _TEXTS, decision)

@@ -208,6 +208,7 @@ class Values:
         return _Written(rows, texts)
 
     def notices(self) -> list[str]:
+        """What to say of labels that were converted."""
         notices = []
         if self._unwrapped:
             notices.append(f"{self._unwrapped:,} label(s) are lists of one value, which is taken as the label")
@@ -271,6 +272,11 @@ class Values:
 
 
 def drop_unlabelled(unlabelled: RowSet, nan: str, data: DataSection, notices: list[str]) -> None:
+    """Note that these rows are left out, with a hint `nan`.
+
+    Raises:
+        DataError: the recipe does not leave them out.
+    """
     if not unlabelled.size:
         return
     shown = ", ".join(where for where, _ in unlabelled.shown)
@@ -284,6 +290,7 @@ def drop_unlabelled(unlabelled: RowSet, nan: str, data: DataSection, notices: li
 
 
 def wrong_labels(wrong: RowSet, labels: Sequence[str]) -> str:
+    """What to say of rows whose label is none of `labels`."""
     shown = ", ".join(f"{where}: {label!r}{records.nearest(label, labels)}" for where, label in wrong.shown)
     more = f", and {wrong.size - SHOWN} more" if wrong.size > SHOWN else ""
     return (

@@ -83,6 +83,15 @@ def has_numbers(data: RawData) -> bool:
     return bool(labels) and all(isinstance(_whole(label), int) and not isinstance(label, bool) for label in labels)
 
 
+def has_lists_of_numbers(data: RawData) -> bool:
+    """Whether every label is a list of whole numbers, and not every one a list of one."""
+    labels = [label for rows in data.splits.values() for label in Rows.of(rows).distinct() if label is not None]
+    lists = [label for label in labels if isinstance(label, list | tuple)]
+    numbers = [_whole(one) for listed in lists for one in listed]
+    are_numbers = all(isinstance(one, int) and not isinstance(one, bool) for one in numbers)
+    return len(lists) == len(labels) and are_numbers and bool(numbers) and any(len(listed) != 1 for listed in lists)
+
+
 def as_one_table(data: RawData) -> RawData:
     """The same data, divided into splits later if all that there is is a test split."""
     return replace(data, splits={"train": data.splits["test"]}) if set(data.splits) == {"test"} else data
@@ -136,6 +145,8 @@ def _named_splits(data: Mapping[Any, object]) -> dict[Split, object]:
 
 def _whole(label: object) -> object:
     """An integer for a float without a fraction: pandas makes them where a label is missing."""
+    if isinstance(label, list | tuple):
+        return [_whole(one) for one in label]
     return int(label) if isinstance(label, float) and label.is_integer() else label
 
 

@@ -1,51 +1,26 @@
 """Clean splits of texts that have any number of labels (multi-label). `splits` does it for texts with one label.
 
-A text's labels are one number, bit i for label i (`measure.label_sets`). A text without any label is a text like others;
-a row whose labels are missing is one without a label, as `data.missing_labels` sees it.
+A text's labels are one number, bit i for label i (`measure.label_sets`).
 """
 
 from __future__ import annotations
 
-import dataclasses
-import math
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
 from sentopt import records
-from sentopt.data import labels, shares, splits
+from sentopt.data import label_lists, labels, shares, splits
 from sentopt.data.examples import RawData, explained_by
-from sentopt.data.labels import Labelled, Named
-from sentopt.data.rows import Examples, Positions, Rows
+from sentopt.data.labels import Named
+from sentopt.data.rows import Examples, Positions
 from sentopt.data.splits import CleanData, quoted
 from sentopt.errors import DataError
 from sentopt.measure import label_sets
-from sentopt.measure.label_sets import MOST_LABELS
 from sentopt.recipe import DataSection
 from sentopt.run_dir import SPLITS, Split
 
 Splits = dict[Split, Examples]
-
-
-def are_sets(raw: RawData, data: DataSection) -> bool:
-    """Whether texts have any number of labels: the recipe says so, or every label is a list and some list is not of one.
-
-    The label of a row is missing where it is None or empty; such rows do not count.
-    """
-    if data.label_columns or data.label_separator or raw.multi_label:
-        return True
-    several = False
-    for rows in raw.splits.values():
-        for value in Rows.of(rows).distinct():
-            if _is_missing(value):
-                continue
-            items = labels.items_of(value)
-            if items is None:
-                return False
-            several = several or len(items) != 1
-    return several
 
 
 def clean(raw: RawData, data: DataSection, *, seed: int, tuned: bool = False) -> CleanData:
@@ -54,8 +29,8 @@ def clean(raw: RawData, data: DataSection, *, seed: int, tuned: bool = False) ->
     `tuned` means that the model is already fine-tuned, so most texts can be test texts.
 
     Raises:
-        DataError: labels are missing or unknown, a label has no text to learn from, or there are too few texts to split.
-            The message includes the notices so far, which may explain it.
+        DataError: labels are missing or unknown, a label has no text to learn from, or there are too few texts to
+            split. The message includes the notices so far, which may explain it.
     """
     notices = list(raw.notices)
     with explained_by(notices):
@@ -63,9 +38,11 @@ def clean(raw: RawData, data: DataSection, *, seed: int, tuned: bool = False) ->
 
 
 def _clean(raw: RawData, data: DataSection, notices: list[str], *, seed: int, tuned: bool) -> CleanData:
-    named = labelled_rows(raw, data, notices)
+    named = label_lists.labelled_rows(raw, data, notices)
     found: Splits = {
-        split: Examples(part.rows.checked_texts(), part.labels) for split, part in named.splits.items() if len(part.rows)
+        split: Examples(part.rows.checked_texts(), part.labels)
+        for split, part in named.splits.items()
+        if len(part.rows)
     }
     if "train" not in found:
         raise DataError(f"there is no text to train on: the train split is empty ({raw.description})")
@@ -89,127 +66,6 @@ def _clean(raw: RawData, data: DataSection, notices: list[str], *, seed: int, tu
     _note_few(found["train"], names, notices)
     notices.append(_described(found["train"], len(names)))
     return CleanData(found, names, tuple(notices), multi_label=True)
-
-
-def labelled_rows(raw: RawData, data: DataSection, notices: list[str]) -> Named:
-    """The usable rows of each split that is given, with the code of each one's labels.
-
-    Raises:
-        DataError: a row has no labels, or some that cannot be used.
-    """
-    written = {split: _as_items(Rows.of(rows), data) for split, rows in raw.splits.items()}
-    if data.validation == "test":
-        written.pop("validation", None)
-    rows = splits.given_rows(dataclasses.replace(raw, splits=written), data, notices, _is_hidden)
-    return _named(rows, raw.labels, data, notices, by_position=raw.by_position)
-
-
-def _as_items(rows: Rows, data: DataSection) -> Rows:
-    """The rows with the labels of each as a tuple of texts; None where they are missing."""
-    values: list[Any] = [None] * len(rows.values)
-    for code, row in rows.labels():
-        values[code] = _items(rows.values[code], rows.where(row), data)
-    return dataclasses.replace(rows, values=tuple(values))
-
-
-def _items(value: Any, where: str, data: DataSection) -> tuple[str, ...] | None:
-    """The labels of a row, each once.
-
-    Raises:
-        DataError: they are no list, or no text with the separator, or a label is empty or there twice.
-    """
-    given = labels.items_of(value)
-    if given is None and data.label_separator:
-        written = "" if _is_missing(value) else labels.Values().text(value, where)
-        given = [part for part in written.split(data.label_separator) if part.strip()]
-    if given is None:
-        if _is_missing(value):
-            return None
-        raise DataError(
-            f"{where}: the label is {str(value)[:60]!r}, and others are lists; expected a list of labels for each text, "
-            "an empty one where a text has none"
-        )
-    texts = [labels.Values().text(item, where) for item in given]
-    if "" in texts:
-        raise DataError(f"{where}: an empty label in the list {str(value)[:60]}; leave it out")
-    twice = [text for text, count in Counter(texts).items() if count > 1]
-    if twice:
-        raise DataError(
-            f"{where}: the label {twice[0]!r} is there twice ({str(value)[:60]}); expected the labels of the text, each "
-            "once. Where these are 0 and 1 for each label, give them as columns: data.label_columns names the labels"
-        )
-    return tuple(texts)
-
-
-def _is_missing(value: Any) -> bool:
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return True
-    return isinstance(value, str) and value.strip().lower() in ("", "nan")
-
-
-def _is_hidden(rows: Rows, others: Sequence[Rows]) -> str:
-    """How the labels of a split are hidden: no row has any, and rows of other splits have."""
-    if any(rows.distinct()):
-        return ""
-    missing = all(value is None for value in rows.distinct())
-    return "all empty" if missing or any(any(other.distinct()) for other in others) else ""
-
-
-def _named(
-    rows: Mapping[Split, Rows], declared: tuple[str, ...], data: DataSection, notices: list[str], *, by_position: bool
-) -> Named:
-    """Give every row the code of its labels among `declared` or, if none are declared, among all that occur."""
-    counts = Counter[str]()
-    for part in rows.values():
-        of_code = np.bincount(part.codes, minlength=len(part.values)).tolist()
-        for code, _ in part.labels():
-            counts.update(dict.fromkeys(part.values[code] or (), of_code[code]))
-    if declared:
-        names, position = declared, labels.match_names(counts, declared, by_position, notices)
-    else:
-        names, position = labels.infer_names(counts, notices)
-    _check_number(names)
-    unlabelled, wrong = labels.RowSet(), labels.RowSet()
-    named = {split: _coded(part, position, unlabelled, wrong) for split, part in rows.items()}
-    if wrong.size:
-        raise DataError(labels.wrong_labels(wrong, names))
-    labels.drop_unlabelled(unlabelled, "", data, notices)
-    return Named(names, named)
-
-
-def _check_number(names: Sequence[str]) -> None:
-    if len(names) < 2:
-        raise DataError(
-            f"the texts have {len(names)} label(s) in all ({', '.join(names) or 'none'}); at least two are needed where a "
-            "text may have any number of them. For one label that a text has or not, name both cases in a column"
-        )
-    if len(names) > MOST_LABELS:
-        raise DataError(
-            f"found {len(names)} different labels, for example {', '.join(names[:3])}; at most {MOST_LABELS} are "
-            "supported where a text may have any number of them"
-        )
-
-
-def _coded(part: Rows, position: Mapping[str, int], unlabelled: labels.RowSet, wrong: labels.RowSet) -> Labelled:
-    """The rows that have labels, with their codes; the others go to `unlabelled` or `wrong`."""
-    codes = np.zeros(len(part.values), dtype=np.int64)
-    is_missing = np.zeros(len(part.values), dtype=np.bool_)
-    unknown: dict[int, str] = {}
-    for code, _ in part.labels():
-        items = part.values[code]
-        is_missing[code] = items is None
-        for item in items or ():
-            if item in position:
-                codes[code] |= np.int64(1) << np.int64(position[item])
-            else:
-                unknown.setdefault(code, item)
-    for row in np.flatnonzero(np.isin(part.codes, list(unknown))).tolist() if unknown else ():
-        wrong.add_one(part.where(row), unknown[int(part.codes[row])])
-    missing = is_missing[part.codes]
-    for row in np.flatnonzero(missing).tolist():
-        unlabelled.add_one(part.where(row), "")
-    kept = np.flatnonzero(~missing)
-    return Labelled(part.take(kept), codes[part.codes[kept]])
 
 
 def _occurring(found: Splits, names: Sequence[str]) -> list[int]:
@@ -319,8 +175,8 @@ def _split_off(found: Splits, split: Split, wanted: int, count: int, seed: int, 
     train = found["train"]
     if wanted < 1 or len(train) - wanted < 1:
         raise DataError(
-            f"too few texts ({len(train)}) to split off a {split} part of {wanted}: add texts, or name a file of its own "
-            "for each split"
+            f"too few texts ({len(train)}) to split off a {split} part of {wanted}: add texts, or name a file of its "
+            "own for each split"
         )
     held = stratified(train.labels, count, wanted, seed=seed)
     found["train"] = train.take(np.setdiff1d(np.arange(len(train)), held))
@@ -332,9 +188,9 @@ def _split_off(found: Splits, split: Split, wanted: int, count: int, seed: int, 
 def stratified(codes: Positions, labels: int, wanted: int, *, seed: int) -> Positions:
     """Positions of about `wanted` texts that have each label in proportion, ascending.
 
-    Iterative stratification (Sechidis, Tsoumakas and Vlahavas, ECML 2011) for two parts: the rarest label first, as many
-    of its texts as its share asks for, less those that are chosen already. A label of two texts or more is in both parts
-    unless its texts were chosen for a rarer one.
+    Iterative stratification (Sechidis, Tsoumakas and Vlahavas, ECML 2011) for two parts: the rarest label first, as
+    many of its texts as its share asks for, less those that are chosen already. A label of two texts or more is in both
+    parts unless its texts were chosen for a rarer one.
 
     Args:
         codes: of label sets, int64 of shape (texts,).

@@ -256,10 +256,7 @@ def _check_columns(columns: Iterable[str], text: str, cells: LabelCells | None, 
                     f"{has}; {its}, which looks like several names with {delimiter!r} between them. "
                     f"Say so with --set {shlex.quote(f'data.delimiter={json.dumps(delimiter)}')}"
                 )
-            raise DataError(
-                f"{has}{records.nearest(column, names)}; {its}. "
-                f"{_misread(names, kind)}{_remedy(key)}"
-            )
+            raise DataError(f"{has}{records.nearest(column, names)}; {its}. {_misread(names, kind)}{_remedy(key)}")
 
 
 def _remedy(key: str) -> str:

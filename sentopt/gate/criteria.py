@@ -117,6 +117,7 @@ class _Changes:
 
 
 def paired(answers: Answers, margin: float, confidence: float) -> PairedComparison:
+    """Right answers of reference and candidate on the labelled texts."""
     return stats.paired_non_inferiority(
         answers.reference == answers.truth, answers.candidate == answers.truth, margin=margin, confidence=confidence
     )

@@ -1,9 +1,9 @@
 """The gate where a text has any number of labels: answers are codes of label sets (`measure.label_sets`).
 
-It is that of `criteria` with these changes. An answer is right if all labels are (subset accuracy). The recall of a label
-is that of the texts that have it; an answer is right if the label is in it. Labels with few texts are tested together: an
-answer is right if it has all of them that the text has. Micro F1 is tested always, macro F1 where the recipe asks for it,
-both by a paired bootstrap over texts.
+It is that of `criteria` with these changes. An answer is right if all labels are (subset accuracy). The recall of a
+label is that of the texts that have it; an answer is right if the label is in it. Labels with few texts are tested
+together: an answer is right if it has all of them that the text has. Micro F1 is tested always, macro F1 where the
+recipe asks for it, both by a paired bootstrap over texts. Texts without labels are no evidence.
 """
 
 from __future__ import annotations
@@ -13,25 +13,22 @@ from dataclasses import replace
 
 import numpy as np
 
-from sentopt.gate.criteria import Answers, agreement_of, compared
+from sentopt.gate.criteria import Answers, agreement_of, compared, paired
 from sentopt.gate.rules import Rules
 from sentopt.gate.words import MACRO_F1, MICRO_F1, SUBSET_ACCURACY, list_names
 from sentopt.measure import label_sets, set_stats, stats
+from sentopt.measure.set_stats import Average
 from sentopt.measure.stats import IntArray, PairedComparison
 from sentopt.results import Criterion, Outcome, ReferenceCheck
 
+_AVERAGES: dict[str, Average] = {MICRO_F1: "micro", MACRO_F1: "macro"}
 _DRAWS = 2_000
 _SEED = 20_260_101
 
 
 def judge(answers: Answers, labels: Sequence[str], rules: Rules) -> tuple[Criterion, ...]:
-    """All criteria of a variant: subset accuracy, recall of each label, micro F1, macro F1 (if asked for), agreement."""
-    right = stats.paired_non_inferiority(
-        answers.reference == answers.truth,
-        answers.candidate == answers.truth,
-        margin=rules.margin,
-        confidence=rules.confidence,
-    )
+    """All criteria of a variant: subset accuracy, recall of each label, micro F1, macro F1 if asked for, agreement."""
+    right = paired(answers, rules.margin, rules.confidence)
     criteria = [compared(SUBSET_ACCURACY, right, None), *_recalls(answers, labels, rules)]
     criteria.append(_f1(MICRO_F1, answers, labels, rules))
     if rules.macro_f1:
@@ -103,7 +100,7 @@ def _proven_worse(answers: Answers, rare: Sequence[int], labels: Sequence[str], 
 
 def _f1(name: str, answers: Answers, labels: Sequence[str], rules: Rules) -> Criterion:
     """Micro or macro F1; macro F1 is undecided if the rarest label has too few texts to show a loss of the margin."""
-    count, of = len(labels), "macro" if name == MACRO_F1 else "micro"
+    count, of = len(labels), _AVERAGES[name]
     before, after = (set_stats.f1(answers.truth, given, count)[of] for given in (answers.reference, answers.candidate))
     loss = before - after
     limit = set_stats.f1_loss_upper(
@@ -168,8 +165,8 @@ def check_reference_of_sets(
         words = f"the PyTorch model is not proven better than always giving the same labels: {figures}"
     else:
         words = (
-            "the PyTorch model is worse than always giving the same labels: its labels are probably in the wrong order. "
-            f"{figures}"
+            "the PyTorch model is worse than always giving the same labels: its labels are probably in the wrong "
+            f"order. {figures}"
         )
     return ReferenceCheck(
         texts=len(truth),

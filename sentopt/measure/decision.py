@@ -39,7 +39,11 @@ class Decision:
 
     def probabilities(self, logits: npt.NDArray[Any]) -> FloatArray:
         """Of each label: float32 of shape (texts, labels)."""
-        return sigmoid(np.asarray(logits, dtype=np.float32)) if self.is_multi_label else softmax(np.asarray(logits, dtype=np.float32))
+        return (
+            sigmoid(np.asarray(logits, dtype=np.float32))
+            if self.is_multi_label
+            else softmax(np.asarray(logits, dtype=np.float32))
+        )
 
     def answers(self, logits: npt.NDArray[Any]) -> IntArray:
         """The position of the label of each text, or the code of its labels: int64 of shape (texts,)."""

@@ -1,7 +1,7 @@
 """Sets of labels as bits.
 
-Where a text has any number of labels (multi-label), its labels are one int64, bit i for label i, so that a set is stored
-and compared as a single label is; 0 is a text without any label.
+Where a text has any number of labels (multi-label), its labels are one int64, bit i for label i, so that a set is
+stored and compared as a single label is; 0 is a text without any label.
 """
 
 from __future__ import annotations

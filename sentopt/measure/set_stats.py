@@ -23,7 +23,7 @@ def f1(truth: IntArray, answers: IntArray, labels: int) -> dict[Average, float]:
     """
     has, given = label_sets.matrix(truth, labels), label_sets.matrix(answers, labels)
     right, mass = (has & given).sum(axis=0), has.sum(axis=0) + given.sum(axis=0)
-    present = has.any(axis=0)
+    present = has.sum(axis=0) > 0
     return {average: float(_f1(right[None], mass[None], present, average)[0]) for average in ("micro", "macro")}
 
 
@@ -41,7 +41,7 @@ def f1_loss_upper(
     """One-sided upper confidence limit of the candidate's loss of micro or macro F1, the latter over labels that occur.
 
     Method: percentile of a paired bootstrap over texts, which are resampled with both answers (Efron and Tibshirani
-    1993, chapter 13). Texts that have the same labels and the same answers count together, so the draws are multinomial.
+    1993, chapter 13). Texts with the same labels and the same answers count together, so the draws are multinomial.
 
     A bootstrap ignores events that are not in the sample. As in `stats.macro_f1_loss_upper`, one text is added: it has
     the rarest label, the reference is right, and the candidate answers the second rarest label.
@@ -58,7 +58,7 @@ def f1_loss_upper(
     rows, times = np.unique(np.stack([truth, reference, candidate], axis=1), axis=0, return_counts=True)
     has, *given = (label_sets.matrix(rows[:, i], labels) for i in range(3))
     counts = [(has & one, has.astype(np.int64) + one) for one in given]
-    present = has.any(axis=0)
+    present = has.sum(axis=0) > 0
     random = np.random.default_rng(seed)
     losses = []
     block = max(1, _AT_ONCE // len(rows))
@@ -106,7 +106,10 @@ def balanced_accuracy(truth: IntArray, answers: IntArray, labels: int, *, confid
     for label in range(labels):
         own, answered = has[:, label], given[:, label]
         if own.any() and not own.all():
-            shares += [(int((own & answered).sum()), int(own.sum())), (int((~own & ~answered).sum()), int((~own).sum()))]
+            shares += [
+                (int((own & answered).sum()), int(own.sum())),
+                (int((~own & ~answered).sum()), int((~own).sum())),
+            ]
     if not shares:
         return BalancedAccuracy(0.5, 0.0, 1.0, 1.0)
     return BalancedAccuracy(

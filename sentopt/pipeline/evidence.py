@@ -34,7 +34,9 @@ def foresee(recipe: Recipe, run_dir: RunDir, prepared: PrepareResult) -> tuple[s
 def _counts(labels: IntArray, prepared: PrepareResult) -> list[int]:
     """How many texts have each label."""
     names = prepared.labels
-    found = label_sets.counts(labels, len(names)) if prepared.is_multi_label else np.bincount(labels, minlength=len(names))
+    found = (
+        label_sets.counts(labels, len(names)) if prepared.is_multi_label else np.bincount(labels, minlength=len(names))
+    )
     return [int(count) for count in found]
 
 

@@ -20,7 +20,6 @@ from sentopt.run_dir import RunDir
 from sentopt.stages import exporters
 from sentopt.variants import Need, VariantSpec, runnable
 
-
 _NO_STUDENT_OF_SETS = (
     "no student and no cascade: where texts have any number of labels, no single probability says which to defer"
 )

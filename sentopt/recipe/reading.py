@@ -297,7 +297,7 @@ def _of_label_sets(data: DataSection) -> list[tuple[object, str]]:
         ),
         (
             not several or not data.labels or set(data.labels) == set(several),
-            f"data.labels: the names of data.label_columns are the labels ({', '.join(several)}); leave data.labels empty",
+            f"data.labels: the names of data.label_columns are the labels ({', '.join(several)}); leave it empty",
         ),
         (
             data.text_column not in several,
@@ -310,7 +310,7 @@ def _of_label_sets(data: DataSection) -> list[tuple[object, str]]:
         ),
         (
             not (several or separator) or not data.corrections,
-            "data.corrections: corrects the one label of a text; where texts have any number of labels, correct the data",
+            "data.corrections: corrects the one label of a text; where it has any number of labels, correct the data",
         ),
     ]
 

@@ -348,8 +348,8 @@ class TrainSection:
         0.0,
         at_least=0,
         below=1,
-        help="Share of each target that is spread over all labels; where a text has any number of labels, over having a "
-        "label and not having it.",
+        help="Share of each target that is spread over all labels; where a text has any number of labels, over having "
+        "a label and not having it.",
         also=("label_smoothing_factor",),
         like=("smoothing",),
     )

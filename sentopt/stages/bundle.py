@@ -93,7 +93,9 @@ def run(
         files = sorted(path for path in folder.rglob("*") if path.is_file())
         encoder = TextEncoder.load(folder, max_length=recipe.model.max_length)
         texts, tolerance = golden.choose(
-            Classifier.open(model, encoder, labels, options=Options(engine=spec.engine), thresholds=decision.thresholds),
+            Classifier.open(
+                model, encoder, labels, options=Options(engine=spec.engine), thresholds=decision.thresholds
+            ),
             store.read_split(run_dir, "test"),
             decision.probabilities(np.load(run_dir.reference, allow_pickle=False)),
             shipment.verdict,

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from sentopt import backbones, model_files
-from sentopt.data import set_splits, sources, store
+from sentopt.data import label_lists, set_splits, sources, store
 from sentopt.data.examples import RawData
 from sentopt.data.rows import Examples
 from sentopt.data.splits import CleanData, clean
@@ -37,7 +37,7 @@ def run(recipe: Recipe, run_dir: RunDir, *, given: RawData | None = None) -> Pre
 
 def _prepared(recipe: Recipe, run_dir: RunDir, given: RawData | None, scratch: Path) -> PrepareResult:
     raw = sources.load(recipe.data, given, scratch=scratch)
-    cleaned = set_splits.clean if set_splits.are_sets(raw, recipe.data) else clean
+    cleaned = set_splits.clean if label_lists.are_sets(raw, recipe.data) else clean
     data = cleaned(raw, recipe.data, seed=recipe.run.seed, tuned=recipe.model.tuned and not _is_average(recipe))
     data = replace(data, notices=(*data.notices, *_check_task(recipe, data)))
     if recipe.model.tuned:
@@ -47,7 +47,7 @@ def _prepared(recipe: Recipe, run_dir: RunDir, given: RawData | None, scratch: P
         data = in_order_of_model(data, named_by_user(names, recipe.data.labels), counted=given is not None)
     _check_names(data.labels)
     store.write(run_dir, data)
-    counts = {split: _counts(data, data.splits[split]) for split in SPLITS}
+    counts: dict[str, dict[str, int]] = {split: _counts(data, data.splits[split]) for split in SPLITS}
     texts = {str(split): len(data.splits[split]) for split in SPLITS} if data.multi_label else {}
     return PrepareResult(raw.description, sources.identify(recipe.data), data.labels, counts, data.notices, texts)
 

@@ -70,9 +70,7 @@ class _Start:
 
     def untuned_model(self, train: TrainSection) -> Any:
         """The backbone with a fresh head."""
-        return checkpoints.load_untuned(
-            self.folder, self.labels, self.tokenizer, train, multi_label=self.multi_label
-        )
+        return checkpoints.load_untuned(self.folder, self.labels, self.tokenizer, train, multi_label=self.multi_label)
 
     def tuned_model(self) -> Any:
         """A classifier that was tuned elsewhere."""
@@ -90,7 +88,7 @@ class _Start:
 
 @dataclass(frozen=True)
 class _Answers:
-    """How a model answers a split: logits, float32 of shape (texts, labels), and the right labels: positions or codes."""
+    """How a model answers a split: logits, float32 of shape (texts, labels), and the right labels, int64 (texts,)."""
 
     logits: FloatArray
     truth: np.ndarray
@@ -300,7 +298,9 @@ def _asked(classifier: Classifier, texts: Sequence[str], decision: Decision) -> 
     return list(map(_Asked, names, scores))
 
 
-def _sample_answers(texts: Sequence[str], untuned: Sequence[_Asked], tuned: Sequence[_Asked]) -> tuple[SampleAnswer, ...]:
+def _sample_answers(
+    texts: Sequence[str], untuned: Sequence[_Asked], tuned: Sequence[_Asked]
+) -> tuple[SampleAnswer, ...]:
     before: Sequence[_Asked | None] = untuned or [None] * len(tuned)
     return tuple(
         SampleAnswer(text, b.answer if b else None, b.score if b else None, after.answer, after.score)

@@ -248,8 +248,8 @@ def save_calibrated(
 def _fitted_to_sets(logits: FloatArray, truth: np.ndarray, *, calibrate: bool) -> Calibrated:
     has = label_sets.matrix(truth, logits.shape[1])
     temperatures = thresholds.temperatures(logits, has) if calibrate else (1.0,) * logits.shape[1]
-    probabilities = sigmoid(logits / np.array(temperatures, dtype=np.float32))
-    return Calibrated(temperatures, Decision(thresholds.best(probabilities, has)))
+    divided = Calibrated(temperatures, SINGLE).divided(logits)
+    return Calibrated(temperatures, Decision(thresholds.best(sigmoid(divided), has)))
 
 
 def divide_logits(model: Any, *temperatures: float) -> None:

@@ -35,8 +35,8 @@ _SAME_START = 0.5  # cosine of two weight matrices: over 0.95 with a common star
 class Soup:
     """An averaged model: scores by `metric` on the validation split, of each run and of the average.
 
-    The logits of the average were divided by `temperature`, or by one for each label where a text may have any number of
-    them; then it is 1 here.
+    The logits of the average were divided by `temperature`, or by one for each label where a text may have any number
+    of them; then it is 1 here.
     """
 
     metric: str
