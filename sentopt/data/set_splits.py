@@ -92,7 +92,8 @@ def _without_rare(
     told = [f"{names[i]!r} {splits.times(int(counts[i]))}{_first(named, i)}" for i in rare[: labels.SHOWN]]
     more = f"; and {len(rare) - labels.SHOWN} more labels" if len(rare) > labels.SHOWN else ""
     if data.rare_labels == "error":
-        hint = records.nearest(names[rare[0]], [name for i, name in enumerate(names) if i not in rare])
+        others = [name for i, name in enumerate(names) if i not in rare]
+        hint = records.nearest(names[rare[0]], others) if counts[rare[0]] else ""
         raise DataError(
             f"label {'; '.join(told)}{more}{hint}. A label needs at least {needed} distinct text(s): train, and each "
             "split that is split off it, need one. Correct the label, add texts, or leave such labels out with "
