@@ -15,10 +15,12 @@ from typing import Any
 
 from sentopt import records
 from sentopt.errors import BackboneError
+from sentopt.runtime.description import MULTI_LABEL
 from sentopt.runtime.file_names import refusal
 
 CONFIG, TOKENIZER_CONFIG = "config.json", "tokenizer_config.json"
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+_SINGLE_LABEL = "single_label_classification"
 _EMBEDDING = re.compile(r"embed|\bw[tp]e\b")
 _UNNAMED = re.compile(r"LABEL_\d+")
 _ADAPTER = "adapter_config.json"
@@ -211,14 +213,16 @@ def names_or_numbers(names: Sequence[str]) -> list[str]:
     return [str(i) for i in range(len(names))] if are_unnamed(names) else list(names)
 
 
-def keeps_head(folder: Path, labels: Sequence[str]) -> bool:
+def keeps_head(folder: Path, labels: Sequence[str], *, multi_label: bool = False) -> bool:
     """Whether training can start from the classification head of a model: it has the same labels in the same order.
 
-    A head for another task, for multi-label classification, for regression or for other labels is replaced.
+    A head for another task, for regression or for other labels is replaced, and so is one of a multi-label model where
+    texts have one label, and the reverse.
     """
     if not is_classifier(folder):
         return False
-    if read_config(folder).get("problem_type") not in (None, "single_label_classification"):
+    accepted = (MULTI_LABEL,) if multi_label else (None, _SINGLE_LABEL)
+    if read_config(folder).get("problem_type") not in accepted:
         return False
     try:
         names = label_names(folder)
@@ -298,26 +302,42 @@ def _check_code(folder: Path, config: Mapping[str, Any]) -> None:
         )
 
 
-def _check_task(folder: Path, config: Mapping[str, Any]) -> None:
-    """Refuse a model that is not a single-label classifier."""
-    problem = config.get("problem_type")
-    if problem == "multi_label_classification":
+def check_problem(folder: Path, *, multi_label: bool) -> None:
+    """That a tuned model does what the data has: one label for each text, or any number of them.
+
+    Raises:
+        BackboneError: it does not.
+    """
+    problem = read_config(folder).get("problem_type")
+    if (problem == MULTI_LABEL) == multi_label:
+        return
+    if multi_label:
         raise BackboneError(
-            f"{folder} is a multi-label classifier ({CONFIG} says problem_type {problem!r}): it gives each label a "
-            "probability of its own. sentopt supports one label per text so far, and would change its answers"
+            f"{folder} gives each text one label ({CONFIG} says problem_type {problem!r}), and the texts of the data "
+            f"have any number of labels. If the model was tuned to give any number of them, write {MULTI_LABEL!r} there"
         )
+    raise BackboneError(
+        f"{folder} is a multi-label classifier ({CONFIG} says problem_type {problem!r}): it gives a text any number of "
+        "labels, and each text of the data has one. Name columns of 0 and 1 with data.label_columns, a column of lists "
+        "with data.label_column, or what stands between the labels of a text with data.label_separator"
+    )
+
+
+def _check_task(folder: Path, config: Mapping[str, Any]) -> None:
+    """Refuse a model that is no classifier."""
+    problem = config.get("problem_type")
     if problem == "regression":
         raise BackboneError(
             f"{folder} is a regression model ({CONFIG} says problem_type {problem!r}): it returns a number, not a "
             "label. sentopt supports classifiers only"
         )
-    if problem not in (None, "single_label_classification"):
+    if problem not in (None, _SINGLE_LABEL, MULTI_LABEL):
         raise BackboneError(f"{folder / CONFIG}: problem_type {problem!r} is unknown to sentopt")
-    function = config.get("function_to_apply")
-    if function not in (None, "softmax", "default"):
+    function, own = config.get("function_to_apply"), "sigmoid" if problem == MULTI_LABEL else "softmax"
+    if function not in (None, own, "default"):
         raise BackboneError(
-            f"{folder} does not use softmax ({CONFIG} says function_to_apply {function!r}); sentopt supports "
-            "single-label classifiers only"
+            f"{folder} does not use {own} ({CONFIG} says function_to_apply {function!r}), which goes with its "
+            f"problem_type {problem!r}"
         )
 
 

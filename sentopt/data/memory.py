@@ -14,6 +14,7 @@ from typing import Any
 from sentopt import records
 from sentopt.data import fields, folders, stored_names
 from sentopt.data.examples import RawData, RawRow
+from sentopt.data.label_cells import flagged
 from sentopt.data.rows import Rows, RowsBuilder
 from sentopt.errors import DataError
 from sentopt.run_dir import SPLITS, Split
@@ -32,7 +33,12 @@ def is_data(data: object) -> bool:
 
 
 def read(
-    data: object, *, text_column: str = "text", label_column: str = "label", all_labelled: bool = False
+    data: object,
+    *,
+    text_column: str = "text",
+    label_column: str = "label",
+    label_columns: Sequence[str] = (),
+    all_labelled: bool = False,
 ) -> RawData:
     """The rows of `data` by split, texts and labels as they are.
 
@@ -40,26 +46,27 @@ def read(
         data: see `sentopt.train`. What is not divided into splits is the train split.
         text_column: name of the column of texts, where there are columns.
         label_column: name of the column of labels.
+        label_columns: columns of 0 and 1 in its place, one for each label.
         all_labelled: whether a test split must have labels, too, and names of labels are kept that no row has: the
             data are for a tuned model, whose outputs they may name.
 
     Raises:
         DataError: it is none of the kinds that are understood, or lacks a column.
     """
-    columns = (text_column, label_column)
-    tables = _by_split(data, columns)
+    flags, columns = tuple(label_columns), (text_column, label_column)
+    tables = _by_split(data, (text_column, *flags) if flags else columns)
     splits: dict[Split, Rows] = {}
     stored: dict[stored_names.Names, str] = {}
     notices: list[str] = []
     for split, table in tables.items():
         may_lack = split == "test" and not all_labelled
-        rows = _rows(table, columns, split, notices if may_lack else None)
-        names = _class_names(table, label_column)
+        rows = _rows(table, columns, split, notices if may_lack else None, flags)
+        names = () if flags else _class_names(table, label_column)
         splits[split] = stored_names.named(rows, names)
         if names:
             stored.setdefault(names, "the features of the dataset")
     declared = next(iter(stored)) if all_labelled and len(stored) == 1 else ()
-    labels, named = stored_names.apply(splits, declared, stored, notices)
+    labels, named = stored_names.apply(splits, flags or declared, stored, notices)
     described = ", ".join(f"{split}: {len(rows)} rows" for split, rows in named.items())
     return RawData(named, labels, f"given from Python ({described})", tuple(notices), by_position=True)
 
@@ -74,6 +81,15 @@ def has_numbers(data: RawData) -> bool:
     """Whether every label is a whole number."""
     labels = [label for rows in data.splits.values() for label in Rows.of(rows).distinct() if label is not None]
     return bool(labels) and all(isinstance(_whole(label), int) and not isinstance(label, bool) for label in labels)
+
+
+def has_lists_of_numbers(data: RawData) -> bool:
+    """Whether every label is a list of whole numbers, and not every one a list of one."""
+    labels = [label for rows in data.splits.values() for label in Rows.of(rows).distinct() if label is not None]
+    lists = [label for label in labels if isinstance(label, list | tuple)]
+    numbers = [_whole(one) for listed in lists for one in listed]
+    are_numbers = all(isinstance(one, int) and not isinstance(one, bool) for one in numbers)
+    return len(lists) == len(labels) and are_numbers and bool(numbers) and any(len(listed) != 1 for listed in lists)
 
 
 def as_one_table(data: RawData) -> RawData:
@@ -102,7 +118,7 @@ def _digest(rows: Iterable[RawRow], labels: Sequence[str]) -> str:
     return f"sha256:{digest.hexdigest()}"
 
 
-def _by_split(data: object, columns: tuple[str, str]) -> dict[Split, object]:
+def _by_split(data: object, columns: Sequence[str]) -> dict[Split, object]:
     if isinstance(data, Mapping) and not all(fields.column_of(data, column) for column in columns):
         return _named_splits(data)
     return {"train": data}
@@ -129,12 +145,20 @@ def _named_splits(data: Mapping[Any, object]) -> dict[Split, object]:
 
 def _whole(label: object) -> object:
     """An integer for a float without a fraction: pandas makes them where a label is missing."""
+    if isinstance(label, list | tuple):
+        return [_whole(one) for one in label]
     return int(label) if isinstance(label, float) and label.is_integer() else label
 
 
-def _rows(table: object, columns: tuple[str, str], split: Split, unlabelled: list[str] | None) -> Rows:
+def _rows(
+    table: object, columns: tuple[str, str], split: Split, unlabelled: list[str] | None, flags: tuple[str, ...] = ()
+) -> Rows:
     """The rows of a table. It may lack labels where there is a list `unlabelled`, which then gets a notice."""
-    texts, labels = _texts_and_labels(table, columns, unlabelled)
+    texts, labels = (
+        _texts_and_sets(table, columns[0], flags, split, unlabelled)
+        if flags
+        else _texts_and_labels(table, columns, unlabelled)
+    )
     if len(texts) != len(labels):
         raise DataError(f"{split}: {len(texts)} texts, but {len(labels)} labels; expected as many of both")
     builder = RowsBuilder()
@@ -143,8 +167,31 @@ def _rows(table: object, columns: tuple[str, str], split: Split, unlabelled: lis
     return builder.finish()
 
 
+def _texts_and_sets(
+    table: object, text_column: str, flags: tuple[str, ...], split: Split, unlabelled: list[str] | None
+) -> tuple[Sequence[object], Sequence[object]]:
+    """Texts, and the names of those of the columns `flags` that are 1; a matrix beside texts has such columns, too."""
+    if isinstance(table, tuple) and len(table) == 2:
+        texts, cells = _column(table[0]), [_column(row) for row in _column(table[1])]
+        wrong = next((i for i, row in enumerate(cells, 1) if len(row) != len(flags)), None)
+        if wrong is not None:
+            raise DataError(
+                f"{split} row {wrong} has {len(cells[wrong - 1])} labels of 0 and 1; expected {len(flags)}, one for "
+                "each of label_columns="
+            )
+    else:
+        names = [] if isinstance(table, list) else _with_fields(*_columns_of(table), (text_column, *flags))[0]
+        if unlabelled is not None and names and not {*names} & {*flags}:
+            return _texts_and_labels(table, (text_column, flags[0]), unlabelled)
+        texts, _ = _texts_and_labels(table, (text_column, flags[0]), None, "label_columns")
+        columns = [_texts_and_labels(table, (text_column, flag), None, "label_columns")[1] for flag in flags]
+        cells = list(zip(*columns, strict=True))
+    named = [flagged([_plain(c) for c in row], flags, f"{split} row {i}") for i, row in enumerate(cells, 1)]
+    return texts, named
+
+
 def _texts_and_labels(
-    table: object, columns: tuple[str, str], unlabelled: list[str] | None
+    table: object, columns: tuple[str, str], unlabelled: list[str] | None, key: str = "label_column"
 ) -> tuple[Sequence[object], Sequence[object]]:
     if isinstance(table, tuple) and len(table) == 2:
         return _column(table[0]), _column(table[1])
@@ -157,7 +204,7 @@ def _texts_and_labels(
         texts = _column(take(columns[0]))
         return texts, [None] * len(texts)
     if missing:
-        keyword = "text_column" if missing[0] == columns[0] else "label_column"
+        keyword = "text_column" if missing[0] == columns[0] else key
         raise DataError(
             f"the data has no column {missing[0]!r}{records.nearest(missing[0], names)}; it has "
             f"{', '.join(map(repr, names[:20]))}. Name the right one with {keyword}="
@@ -242,4 +289,4 @@ def _class_names(table: object, label_column: str) -> tuple[str, ...]:
     """The names that `datasets` keeps beside the numbers of a column."""
     features = getattr(table, "features", None)
     feature = fields.get(features, label_column) if isinstance(features, Mapping) else None
-    return tuple(getattr(feature, "names", None) or ())
+    return stored_names.of_feature(feature)

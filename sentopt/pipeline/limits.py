@@ -9,6 +9,7 @@ from sentopt import backbones
 from sentopt import recipe as recipes
 from sentopt._optional import check_installed
 from sentopt.backends.opening import capabilities
+from sentopt.data import store
 from sentopt.errors import RecipeError
 from sentopt.gate import deferral
 from sentopt.graph import families
@@ -18,6 +19,10 @@ from sentopt.recipe import TEST_AS_VALIDATION, DistillSection, Recipe
 from sentopt.run_dir import RunDir
 from sentopt.stages import exporters
 from sentopt.variants import Need, VariantSpec, runnable
+
+_NO_STUDENT_OF_SETS = (
+    "no student and no cascade: where texts have any number of labels, no single probability says which to defer"
+)
 
 
 def within_model(recipe: Recipe, *, fetch: bool, progress: Progress = SILENT) -> tuple[Recipe, tuple[str, ...]]:
@@ -56,6 +61,8 @@ def variants(recipe: Recipe, run_dir: RunDir, *, made_by: str = "") -> list[Vari
         RecipeError: the recipe asks for others.
     """
     able = capable(recipe, run_dir.checkpoint, _lines(run_dir.split("validation")))
+    if store.is_multi_label(run_dir):
+        able -= {"student"}
     specs = among(able, recipe, source=str(run_dir.recipe))
     return [spec for spec in specs if made_by in ("", spec.made_by)]
 
@@ -115,6 +122,8 @@ def no_student(recipe: Recipe, checkpoint: Path, validation_texts: int) -> str |
 
 def without_student(recipe: Recipe, run_dir: RunDir) -> tuple[str, ...]:
     """What to say of a run that has no student."""
+    if store.is_multi_label(run_dir):
+        return () if recipe.distill.layers == (0,) else (_NO_STUDENT_OF_SETS,)
     reason = no_student(recipe, run_dir.checkpoint, _lines(run_dir.split("validation")))
     return (reason,) if reason and not recipe.export.variants else ()
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from sentopt.measure.label_sets import MOST_LABELS
 from sentopt.measure.timing import Figure
 from sentopt.recipe.fields import Keys, Spelling, declared, option
 from sentopt.runtime.description import Reads
@@ -33,6 +34,10 @@ def _is_folder_name(text: str) -> bool:
 
 def _are_labels(labels: Sequence[str]) -> bool:
     return len(labels) != 1 and len(set(labels)) == len(labels)
+
+
+def _are_label_columns(columns: Sequence[str]) -> bool:
+    return len(columns) != 1 and len(columns) <= MOST_LABELS and all(columns) and len(set(columns)) == len(columns)
 
 
 def _is_encoding(name: str) -> bool:
@@ -152,8 +157,24 @@ class DataSection:
     )
     label_column: str = option(
         "label",
-        help="Column of the labels, or a field inside of one.",
+        help="Column of the labels, or a field inside of one. Where it holds lists, a text has any number of labels.",
         like=("label", "label_column_name", "label_field", "target"),
+    )
+    label_columns: tuple[str, ...] = option(
+        (),
+        valid=_are_label_columns,
+        expected=f"no columns, or 2 to {MOST_LABELS} different ones",
+        help="Columns of 0 and 1, one for each label, whose names are the labels: a text has any number of them "
+        "(multi-label). They stand in the place of data.label_column.",
+        like=("label_column_names", "target_columns", "targets", "multi_label_columns"),
+        added_later=True,
+    )
+    label_separator: str = option(
+        "",
+        help="What stands between the labels of a text in data.label_column, as in 'anger;joy': a text has any number "
+        "of labels (multi-label), none where the cell is empty. Empty: the cell is one label.",
+        like=("label_delimiter", "label_sep", "labels_separator"),
+        added_later=True,
     )
     labels: tuple[str, ...] = option(
         (),
@@ -327,7 +348,8 @@ class TrainSection:
         0.0,
         at_least=0,
         below=1,
-        help="Share of each target that is spread over all labels.",
+        help="Share of each target that is spread over all labels; where a text has any number of labels, over having "
+        "a label and not having it.",
         also=("label_smoothing_factor",),
         like=("smoothing",),
     )
@@ -349,13 +371,15 @@ class TrainSection:
     )
     class_weights: Literal["none", "balanced"] = option(
         "none",
-        help="'balanced' gives every label the same total weight in the loss, however rare it is.",
+        help="'balanced' gives every label the same total weight in the loss, however rare it is. Where a text has any "
+        "number of labels, the texts with a label together weigh as much as those without it.",
         like=("class_weight", "balanced"),
     )
     calibrate: bool = option(
         True,
         help="Divide the logits by a temperature fitted on the validation split, so that scores are probabilities, if "
-        "that helps there by more than chance. No label changes.",
+        "that helps there by more than chance. No label changes. Where a text has any number of labels, each label has "
+        "a temperature of its own.",
         like=("calibration", "temperature", "temperature_scaling"),
     )
     eval_strategy: Literal["epoch", "steps"] = option(
@@ -374,11 +398,17 @@ class TrainSection:
     logging_steps: int = option(
         10, at_least=1, unit="steps", help="Steps between two logged losses.", like=("log_steps", "log_every")
     )
-    metric: Literal["accuracy", "macro_f1"] = option(
+    metric: Literal["accuracy", "macro_f1", "micro_f1"] = option(
         "macro_f1",
         help="Metric on the validation split that chooses the best checkpoint. With 'macro_f1', verification tests "
-        "macro F1, too.",
-        also=(Spelling("metric_for_best_model", {"eval_accuracy": "accuracy", "eval_macro_f1": "macro_f1"}),),
+        "macro F1, too. Where a text has any number of labels, 'accuracy' is the share of texts whose labels are all "
+        "right, and 'micro_f1' the F1 of all labels of all texts; else 'micro_f1' is the accuracy.",
+        also=(
+            Spelling(
+                "metric_for_best_model",
+                {"eval_accuracy": "accuracy", "eval_macro_f1": "macro_f1", "eval_micro_f1": "micro_f1"},
+            ),
+        ),
         like=("best_metric", "eval_metric"),
     )
     report_to: tuple[Tracker, ...] = option(

@@ -27,13 +27,14 @@ from sentopt.backends.torch import limit_threads
 from sentopt.data.rows import Examples
 from sentopt.errors import RecipeError, TrainingInterrupted
 from sentopt.files import atomic, durable, journal
-from sentopt.measure import metrics
+from sentopt.measure import metrics, set_metrics
+from sentopt.measure.label_sets import MULTI_LABEL
 from sentopt.progress import SILENT, Progress
 from sentopt.recipe import Recipe, TrainSection
 from sentopt.results import Steps
 from sentopt.run_dir import RunDir
 from sentopt.runtime.cores import available_cores
-from sentopt.training import distributed, malloc, schedule, tokenized, trackers
+from sentopt.training import distributed, malloc, schedule, set_loss, tokenized, trackers
 from sentopt.training.adversarial import AdversarialEmbeddings
 from sentopt.training.callbacks import (
     DropOldCheckpoints,
@@ -232,10 +233,12 @@ class _Trainer(Trainer):
         averaged: EmaWeights | None,
         adversary: AdversarialEmbeddings | None,
         teaching: TeacherLoss | None,
+        multi_label: bool,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
         self.teaching = teaching
+        self.multi_label = multi_label
         self.sampler = sampler
         self.class_weights = class_weights
         self.averaged = averaged
@@ -263,13 +266,17 @@ class _Trainer(Trainer):
         if self.teaching and soft_labels is not None:
             loss = self.teaching.of(outputs.logits.float(), labels, soft_labels, class_weights=weights)
             return (loss, outputs) if return_outputs else loss
-        loss = torch.nn.functional.cross_entropy(
-            outputs.logits.float(),
-            labels,
-            weight=None if weights is None else weights.to(labels.device),
-            label_smoothing=self.args.label_smoothing_factor if model.training else 0.0,
-        )
+        smoothing = self.args.label_smoothing_factor if model.training else 0.0
+        loss = self._loss(outputs.logits.float(), labels, weights, smoothing)
         return (loss, outputs) if return_outputs else loss
+
+    def _loss(
+        self, logits: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor | None, smoothing: float
+    ) -> torch.Tensor:
+        weights = None if weights is None else weights.to(labels.device)
+        if self.multi_label:
+            return set_loss.of(logits, labels, weights=weights, smoothing=smoothing)
+        return torch.nn.functional.cross_entropy(logits, labels, weight=weights, label_smoothing=smoothing)
 
     def _kept_weights(self) -> AbstractContextManager[None]:
         """The model has the weights that are evaluated and saved in this context."""
@@ -325,6 +332,7 @@ def _trainer_of_all(recipe: Recipe, folder: Path, model: Any, tokenizer: Any, va
 def _trainer(
     recipe: Recipe, folder: Path, model: Any, tokenizer: Any, train: Tokenized, validation: list[Encoded]
 ) -> _Trainer:
+    multi_label = model.config.problem_type == MULTI_LABEL
     trainer = _Trainer(
         model=model,
         args=_arguments(recipe, folder, len(train.labels)),
@@ -332,8 +340,9 @@ def _trainer(
         eval_dataset=sorted(validation, key=lambda e: len(e["input_ids"])),  # little padding
         processing_class=tokenizer,
         data_collator=DataCollatorWithPadding(tokenizer),
-        compute_metrics=_eval_metrics,
-        class_weights=_class_weights(recipe.train, train.labels, model.config.num_labels),
+        compute_metrics=_metrics_of_sets if multi_label else _eval_metrics,
+        multi_label=multi_label,
+        class_weights=_class_weights(recipe.train, train.labels, model.config.num_labels, multi_label=multi_label),
         averaged=EmaWeights(model, recipe.train.ema_decay) if recipe.train.ema_decay else None,
         adversary=_adversary(model, recipe.train.adversarial),
         teaching=TeacherLoss.of_recipe(recipe.train) if recipe.train.teacher else None,
@@ -421,10 +430,17 @@ def _adversary(model: Any, length: float) -> AdversarialEmbeddings | None:
     return AdversarialEmbeddings(model.get_input_embeddings(), length) if length else None
 
 
-def _class_weights(train: TrainSection, given: NDArray[np.int64], labels: int) -> torch.Tensor | None:
-    """Inversely proportional to frequency, with a mean of 1 over the texts: scikit-learn's "balanced"."""
+def _class_weights(
+    train: TrainSection, given: NDArray[np.int64], labels: int, *, multi_label: bool
+) -> torch.Tensor | None:
+    """Inversely proportional to frequency, with a mean of 1 over the texts: scikit-learn's "balanced".
+
+    Where a text has any number of labels, those of `set_loss`.
+    """
     if train.class_weights == "none":
         return None
+    if multi_label:
+        return set_loss.balanced(given, labels)
     known = torch.from_numpy(given[given != NO_LABEL])
     return len(known) / (labels * torch.bincount(known, minlength=labels).float())
 
@@ -433,7 +449,11 @@ def _eval_metrics(prediction: Any) -> dict[str, float]:
     given = {"predictions": prediction.predictions.argmax(axis=1), "references": prediction.label_ids}
     macro = metrics.MacroScores(keep_in_memory=True).compute(**given, num_labels=prediction.predictions.shape[1])
     accuracy = metrics.Accuracy(keep_in_memory=True).compute(**given)
-    return {**accuracy, **macro}
+    return {**accuracy, **macro, "micro_f1": accuracy["accuracy"]}
+
+
+def _metrics_of_sets(prediction: Any) -> dict[str, float]:
+    return set_metrics.while_training(prediction.predictions, prediction.label_ids)
 
 
 def _resumable(folder: Path, resume_key: str) -> str:
