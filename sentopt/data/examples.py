@@ -10,12 +10,13 @@ from typing import Any
 
 from sentopt.errors import DataError
 from sentopt.run_dir import Split
+from sentopt.runtime.description import Text
 from sentopt.runtime.surrogates import repaired
 
 
 @dataclass(frozen=True)
 class RawRow:
-    """Text and label as read, and their place for error messages."""
+    """Text and label as read, and their place for error messages. A pair of texts is a tuple of two."""
 
     text: Any
     label: Any
@@ -40,7 +41,7 @@ class RawData:
 class Example:
     """A text and the position of its label in the list of labels."""
 
-    text: str
+    text: Text
     label: int
 
 

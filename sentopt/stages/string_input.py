@@ -29,7 +29,7 @@ from sentopt.results import StringInput
 from sentopt.run_dir import RunDir
 from sentopt.runtime.batching import batched
 from sentopt.runtime.classifier import Classifier
-from sentopt.runtime.description import DESCRIPTION_FILE, BundleDescription, read_description, sha256_file
+from sentopt.runtime.description import DESCRIPTION_FILE, BundleDescription, Text, read_description, sha256_file
 from sentopt.runtime.session import session_options
 from sentopt.runtime.tokenization import TextEncoder
 
@@ -206,7 +206,7 @@ def _every_character(per_text: int) -> Iterator[str]:
         yield " ".join(f"{c} a{c}e" for c in characters)
 
 
-def check_tokens(session: Any, encoder: TextEncoder, texts: Sequence[str]) -> None:
+def check_tokens(session: Any, encoder: TextEncoder, texts: Sequence[Text]) -> None:
     """Compare all output arrays of the graph, with padding, with those of the encoder, in batches of mixed lengths.
 
     Raises:
