@@ -1,12 +1,6 @@
 """Pairs of texts from a table to a bundle that answers pairs."""
 
-import csv
-import json
-import shutil
-from pathlib import Path
-
 import numpy as np
-import onnx
 import pair_data
 import pytest
 
