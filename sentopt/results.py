@@ -72,6 +72,7 @@ class SampleAnswer:
     untuned_score: float | None
     tuned_label: str
     tuned_score: float
+    pair: str = ""
 
 
 @dataclass(frozen=True)
@@ -131,6 +132,11 @@ class TrainResult(Steps):
     notices: tuple[str, ...] = ()
     thresholds: tuple[float, ...] = ()
     temperatures: tuple[float, ...] = ()
+
+    @property
+    def are_pairs(self) -> bool:
+        """Whether the texts are pairs."""
+        return any(sample.pair for sample in self.samples)
 
     @property
     def beats_majority(self) -> bool:
@@ -541,7 +547,7 @@ class ScoreBand:
 class AnsweredText:
     """A test text with its label, and what a variant and PyTorch answer.
 
-    `row` counts from 1 in the test split; long texts are cut.
+    `row` counts from 1 in the test split; long texts are cut. `pair` is the second text of a pair.
     """
 
     row: int
@@ -551,6 +557,7 @@ class AnsweredText:
     score: float
     reference_answer: str
     reference_score: float
+    pair: str = field(default="", kw_only=True)
 
 
 @dataclass(frozen=True)

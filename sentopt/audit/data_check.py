@@ -26,6 +26,10 @@ from sentopt.recipe import Recipe
 from sentopt.run_dir import Split
 
 Count: TypeAlias = dict[str, int]
+_NOT_OF_PAIRS = (
+    "the texts are pairs, in which likely wrong labels and nearly equal texts are not looked for: one word may be all "
+    "that two pairs with different labels differ by"
+)
 _ORDER: tuple[Split, ...] = ("test", "validation", "train")  # a text of train that is in test, too, leaks from there
 
 
@@ -80,7 +84,10 @@ def run(recipe: Recipe, *, given: RawData | None = None, fetch: bool = False) ->
         named = reading(raw, recipe.data, notices)
     seen = _Seen.of(named, multi_label=is_multi_label)
     refusal = _refusal(raw, recipe, notices, set_splits.clean if is_multi_label else splits.clean)
-    wrong, judged, told = _wrong_labels(seen, recipe.run.seed)
+    similar, told, judged = list[Doubt](), [_NOT_OF_PAIRS], 0
+    if texts := seen.texts:
+        wrong, judged, told = _wrong_labels(seen, texts, recipe.run.seed)
+        similar = [*wrong, *_conflicts(seen, texts), *_leaks(seen, texts)]
     folder = backbones.at_hand(recipe.model.backbone, recipe.model.revision)
     if folder is None and fetch:
         folder = backbones.resolve(recipe.model.backbone, recipe.model.revision)
@@ -93,7 +100,7 @@ def run(recipe: Recipe, *, given: RawData | None = None, fetch: bool = False) ->
         {split: len(part.rows) for split, part in named.splits.items()},
         dict(zip(named.names, counts, strict=True)),
         judged,
-        (*wrong, *_conflicts(seen), *_leaks(seen), *_empty(raw.splits)),
+        (*similar, *_empty(raw.splits)),
         fit or None,
         tuple(dict.fromkeys([*notices, *told])),
         refusal,
@@ -132,12 +139,13 @@ class _Seen:
         return label_sets.in_words(label, self.names) if self.multi_label else self.names[label]
 
     @property
-    def texts(self) -> Texts:
-        return self.rows.texts
+    def texts(self) -> Texts | None:
+        """The texts; None where they are pairs."""
+        return self.rows.texts if isinstance(self.rows.texts, Texts) else None
 
     def doubt(self, row: int, **about: object) -> Doubt:
         split, label = _ORDER[int(self.splits[row])], self.label_of(row)
-        return Doubt(split=split, place=self.rows.where(row), text=self.texts[row], label=label, **about)  # type: ignore[arg-type]
+        return Doubt(split=split, place=self.rows.where(row), text=self.rows.texts[row], label=label, **about)  # type: ignore[arg-type]
 
     def is_like(self, near: Near) -> str:
         """In words, which row is nearly the same."""
@@ -154,11 +162,11 @@ def _refusal(raw: RawData, recipe: Recipe, notices: list[str], clean: Callable[.
     return ""
 
 
-def _wrong_labels(seen: _Seen, seed: int) -> tuple[list[Doubt], int, list[str]]:
+def _wrong_labels(seen: _Seen, texts: Texts, seed: int) -> tuple[list[Doubt], int, list[str]]:
     """The likely wrong labels, how many distinct texts were looked at, and notices."""
     if seen.multi_label:
         return [], 0, ["likely wrong labels are not looked for where texts have any number of labels"]
-    numbers = duplicates.numbered([seen.texts])[0]
+    numbers = duplicates.numbered([texts])[0]
     distinct = duplicates.one_of_each(numbers, seen.examples.labels)[0]
     found = wrong_labels.find(seen.examples.take(distinct), seed=seed)
     doubts = [
@@ -178,8 +186,8 @@ def _wrong_labels(seen: _Seen, seed: int) -> tuple[list[Doubt], int, list[str]]:
     return doubts, found.judged, told
 
 
-def _conflicts(seen: _Seen) -> list[Doubt]:
-    found = near_duplicates.conflicts(seen.texts, seen.examples.labels)
+def _conflicts(seen: _Seen, texts: Texts) -> list[Doubt]:
+    found = near_duplicates.conflicts(texts, seen.examples.labels)
     return [
         seen.doubt(
             near.row,
@@ -191,8 +199,8 @@ def _conflicts(seen: _Seen) -> list[Doubt]:
     ]
 
 
-def _leaks(seen: _Seen) -> list[Doubt]:
-    found = near_duplicates.leaks(seen.texts, seen.splits)
+def _leaks(seen: _Seen, texts: Texts) -> list[Doubt]:
+    found = near_duplicates.leaks(texts, seen.splits)
     return [seen.doubt(near.row, kind="leak", because=seen.is_like(near)) for near in found]
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from sentopt import records
 from sentopt._optional import require
-from sentopt.data import columnar, corrections, fields, folders, formats, stored_names, tables
+from sentopt.data import columnar, corrections, fields, folders, formats, pairs, stored_names, tables
 from sentopt.data.catalog import DATASETS, DatasetSpec, MirrorFile
 from sentopt.data.examples import RawData, RawRow, explained_by
 from sentopt.data.label_cells import LabelCells
@@ -135,11 +135,17 @@ def _mirrored(root: Path, file: MirrorFile) -> _File:
     return _File(path, file.start, file.stop)
 
 
-def _columns(data: DataSection) -> tuple[str, LabelCells]:
+def text_columns(data: DataSection) -> tuple[str, ...]:
+    """The column of the texts, or those of both texts of pairs."""
+    return _columns(data)[0]
+
+
+def _columns(data: DataSection) -> tuple[tuple[str, ...], LabelCells]:
+    """Those of the texts, of which a pair has two, and those of the labels."""
     spec = DATASETS.get(data.dataset)
-    if spec:
-        return spec.text_column, LabelCells(spec.label_column)
-    return data.text_column, LabelCells(data.label_column, data.label_columns)
+    if not spec:
+        return pairs.columns(data), LabelCells(data.label_column, data.label_columns)
+    return pairs.columns(replace(data, text_column=spec.text_column)), LabelCells(spec.label_column)
 
 
 def _declared_labels(data: DataSection) -> tuple[str, ...]:
@@ -156,16 +162,16 @@ def _digest(path: Path) -> str:
 
 
 def _load_files(data: DataSection, files: dict[Split, list[_File]], scratch: Path | None) -> RawData:
-    text, cells = _columns(data)
+    texts, cells = _columns(data)
     notices: list[str] = []
     splits: dict[Split, Rows] = {}
     stored: dict[stored_names.Names, str] = {}
     for split, parts in files.items():
         found: list[Rows] = []
         for number, part in enumerate(parts):
-            builder = RowsBuilder(scratch / f"{split}-{number}" if scratch else None)
+            builder = RowsBuilder(scratch / f"{split}-{number}" if scratch else None, pairs=len(texts) > 1)
             with explained_by(notices):
-                rows = _rows(part, text, cells, data, notices, builder, may_lack_labels=split == "test")
+                rows = _rows(part, texts, cells, data, notices, builder, may_lack_labels=split == "test")
             names = () if cells.flags else tables.class_names(part.path, cells.column)
             found.append(stored_names.named(rows, names))
             if names:
@@ -180,7 +186,7 @@ def _load_files(data: DataSection, files: dict[Split, list[_File]], scratch: Pat
 
 def _rows(
     file: _File,
-    text: str,
+    texts: tuple[str, ...],
     cells: LabelCells,
     data: DataSection,
     notices: list[str],
@@ -189,21 +195,21 @@ def _rows(
     may_lack_labels: bool,
 ) -> Rows:
     options = TableOptions(data.encoding, data.delimiter, data.quote)
-    wanted = (text, *cells.names)
+    wanted = (*texts, *cells.names)
     names, rows = _table(file.path, wanted, options, notices)
-    columns, kind = dict.fromkeys(names), formats.reading_format(file.path)
+    columns, kind, text_of = dict.fromkeys(names), formats.reading_format(file.path), pairs.getter(texts)
     for position, row in islice(rows, file.start, file.stop):
         if not names:
             columns |= dict.fromkeys(row)
             columns |= {name: None for name in wanted if name not in columns and _has(row, name)}
         if columns.keys() & {*cells.flags} and not columns.keys() >= {*wanted}:
-            _check_columns(columns, text, cells, file.path, kind)
+            _check_columns(columns, texts, cells, file.path, kind)
         where = f"{file.path.name} {position}"
-        builder.add(fields.get(row, text), cells.of(row, where), where)
+        builder.add(text_of(row), cells.of(row, where), where)
     if len(builder):
         columns |= {} if {*wanted} <= columns.keys() else dict.fromkeys(fields.names(row))
         unlabelled = may_lack_labels and not columns.keys() & {*cells.names}
-        _check_columns(columns, text, None if unlabelled else cells, file.path, kind)
+        _check_columns(columns, texts, None if unlabelled else cells, file.path, kind)
         if unlabelled:
             notices.append(f"{file.path.name} has no column {cells.names[0]!r}")
     return builder.finish()
@@ -244,14 +250,17 @@ def _about_files(files: dict[Split, list[_File]]) -> list[str]:
     return notices
 
 
-def _check_columns(columns: Iterable[str], text: str, cells: LabelCells | None, path: Path, kind: str = "") -> None:
+def _check_columns(
+    columns: Iterable[str], texts: Sequence[str], cells: LabelCells | None, path: Path, kind: str = ""
+) -> None:
     names = [str(name) for name in columns]
     labels = [(cells.key, column) for column in cells.names] if cells else []
-    for key, column in (("data.text_column", text), *labels):
+    for key, column in (*zip(("data.text_column", "data.pair_column"), texts, strict=False), *labels):
         if column not in names:
             has = f"{path} has no column {column!r}"
             its = f"it has {', '.join(map(repr, names[:20]))}"
-            if delimiter := _delimiter(names, (text, *(name for _, name in labels))) if kind in ("csv", "tsv") else "":
+            wanted = (*texts, *(name for _, name in labels))
+            if delimiter := _delimiter(names, wanted) if kind in ("csv", "tsv") else "":
                 raise DataError(
                     f"{has}; {its}, which looks like several names with {delimiter!r} between them. "
                     f"Say so with --set {shlex.quote(f'data.delimiter={json.dumps(delimiter)}')}"
@@ -299,6 +308,8 @@ def _load_hub(data: DataSection, spec: DatasetSpec | None, scratch: Path | None)
     text = (spec.hub_text_column or spec.text_column) if spec else data.text_column
     label = (spec.hub_label_column or spec.label_column) if spec else data.label_column
     cells = LabelCells(label, () if spec else data.label_columns)
+    texts = pairs.columns(replace(data, text_column=text))
+    text_of = pairs.getter(texts)
     datasets = require("datasets", extra="train")
     splits: dict[Split, Rows] = {}
     stored: dict[stored_names.Names, str] = {}
@@ -313,14 +324,14 @@ def _load_hub(data: DataSection, spec: DatasetSpec | None, scratch: Path | None)
             ) from error
         if table.num_rows:
             first = table[0]
-            inner = [column for column in (text, *cells.names) if _has(first, column)]
+            inner = [column for column in (*texts, *cells.names) if _has(first, column)]
             _check_columns(
-                dict.fromkeys([*table.column_names, *fields.names(first), *inner]), text, cells, Path(hub_id)
+                dict.fromkeys([*table.column_names, *fields.names(first), *inner]), texts, cells, Path(hub_id)
             )
-        builder = RowsBuilder(scratch / split if scratch else None)
+        builder = RowsBuilder(scratch / split if scratch else None, pairs=len(texts) > 1)
         for i, row in enumerate(table, 1):
             where = f"{hub_id} {name} row {i}"
-            builder.add(fields.get(row, text), cells.of(row, where), where)
+            builder.add(text_of(row), cells.of(row, where), where)
         class_names = () if spec or cells.flags else stored_names.of_feature(fields.get(table.features, label))
         splits[split] = stored_names.named(builder.finish(), class_names)
         if class_names:

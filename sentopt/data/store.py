@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from sentopt.data import pairs
 from sentopt.data.duplicates import distinct_rows
+from sentopt.data.examples import Example
 from sentopt.data.rows import Examples, Lazy, Positions
 from sentopt.data.splits import CleanData
 from sentopt.errors import RunDirError
@@ -19,26 +21,32 @@ from sentopt.measure import label_sets
 from sentopt.measure.decision import SINGLE, Decision
 from sentopt.measure.label_sets import MULTI_LABEL
 from sentopt.run_dir import THRESHOLDS_FILE, RunDir, Split
+from sentopt.runtime.description import Text
 
-_LABELS, _TASK = "labels.json", "task.json"
+_LABELS, _TASK, _PAIR = "labels.json", "task.json", "pair.json"
 _LABEL, _SETS = b'"label": ', b'"labels": ['
 _PROBLEM = "problem_type"
 
 
-def write(run_dir: RunDir, clean: CleanData) -> None:
-    """Write one JSONL file per split, the label names, and the task where a text has any number of labels."""
-    key = "labels" if clean.multi_label else "label"
+def write(run_dir: RunDir, clean: CleanData, *, columns: Sequence[str] = ()) -> None:
+    """Write one JSONL file per split and the label names.
+
+    Where a text has any number of labels, the task; of pairs, the names of their two `columns`.
+    """
     with atomic.replace_folder(run_dir.data) as folder:
         (folder / _LABELS).write_text(json.dumps(clean.labels, ensure_ascii=False) + "\n", encoding="utf-8")
         if clean.multi_label:
             (folder / _TASK).write_text(json.dumps({_PROBLEM: MULTI_LABEL}) + "\n", encoding="utf-8")
+        if len(columns) > 1:
+            (folder / _PAIR).write_text(json.dumps(list(columns), ensure_ascii=False) + "\n", encoding="utf-8")
         for split, examples in clean.splits.items():
             with (folder / f"{split}.jsonl").open("w", encoding="utf-8") as stream:
-                stream.writelines(
-                    json.dumps({"text": e.text, key: label_sets.positions(e.label) if clean.multi_label else e.label})
-                    + "\n"
-                    for e in examples
-                )
+                stream.writelines(_line(example, multi_label=clean.multi_label) for example in examples)
+
+
+def _line(example: Example, *, multi_label: bool) -> str:
+    label = {"labels": label_sets.positions(example.label)} if multi_label else {"label": example.label}
+    return json.dumps({**pairs.as_fields(example.text), **label}) + "\n"
 
 
 def read_labels(run_dir: RunDir) -> tuple[str, ...]:
@@ -71,6 +79,20 @@ def read_decision(run_dir: RunDir) -> Decision:
         raise _missing(path) from error
 
 
+def read_pair(run_dir: RunDir) -> tuple[str, str] | None:
+    """The names of the two texts of a pair; None where texts stand alone."""
+    try:
+        first, second = json.loads((run_dir.data / _PAIR).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    return str(first), str(second)
+
+
+def are_pairs(run_dir: RunDir) -> bool:
+    """Whether the texts of a run are pairs."""
+    return read_pair(run_dir) is not None
+
+
 def read_split(run_dir: RunDir, split: Split) -> Examples:
     """The examples of one split. Only their labels are in memory: texts are read when they are asked for.
 
@@ -98,7 +120,7 @@ def read_distinct(run_dir: RunDir) -> tuple[list[int], list[int]]:
     return test, distinct_rows(read_split(run_dir, "validation").texts, seen)
 
 
-class _StoredTexts(Lazy[str]):
+class _StoredTexts(Lazy[Text]):
     """The texts of the lines that start at these positions of a file."""
 
     def __init__(self, path: Path, starts: Positions) -> None:
@@ -107,7 +129,7 @@ class _StoredTexts(Lazy[str]):
     def __len__(self) -> int:
         return len(self._starts)
 
-    def __iter__(self) -> Iterator[str]:
+    def __iter__(self) -> Iterator[Text]:
         with self._path.open("rb") as stream:
             position = 0
             for start in self._starts:
@@ -115,9 +137,9 @@ class _StoredTexts(Lazy[str]):
                     stream.seek(int(start))
                 line = stream.readline()
                 position = int(start) + len(line)
-                yield json.loads(line)["text"]
+                yield pairs.of_fields(json.loads(line))
 
-    def _item(self, position: int) -> str:
+    def _item(self, position: int) -> Text:
         return next(iter(self.take([position])))
 
     def take(self, positions: npt.ArrayLike) -> _StoredTexts:

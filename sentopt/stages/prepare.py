@@ -18,7 +18,7 @@ from sentopt.measure import label_sets
 from sentopt.recipe import Recipe
 from sentopt.results import PrepareResult
 from sentopt.run_dir import AVERAGE_FILE, SPLITS, RunDir
-from sentopt.runtime.names import fault_of_label
+from sentopt.runtime.names import fault_of_label, fault_of_name
 from sentopt.runtime.strict_json import shown
 
 
@@ -46,7 +46,7 @@ def _prepared(recipe: Recipe, run_dir: RunDir, given: RawData | None, scratch: P
         names = model_files.label_names(folder)
         data = in_order_of_model(data, named_by_user(names, recipe.data.labels), counted=given is not None)
     _check_names(data.labels)
-    store.write(run_dir, data)
+    store.write(run_dir, data, columns=_text_columns(recipe))
     counts: dict[str, dict[str, int]] = {split: _counts(data, data.splits[split]) for split in SPLITS}
     texts = {str(split): len(data.splits[split]) for split in SPLITS} if data.multi_label else {}
     return PrepareResult(raw.description, sources.identify(recipe.data), data.labels, counts, data.notices, texts)
@@ -82,6 +82,19 @@ def _check_names(labels: Sequence[str]) -> None:
     for label in labels:
         if fault := fault_of_label(label):
             raise DataError(f"the label {shown(label)} cannot be used: {fault}; rename it in the data")
+
+
+def _text_columns(recipe: Recipe) -> tuple[str, ...]:
+    """The columns of the texts, which are what a bundle calls the two texts of a pair.
+
+    Raises:
+        DataError: no bundle could carry their names.
+    """
+    columns = sources.text_columns(recipe.data)
+    for column in columns if len(columns) > 1 else ():
+        if fault := fault_of_name(column):
+            raise DataError(f"the column {shown(column)} cannot be used: {fault}; rename it in the data")
+    return columns
 
 
 def _is_average(recipe: Recipe) -> bool:

@@ -110,6 +110,8 @@ def add(run_dir: RunDir, folder: Path, *, seed: int) -> StringInput:
         MissingExtraError: onnxruntime-extensions is not installed.
     """
     description = read_description(folder)
+    if description.pair:
+        raise ExportError("no graph takes pairs of texts: leave out export.string_input")
     body = onnx.load(folder / description.model_file)
     front = tokenizer_of(folder, description, body)
     encoder = TextEncoder.load(
@@ -118,7 +120,8 @@ def add(run_dir: RunDir, folder: Path, *, seed: int) -> StringInput:
         pad_token_id=description.pad_token_id,
         side=description.truncation_side,
     )
-    texts = list(dict.fromkeys([*parity_texts(folder, seed), *(e.text for e in store.read_split(run_dir, "test"))]))
+    test = [text for text in store.read_split(run_dir, "test").texts if isinstance(text, str)]
+    texts = list(dict.fromkeys([*parity_texts(folder, seed), *test]))
     check_tokens(open_session(front.SerializeToString()), encoder, texts)
     joined = tokenizer.join(front, body, logits=description.output)
     metadata.describe(joined, description.labels, description.max_length)

@@ -16,7 +16,7 @@ import torch
 from sentopt import backbones, model_files
 from sentopt.backends.counted import counted
 from sentopt.backends.torch import TorchEngine
-from sentopt.data import store
+from sentopt.data import pairs, store
 from sentopt.data.rows import Examples
 from sentopt.errors import BackboneError, RecipeError
 from sentopt.files import arrays, journal
@@ -28,6 +28,7 @@ from sentopt.recipe import Recipe, TrainSection
 from sentopt.results import Confidence, EvalPoint, LossPoint, SampleAnswer, TrainResult
 from sentopt.run_dir import SPLITS, RunDir, Split
 from sentopt.runtime.classifier import Classifier
+from sentopt.runtime.description import Text
 from sentopt.runtime.session import FloatArray
 from sentopt.runtime.tokenization import TextEncoder
 from sentopt.training import checkpoints, hints, lengths, soft_labels, unknown_tokens
@@ -36,7 +37,7 @@ from sentopt.training.fit import Fit, fit, make_deterministic
 from sentopt.training.malloc import reusing_freed_memory
 from sentopt.training.soft_labels import SoftLabels
 
-_PARITY_TEXTS = 500
+_PARITY_TEXTS, _SAMPLE_PAIRS = 500, 5
 _THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 
 
@@ -58,7 +59,7 @@ class _Start:
         folder = backbones.resolve(recipe.model.backbone, recipe.model.revision)
         tokenizer = checkpoints.load_tokenizer(folder, recipe.model.max_length)
         splits = {split: store.read_split(run_dir, split) for split in SPLITS}
-        encoder = checkpoints.encoder_of(tokenizer, recipe.model.max_length)
+        encoder = checkpoints.encoder_of(tokenizer, recipe.model.max_length, pairs=store.are_pairs(run_dir))
         answers = soft_labels.read(run_dir.soft_labels) if recipe.train.teacher else None
         multi_label = store.is_multi_label(run_dir)
         return cls(store.read_labels(run_dir), splits, folder, tokenizer, encoder, answers, multi_label)
@@ -80,6 +81,13 @@ class _Start:
     def learned_texts(self) -> int:
         """Training texts, and those that only a teacher answers."""
         return len(self.splits["train"]) + (len(self.soft_labels.texts) if self.soft_labels else 0)
+
+    def samples(self, recipe: Recipe) -> list[Text]:
+        """The texts whose answers are shown before and after: those of the recipe, or pairs of the test split."""
+        if not self.encoder.pairs:
+            return [*recipe.train.sample_texts]
+        test = self.splits["test"].texts
+        return [test[int(i)] for i in np.linspace(0, len(test) - 1, min(_SAMPLE_PAIRS, len(test)))]
 
     def classifier(self, engine: TorchEngine) -> Classifier:
         """A classifier of these labels."""
@@ -143,6 +151,7 @@ def run(
     classifier = start.classifier(TorchEngine.load(run_dir.checkpoint))
     on_test = _Answers.of(classifier, start, "test", progress)
     arrays.write(run_dir.reference, on_test.logits)
+    samples = start.samples(recipe)
     journal.remove(run_dir.trainer)  # not before all is saved: where the disk is full, training need not start again
     return TrainResult(
         **vars(fitted.steps),
@@ -156,9 +165,7 @@ def run(
         confidence=_confidence(on_test, calibrated),
         majority={split: start.splits[split].majority() for split in SPLITS},
         truncated={split: lengths.count_truncated(start.encoder, start.splits[split].texts) for split in SPLITS},
-        samples=_sample_answers(
-            recipe.train.sample_texts, asked, _asked(classifier, recipe.train.sample_texts, decision)
-        ),
+        samples=_sample_answers(samples, asked, _asked(classifier, samples, decision)),
         notices=tuple(notices),
         thresholds=decision.thresholds,
         temperatures=calibrated.temperatures if start.multi_label else (),
@@ -184,7 +191,7 @@ def _tuned(
     if recipe.model.tuned:
         return Fit.without_training(start.tuned_model()), []
     model = start.untuned_model(recipe.train)
-    asked = _asked(start.classifier(TorchEngine(model)), recipe.train.sample_texts, start.decision)
+    asked = _asked(start.classifier(TorchEngine(model)), start.samples(recipe), start.decision)
     return _fit(recipe, run_dir, start, model, resume_key=resume_key, progress=progress), asked
 
 
@@ -231,7 +238,7 @@ def _notices(recipe: Recipe, start: _Start) -> tuple[str, ...]:
         start.encoder, texts, unknown=start.tokenizer.unk_token_id, special=start.tokenizer.all_special_ids
     )
     longest = model_files.length_limit(start.folder) or lengths.LONGEST
-    measured = lengths.measure(checkpoints.encoder_of(start.tokenizer, longest), texts)
+    measured = lengths.measure(checkpoints.encoder_of(start.tokenizer, longest, pairs=start.encoder.pairs), texts)
     on_cuda = torch.cuda.is_available()
     told = (
         unknown_tokens.notice(found, recipe.model.backbone),
@@ -242,10 +249,11 @@ def _notices(recipe: Recipe, start: _Start) -> tuple[str, ...]:
     return tuple(notice for notice in told if notice)
 
 
-def _check_tokens(recipe: Recipe, folder: Path, run_dir: RunDir, texts: Sequence[str]) -> None:
+def _check_tokens(recipe: Recipe, folder: Path, run_dir: RunDir, texts: Sequence[Text]) -> None:
     """What the runtime reads of the saved tokenizer must be what transformers reads of the original files."""
-    encoder = TextEncoder.load(run_dir.checkpoint, max_length=recipe.model.max_length)
-    if checkpoints.takes_types(run_dir.checkpoint) and any(encoder.encode(["a"])[0].type_ids):
+    are_pairs = store.are_pairs(run_dir)
+    encoder = TextEncoder.load(run_dir.checkpoint, max_length=recipe.model.max_length, pairs=are_pairs)
+    if not are_pairs and checkpoints.takes_types(run_dir.checkpoint) and any(encoder.encode(["a"])[0].type_ids):
         raise BackboneError(
             f"the tokenizer of {folder} gives tokens of a single text another type than 0 (post_processor in its "
             "tokenizer.json), and the graphs of sentopt know type 0 only. Correct the template, and tune with that"
@@ -288,7 +296,7 @@ class _Asked:
     score: float
 
 
-def _asked(classifier: Classifier, texts: Sequence[str], decision: Decision) -> list[_Asked]:
+def _asked(classifier: Classifier, texts: Sequence[Text], decision: Decision) -> list[_Asked]:
     """The answers of a model to the sample texts."""
     if not texts:
         return []
@@ -299,11 +307,17 @@ def _asked(classifier: Classifier, texts: Sequence[str], decision: Decision) -> 
 
 
 def _sample_answers(
-    texts: Sequence[str], untuned: Sequence[_Asked], tuned: Sequence[_Asked]
+    texts: Sequence[Text], untuned: Sequence[_Asked], tuned: Sequence[_Asked]
 ) -> tuple[SampleAnswer, ...]:
     before: Sequence[_Asked | None] = untuned or [None] * len(tuned)
     return tuple(
-        SampleAnswer(text, b.answer if b else None, b.score if b else None, after.answer, after.score)
+        SampleAnswer(
+            untuned_label=b.answer if b else None,
+            untuned_score=b.score if b else None,
+            tuned_label=after.answer,
+            tuned_score=after.score,
+            **pairs.as_fields(text),
+        )
         for text, b, after in zip(texts, before, tuned, strict=True)
     )
 

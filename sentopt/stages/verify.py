@@ -14,7 +14,7 @@ from sentopt import gate
 from sentopt.backends import emulation
 from sentopt.backends.counted import counted
 from sentopt.backends.opening import Candidate
-from sentopt.data import store, unlabelled
+from sentopt.data import pairs, store, unlabelled
 from sentopt.errors import EmulationError, RunDirError
 from sentopt.files import arrays, atomic
 from sentopt.gate import Answers, Rules
@@ -26,6 +26,7 @@ from sentopt.recipe import TEST_AS_VALIDATION, Recipe, VerifySection
 from sentopt.results import BatchFlips, CpuFlips, Criterion, Outcome, ReferenceCheck, Verdict, VerifyResult
 from sentopt.run_dir import RunDir
 from sentopt.runtime.classifier import Classifier
+from sentopt.runtime.description import Text
 from sentopt.runtime.session import BoolArray, FloatArray
 from sentopt.variants import REFERENCE, VARIANTS, VariantSpec
 
@@ -40,7 +41,7 @@ ModeLogits = dict[str, FloatArray]
 class _Texts:
     """Texts, their labels as positions (empty for texts without labels), and PyTorch's logits."""
 
-    texts: list[str]
+    texts: Sequence[Text]
     truth: IntArray
     reference: FloatArray
 
@@ -189,7 +190,7 @@ class _Torch:
             )
         return _Texts(texts, examples.labels, logits)
 
-    def logits(self, texts: Sequence[str], progress: Progress) -> FloatArray:
+    def logits(self, texts: Sequence[Text], progress: Progress) -> FloatArray:
         """Logits of shape (texts, labels)."""
         classifier = self.candidate.open()
         what = f"verify: {REFERENCE} on texts whose answers are not stored"
@@ -234,7 +235,7 @@ def _rows(modes: ModeLogits, rows: Sequence[int]) -> ModeLogits:
 
 
 def _answer(
-    classifier: Classifier, texts: Sequence[str], decision: Decision, *, ships: bool
+    classifier: Classifier, texts: Sequence[Text], decision: Decision, *, ships: bool
 ) -> tuple[ModeLogits, BoolArray | None, BatchFlips | None]:
     """Logits in each serving mode, which single texts are deferred, label changes in padded batches in file order."""
     if not ships:
@@ -269,7 +270,7 @@ class _Elsewhere:
         return elsewhere
 
     def flips(
-        self, candidate: Candidate, texts: Sequence[str], native: FloatArray, routes: BoolArray | None
+        self, candidate: Candidate, texts: Sequence[Text], native: FloatArray, routes: BoolArray | None
     ) -> tuple[CpuFlips, ...]:
         """Label changes on each CPU that answered."""
         found, sample = [], texts[: self.texts]
@@ -299,7 +300,7 @@ class _Elsewhere:
 
 def emulated_flips(
     candidate: Candidate,
-    texts: Sequence[str],
+    texts: Sequence[Text],
     native: FloatArray,
     *,
     cpu: str,
@@ -460,9 +461,10 @@ def _write_flips(
     margins = [decision.margins(decision.probabilities(x)) for x in (test.reference, logits)]
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["row", "label", "pytorch", "pytorch_margin", "variant", "variant_margin", "text"])
+    pair = ["pair"] if any(not isinstance(text, str) for text in test.texts[:1]) else []
+    writer.writerow(["row", "label", "pytorch", "pytorch_margin", "variant", "variant_margin", "text", *pair])
     for row in np.flatnonzero(before != after).tolist():
         truth, own, variant = (decision.in_words(x[row], labels) for x in (test.truth, before, after))
         shown = [f"{margin[row]:.4f}" for margin in margins]
-        writer.writerow([row + 1, truth, own, shown[0], variant, shown[1], test.texts[row]])
+        writer.writerow([row + 1, truth, own, shown[0], variant, shown[1], *pairs.parts(test.texts[row])])
     atomic.write_text(run_dir.flips(name), buffer.getvalue())
