@@ -125,7 +125,7 @@ def _digest(rows: Iterable[RawRow], labels: Sequence[str]) -> str:
 
 @dataclass(frozen=True)
 class _Columns:
-    """Those of the texts, of which a pair has two, and that of the labels, or `flags`, one of 0 and 1 for each label."""
+    """Those of the texts, of which a pair has two, and that of the labels; or `flags`, of 0 and 1, one for each."""
 
     texts: tuple[str, ...]
     label: str
