@@ -298,7 +298,7 @@ def _contradictions(recipe: Recipe) -> list[str]:
 def _of_label_sets(data: DataSection) -> list[tuple[object, str]]:
     """Whether each of these holds, and what to say if it does not."""
     several, separator = data.label_columns, data.label_separator
-    own_columns = data.dataset in ("files", "hub", _MEMORY)
+    own_columns = data.dataset in ("files", "hub", "sample", _MEMORY)
     return [
         (
             not (several and separator),

@@ -20,6 +20,7 @@ from sentopt.results import PrepareResult
 from sentopt.run_dir import AVERAGE_FILE, SPLITS, RunDir
 from sentopt.runtime.names import fault_of_label, fault_of_name
 from sentopt.runtime.strict_json import shown
+from sentopt.variants import VARIANTS
 
 
 def run(recipe: Recipe, run_dir: RunDir, *, given: RawData | None = None) -> PrepareResult:
@@ -71,6 +72,11 @@ def _check_task(recipe: Recipe, data: CleanData) -> tuple[str, ...]:
     if recipe.train.teacher:
         raise RecipeError(
             "train.teacher", ["texts have any number of labels here, and a teacher's answers are learnt for one each"]
+        )
+    if staged := [name for name in recipe.export.variants if VARIANTS[name].stages]:
+        raise RecipeError(
+            "export.variants",
+            [f"{', '.join(staged)}: where texts have any number of labels, there is no student and no cascade"],
         )
     if recipe.data.unlabelled:
         return ("data.unlabelled is not used: where texts have any number of labels, only labelled texts are evidence",)

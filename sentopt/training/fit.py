@@ -234,11 +234,13 @@ class _Trainer(Trainer):
         adversary: AdversarialEmbeddings | None,
         teaching: TeacherLoss | None,
         multi_label: bool,
+        smoothing: float,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
         self.teaching = teaching
         self.multi_label = multi_label
+        self.smoothing = smoothing
         self.sampler = sampler
         self.class_weights = class_weights
         self.averaged = averaged
@@ -266,7 +268,7 @@ class _Trainer(Trainer):
         if self.teaching and soft_labels is not None:
             loss = self.teaching.of(outputs.logits.float(), labels, soft_labels, class_weights=weights)
             return (loss, outputs) if return_outputs else loss
-        smoothing = self.args.label_smoothing_factor if model.training else 0.0
+        smoothing = self.smoothing if model.training else 0.0
         loss = self._loss(outputs.logits.float(), labels, weights, smoothing)
         return (loss, outputs) if return_outputs else loss
 
@@ -335,13 +337,14 @@ def _trainer(
     multi_label = model.config.problem_type == MULTI_LABEL
     trainer = _Trainer(
         model=model,
-        args=_arguments(recipe, folder, len(train.labels)),
+        args=_arguments(recipe, folder, len(train.labels), multi_label=multi_label),
         train_dataset=train.texts,
         eval_dataset=sorted(validation, key=lambda e: len(e["input_ids"])),  # little padding
         processing_class=tokenizer,
         data_collator=DataCollatorWithPadding(tokenizer),
         compute_metrics=_metrics_of_sets if multi_label else _eval_metrics,
         multi_label=multi_label,
+        smoothing=recipe.train.label_smoothing,
         class_weights=_class_weights(recipe.train, train.labels, model.config.num_labels, multi_label=multi_label),
         averaged=EmaWeights(model, recipe.train.ema_decay) if recipe.train.ema_decay else None,
         adversary=_adversary(model, recipe.train.adversarial),
@@ -360,7 +363,7 @@ def _trainer(
     return trainer
 
 
-def _arguments(recipe: Recipe, folder: Path, texts: int) -> Arguments:
+def _arguments(recipe: Recipe, folder: Path, texts: int, *, multi_label: bool) -> Arguments:
     train = recipe.train
     precision = _precision(train.precision)
     on_cuda = torch.cuda.is_available()
@@ -378,7 +381,7 @@ def _arguments(recipe: Recipe, folder: Path, texts: int) -> Arguments:
         weight_decay=train.weight_decay,
         warmup_steps=math.ceil(schedule.steps_for(train, texts) * train.warmup_ratio),
         lr_scheduler_type=train.scheduler,
-        label_smoothing_factor=train.label_smoothing,
+        label_smoothing_factor=0.0 if multi_label else train.label_smoothing,  # the Trainer smooths no sets of labels
         eval_strategy=train.eval_strategy,
         save_strategy=train.eval_strategy,
         eval_steps=train.eval_steps or None,

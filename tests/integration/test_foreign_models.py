@@ -175,7 +175,7 @@ REFUSED: dict[str, tuple[Change, str]] = {
     # heads
     "multi-label": (
         config(problem_type="multi_label_classification"),
-        "is a multi-label classifier (config.json says problem_type 'multi_label_classification'): it gives each label",
+        "is a multi-label classifier (config.json says problem_type 'multi_label_classification'): it gives a text any",
     ),
     "regression": (
         config(problem_type="regression"),

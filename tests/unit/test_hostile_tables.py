@@ -745,8 +745,8 @@ NOT_LABELS: dict[str, tuple[list[tuple[str, Any]], list[str], str]] = {
     "several": (
         pairs(60, [0, 1], 1),
         [],
-        "a.jsonl line 1: the label is a list ([0, 1]), and others are not: where texts have any number of labels, write "
-        "a list for each text, or all of them as one text with data.label_separator",
+        "a.jsonl line 1: the label is a list ([0, 1]), and others are not: where texts have any number of labels, "
+        "write a list for each text, or all of them as one text with data.label_separator",
     ),
     "several as text": (
         pairs(60, "joy", "['joy', 'anger']"),
