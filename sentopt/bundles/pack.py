@@ -33,7 +33,7 @@ _VERSION = re.compile(r"\d+(\.\d+)*((a|b|rc)\d+)?(\.post\d+)?(\.dev\d+)?(\+[a-z0
 _LONGEST_TITLE = 300
 
 _MODULE = '''\
-"""{title}: `from {module} import classifier`, then `classifier("a text")`. The bundle is loaded on first use."""
+"""{title}: `from {module} import classifier`, then `classifier({example})`. The bundle is loaded on first use."""
 
 from __future__ import annotations
 
@@ -123,7 +123,9 @@ def wheel(
     package = f"{module}.{vendored.PACKAGE}" if self_contained else "sentopt"
     needs = vendored.requirements(description.engine) if self_contained else [_needed_sentopt(description)]
     entries = {
-        f"{module}/__init__.py": _MODULE.format(title=_title(description), module=module, package=package).encode(),
+        f"{module}/__init__.py": _MODULE.format(
+            title=_title(description), module=module, package=package, example=card.example(description)
+        ).encode(),
         f"{module}/py.typed": b"",
         **(vendored.files(module) if self_contained else {}),
         **{f"{module}/bundle/{path}": content for path, content in files.items()},
@@ -148,19 +150,20 @@ def _zip(entries: Mapping[str, bytes]) -> bytes:
     return packed.getvalue()
 
 
-def install_hint(packed: Path) -> str:
+def install_hint(packed: Path, description: BundleDescription | None = None) -> str:
     """What to type to use an archive or a wheel that this module wrote, on a machine that has no sentopt yet.
 
     Where this sentopt was not installed from a package index, pip is given the place that it came from: the requirement
     in a wheel's metadata is looked for on indexes only.
     """
+    example = card.example(description, "'") if description else "'a text'"
     if packed.name.endswith(".tar.gz"):
         loaded = f"Classifier.load({_folder_in(packed)!r}, check=True)"
         return (
             f"pip install {_sentopt_argument('sentopt')}\ntar xzf {_quoted(packed)}\n"
-            f"python -c \"from sentopt import Classifier; print({loaded}('a text'))\""
+            f'python -c "from sentopt import Classifier; print({loaded}({example}))"'
         )
-    use = f"python -c \"from {packed.name.partition('-')[0]} import classifier; print(classifier('a text'))\""
+    use = f'python -c "from {packed.name.partition("-")[0]} import classifier; print(classifier({example}))"'
     requirement = _requirement_in(packed)
     source = _source_of_sentopt()
     if requirement is None or source is None:
