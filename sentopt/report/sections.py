@@ -450,12 +450,13 @@ def _int8_checks(manifest: Manifest) -> list[str]:
             f"{vocabulary.lost:,} of them into the unknown token; "
             f"{vocabulary.changed_texts:,} of {vocabulary.texts:,} texts have such a word."
         )
-    if (calibration := quantized.calibration) is not None:
-        told.append(
-            f"The lean INT8 graph: {calibration.products} matrix products calibrated on {calibration.texts} training "
-            f"texts ({calibration.tokens} tokens). The largest relative error of an output is "
-            f"{calibration.worst_error:.1e} ({calibration.worst_product})."
-        )
+    for kind, calibration in (("lean", quantized.calibration), ("calibrated traced", quantized.traced_calibration)):
+        if calibration is not None:
+            told.append(
+                f"The {kind} INT8 graph: {calibration.products} matrix products calibrated on {calibration.texts} "
+                f"training texts ({calibration.tokens} tokens). The largest relative error of an output is "
+                f"{calibration.worst_error:.1e} ({calibration.worst_product})."
+            )
     return told
 
 

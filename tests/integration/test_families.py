@@ -37,7 +37,7 @@ NAMES = {
     "gpt2": "GPT-2",
     "megatron-bert": "Megatron-BERT",
 }
-LEAN, TRACED = ("lean-fp32", "lean-int8"), ("onnx-fp32", "onnx-int8")
+LEAN, TRACED = ("lean-fp32", "lean-int8"), ("onnx-fp32", "onnx-int8-calibrated")
 
 
 def save_backbone(family: str, folder: Path) -> None:
