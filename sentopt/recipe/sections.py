@@ -428,11 +428,10 @@ class TrainSection:
         like=("lora_r", "rank", "r"),
         added_later=True,
     )
-    lora_alpha: float = option(
-        32.0,
-        above=0,
+    lora_alpha: int = option(
+        32,
+        at_least=1,
         help="LoRA's product counts lora_alpha / lora_rank times.",
-        like=("alpha",),
         added_later=True,
     )
     lora_dropout: float = option(
@@ -622,7 +621,7 @@ class ExportSection:
     )
     standard_operators: bool = option(
         False,
-        help="Write lean-int8 with operators of the ONNX standard alone, for engines other than onnxruntime. The "
+        help="Write calibrated INT8 with operators of the ONNX standard alone, for engines other than onnxruntime. The "
         "labels are the same; onnxruntime takes a few percent longer.",
         like=("qdq", "contrib", "standard"),
     )

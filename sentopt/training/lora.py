@@ -85,7 +85,8 @@ def _targets(model: Any, linear: list[str], wanted: tuple[str, ...]) -> list[str
         raise RecipeError(
             "train.lora_target_modules",
             [
-                f"{type(model).__name__} has no linear layer {', '.join(unknown)} in its encoder; it has {', '.join(last)}"
+                f"{type(model).__name__} has no linear layer {', '.join(unknown)} in its encoder; "
+                f"it has {', '.join(last)}"
             ],
         )
     return [full for full in linear if any(full in found for found in matching.values())]
