@@ -54,15 +54,15 @@ class Texts:
     labels: npt.NDArray[np.int64] | None = None
 
 
-def of_run(run_dir: RunDir) -> Texts:
-    """The texts of a run."""
+def of_run(run_dir: RunDir, limit: int | None) -> Texts:
+    """The texts of a run, with the first `limit` of its test split."""
     settings = recipe.load(str(run_dir.recipe))
     test = store.read_split(run_dir, "test")
     return Texts(
         TextEncoder.load(run_dir.checkpoint, max_length=settings.model.max_length),
         list(store.read_split(run_dir, "train").texts),
-        list(test.texts),
-        np.array([example.label for example in test]),
+        list(test.texts)[:limit],
+        np.array([example.label for example in test])[:limit],
     )
 
 
@@ -200,6 +200,7 @@ def main() -> None:
     parser.add_argument("run", nargs="?", type=Path, metavar="RUN_DIR")
     parser.add_argument("--family", choices=[*full_size.SIZES, *full_size.TRACED], default="megatron-bert")
     parser.add_argument("--outliers", type=float, default=1.0, metavar="FACTOR")
+    parser.add_argument("--texts", type=int, help="of the test split; all without it")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
@@ -207,7 +208,7 @@ def main() -> None:
         folder, checkpoint = Path(name), Path(name) / "checkpoint"
         if options.run:
             checkpoint = RunDir(options.run).checkpoint
-            texts = of_run(RunDir(options.run))
+            texts = of_run(RunDir(options.run), options.texts)
         else:
             checkpoint.mkdir()
             texts = of_random(checkpoint, options.family, options.outliers)

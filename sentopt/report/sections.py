@@ -418,7 +418,7 @@ def _provenance_section(manifest: Manifest) -> Section:
         tuple((name, f"{entry.seconds:.1f}", entry.finished) for name, entry in _reported(manifest).items()),
         title="Stages",
     )
-    checks = [*_export_checks(manifest), *_int8_checks(manifest)]
+    checks = [*_export_checks(manifest), *int8_checks(manifest)]
     return Section("How it was made", (), tuple(checks), tables=(stages, versions))
 
 
@@ -438,7 +438,8 @@ def _export_checks(manifest: Manifest) -> list[str]:
     ]
 
 
-def _int8_checks(manifest: Manifest) -> list[str]:
+def int8_checks(manifest: Manifest) -> list[str]:
+    """What there is to say of the quantized graphs."""
     if "quantize" not in manifest.stages:
         return []
     quantized = manifest.result("quantize", QuantizeResult)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import signal
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,17 @@ def test_a_low_learning_rate_is_mentioned() -> None:
     assert "train.learning_rate=5e-4" in hints.low_rate(TrainSection(peft="lora", learning_rate=5e-5))
     assert not hints.low_rate(TrainSection(peft="lora", learning_rate=5e-4))
     assert not hints.low_rate(TrainSection(learning_rate=5e-5))
+
+
+def test_without_peft_the_extra_is_named_before_anything_is_prepared(
+    tiny_options: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda name, *of: None if name == "peft" else find(name, *of))
+    given = ["train", *tiny_options, "--run-dir", str(tmp_path / "run"), "--set", "train.peft=lora"]
+    assert cli.main(given) == 1
+    assert 'pip install "sentopt[peft]"' in capsys.readouterr().err
+    assert not (tmp_path / "run" / "data").exists()
 
 
 def test_a_training_ends_in_an_ordinary_checkpoint(tiny_options: list[str], backbone: Path, tmp_path: Path) -> None:

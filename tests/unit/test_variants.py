@@ -53,6 +53,11 @@ def test_unknown_rows_are_named() -> None:
         runnable(set(), ("onnx-int9",))
 
 
+def test_calibrated_int8_is_tested_before_dynamic_int8() -> None:
+    dynamic = [spec.risk for spec in VARIANTS.values() if spec.quantize]
+    assert VARIANTS["lean-int8"].risk < VARIANTS["onnx-int8-calibrated"].risk < min(dynamic)
+
+
 @pytest.mark.parametrize("spec", VARIANTS.values(), ids=lambda spec: spec.name)
 def test_rows_are_consistent(spec) -> None:  # type: ignore[no-untyped-def]
     is_lean = "lean" in spec.needs
