@@ -23,9 +23,10 @@ WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 _SINGLE_LABEL = "single_label_classification"
 _EMBEDDING = re.compile(r"embed|\bw[tp]e\b")
 _UNNAMED = re.compile(r"LABEL_\d+")
-_ADAPTER = "adapter_config.json"
+_ADAPTER, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 _CLASSIFIER = "ForSequenceClassification"
-_TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model", "*.tiktoken")
+TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model", "*.tiktoken")
 _LONGEST_INPUT = 8192
 _LONGEST_HEADER = 100_000_000  # bytes, as in the safetensors library
 _SHOWN = 5
@@ -122,9 +123,9 @@ def check(folder: Path, *, tuned: bool) -> None:
     shapes = tensor_shapes(folder)
     _check_names_of_weights(folder, shapes)
     if tuned:
-        _check_head(folder, config, _outputs(shapes))
+        _check_head(folder, config, head_outputs(shapes))
         label_names(folder)
-    if not any(file for pattern in _TOKENIZER_FILES for file in folder.glob(pattern)):
+    if not any(file for pattern in TOKENIZER_FILES for file in folder.glob(pattern)):
         raise BackboneError(
             f"{folder} holds no tokenizer (tokenizer.json or a vocabulary). Save it there: "
             f"AutoTokenizer.from_pretrained(NAME).save_pretrained({str(folder)!r})"
@@ -159,7 +160,7 @@ def label_names(folder: Path) -> list[str]:
         BackboneError: the names have gaps or duplicates, or their number is not that of the outputs.
     """
     config = read_config(folder)
-    outputs = _outputs(tensor_shapes(folder))
+    outputs = head_outputs(tensor_shapes(folder))
     names = _named(folder, config)
     if names is None:
         count = config.get("num_labels", outputs or 2)
@@ -286,6 +287,15 @@ def index_files(folder: Path) -> list[Path]:
     return [folder / name for name in files]
 
 
+def check_code(folder: Path) -> None:
+    """Check that a model needs no code of its own, and is not quantized.
+
+    Raises:
+        BackboneError: it does, or is; or its `config.json` cannot be read.
+    """
+    _check_code(folder, read_config(folder))
+
+
 def _check_code(folder: Path, config: Mapping[str, Any]) -> None:
     settings = {CONFIG: config, TOKENIZER_CONFIG: _read_leniently(folder / TOKENIZER_CONFIG)}
     for name, document in settings.items():
@@ -388,6 +398,47 @@ def _check_names_of_weights(folder: Path, shapes: Iterable[str]) -> None:
             raise BackboneError(f"{folder} holds {what} (their names begin with {prefix!r}): {cure}")
 
 
+def is_adapter(folder: Path) -> bool:
+    """Whether a folder holds an adapter of PEFT and not a whole model."""
+    return (folder / _ADAPTER).is_file() and not ((folder / WEIGHTS).is_file() or (folder / INDEX).is_file())
+
+
+def adapter_base(folder: Path) -> tuple[str, str]:
+    """The base model of an adapter, as its settings name it, and its revision if that is a commit hash, else "".
+
+    Raises:
+        BackboneError: it is no LoRA of a classifier, needs a module that it names, or its weights are not safetensors.
+    """
+    settings = _read_object(folder / _ADAPTER)
+    kind, task = settings.get("peft_type"), settings.get("task_type")
+    base, revision = settings.get("base_model_name_or_path"), settings.get("revision")
+    if kind != "LORA":
+        raise BackboneError(f"{folder} is a PEFT adapter of the kind {kind!r}; sentopt merges LORA only")
+    if task not in (None, "SEQ_CLS"):
+        raise BackboneError(f"{folder} is a PEFT adapter for {task}, not for the classification of texts (SEQ_CLS)")
+    if settings.get("megatron_config"):
+        raise BackboneError(f"{folder} names a module that PEFT would import (megatron_core), and sentopt runs no code")
+    if not isinstance(base, str) or not base:
+        raise BackboneError(f"{folder / _ADAPTER} names no base_model_name_or_path, so there is nothing to merge with")
+    if not (folder / ADAPTER_WEIGHTS).is_file():
+        pickle = (folder / "adapter_model.bin").is_file()
+        raise BackboneError(
+            f"{folder} is a PEFT adapter of {base} without {ADAPTER_WEIGHTS}"
+            + ("; adapter_model.bin is a pickle, which can run code when it is read. " if pickle else ". ")
+            + "Save it with model.save_pretrained(folder)"
+        )
+    return base, revision if isinstance(revision, str) and _COMMIT.fullmatch(revision) else ""
+
+
+def adapter_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of the weights of an adapter.
+
+    Raises:
+        BackboneError: the file cannot be read or is damaged.
+    """
+    return _shapes(folder / ADAPTER_WEIGHTS)
+
+
 def _adapter(folder: Path) -> str:
     base = _read_leniently(folder / _ADAPTER).get("base_model_name_or_path") or "the base model"
     return (
@@ -477,7 +528,7 @@ def _shapes(path: Path) -> dict[str, tuple[int, ...]]:
         raise BackboneError(f"cannot read {path}: {error}") from error
 
 
-def _outputs(shapes: Mapping[str, tuple[int, ...]]) -> int | None:
+def head_outputs(shapes: Mapping[str, tuple[int, ...]]) -> int | None:
     """Number of outputs of the classification head; None if its last layer has an unusual name."""
     for ending in _HEADS:
         for name, shape in shapes.items():

@@ -288,7 +288,7 @@ class ExportResult:
 
 @dataclass(frozen=True)
 class CalibrationSummary:
-    """The INT8 calibration of the lean graph: training texts used, and the product with the largest error.
+    """The INT8 calibration of a graph: training texts used, and the product with the largest error.
 
     `worst_error` is the mean squared error of that product's output relative to its variance.
     """
@@ -319,12 +319,16 @@ class VocabularySummary:
 
 @dataclass(frozen=True)
 class QuantizeResult:
-    """The quantized graphs, the calibration of the lean ones, the trimmed vocabulary and the rule of each cascade."""
+    """The quantized graphs, the calibration of the lean ones, the trimmed vocabulary and the rule of each cascade.
+
+    `traced_calibration` is that of a traced graph.
+    """
 
     variants: tuple[MadeVariant, ...]
     calibration: CalibrationSummary | None
     vocabulary: VocabularySummary | None = None
     cascades: dict[str, CascadeRule] = field(default_factory=dict)
+    traced_calibration: CalibrationSummary | None = None
 
 
 @dataclass(frozen=True)

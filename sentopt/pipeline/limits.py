@@ -18,6 +18,7 @@ from sentopt.progress import SILENT, Progress
 from sentopt.recipe import TEST_AS_VALIDATION, DistillSection, Recipe
 from sentopt.run_dir import RunDir
 from sentopt.stages import exporters
+from sentopt.training import trackers
 from sentopt.variants import Need, VariantSpec, runnable
 
 _NO_STUDENT_OF_SETS = (
@@ -39,6 +40,17 @@ def within_model(recipe: Recipe, *, fetch: bool, progress: Progress = SILENT) ->
         return recipe, ()
     shorter = recipes.with_overrides(recipe, {"model.max_length": longest}, source=model.backbone)
     return shorter, (f"texts are cut at {longest} tokens, not at {model.max_length}: {model.backbone} reads no more",)
+
+
+def check_training(recipe: Recipe) -> None:
+    """Check that what this recipe's training needs is installed, before it begins.
+
+    Raises:
+        MissingExtraError: a package is not installed.
+    """
+    trackers.check_installed(recipe)
+    if recipe.train.peft == "lora" and not recipe.model.tuned:
+        check_installed("peft", extra="peft")
 
 
 def check_packages(recipe: Recipe) -> None:

@@ -449,6 +449,40 @@ class TrainSection:
         help="Keep the embeddings as pretrained, which shortens a training step on a CPU by about a tenth.",
         like=("freeze", "freeze_embedding"),
     )
+    peft: Literal["none", "lora"] = option(
+        "none",
+        help="'lora' freezes the encoder and trains small matrices beside its linear layers, and the head. They are "
+        "added to the weights before anything is saved, so the checkpoint is an ordinary one. Optimizer and "
+        "checkpoints need little memory; the learning rate should be about ten times as high. Needs the extra peft.",
+        like=("lora", "adapter", "adapters", "use_lora", "use_peft"),
+        added_later=True,
+    )
+    lora_rank: int = option(
+        16,
+        at_least=1,
+        at_most=1024,
+        help="Rank of LoRA's matrices: columns of the first, rows of the second.",
+        like=("lora_r", "rank", "r"),
+        added_later=True,
+    )
+    lora_alpha: int = option(
+        32,
+        at_least=1,
+        help="LoRA's product counts lora_alpha / lora_rank times.",
+        added_later=True,
+    )
+    lora_dropout: float = option(
+        0.05, at_least=0, below=1, help="Dropout of what LoRA's matrices read.", added_later=True
+    )
+    lora_target_modules: tuple[str, ...] = option(
+        (),
+        valid=_are_distinct,
+        expected="names of linear layers, each once",
+        help="Linear layers of the encoder that get LoRA, by their names or the ends of these, such as query and "
+        "value. Empty: all.",
+        like=("target_modules", "lora_targets", "lora_modules"),
+        added_later=True,
+    )
     precision: Literal["auto", "fp32", "bf16", "fp16"] = option(
         "auto",
         help="Number format of training. 'auto' is BF16 where the hardware has it and, on a CPU, multiplies faster in "
@@ -624,7 +658,7 @@ class ExportSection:
     )
     standard_operators: bool = option(
         False,
-        help="Write lean-int8 with operators of the ONNX standard alone, for engines other than onnxruntime. The "
+        help="Write calibrated INT8 with operators of the ONNX standard alone, for engines other than onnxruntime. The "
         "labels are the same; onnxruntime takes a few percent longer.",
         like=("qdq", "contrib", "standard"),
     )

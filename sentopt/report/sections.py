@@ -435,7 +435,7 @@ def _provenance_section(manifest: Manifest) -> Section:
         tuple((name, f"{entry.seconds:.1f}", entry.finished) for name, entry in _reported(manifest).items()),
         title="Stages",
     )
-    checks = [*_export_checks(manifest), *_int8_checks(manifest)]
+    checks = [*_export_checks(manifest), *int8_checks(manifest)]
     return Section("How it was made", (), tuple(checks), tables=(stages, versions))
 
 
@@ -455,7 +455,8 @@ def _export_checks(manifest: Manifest) -> list[str]:
     ]
 
 
-def _int8_checks(manifest: Manifest) -> list[str]:
+def int8_checks(manifest: Manifest) -> list[str]:
+    """What there is to say of the quantized graphs."""
     if "quantize" not in manifest.stages:
         return []
     quantized = manifest.result("quantize", QuantizeResult)
@@ -467,12 +468,13 @@ def _int8_checks(manifest: Manifest) -> list[str]:
             f"{vocabulary.lost:,} of them into the unknown token; "
             f"{vocabulary.changed_texts:,} of {vocabulary.texts:,} texts have such a word."
         )
-    if (calibration := quantized.calibration) is not None:
-        told.append(
-            f"The lean INT8 graph: {calibration.products} matrix products calibrated on {calibration.texts} training "
-            f"texts ({calibration.tokens} tokens). The largest relative error of an output is "
-            f"{calibration.worst_error:.1e} ({calibration.worst_product})."
-        )
+    for kind, calibration in (("lean", quantized.calibration), ("calibrated traced", quantized.traced_calibration)):
+        if calibration is not None:
+            told.append(
+                f"The {kind} INT8 graph: {calibration.products} matrix products calibrated on {calibration.texts} "
+                f"training texts ({calibration.tokens} tokens). The largest relative error of an output is "
+                f"{calibration.worst_error:.1e} ({calibration.worst_product})."
+            )
     return told
 
 

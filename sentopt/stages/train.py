@@ -158,7 +158,7 @@ def run(
     return TrainResult(
         **vars(fitted.steps),
         backbone=recipe.model.backbone,
-        parameters=sum(p.numel() for p in fitted.model.parameters() if p.requires_grad),
+        parameters=fitted.parameters,
         metric=recipe.train.metric,
         loss=losses,
         evals=evals,
@@ -247,6 +247,7 @@ def _notices(recipe: Recipe, start: _Start) -> tuple[str, ...]:
         unknown_tokens.notice(found, recipe.model.backbone),
         hints.too_short(measured, recipe.train, max_length=recipe.model.max_length),
         "" if recipe.model.tuned else hints.more_epochs(recipe.train, start.learned_texts),
+        "" if recipe.model.tuned else hints.low_rate(recipe.train),
         "" if recipe.model.tuned else hints.unused_gpu(mps=torch.backends.mps.is_available(), cuda=on_cuda),
     )
     return tuple(notice for notice in told if notice)

@@ -34,7 +34,7 @@ from sentopt.recipe import Recipe, TrainSection
 from sentopt.results import Steps
 from sentopt.run_dir import RunDir
 from sentopt.runtime.cores import available_cores
-from sentopt.training import distributed, malloc, schedule, set_loss, tokenized, trackers
+from sentopt.training import distributed, lora, malloc, schedule, set_loss, tokenized, trackers
 from sentopt.training.adversarial import AdversarialEmbeddings
 from sentopt.training.callbacks import (
     DropOldCheckpoints,
@@ -64,11 +64,15 @@ _TOKENS = "tokens"
 
 @dataclass(frozen=True)
 class Fit:
-    """The tuned model, and what there is to tell about the way to it; `history` is the Trainer's."""
+    """The tuned model, and what there is to tell about the way to it; `history` is the Trainer's.
+
+    `parameters` is the number of weights that training could change.
+    """
 
     model: Any
     steps: Steps
     history: Sequence[dict[str, Any]]
+    parameters: int
 
     @classmethod
     def without_training(cls, model: Any) -> Fit:
@@ -85,7 +89,7 @@ class Fit:
             best_step=0,
             best_metric=0.0,
         )
-        return cls(model, nothing, history=())
+        return cls(model, nothing, history=(), parameters=_trainable(model))
 
 
 @malloc.reusing_freed_memory()
@@ -102,7 +106,7 @@ def fit(
     resume_key: str,
     progress: Progress = SILENT,
 ) -> Fit:
-    """Tune `model`, keeping the Trainer's checkpoints in `folder` until it has finished.
+    """Tune `model`, keeping the Trainer's checkpoints in `folder` until it has finished. LoRA is merged then.
 
     With `soft_labels`, it learns a teacher's answers beside the labels, and texts that have no label.
 
@@ -137,10 +141,15 @@ def fit(
         )
     # accelerate wraps the forward method of what it trains in mixed-precision autocast
     tuned = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
-    fitted = Fit(tuned, _steps(trainer, clock, checkpoint), state.log_history)
+    fitted = Fit(tuned, _steps(trainer, clock, checkpoint), state.log_history, _trainable(tuned))
+    lora.merge(tuned)
     del trainer
     gc.collect()  # a network file system removes no folder with a file that is still mapped
     return fitted
+
+
+def _trainable(model: Any) -> int:
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 
 def _steps(trainer: _Trainer, clock: StepClock, checkpoint: str | None) -> Steps:
@@ -294,6 +303,10 @@ class _Trainer(Trainer):
             super().save_model(output_dir, _internal_call)
         if self.averaged and self.args.should_save:
             self.averaged.save_last(Path(output_dir or self.args.output_dir))
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        """With LoRA, the weights that it freezes are left out: they are those of the pretrained model."""
+        super()._save(output_dir, lora.trained_state(self.model, state_dict or self.model.state_dict()))
 
     def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
         """Whatever comes into the new folder is known to be the Trainer's, even where this process is killed."""

@@ -388,7 +388,7 @@ REFUSED: dict[str, tuple[Change, str]] = {
             having("adapter_config.json", ADAPTER),
             having("adapter_model.safetensors"),
         ),
-        "Adapter.from_pretrained('{model}', num_labels=N).merge_and_unload().save_pretrained('merged')",
+        "{model} is a PEFT adapter, and its base model cannot be used: there is no folder owner/base",
     ),
     "an empty folder": (
         lambda folder: shutil.rmtree(folder) or folder.mkdir(),
