@@ -76,6 +76,7 @@ class UnitRecord:
         abstained: how many answers were left out for their low score.
         size: of the output file in bytes.
         labels: how often each was given.
+        without_label: answers of a multi-label model that have no label.
     """
 
     rows: int
@@ -85,6 +86,7 @@ class UnitRecord:
     abstained: int
     size: int
     labels: dict[str, int] = field(default_factory=dict)
+    without_label: int = 0
 
     @classmethod
     def sum(cls, parts: Sequence[UnitRecord], labels: Sequence[str]) -> UnitRecord:
@@ -100,6 +102,7 @@ class UnitRecord:
             abstained=sum(part.abstained for part in parts),
             size=sum(part.size for part in parts),
             labels={label: counts[label] for label in labels},
+            without_label=sum(part.without_label for part in parts),
         )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -14,7 +13,7 @@ from sentopt.cli.printing import EXIT_USAGE, WrongUsage, as_json, fail, note, pr
 
 if TYPE_CHECKING:
     from sentopt.data.options import TableOptions
-    from sentopt.runtime.classifier import Classifier, Prediction
+    from sentopt.runtime.classifier import Classifier
 
 
 def predict(arguments: argparse.Namespace) -> int:
@@ -22,13 +21,15 @@ def predict(arguments: argparse.Namespace) -> int:
 
     e.g. sentopt predict 'The soup was cold.' 'Lovely people!'
          tail -f comments.log | sentopt predict --json
+         sentopt predict 'Cold soup, lovely people.' --pair soup
          sentopt predict --input reviews.csv --text-column review --output scored.csv
     """
-    from sentopt.data import piped
+    from sentopt.bundles import words
+    from sentopt.data import pairs, piped
     from sentopt.files import outputs
     from sentopt.runtime.classifier import Classifier
 
-    if arguments.input and arguments.texts:
+    if arguments.input and (arguments.texts or arguments.pair):
         return fail("give texts or --input FILE, not both", EXIT_USAGE)
     if arguments.input and not arguments.output:
         return fail("--input needs --output FILE (.csv, .jsonl or .parquet) for the scored rows", EXIT_USAGE)
@@ -39,24 +40,20 @@ def predict(arguments: argparse.Namespace) -> int:
     classifier = Classifier.load(_bundle(arguments), threads=arguments.threads, abstain_below=arguments.abstain_below)
     if arguments.input:
         return _predict_table(classifier, arguments)
-    if not arguments.texts and sys.stdin and sys.stdin.isatty():
+    truncated, named = 0, classifier.description.pair if classifier.description else None
+    given = pairs.given(arguments.texts, arguments.pair, named)
+    if not given and sys.stdin and sys.stdin.isatty():
         end = "Ctrl-Z and Enter" if sys.platform == "win32" else "Ctrl-D"
-        print(f"reading texts from the terminal, one a line; {end} ends", file=sys.stderr)
-    truncated = 0
-    for window in [arguments.texts] if arguments.texts else piped.windows(sys.stdin, encoding=arguments.encoding):
+        tab = "with a tab between both texts; " if named else ""
+        print(f"reading texts from the terminal, one a line; {tab}{end} ends", file=sys.stderr)
+    for window in [given] if given else piped.texts(sys.stdin, encoding=arguments.encoding, pair=named):
         for text, answer in zip(window, classifier.predict(window), strict=True):
             truncated += answer.truncated
-            print(_as_line(text, answer, json_line=arguments.json))
+            print(words.of_answer(text, answer, sets=bool(classifier.thresholds), as_json=arguments.json))
         print(end="", flush=True)  # who gave these lines may wait for the answers before giving more
     if truncated:
         note(f"{truncated} text(s) were longer than {classifier.encoder.max_length} tokens and were cut")
     return 0
-
-
-def _as_line(text: str, answer: Prediction, *, json_line: bool) -> str:
-    if json_line:
-        return json.dumps({"text": text, **asdict(answer)})
-    return f"{'?' if answer.abstained else answer.label}\t{answer.score:.4f}\t{text}"
 
 
 def _predict_table(classifier: Classifier, arguments: argparse.Namespace) -> int:
@@ -75,7 +72,7 @@ def _predict_table(classifier: Classifier, arguments: argparse.Namespace) -> int
     if arguments.json:
         return print_json(as_json(summary))
     print(f"{summary.rows} rows scored in {summary.seconds:.1f} s: {arguments.output}")
-    print("".join(f"  {label}: {count}\n" for label, count in summary.labels.items()), end="")
+    print(*words.of_counts(summary), sep="\n")
     return 0
 
 

@@ -246,6 +246,13 @@ VERBS: dict[Callable[[argparse.Namespace], int], tuple[Option, ...]] = {
     ),
     bundle_verbs.predict: (
         _value("texts", "TEXT", "texts to classify (default: lines of stdin)", nargs="*"),
+        _value(
+            "--pair",
+            "TEXT",
+            "the second text, for a bundle of text pairs: one for each TEXT, in their order; of stdin it follows a tab",
+            action="append",
+            default=[],
+        ),
         _value("--input", "FILE", "a table file whose rows to score: .csv, .jsonl, .parquet, .xlsx, ..."),
         _value("--output", "FILE", "where the rows go, with columns label, score and one per label added"),
         _OVERWRITE,

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from sentopt.data import fields
+from sentopt.errors import InputError
 from sentopt.recipe import DataSection
 from sentopt.runtime.description import Text
 
@@ -52,6 +53,27 @@ def as_fields(text: Text) -> dict[str, str]:
 def of_fields(document: dict[str, Any]) -> Text:
     """The inverse of `as_fields`."""
     return (document["text"], document["pair"]) if "pair" in document else document["text"]
+
+
+def given(texts: Sequence[str], seconds: Sequence[str], names: tuple[str, str] | None) -> list[Text]:
+    """Texts of a command line with the second ones of pairs, as a bundle takes them.
+
+    Args:
+        texts: the texts, or the first ones of pairs.
+        seconds: the second ones.
+        names: of the two texts that the bundle is given; None: it is given one.
+
+    Raises:
+        InputError: there are as many of the one as of the other only where pairs are expected.
+    """
+    if seconds and names is None:
+        raise InputError("this bundle answers single texts: leave --pair out")
+    if names is not None and len(texts) != len(seconds):
+        raise InputError(
+            f"this bundle answers pairs of texts ({' and '.join(map(repr, names))}): found {len(texts)} of the first "
+            f"and {len(seconds)} of the second. Give the second one of each with --pair TEXT"
+        )
+    return list(zip(texts, seconds, strict=True)) if names else list(texts)
 
 
 def columns(data: DataSection) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from typing import TextIO
 
 from sentopt.data import encodings
 from sentopt.errors import DataError
+from sentopt.runtime.description import Text
 
 _BLOCK = 1 << 16
 _WAITING_BLOCKS = 8
@@ -49,6 +50,34 @@ def windows(stream: TextIO | None, *, most: int = 256, encoding: str = "") -> It
     lines = _Lines(encoding or stream.encoding, stated=bool(encoding))
     threading.Thread(target=_read, args=(descriptor, lines, blocks), name="sentopt stdin", daemon=True).start()
     yield from _arrived(blocks, most)
+
+
+def texts(stream: TextIO | None, *, encoding: str = "", pair: tuple[str, str] | None = None) -> Iterator[list[Text]]:
+    """`windows` as a bundle takes them: with the names of a `pair`, a line is two texts with a tab between them.
+
+    Raises:
+        DataError: as `windows`, or a line has no tab where one is expected, or several. All lines before that one have
+            been given out.
+        OSError: the stream cannot be read.
+    """
+    number = 0
+    for window in windows(stream, encoding=encoding):
+        if pair is None:
+            yield list(window)
+            continue
+        pairs: list[Text] = []
+        for line in window:
+            number += 1
+            first, *second = line.split("\t")
+            if len(second) != 1:
+                if pairs:
+                    yield pairs
+                raise DataError(
+                    f"standard input, line {number}: found {len(second)} tabs, expected one, between both texts of a "
+                    f"pair ({' and '.join(map(repr, pair))})"
+                )
+            pairs.append((first, second[0]))
+        yield pairs
 
 
 def _in_memory(stream: TextIO, most: int) -> Iterator[list[str]]:

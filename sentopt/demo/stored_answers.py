@@ -22,6 +22,7 @@ from sentopt.demo.selection import SplitAnswers, display_name
 from sentopt.errors import InputError, RunDirError
 from sentopt.results import Verdict, VerifyResult
 from sentopt.runtime.classifier import Classifier
+from sentopt.runtime.description import Text
 from sentopt.variants import REFERENCE
 
 _ROUNDING = 1e-9  # of a share
@@ -172,7 +173,7 @@ class StoredAnswers:
         return np.array_equal(counts, verdict.scores.confusion) and abs(agreement - verdict.agreement) < _ROUNDING
 
 
-def _digest(text: str) -> bytes:
+def _digest(text: Text) -> bytes:
     """The same for texts that count as one (`distinct_rows`), and shorter than they are."""
     return hashlib.blake2b(normal_form(text).encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
