@@ -105,7 +105,12 @@ def spans_of(texts: Sequence[str], most: int, *, by_phrase: bool = False) -> lis
     """`parts` or `phrases` of a text alone, or of both texts of a pair: `most` are shared by their numbers of words."""
     cut = phrases if by_phrase else parts
     whole = [len(cut(text, len(text))) for text in texts]
-    room = [max(1, most * count // max(1, sum(whole))) if sum(whole) > most else count for count in whole]
+    room = whole
+    if sum(whole) > most:
+        first = most * whole[0] // sum(whole)
+        if len(whole) > 1:  # a text with words has a part at least
+            first = min(max(first, min(1, whole[0])), most - min(1, whole[1]))
+        room = [first, most - first]
     return [Span(a, b, i) for i, text in enumerate(texts) for a, b in cut(text, room[i])]
 
 

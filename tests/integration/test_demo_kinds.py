@@ -107,7 +107,9 @@ def test_pairs_and_sets_by_the_open_inference_protocol(of_pairs: Server, of_sets
     path = "/v2/models/small/infer"
     tensor = {"name": "text", "shape": [len(PAIRS), 2], "datatype": "BYTES"}
     rows = post(of_pairs.address + path, {"inputs": [{**tensor, "data": PAIRS}]}).json
-    flat = post(of_pairs.address + path, {"inputs": [{**tensor, "data": sum(PAIRS, [])}]}).json
+    flat = post(
+        of_pairs.address + path, {"inputs": [{**tensor, "data": [text for pair in PAIRS for text in pair]}]}
+    ).json
     assert rows == flat
     assert [output["name"] for output in rows["outputs"]] == ["label", "score", "probabilities"]
 
