@@ -113,6 +113,11 @@ class TrainResult(Steps):
     notices: tuple[str, ...] = ()
 
     @property
+    def are_pairs(self) -> bool:
+        """Whether the texts are pairs."""
+        return any(sample.pair for sample in self.samples)
+
+    @property
     def beats_majority(self) -> bool:
         """Whether the test accuracy is higher than that of always answering the most frequent label."""
         return self.test.accuracy > self.majority["test"]

@@ -19,11 +19,7 @@ from sentopt.run_dir import EXPORTS, SPLITS, RunDir
 StrPath: TypeAlias = "str | os.PathLike[str]"
 NAMED = "overrides"
 # pandas numbers the columns of a table without a header
-_COLUMNS = (
-    "data.text_column",
-    "data.label_column",
-    "data.pair_column",
-)  # pandas numbers the columns of a table without a header
+_COLUMNS = ("data.text_column", "data.label_column", "data.pair_column")
 
 
 @dataclass(frozen=True)

@@ -21,15 +21,15 @@ def predict(arguments: argparse.Namespace) -> int:
 
     e.g. sentopt predict 'The soup was cold.' 'Lovely people!'
          tail -f comments.log | sentopt predict --json
-         sentopt predict 'Cold soup, lovely people.' --pair soup
          sentopt predict --input reviews.csv --text-column review --output scored.csv
+    A model of pairs takes both texts in turn, or with a tab between them from stdin.
     """
     from sentopt.bundles import words
-    from sentopt.data import pairs, piped
+    from sentopt.data import piped
     from sentopt.files import outputs
     from sentopt.runtime.classifier import Classifier
 
-    if arguments.input and (arguments.texts or arguments.pair):
+    if arguments.input and arguments.texts:
         return fail("give texts or --input FILE, not both", EXIT_USAGE)
     if arguments.input and not arguments.output:
         return fail("--input needs --output FILE (.csv, .jsonl or .parquet) for the scored rows", EXIT_USAGE)
@@ -40,13 +40,13 @@ def predict(arguments: argparse.Namespace) -> int:
     classifier = Classifier.load(_bundle(arguments), threads=arguments.threads, abstain_below=arguments.abstain_below)
     if arguments.input:
         return _predict_table(classifier, arguments)
-    truncated, named = 0, classifier.description.pair if classifier.description else None
-    given = pairs.given(arguments.texts, arguments.pair, named)
-    if not given and sys.stdin and sys.stdin.isatty():
+    if not arguments.texts and sys.stdin and sys.stdin.isatty():
         end = "Ctrl-Z and Enter" if sys.platform == "win32" else "Ctrl-D"
-        tab = "with a tab between both texts; " if named else ""
+        tab = "with a tab between both texts; " if classifier.encoder.pairs else ""
         print(f"reading texts from the terminal, one a line; {tab}{end} ends", file=sys.stderr)
-    for window in [given] if given else piped.texts(sys.stdin, encoding=arguments.encoding, pair=named):
+    truncated = 0
+    lines = [arguments.texts] if arguments.texts else piped.windows(sys.stdin, encoding=arguments.encoding)
+    for window in piped.paired(lines, given=bool(arguments.texts)) if classifier.encoder.pairs else lines:
         for text, answer in zip(window, classifier.predict(window), strict=True):
             truncated += answer.truncated
             print(words.of_answer(text, answer, sets=bool(classifier.thresholds), as_json=arguments.json))
@@ -64,6 +64,7 @@ def _predict_table(classifier: Classifier, arguments: argparse.Namespace) -> int
         arguments.input,
         arguments.output,
         text_column=arguments.text_column,
+        pair_column=arguments.pair_column,
         options=_table_options(arguments),
         overwrite=arguments.overwrite,
         progress=not arguments.no_progress,
@@ -89,6 +90,7 @@ def score(arguments: argparse.Namespace) -> int:
         arguments.inputs,
         arguments.output,
         text_column=arguments.text_column,
+        pair_column=arguments.pair_column,
         shard=arguments.shard,
         engine=arguments.engine,
         threads=arguments.threads,

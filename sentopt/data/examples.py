@@ -55,6 +55,12 @@ def explained_by(notices: Sequence[str]) -> Iterator[None]:
         raise DataError(f"{error}{notes}") from error
 
 
+def as_texts(values: Sequence[Any], where: str) -> Text:
+    """The text of a cell, or of two cells as a pair; see `as_text`."""
+    first, *second = (as_text(value, where) for value in values)
+    return (first, second[0]) if second else first
+
+
 def as_text(value: Any, where: str) -> str:
     """The text of a table cell. A missing value is an empty text; a number is converted to text.
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from sentopt.data import fields
-from sentopt.errors import InputError
+from sentopt.errors import DataError
 from sentopt.recipe import DataSection
 from sentopt.runtime.description import Text
 
@@ -55,30 +55,35 @@ def of_fields(document: dict[str, Any]) -> Text:
     return (document["text"], document["pair"]) if "pair" in document else document["text"]
 
 
-def given(texts: Sequence[str], seconds: Sequence[str], names: tuple[str, str] | None) -> list[Text]:
-    """Texts of a command line with the second ones of pairs, as a bundle takes them.
-
-    Args:
-        texts: the texts, or the first ones of pairs.
-        seconds: the second ones.
-        names: of the two texts that the bundle is given; None: it is given one.
-
-    Raises:
-        InputError: there are as many of the one as of the other only where pairs are expected.
-    """
-    if seconds and names is None:
-        raise InputError("this bundle answers single texts: leave --pair out")
-    if names is not None and len(texts) != len(seconds):
-        raise InputError(
-            f"this bundle answers pairs of texts ({' and '.join(map(repr, names))}): found {len(texts)} of the first "
-            f"and {len(seconds)} of the second. Give the second one of each with --pair TEXT"
-        )
-    return list(zip(texts, seconds, strict=True)) if names else list(texts)
-
-
 def columns(data: DataSection) -> tuple[str, ...]:
     """The column of the texts, or those of both texts of pairs."""
     return (data.text_column, data.pair_column) if data.pair_column else (data.text_column,)
+
+
+def of_bundle(pair: tuple[str, str] | None, text_column: str, pair_column: str) -> tuple[str, ...]:
+    """The columns of the texts that a bundle answers.
+
+    Args:
+        pair: what the bundle calls the two texts of a pair; None where it answers single texts.
+        text_column: what the user names; empty for `text`, or what the bundle calls it.
+        pair_column: the same of the second texts.
+
+    Raises:
+        DataError: a second column is named for a bundle of single texts, or one column for both.
+    """
+    if pair is None:
+        if pair_column:
+            raise DataError(
+                f"--pair-column names {pair_column!r}, and the model answers texts that stand alone: leave it out"
+            )
+        return (text_column or "text",)
+    columns = text_column or pair[0], pair_column or pair[1]
+    if columns[0] == columns[1]:
+        raise DataError(
+            f"--text-column and --pair-column both name {columns[0]!r}; expected the columns of the two texts, which "
+            f"the bundle calls {pair[0]!r} and {pair[1]!r}"
+        )
+    return columns
 
 
 def getter(names: Sequence[str]) -> Callable[[Any], Any]:

@@ -8,12 +8,11 @@ import os
 import queue
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TextIO
 
 from sentopt.data import encodings
 from sentopt.errors import DataError
-from sentopt.runtime.description import Text
 
 _BLOCK = 1 << 16
 _WAITING_BLOCKS = 8
@@ -52,32 +51,36 @@ def windows(stream: TextIO | None, *, most: int = 256, encoding: str = "") -> It
     yield from _arrived(blocks, most)
 
 
-def texts(stream: TextIO | None, *, encoding: str = "", pair: tuple[str, str] | None = None) -> Iterator[list[Text]]:
-    """`windows` as a bundle takes them: with the names of a `pair`, a line is two texts with a tab between them.
+def paired(lines: Iterable[list[str]], *, given: bool) -> Iterator[list[tuple[str, str]]]:
+    """The pairs of lists of lines, each of two texts with a tab between them.
+
+    Of texts that are `given` as arguments, the first and the second of each pair follow one another.
 
     Raises:
-        DataError: as `windows`, or a line has no tab where one is expected, or several. All lines before that one have
-            been given out.
-        OSError: the stream cannot be read.
+        DataError: a text is alone.
     """
     number = 0
-    for window in windows(stream, encoding=encoding):
-        if pair is None:
-            yield list(window)
+    for window in lines:
+        if given:
+            if len(window) % 2:
+                raise DataError(
+                    f"the model answers pairs of texts, and {len(window)} text(s) are given: give both texts of each "
+                    "pair, one after the other"
+                )
+            yield list(zip(window[::2], window[1::2], strict=True))
             continue
-        pairs: list[Text] = []
+        found: list[tuple[str, str]] = []
         for line in window:
             number += 1
-            first, *second = line.split("\t")
-            if len(second) != 1:
-                if pairs:
-                    yield pairs
+            first, tab, second = line.partition("\t")
+            if not tab:
+                yield found
                 raise DataError(
-                    f"standard input, line {number}: found {len(second)} tabs, expected one, between both texts of a "
-                    f"pair ({' and '.join(map(repr, pair))})"
+                    f"standard input, line {number} holds one text ({line[:40]!r}), and the model answers pairs: "
+                    "expected two texts with a tab between them"
                 )
-            pairs.append((first, second[0]))
-        yield pairs
+            found.append((first, second))
+        yield found
 
 
 def _in_memory(stream: TextIO, most: int) -> Iterator[list[str]]:

@@ -204,7 +204,7 @@ class TextEncoder:
         if not self.pairs:
             return (self.read_part(_checked(text, 0)),)
         pair = tuple(map(repaired, _checked_pair(text, 0)))
-        parts = self._shortened((pair[0], pair[1]))
+        parts = self.shortened((pair[0], pair[1]))
         with _in_words("the tokenizer failed"):
             encoding = self._tokenizer.encode(*parts)
         own = [[i for i, part in enumerate(encoding.sequence_ids) if part == number] for number in (0, 1)]
@@ -254,18 +254,18 @@ class TextEncoder:
                 return tokens
         raise AssertionError("the last part is complete")
 
-    def _encode_pair(self, pair: tuple[str, str]) -> Tokens:
-        pair = self._shortened(pair)
-        with _in_words("the tokenizer failed"):
-            encoding = self._tokenizer.encode(repaired(pair[0]), repaired(pair[1]))
-        return self._tokens(encoding)
-
-    def _shortened(self, pair: tuple[str, str]) -> tuple[str, str]:
-        """Parts of long texts that are truncated to the same tokens."""
+    def shortened(self, pair: tuple[str, str]) -> tuple[str, str]:
+        """The pair itself, or parts of long texts that are truncated to the same tokens."""
         if max(map(len, pair)) <= self._long:
             return pair
         room = self.max_length - int(self._tokenizer.num_special_tokens_to_add(is_pair=True))
         return pairs.shortened(pair, self._parts, self._count, room)
+
+    def _encode_pair(self, pair: tuple[str, str]) -> Tokens:
+        pair = self.shortened(pair)
+        with _in_words("the tokenizer failed"):
+            encoding = self._tokenizer.encode(repaired(pair[0]), repaired(pair[1]))
+        return self._tokens(encoding)
 
     def _count(self, text: str) -> int:
         """Tokens of a text, without special ones."""

@@ -29,7 +29,7 @@ from sentopt.results import StringInput
 from sentopt.run_dir import RunDir
 from sentopt.runtime.batching import batched
 from sentopt.runtime.classifier import Classifier
-from sentopt.runtime.description import DESCRIPTION_FILE, BundleDescription, Text, read_description, sha256_file
+from sentopt.runtime.description import DESCRIPTION_FILE, BundleDescription, read_description, sha256_file
 from sentopt.runtime.session import session_options
 from sentopt.runtime.tokenization import TextEncoder
 
@@ -110,6 +110,8 @@ def add(run_dir: RunDir, folder: Path, *, seed: int) -> StringInput:
         MissingExtraError: onnxruntime-extensions is not installed.
     """
     description = read_description(folder)
+    if description.pair:
+        raise ExportError("no graph takes pairs of texts: leave out export.string_input")
     body = onnx.load(folder / description.model_file)
     front = tokenizer_of(folder, description, body)
     encoder = TextEncoder.load(
@@ -118,7 +120,8 @@ def add(run_dir: RunDir, folder: Path, *, seed: int) -> StringInput:
         pad_token_id=description.pad_token_id,
         side=description.truncation_side,
     )
-    texts = list(dict.fromkeys([*parity_texts(folder, seed), *(e.text for e in store.read_split(run_dir, "test"))]))
+    test = [text for text in store.read_split(run_dir, "test").texts if isinstance(text, str)]
+    texts = list(dict.fromkeys([*parity_texts(folder, seed), *test]))
     check_tokens(open_session(front.SerializeToString()), encoder, texts)
     joined = tokenizer.join(front, body, logits=description.output)
     metadata.describe(joined, description.labels, description.max_length)
@@ -206,7 +209,7 @@ def _every_character(per_text: int) -> Iterator[str]:
         yield " ".join(f"{c} a{c}e" for c in characters)
 
 
-def check_tokens(session: Any, encoder: TextEncoder, texts: Sequence[Text]) -> None:
+def check_tokens(session: Any, encoder: TextEncoder, texts: Sequence[str]) -> None:
     """Compare all output arrays of the graph, with padding, with those of the encoder, in batches of mixed lengths.
 
     Raises:

@@ -40,8 +40,8 @@ def predicted(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[s
     return subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=60)
 
 
-def test_the_second_text_of_a_pair_is_an_option(of_pairs: Path, capsys: Any) -> None:
-    given = ["great great", "the", "--pair", "terrible", "--pair", "great"]
+def test_both_texts_of_pairs_follow_one_another(of_pairs: Path, capsys: Any) -> None:
+    given = ["great great", "terrible", "the", "great"]
     assert cli.main(["predict", *given, "--bundle", str(of_pairs)]) == 0
     expected = Classifier.load(of_pairs).predict([("great great", "terrible"), ("the", "great")])
     assert capsys.readouterr().out.splitlines() == [
@@ -59,22 +59,12 @@ def test_lines_of_stdin_are_pairs_with_a_tab_between(of_pairs: Path) -> None:
     done = predicted("--bundle", str(of_pairs), stdin="great\tterrible\nalone\n")
     assert done.returncode == 1
     assert len(done.stdout.splitlines()) == 1
-    assert "line 2: found 0 tabs, expected one, between both texts of a pair ('text' and 'aspect')" in done.stderr
+    assert "line 2 holds one text ('alone'), and the model answers pairs" in done.stderr
 
 
-@pytest.mark.parametrize(
-    ("kind", "given", "said"),
-    [
-        ("pairs", ["great"], "found 1 of the first and 0 of the second. Give the second one of each with --pair TEXT"),
-        ("pairs", ["--pair", "great"], "found 0 of the first and 1 of the second"),
-        ("single", ["great", "--pair", "the"], "this bundle answers single texts: leave --pair out"),
-    ],
-)
-def test_what_a_bundle_is_not_given_is_refused(
-    single: Path, of_pairs: Path, capsys: Any, kind: str, given: list[str], said: str
-) -> None:
-    assert cli.main(["predict", *given, "--bundle", str(of_pairs if kind == "pairs" else single)]) == 1
-    assert said in capsys.readouterr().err
+def test_a_text_without_the_other_of_its_pair_is_refused(of_pairs: Path, capsys: Any) -> None:
+    assert cli.main(["predict", "great", "--bundle", str(of_pairs)]) == 1
+    assert "1 text(s) are given: give both texts of each pair, one after the other" in capsys.readouterr().err
 
 
 def test_all_labels_of_a_text_are_printed(sets: Path, capsys: Any) -> None:
