@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sentopt.data import answered, store
+from sentopt.data import answered, pairs, store
 from sentopt.data.answered import Answered, Answers, IntArray
 from sentopt.data.duplicates import normal_form
 from sentopt.demo.run_facts import RunFacts
@@ -73,7 +73,7 @@ class StoredAnswers:
                 self._answers[variant] = self._read_answers(split, variant)
             return self._answers[variant]
 
-    def texts(self, rows: Sequence[int], *, most: int | None = None) -> list[str]:
+    def texts(self, rows: Sequence[int], *, most: int | None = None) -> list[Text]:
         """The texts in these rows of the test split, which count from 1.
 
         Raises:
@@ -81,13 +81,13 @@ class StoredAnswers:
             InputError: they have more than `most` characters together.
         """
         split = self._current()
-        found: list[str] = []
+        found: list[Text] = []
         characters = 0
         with self._test_file.open("rb") as stream:
             for place in split.places[np.searchsorted(split.rows, np.array(rows, dtype=np.int64) - 1)]:
                 stream.seek(int(place))
-                found.append(str(json.loads(stream.readline())["text"]))
-                characters += len(found[-1])
+                found.append(pairs.of_fields(json.loads(stream.readline())))
+                characters += pairs.characters(found[-1])
                 if most is not None and characters > most:
                     raise InputError(f"the texts have more than {most:,} characters. Choose fewer of them.")
         return found

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import bundle_kinds
+import pair_data
 import pytest
 from demo_browser import Visit, needs_chromium
 from demo_server import Server, serving
 
-from sentopt import Classifier
+from sentopt import Classifier, cli
 
 pytestmark = needs_chromium
 TABS = ("Try it", "Compare", "Score a list", "Benchmarks", "About", "API")
@@ -52,6 +53,26 @@ def pairs(browser: Any, of_pairs: Server) -> Iterator[Visit]:
 @pytest.fixture
 def sets(browser: Any, of_sets: Server) -> Iterator[Visit]:
     yield from visited(Visit(browser, of_sets.address))
+
+
+@pytest.fixture(scope="module")
+def paired_run(tmp_path_factory: pytest.TempPathFactory, tiny_options: list[str]) -> Path:
+    data, root = tmp_path_factory.mktemp("aspects"), tmp_path_factory.mktemp("exports") / "aspects"
+    pairs = ("--set", "data.pair_column=aspect", "--set", "train.epochs=12")
+    given = ["--data", str(pair_data.write(data)), *tiny_options[2:], *pairs]
+    assert cli.main(["run", *given, "--run-dir", str(root)]) == 0
+    return root
+
+
+@pytest.fixture(scope="module")
+def of_run(paired_run: Path) -> Iterator[Server]:
+    with serving("--run-dir", str(paired_run)) as running:
+        yield running
+
+
+@pytest.fixture
+def with_run(browser: Any, of_run: Server) -> Iterator[Visit]:
+    yield from visited(Visit(browser, of_run.address))
 
 
 def visited(visit: Visit) -> Iterator[Visit]:
@@ -194,6 +215,41 @@ def test_a_list_is_counted_by_label_and_compared_with_sets(sets: Visit, set_bund
     rows = list(csv.reader(io.StringIO(Path(started.value.path()).read_text(encoding="utf-8-sig"))))
     assert rows[0][2:] == ["predicted_labels", "predicted_p_negative", "predicted_p_neutral", "predicted_p_positive"]
     assert [row[2] for row in rows[1:]] == [*(json.dumps(one.labels) for one in answers[:3]), ""]
+
+
+def test_examples_are_pairs_of_the_test_split_with_their_labels(with_run: Visit) -> None:
+    assert with_run.text_of("#examples").strip() == "Examples from the test split:"
+    labels = {(text, aspect): label for text, aspect, label in pair_data.rows(120, "test")}
+    for shown in with_run.page.locator("button.example").all_inner_texts():
+        label, _, pair = shown.partition(" · ")
+        text, aspect = pair.split(" | ")
+        assert labels[text, aspect] == label
+    first = with_run.page.input_value("#text textarea"), with_run.page.input_value("#pair textarea")
+    with_run.wait_for("#label p.label", labels[first])
+    assert "as in the data" in with_run.text_of("#note")
+
+
+def test_every_variant_answers_a_pair(with_run: Visit) -> None:
+    with_run.open("Compare")
+    with_run.page.fill("#compare-pair textarea", "great great 7")
+    with_run.page.click("#compare")
+    assert "All variants agree" in with_run.wait_for("#agreement", "gree")
+    assert len(with_run.page.locator("#variants tbody tr").all()) >= 4
+
+
+def test_test_pairs_are_listed_with_both_texts(with_run: Visit) -> None:
+    with_run.open("Errors")
+    with_run.wait_for("#errors-status", "texts")
+    with_run.page.click("#errors-kind input")
+    with_run.page.get_by_role("option", name="all", exact=True).click()
+    with_run.wait_for("#errors-table", "label in the data")
+    heads = with_run.page.locator("#errors-table th").all_inner_texts()
+    assert heads[:3] == ["text", "aspect", "label in the data"]
+    with with_run.page.expect_download() as started:
+        with_run.page.click("#errors-download")
+    rows = list(csv.DictReader(io.StringIO(Path(started.value.path()).read_text(encoding="utf-8-sig"))))
+    given = {(text, aspect, label) for text, aspect, label in pair_data.rows(120, "test")}
+    assert {(row["text"], row["pair"], row["label"]) for row in rows} == given
 
 
 def use(visit: Visit, tab: str, kind: str) -> None:

@@ -103,18 +103,17 @@ class Notes:
         reads = self.encoder.read_parts(text)
         read = together(reads)
         return [
-            caution.in_words(self.bands, self._sureness(prediction), sets=bool(self.thresholds)),
+            self._unsure(prediction),
             _unknown(read),
             *caution.unlike(self.usual, read),
             self._cut(text, reads) if prediction.truncated else "",
         ]
 
-    def _sureness(self, prediction: Prediction) -> float:
-        """The score; of a multi-label model that of the label whose presence or absence is the least probable."""
-        if not self.thresholds:
-            return prediction.score
-        each = zip(prediction.probabilities.values(), self.thresholds, strict=True)
-        return min(p if p >= limit else 1 - p for p, limit in each)
+    def _unsure(self, prediction: Prediction) -> str:
+        """Whether such scores are often wrong; of a set, that of its most probable label."""
+        if self.thresholds and not prediction.labels:
+            return ""
+        return caution.in_words(self.bands, prediction.score, sets=bool(self.thresholds))
 
     def _cut(self, text: Text, reads: Sequence[ReadPart]) -> str:
         """Which tokens were read, and where they end, so that it can be found in the text."""

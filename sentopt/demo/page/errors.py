@@ -56,6 +56,7 @@ class ErrorsTab:
             return
         self._stored = StoredAnswers(facts, service.classifier)
         self._readers = readers
+        self._names = service.pair or ("text",)
         gr.Markdown(_LEAD)
         filters = self._make_filters(service.classifier.labels)
         self._confusion = gr.HTML(elem_id="errors-confusion", elem_classes="evidence", padding=False)
@@ -148,7 +149,7 @@ class ErrorsTab:
         return (
             answered_table.confusion_html(answers.labels, counts, of, selection.counted_in_words(answers, filters)),
             live.status(f"<p>{html.escape(selection.in_words(answers, filters, listed))}</p>"),
-            answered_table.rows_html(answers, listed.texts, contents),
+            answered_table.rows_html(answers, listed.texts, contents, self._names),
             listed.number,
             gr.update(interactive=not listed.is_first),
             gr.update(interactive=not listed.is_last),
