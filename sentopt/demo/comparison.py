@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from sentopt._optional import is_installed
 from sentopt.demo.run_facts import RunFacts
+from sentopt.demo.selection import NO_LABEL
 from sentopt.results import VerifyResult
 from sentopt.runtime.classifier import Classifier, Prediction
 from sentopt.runtime.description import Text
@@ -96,7 +97,7 @@ def disagreement(answers: list[VariantAnswer], *, sets: bool = False) -> str:
     labels: dict[str, list[str]] = {}
     for answer in answers:
         given = answer.prediction
-        said = (" and ".join(sorted(given.labels)) or "none of the labels") if sets else given.label
+        said = (" and ".join(sorted(given.labels)) or NO_LABEL) if sets else given.label
         labels.setdefault(said, []).append(answer.variant)
     if len(labels) == 1:
         by_label = zip(*(answer.prediction.probabilities.values() for answer in answers), strict=True)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sentopt.data import answered, pairs, store
+from sentopt.data import pairs, store
 from sentopt.data.answered import Answered, Answers, IntArray
 from sentopt.data.duplicates import normal_form
 from sentopt.demo.run_facts import RunFacts
@@ -23,6 +23,7 @@ from sentopt.errors import InputError, RunDirError
 from sentopt.results import Verdict, VerifyResult
 from sentopt.runtime.classifier import Classifier
 from sentopt.runtime.description import Text
+from sentopt.runtime.session import FloatArray
 from sentopt.variants import REFERENCE
 
 _ROUNDING = 1e-9  # of a share
@@ -145,20 +146,29 @@ class StoredAnswers:
         self._check(path)
         if np.load(path, mmap_mode="r", allow_pickle=False).shape != (lines, len(self._classifier.labels)):
             raise RunDirError(_outdated(variant))
-        probabilities = answered.probabilities(path, rows.tolist())
+        probabilities = self._classifier.probabilities(np.load(path, allow_pickle=False)[rows])
         if not np.isfinite(probabilities).all():
             raise RunDirError(
                 f"{display_name(variant)} gives no numbers for some texts, so its answers cannot be listed. "
                 "Choose another variant."
             )
-        return Answers.of(probabilities)
+        return self._answers_of(probabilities)
+
+    def _answers_of(self, probabilities: FloatArray) -> Answers:
+        """Labels and scores of probabilities; of a multi-label model sets of labels as bits, and the least sure of each."""
+        if not self._classifier.thresholds:
+            return Answers.of(probabilities)
+        present = probabilities >= np.array(self._classifier.thresholds, dtype=np.float32)
+        codes = present @ (np.int64(1) << np.arange(present.shape[1], dtype=np.int64))
+        return Answers(codes, np.where(present, probabilities, 1.0 - probabilities).min(axis=1))
 
     def _read_answers(self, split: _TestSplit, variant: str) -> SplitAnswers:
         own, path = split.reference, self._facts.run_dir.answers(variant)
         if variant != REFERENCE:
             own = self._read_logits(variant, path, split.rows, split.lines)
         both = Answered(split.truth, own, split.reference)
-        answers = SplitAnswers(variant, tuple(self._classifier.labels), split.rows + 1, split.tokens, both)
+        sets = bool(self._classifier.thresholds)
+        answers = SplitAnswers(variant, tuple(self._classifier.labels), split.rows + 1, split.tokens, both, sets)
         if not self._is_verified(answers):
             raise RunDirError(_outdated(variant))
         return answers
@@ -168,9 +178,12 @@ class StoredAnswers:
         verdict, both = self._verdicts().get(answers.variant), answers.answered
         if verdict is None:
             return answers.variant == REFERENCE
-        counts = answers.counts(np.arange(len(both.truth)))
         agreement = float((both.own.labels == both.reference.labels).mean())
-        return np.array_equal(counts, verdict.scores.confusion) and abs(agreement - verdict.agreement) < _ROUNDING
+        if abs(agreement - verdict.agreement) >= _ROUNDING:
+            return False
+        if answers.sets:  # of which a verdict has no confusions
+            return abs(float(both.right.mean()) - verdict.scores.accuracy) < _ROUNDING
+        return np.array_equal(answers.counts(np.arange(len(both.truth))), verdict.scores.confusion)
 
 
 def _digest(text: Text) -> bytes:

@@ -94,13 +94,13 @@ def _commonest(names: Sequence[str], counts: IntArray, of: IntArray, what: str) 
 
 def _cells(answers: SplitAnswers, texts: IntArray) -> Iterable[tuple[str, ...]]:
     """Of each text: label in the data, answer, score, PyTorch's answer and score, tokens, row."""
-    both, labels = answers.answered, answers.labels
+    both = answers.answered
     for i in texts.tolist():
         yield (
-            labels[both.truth[i]],
-            labels[both.own.labels[i]],
+            answers.name(both.truth[i]),
+            answers.name(both.own.labels[i]),
             f"{both.own.scores[i]:.4f}",
-            labels[both.reference.labels[i]],
+            answers.name(both.reference.labels[i]),
             f"{both.reference.scores[i]:.4f}",
             f"{answers.tokens[i]}",
             f"{answers.rows[i]}",

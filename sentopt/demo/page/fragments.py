@@ -5,9 +5,9 @@ from __future__ import annotations
 import html
 from collections.abc import Sequence
 
+from sentopt.demo.selection import NO_LABEL
+
 _QUOTED = 5  # parts of a text that are shown
-NONE = "none of the labels"
-"""The answer of a multi-label model to a text that no label fits."""
 
 
 def bar(label: str, value: str, share: float, mark: float | None = None) -> str:
@@ -25,7 +25,7 @@ def bar(label: str, value: str, share: float, mark: float | None = None) -> str:
 
 def named(labels: Sequence[str]) -> str:
     """Labels as plain text, of which there may be none."""
-    return ", ".join(labels) or NONE
+    return ", ".join(labels) or NO_LABEL
 
 
 def quoted(parts: Sequence[str], *, longest: int = 40) -> str:

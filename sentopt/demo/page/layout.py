@@ -110,7 +110,7 @@ def build(service: Service, bundle: Path, address: str, readers: Readers = "nobo
                 compare.build(service, facts, chosen)
             with _tab("Score a list", id=_LIST):
                 score_list = ScoreList(service, chosen)
-            if readers != "nobody" and not description.thresholds:
+            if readers != "nobody":
                 with _tab("Errors") as errors:
                     ErrorsTab(errors, service, facts, readers)
             with _tab("Benchmarks"):

@@ -10,7 +10,8 @@ import numpy as np
 
 from sentopt.demo.own_labels import Marked, MarkedSets
 from sentopt.demo.page.answered_table import confusion_html
-from sentopt.demo.page.fragments import NONE, bar, named, quoted
+from sentopt.demo.page.fragments import bar, named, quoted
+from sentopt.demo.selection import NO_LABEL
 from sentopt.demo.text_lists import TextList
 from sentopt.report.tables import Table, as_html, counted, share
 from sentopt.runtime.classifier import Prediction
@@ -32,8 +33,8 @@ def in_words(answers: Answered, milliseconds: float, labels: Sequence[str], *, s
     given = [answer for answer in answers if answer is not None]
     counts = Counter(answer.label for answer in given)
     if sets:
-        counts = Counter(label for answer in given for label in answer.labels or (NONE,))
-    shown = [*_commonest(counts, labels), *([NONE] if sets else [])]
+        counts = Counter(label for answer in given for label in answer.labels or (NO_LABEL,))
+    shown = [*_commonest(counts, labels), *([NO_LABEL] if sets else [])]
     parts = [(label, counts[label], counts[label] / len(given)) for label in shown]
     bars = "".join(bar(label, f"{count:,} ({part:.0%})", part) for label, count, part in parts)
     notes = [f"{counted(len(given), 'text')} in {milliseconds:,.0f} ms."]
