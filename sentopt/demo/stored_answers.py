@@ -155,7 +155,7 @@ class StoredAnswers:
         return self._answers_of(probabilities)
 
     def _answers_of(self, probabilities: FloatArray) -> Answers:
-        """Labels and scores of probabilities; of a multi-label model sets of labels as bits, and the least sure of each."""
+        """Labels and scores of probabilities; sets of labels are bits, whose score is that of the least sure label."""
         if not self._classifier.thresholds:
             return Answers.of(probabilities)
         present = probabilities >= np.array(self._classifier.thresholds, dtype=np.float32)
