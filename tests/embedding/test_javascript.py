@@ -152,7 +152,7 @@ def test_moved_probabilities_warn_and_changed_labels_refuse(runtime: str, int8_b
 @pytest.mark.parametrize(
     ("changes", "complaint"),
     [
-        ({"schema_version": 99}, "sentopt.json has schema 99, expected 1 or 2"),
+        ({"schema_version": 99}, "sentopt.json has schema 99, expected 1 to 3"),
         (
             {"labels": ["one"], "max_length": "48"},
             "sentopt.json is malformed: labels (expected two or more names, all different), max_length (expected",

@@ -201,7 +201,7 @@ def test_an_example_names_a_broken_description_in_one_line(example: str, tmp_pat
         "\n\nx\n": "cannot be read as JSON",
         "null": "sentopt.json is malformed: it must hold an object, found null",
         "[]": "sentopt.json is malformed: it must hold an object, found an array",
-        "{}": "sentopt.json has schema undefined, expected 1 or 2",
+        "{}": "sentopt.json has schema undefined, expected 1 to 3",
     }
     for text, expected in words.items():
         (bundle / "sentopt.json").write_text(text)
