@@ -57,6 +57,7 @@ class SampleAnswer:
     untuned_score: float | None
     tuned_label: str
     tuned_score: float
+    pair: str = ""
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,11 @@ class TrainResult(Steps):
     truncated: dict[str, int]
     samples: tuple[SampleAnswer, ...]
     notices: tuple[str, ...] = ()
+
+    @property
+    def are_pairs(self) -> bool:
+        """Whether the texts are pairs."""
+        return any(sample.pair for sample in self.samples)
 
     @property
     def beats_majority(self) -> bool:
@@ -520,7 +526,7 @@ class ScoreBand:
 class AnsweredText:
     """A test text with its label, and what a variant and PyTorch answer.
 
-    `row` counts from 1 in the test split; long texts are cut.
+    `row` counts from 1 in the test split; long texts are cut. `pair` is the second text of a pair.
     """
 
     row: int
@@ -530,6 +536,7 @@ class AnsweredText:
     score: float
     reference_answer: str
     reference_score: float
+    pair: str = field(default="", kw_only=True)
 
 
 @dataclass(frozen=True)

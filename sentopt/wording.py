@@ -29,7 +29,7 @@ _REWORDED = (
     (re.compile(r"`sentopt emulator`"), "`sentopt.emulator()`"),
     (re.compile(r"--force"), "force=True"),
     (re.compile(r"--overwrite"), "overwrite=True"),
-    (re.compile(r"--text-column"), "text_column="),
+    (re.compile(r"--(text|pair)-column"), r"\1_column="),
     (re.compile(r"(TableOptions\(encoding)=([\w-]+)\)"), r"\1='\2')"),
     (re.compile(r"--trusted-proxy\b"), "trusted_proxies="),
     (re.compile(r"--allowed-host\b"), "allowed_hosts="),

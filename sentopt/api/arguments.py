@@ -18,7 +18,8 @@ from sentopt.run_dir import EXPORTS, SPLITS, RunDir
 
 StrPath: TypeAlias = "str | os.PathLike[str]"
 NAMED = "overrides"
-_COLUMNS = ("data.text_column", "data.label_column")  # pandas numbers the columns of a table without a header
+# pandas numbers the columns of a table without a header
+_COLUMNS = ("data.text_column", "data.label_column", "data.pair_column")
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,7 @@ def data_of(
         data,
         text_column=str(settings.get("data.text_column", section.text_column)),
         label_column=str(settings.get("data.label_column", section.label_column)),
+        pair_column=str(settings.get("data.pair_column", section.pair_column)),
         all_labelled=tuned,
     )
     if tuned:

@@ -20,6 +20,7 @@ from sentopt.bundles import pack as packing
 from sentopt.bundles.check import BundleCheck, check_elsewhere
 from sentopt.bundles.check import check as check_bundle
 from sentopt.bundles.score import TableSummary, score_table
+from sentopt.data import pairs
 from sentopt.data.options import TableOptions
 from sentopt.data.tables import DETECTED
 from sentopt.errors import BundleError, ServingError
@@ -27,7 +28,7 @@ from sentopt.progress import Choice
 from sentopt.run_dir import RunDir, latest
 from sentopt.runtime.arguments import path
 from sentopt.runtime.classifier import Classifier
-from sentopt.runtime.description import DESCRIPTION_FILE, read_description
+from sentopt.runtime.description import DESCRIPTION_FILE, Text, read_description
 from sentopt.runtime.trials import Tuned
 from sentopt.runtime.trials import tune as measure
 from sentopt.wording import for_python
@@ -118,7 +119,7 @@ def check(bundle: StrPath, *, cpu: str = "", progress: Choice = False) -> Bundle
 
 
 @for_python
-def tune(bundle: StrPath, texts: Sequence[str] = ()) -> Tuned:
+def tune(bundle: StrPath, texts: Sequence[Text] = ()) -> Tuned:
     """Measure which threads, workers and micro-batches run a bundle fastest here, and remember that for this machine.
 
     Args:
@@ -300,7 +301,8 @@ def score(
     source: StrPath,
     target: StrPath,
     *,
-    text_column: str = "text",
+    text_column: str = "",
+    pair_column: str = "",
     options: TableOptions = DETECTED,
     overwrite: bool = False,
     progress: bool = True,
@@ -312,7 +314,9 @@ def score(
         source: a table file.
         target: .csv, .tsv, .jsonl or .parquet; its columns are those of `source`, label, score and one per label.
             These are null in a row without a text.
-        text_column: the column that holds the texts, or a field inside of one, such as `data.text`.
+        text_column: the column that holds the texts, or a field inside of one, such as `data.text`. By default `text`,
+            or what the bundle calls the first text of a pair.
+        pair_column: the column of the second texts of pairs; by default what the bundle calls them.
         options: how a delimited file is written, where that is not detected.
         overwrite: replace a file that is there already.
         progress: draw a bar on stderr.
@@ -322,11 +326,14 @@ def score(
         OutputError: `target` is there already, or is `source`.
     """
     loaded = classifier if isinstance(classifier, Classifier) else Classifier.load(classifier)
+    named = loaded.description.pair if loaded.description else ("text", "pair") if loaded.encoder.pairs else None
+    text_column, pair_column = (*pairs.of_bundle(named, text_column, pair_column), "")[:2]
     return score_table(
         loaded,
         path("source", source),
         path("target", target),
         text_column=text_column,
+        pair_column=pair_column,
         progress=progress,
         options=replace(options, setting=_OPTIONS) if options.setting == DETECTED.setting else options,
         overwrite=overwrite,
@@ -339,7 +346,8 @@ def score_files(
     inputs: StrPath | Sequence[StrPath],
     output: StrPath,
     *,
-    text_column: str = "text",
+    text_column: str = "",
+    pair_column: str = "",
     shard: str = "1/1",
     engine: Engine = "local",
     threads: int | None = None,
@@ -357,7 +365,9 @@ def score_files(
         inputs: tables (Parquet, CSV, TSV, JSON Lines), patterns, folders of them, or URLs of Parquet files
             (`s3://`, `gs://`).
         output: the folder, or its URL: new, or one of this job.
-        text_column: the column that holds the texts, or a field inside of one, such as `data.text`.
+        text_column: the column that holds the texts, or a field inside of one, such as `data.text`. By default `text`,
+            or what the bundle calls the first text of a pair.
+        pair_column: the column of the second texts of pairs; by default what the bundle calls them.
         shard: the part of the units to score, `2/8` for the second of eight.
         engine: "local" scores in this process, "ray" and "spark" on their clusters.
         threads: cores to use; None uses every core granted to this process. Engines give each of theirs one.
@@ -381,6 +391,7 @@ def score_files(
         path("bundle", bundle).expanduser(),
         os.fspath(output),
         text_column=text_column,
+        pair_column=pair_column,
         abstain_below=abstain_below,
         unit_rows=unit_rows,
         options=options,

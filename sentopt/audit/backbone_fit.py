@@ -8,6 +8,7 @@ from pathlib import Path
 
 from sentopt import model_files
 from sentopt._optional import needs_extra
+from sentopt.runtime.description import Text
 from sentopt.training import lengths, unknown_tokens
 from sentopt.training.lengths import TokenLengths
 from sentopt.training.unknown_tokens import UnknownTokens
@@ -46,7 +47,7 @@ class BackboneFit:
         return told
 
 
-def measure(folder: Path, backbone: str, texts: Sequence[str], *, max_length: int) -> BackboneFit:
+def measure(folder: Path, backbone: str, texts: Sequence[Text], *, max_length: int) -> BackboneFit:
     """What the backbone in `folder` makes of the texts.
 
     Raises:
@@ -56,7 +57,9 @@ def measure(folder: Path, backbone: str, texts: Sequence[str], *, max_length: in
     with needs_extra("train"):
         from sentopt.training import checkpoints
     tokenizer = checkpoints.load_tokenizer(folder, max_length)
-    encoder = checkpoints.encoder_of(tokenizer, model_files.length_limit(folder) or lengths.LONGEST)
+    are_pairs = bool(texts) and not isinstance(texts[0], str)
+    limit = model_files.length_limit(folder) or lengths.LONGEST
+    encoder = checkpoints.encoder_of(tokenizer, limit, pairs=are_pairs)
     unknown = unknown_tokens.count(encoder, texts, unknown=tokenizer.unk_token_id, special=tokenizer.all_special_ids)
     measured: TokenLengths = lengths.measure(encoder, texts)
     return BackboneFit(

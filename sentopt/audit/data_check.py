@@ -24,6 +24,10 @@ from sentopt.recipe import Recipe
 from sentopt.run_dir import Split
 
 Count: TypeAlias = dict[str, int]
+_NOT_OF_PAIRS = (
+    "the texts are pairs, in which likely wrong labels and nearly equal texts are not looked for: one word may be all "
+    "that two pairs with different labels differ by"
+)
 _ORDER: tuple[Split, ...] = ("test", "validation", "train")  # a text of train that is in test, too, leaks from there
 
 
@@ -76,7 +80,10 @@ def run(recipe: Recipe, *, given: RawData | None = None, fetch: bool = False) ->
         named = splits.labelled_rows(raw, recipe.data, notices)
     seen = _Seen.of(named)
     refusal = _refusal(raw, recipe, notices)
-    wrong, judged, told = _wrong_labels(seen, recipe.run.seed)
+    similar, told, judged = list[Doubt](), [_NOT_OF_PAIRS], 0
+    if texts := seen.texts:
+        wrong, judged, told = _wrong_labels(seen, texts, recipe.run.seed)
+        similar = [*wrong, *_conflicts(seen, texts), *_leaks(seen, texts)]
     folder = backbones.at_hand(recipe.model.backbone, recipe.model.revision)
     if folder is None and fetch:
         folder = backbones.resolve(recipe.model.backbone, recipe.model.revision)
@@ -89,7 +96,7 @@ def run(recipe: Recipe, *, given: RawData | None = None, fetch: bool = False) ->
         {split: len(part.rows) for split, part in named.splits.items()},
         {name: counts[label] for label, name in enumerate(named.names)},
         judged,
-        (*wrong, *_conflicts(seen), *_leaks(seen), *_empty(raw.splits)),
+        (*similar, *_empty(raw.splits)),
         fit or None,
         tuple(dict.fromkeys([*notices, *told])),
         refusal,
@@ -114,12 +121,13 @@ class _Seen:
         return cls(named.names, rows, Examples(rows.checked_texts(), labels), np.concatenate(numbers).astype(np.int64))
 
     @property
-    def texts(self) -> Texts:
-        return self.rows.texts
+    def texts(self) -> Texts | None:
+        """The texts; None where they are pairs."""
+        return self.rows.texts if isinstance(self.rows.texts, Texts) else None
 
     def doubt(self, row: int, **about: object) -> Doubt:
         split, label = _ORDER[int(self.splits[row])], self.names[int(self.examples.labels[row])]
-        return Doubt(split=split, place=self.rows.where(row), text=self.texts[row], label=label, **about)  # type: ignore[arg-type]
+        return Doubt(split=split, place=self.rows.where(row), text=self.rows.texts[row], label=label, **about)  # type: ignore[arg-type]
 
     def is_like(self, near: Near) -> str:
         """In words, which row is nearly the same."""
@@ -137,9 +145,9 @@ def _refusal(raw: RawData, recipe: Recipe, notices: list[str]) -> str:
     return ""
 
 
-def _wrong_labels(seen: _Seen, seed: int) -> tuple[list[Doubt], int, list[str]]:
+def _wrong_labels(seen: _Seen, texts: Texts, seed: int) -> tuple[list[Doubt], int, list[str]]:
     """The likely wrong labels, how many distinct texts were looked at, and notices."""
-    numbers = duplicates.numbered([seen.texts])[0]
+    numbers = duplicates.numbered([texts])[0]
     distinct = duplicates.one_of_each(numbers, seen.examples.labels)[0]
     found = wrong_labels.find(seen.examples.take(distinct), seed=seed)
     doubts = [
@@ -159,8 +167,8 @@ def _wrong_labels(seen: _Seen, seed: int) -> tuple[list[Doubt], int, list[str]]:
     return doubts, found.judged, told
 
 
-def _conflicts(seen: _Seen) -> list[Doubt]:
-    found = near_duplicates.conflicts(seen.texts, seen.examples.labels)
+def _conflicts(seen: _Seen, texts: Texts) -> list[Doubt]:
+    found = near_duplicates.conflicts(texts, seen.examples.labels)
     return [
         seen.doubt(
             near.row,
@@ -172,8 +180,8 @@ def _conflicts(seen: _Seen) -> list[Doubt]:
     ]
 
 
-def _leaks(seen: _Seen) -> list[Doubt]:
-    found = near_duplicates.leaks(seen.texts, seen.splits)
+def _leaks(seen: _Seen, texts: Texts) -> list[Doubt]:
+    found = near_duplicates.leaks(texts, seen.splits)
     return [seen.doubt(near.row, kind="leak", because=seen.is_like(near)) for near in found]
 
 

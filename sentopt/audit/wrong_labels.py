@@ -10,7 +10,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -54,7 +54,7 @@ def find(examples: Examples, *, seed: int) -> WrongLabels:
     """The texts whose labels are likely wrong; as many as the confident joint of labels and answers estimates.
 
     Args:
-        examples: distinct texts with their labels.
+        examples: distinct texts, which are no pairs, with their labels.
         seed: of the folds.
 
     Raises:
@@ -69,7 +69,7 @@ def find(examples: Examples, *, seed: int) -> WrongLabels:
         return WrongLabels(nothing, nothing, np.zeros(0, dtype=np.float32), 0, tuple(sorted(counts)))
     rows = np.flatnonzero(np.isin(examples.labels, judged))
     labels = np.searchsorted(judged, examples.labels[rows]).astype(np.int64)
-    probabilities = unseen(examples.texts.take(rows), labels, seed=seed)
+    probabilities = unseen(cast("Sequence[str]", examples.texts.take(rows)), labels, seed=seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a label without any text in doubt is no news
         found = filters.find_label_issues(

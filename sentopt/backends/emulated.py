@@ -39,7 +39,7 @@ def main() -> int:
 def _open(request: Mapping[str, Any]) -> Classifier:
     if "bundle" in request:
         return Classifier.load(request["bundle"], threads=1)
-    encoder = TextEncoder.load(Path(request["tokenizer"]), max_length=request["max_length"])
+    encoder = TextEncoder.load(Path(request["tokenizer"]), max_length=request["max_length"], pairs=request["pairs"])
     options = Options(engine=request["engine"], tuning=default(1))
     return Classifier.open(Path(request["model"]), encoder, request["labels"], options=options)
 

@@ -98,6 +98,7 @@ def answers(
         "tokenizer": str(candidate.tokenizer.absolute()),
         "labels": list(candidate.labels),
         "max_length": candidate.max_length,
+        "pairs": candidate.pairs,
         "engine": candidate.spec.engine,
     }
     return _answers(request, texts, cpu, advance)

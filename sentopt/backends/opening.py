@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sentopt._optional import is_installed
+from sentopt.data import store
 from sentopt.graph import families, vocabulary
 from sentopt.measure import hardware
 from sentopt.run_dir import RunDir
@@ -89,13 +90,17 @@ def _product_seconds(dtype: Any) -> float:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A variant of a run with everything needed to open it, in this process or in another."""
+    """A variant of a run with everything needed to open it, in this process or in another.
+
+    `pairs` says that it reads pairs of texts.
+    """
 
     spec: VariantSpec
     checkpoint: Path
     model: Path
     labels: tuple[str, ...]
     max_length: int
+    pairs: bool = False
 
     @classmethod
     def of(cls, spec: VariantSpec, run_dir: RunDir, labels: Sequence[str], max_length: int) -> Candidate:
@@ -103,7 +108,7 @@ class Candidate:
         checkpoint = run_dir.checkpoint.resolve()
         is_torch = spec.backend == "torch"
         model = checkpoint / "model.safetensors" if is_torch else run_dir.model(spec.file_owner).resolve()
-        return cls(spec, checkpoint, model, tuple(labels), max_length)
+        return cls(spec, checkpoint, model, tuple(labels), max_length, store.are_pairs(run_dir))
 
     @property
     def tokenizer(self) -> Path:
@@ -112,7 +117,7 @@ class Candidate:
 
     def open(self, threads: int | None = None) -> Classifier:
         """The variant as a classifier. Variants share batching and softmax; the engine (and the vocabulary) differ."""
-        encoder = TextEncoder.load(self.tokenizer, max_length=self.max_length)
+        encoder = TextEncoder.load(self.tokenizer, max_length=self.max_length, pairs=self.pairs)
         tuning = default(threads)
         if self.spec.backend == "torch":
             from sentopt.backends.torch import TorchEngine
@@ -136,13 +141,14 @@ class Candidate:
 
     def to_json(self) -> str:
         """As one command-line argument for another process."""
-        return json.dumps([self.spec.name, str(self.checkpoint), str(self.model), list(self.labels), self.max_length])
+        paths = str(self.checkpoint), str(self.model)
+        return json.dumps([self.spec.name, *paths, list(self.labels), self.max_length, self.pairs])
 
     @classmethod
     def from_json(cls, text: str) -> Candidate:
         """The inverse of `to_json`."""
-        name, checkpoint, model, labels, max_length = json.loads(text)
-        return cls(VARIANTS[name], Path(checkpoint), Path(model), tuple(labels), max_length)
+        name, checkpoint, model, labels, max_length, pairs = json.loads(text)
+        return cls(VARIANTS[name], Path(checkpoint), Path(model), tuple(labels), max_length, pairs)
 
 
 def _torch_sees_cuda() -> bool:

@@ -18,6 +18,7 @@ import numpy as np
 
 from sentopt.errors import EmulationError
 from sentopt.runtime.deferral import DEFERRED
+from sentopt.runtime.description import Text
 from sentopt.runtime.session import BoolArray, FloatArray
 from sentopt.runtime.tokenization import TextEncoder
 
@@ -47,7 +48,7 @@ def is_available() -> bool:
     return any((place / "onnxruntime-web").is_dir() for place in places)
 
 
-def answer(model: Path, output: str, encoder: TextEncoder, texts: Sequence[str]) -> WebAssembly:
+def answer(model: Path, output: str, encoder: TextEncoder, texts: Sequence[Text]) -> WebAssembly:
     """Answer `texts` one at a time; takes seconds to start and some ten milliseconds a text.
 
     Args:
@@ -79,7 +80,7 @@ def answer(model: Path, output: str, encoder: TextEncoder, texts: Sequence[str])
     return WebAssembly(np.array(found["logits"], dtype=np.float32), str(found["version"]), deferred)
 
 
-def _row(encoder: TextEncoder, text: str) -> Mapping[str, Any]:
+def _row(encoder: TextEncoder, text: Text) -> Mapping[str, Any]:
     batch = encoder.pad(encoder.encode([text]))
     arrays = {
         "input_ids": batch.input_ids,

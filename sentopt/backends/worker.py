@@ -25,8 +25,10 @@ from sentopt.measure import memory
 
 if TYPE_CHECKING:  # importing the engine is part of what the child measures
     from sentopt.runtime.classifier import Classifier
+    from sentopt.runtime.description import Text
 
 _FIRST_TEXT = "The room was clean, but the staff could not have cared less."
+_SECOND_TEXT = "the staff"
 
 
 @dataclass(frozen=True)
@@ -45,11 +47,11 @@ class Worker:
         self._errors = errors
         self.started = Started(**self._receive())
 
-    def single(self, texts: Sequence[str]) -> list[float]:
+    def single(self, texts: Sequence[Text]) -> list[float]:
         """Latency of every text, one at a time, with tokenization."""
         return self._times("single", list(texts))
 
-    def many(self, texts: Sequence[str], *, batch_size: int | None = None) -> list[float]:
+    def many(self, texts: Sequence[Text], *, batch_size: int | None = None) -> list[float]:
         """Time of one call with all texts, in micro-batches or in batches of `batch_size`."""
         return self._times("many", [list(texts), batch_size])
 
@@ -57,16 +59,16 @@ class Worker:
         """Times of `repeat` calls with all rows of token ids, without tokenization."""
         return self._times("tokens", [[list(row) for row in rows], repeat])
 
-    def tokenize(self, texts: Sequence[str]) -> list[float]:
+    def tokenize(self, texts: Sequence[Text]) -> list[float]:
         """Time of tokenization and padding for every text, one at a time."""
         return self._times("tokenize", list(texts))
 
-    def probabilities(self, texts: Sequence[str]) -> list[list[float]]:
+    def probabilities(self, texts: Sequence[Text]) -> list[list[float]]:
         """Probabilities of (texts, labels); not timed."""
         answers: list[list[float]] = self._request("probabilities", list(texts))
         return answers
 
-    def routes(self, texts: Sequence[str]) -> list[bool]:
+    def routes(self, texts: Sequence[Text]) -> list[bool]:
         """Which texts a cascade defers to its full model, each asked alone; none, if the classifier is no cascade."""
         deferred: list[bool] = self._request("routes", list(texts))
         return deferred
@@ -135,7 +137,7 @@ def serve(open_classifier: Callable[[], Classifier]) -> None:
     begin = time.perf_counter()
     classifier = open_classifier()
     loaded = time.perf_counter()
-    classifier.predict_proba([_FIRST_TEXT])
+    classifier.predict_proba([(_FIRST_TEXT, _SECOND_TEXT) if classifier.encoder.pairs else _FIRST_TEXT])
     _send(channel, asdict(Started((loaded - begin) * 1e3, _since(loaded))))
     for line in sys.stdin:
         task, argument = json.loads(line)
@@ -160,11 +162,11 @@ def _time_each(call: Callable[[Any], object], arguments: Sequence[Any]) -> list[
     return samples
 
 
-def _single(classifier: Classifier, texts: list[str]) -> list[float]:
+def _single(classifier: Classifier, texts: list[Text]) -> list[float]:
     return _time_each(lambda text: classifier.predict_proba([text]), texts)
 
 
-def _many(classifier: Classifier, argument: tuple[list[str], int | None]) -> list[float]:
+def _many(classifier: Classifier, argument: tuple[list[Text], int | None]) -> list[float]:
     texts, batch_size = argument
     return _time_each(lambda batch: classifier.logits(batch, batch_size=batch_size), [texts])
 
@@ -177,15 +179,15 @@ def _tokens(classifier: Classifier, argument: tuple[list[list[int]], int]) -> li
     return _time_each(classifier.logits_of, [tokens] * repeat)
 
 
-def _tokenize(classifier: Classifier, texts: list[str]) -> list[float]:
+def _tokenize(classifier: Classifier, texts: list[Text]) -> list[float]:
     return _time_each(lambda text: classifier.encoder.pad(classifier.encoder.encode([text])), texts)
 
 
-def _probabilities(classifier: Classifier, texts: list[str]) -> object:
+def _probabilities(classifier: Classifier, texts: list[Text]) -> object:
     return classifier.predict_proba(texts).tolist()
 
 
-def _routes(classifier: Classifier, texts: list[str]) -> list[bool]:
+def _routes(classifier: Classifier, texts: list[Text]) -> list[bool]:
     if not classifier.is_cascade:
         return [False] * len(texts)
     deferred: list[bool] = classifier.routed(texts, batch_size=1)[1].tolist()

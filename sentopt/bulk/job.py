@@ -38,6 +38,7 @@ class JobDescription:
         abstain_below: lowest score of an answer.
         unit_rows: of a unit at least, where the file has as many.
         encoding, delimiter, quote: how delimited files are read.
+        pair_column: the column with the second texts of pairs; empty where texts stand alone.
     """
 
     bundle: str
@@ -50,6 +51,12 @@ class JobDescription:
     delimiter: str
     quote: str
     schema: int = _SCHEMA
+    pair_column: str = ""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """That of the texts, or those of both texts of pairs."""
+        return (self.text_column, self.pair_column) if self.pair_column else (self.text_column,)
 
 
 @dataclass(frozen=True)
@@ -151,7 +158,7 @@ class Job:
                     "the file another name"
                 )
             return [Unit(source, known.columns, index, *one) for index, one in enumerate(known.units)]
-        found = units.of(source, self.description.text_column, self.options, self.description.unit_rows, notify)
+        found = units.of(source, self.description.columns, self.options, self.description.unit_rows, notify)
         pieces = tuple((unit.start, unit.count, unit.rows) for unit in found)
         record = SourceRecord(source.place, source.size, source.fingerprint, found[0].columns, pieces)
         self.folder.write(name, _as_bytes(record))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -13,9 +13,10 @@ from sentopt.bulk import places, units
 from sentopt.bulk.inputs import Source
 from sentopt.bulk.units import Unit
 from sentopt.data import columnar, fields, tables
-from sentopt.data.examples import as_text
+from sentopt.data.examples import as_texts
 from sentopt.data.options import TableOptions
 from sentopt.errors import DataError
+from sentopt.runtime.description import Text
 
 WINDOW = 4_096
 """Rows that are in memory at a time; the runtime sorts them by length and answers them together."""
@@ -26,14 +27,15 @@ class Window:
     """Consecutive rows in the form that a writer takes, and their texts: None where there is something else."""
 
     rows: Any
-    texts: list[str | None]
+    texts: list[Text | None]
 
 
 class Reader:
     """Reads units. The rows of a text file are read once if its units come in their order."""
 
-    def __init__(self, text_column: str, options: TableOptions) -> None:
-        self._text_column, self._options = text_column, options
+    def __init__(self, texts: Sequence[str], options: TableOptions) -> None:
+        """`texts` is the column of the texts, or those of both texts of pairs."""
+        self._texts, self._options = tuple(texts), options
         self._source: Source | None = None
         self._rows: Iterator[tuple[str, tables.Row]] = iter(())
         self._position = 0
@@ -55,9 +57,10 @@ class Reader:
                 for some in columnar.readable_together(file.schema_arrow, groups):
                     for batch in file.iter_batches(batch_size=WINDOW, row_groups=some, use_threads=False):
                         batch.validate(full=True)
-                        values = columnar.values(place, batch, self._text_column, before)
+                        columns = (columnar.values(place, batch, name, before) for name in self._texts)
+                        found = [_text(values) for values in zip(*columns, strict=True)]
                         before += batch.num_rows
-                        yield Window([batch], [_text(value) for value in values])
+                        yield Window([batch], found)
             except (pyarrow.ArrowException, OSError) as error:
                 raise DataError(f"{unit.source.place} is damaged: {error}") from error
 
@@ -72,12 +75,12 @@ class Reader:
             rows = [row for _, row in islice(self._rows, min(WINDOW, end - self._position))]
             self._position += len(rows) or end
             if rows:
-                yield Window(rows, [_text(fields.get(row, self._text_column)) for row in rows])
+                yield Window(rows, [_text([fields.get(row, name) for name in self._texts]) for row in rows])
 
 
-def _text(value: Any) -> str | None:
-    """The text of a cell; empty where there is none, None where it is no text."""
+def _text(values: Sequence[Any]) -> Text | None:
+    """The text of a cell, or the pair of two; empty where there is none, None where a cell has something else."""
     try:
-        return as_text(value, "")
+        return as_texts(values, "")
     except DataError:
         return None

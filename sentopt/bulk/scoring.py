@@ -15,6 +15,7 @@ from sentopt.data import row_groups, scorable
 from sentopt.data.row_writer import BatchWriter, RowWriter
 from sentopt.errors import DataError
 from sentopt.runtime.classifier import Classifier
+from sentopt.runtime.description import Text
 
 
 class Scorer:
@@ -22,7 +23,7 @@ class Scorer:
 
     def __init__(self, job: Job, classifier: Classifier) -> None:
         self._job, self._classifier = job, classifier
-        self._reader = Reader(job.description.text_column, job.options)
+        self._reader = Reader(job.description.columns, job.options)
 
     def score(self, unit: Unit, advance: Callable[[int], None] = lambda rows: None) -> UnitRecord:
         """Write the output file of a unit, then its record.
@@ -40,7 +41,7 @@ class Scorer:
         with job.folder.adding(unit.name) as path:
             with _writer(unit, path, added) as writer:
                 for window in self._reader.windows(unit):
-                    texts = ["" if text is None else text for text in window.texts]
+                    texts: list[Text] = ["" if text is None else text for text in window.texts]
                     answers = table_scoring.answers_to(self._classifier, texts)
                     writer.write(window.rows, [table_scoring.cells(added, answer) for answer in answers])
                     tally.add(answers)

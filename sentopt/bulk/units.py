@@ -5,7 +5,7 @@ Row groups of a Parquet file; blocks of rows of a CSV, TSV or JSON Lines file, w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,27 +44,27 @@ class Unit:
 
 
 def of(
-    source: Source, text_column: str, options: TableOptions, unit_rows: int, notify: Callable[[str], None]
+    source: Source, texts: Sequence[str], options: TableOptions, unit_rows: int, notify: Callable[[str], None]
 ) -> list[Unit]:
     """The units of a file, in the order of its rows: at least one, which may have none.
 
     Blocks have `unit_rows` rows; row groups that have fewer are put together.
 
     Raises:
-        DataError: it cannot be read, or has no such column.
+        DataError: it cannot be read, or has no such columns of texts.
     """
     if source.kind == "parquet":
-        return list(_row_groups(source, text_column, unit_rows))
-    columns, rows = _surveyed(source, text_column, options, notify)
+        return list(_row_groups(source, texts, unit_rows))
+    columns, rows = _surveyed(source, texts, options, notify)
     counts = [(start, min(unit_rows, rows - start)) for start in range(0, rows, unit_rows)] or [(0, 0)]
     return [Unit(source, columns, index, start, count, count) for index, (start, count) in enumerate(counts)]
 
 
-def _row_groups(source: Source, text_column: str, unit_rows: int) -> Iterator[Unit]:
+def _row_groups(source: Source, texts: Sequence[str], unit_rows: int) -> Iterator[Unit]:
     with opened(source) as file:
         schema = file.schema_arrow
         sizes = [file.metadata.row_group(i).num_rows for i in range(file.metadata.num_row_groups)]
-    scorable.check_column(source.place, columnar.names_in(schema, [text_column]), text_column)
+    scorable.check_columns(source.place, columnar.names_in(schema, texts), texts)
     columnar.check_once(source.place, schema.names)
     if not sum(sizes):
         yield Unit(source, tuple(schema.names), 0, 0, 0, 0)
@@ -77,20 +77,20 @@ def _row_groups(source: Source, text_column: str, unit_rows: int) -> Iterator[Un
 
 
 def _surveyed(
-    source: Source, text_column: str, options: TableOptions, notify: Callable[[str], None]
+    source: Source, texts: Sequence[str], options: TableOptions, notify: Callable[[str], None]
 ) -> tuple[tuple[str, ...], int]:
     """The columns of a text file, and the number of its rows."""
     header: list[str] = []
     keys: dict[str, None] = {}
-    rows, has_text = 0, False
+    rows, found = 0, set[str]()
     for _, row in tables.read_numbered(Path(source.place), options, notify, header.extend):
         rows += 1
         if source.kind == "jsonl":
             keys |= dict.fromkeys(row)
-            has_text = has_text or fields.find(row, text_column) is not fields.MISSING
+            found |= {name for name in texts if name not in found and fields.find(row, name) is not fields.MISSING}
     columns = tuple(header or keys)
     if columns:
-        scorable.check_column(source.place, [*columns, *([text_column] if has_text else [])], text_column)
+        scorable.check_columns(source.place, [*columns, *found], texts)
     return columns, rows
 
 

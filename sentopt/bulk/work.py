@@ -11,6 +11,7 @@ from sentopt.bulk.job import Job, JobDescription, UnitRecord
 from sentopt.bulk.places import OutputFolder
 from sentopt.bulk.scoring import Scorer
 from sentopt.bulk.units import Unit
+from sentopt.data import pairs
 from sentopt.data.options import TableOptions
 from sentopt.errors import InputError, SentoptError
 from sentopt.runtime import arguments
@@ -44,6 +45,7 @@ class Work:
         output: str,
         *,
         text_column: str,
+        pair_column: str = "",
         abstain_below: float,
         unit_rows: int,
         options: TableOptions,
@@ -52,22 +54,24 @@ class Work:
         """
         Raises:
             BundleError: this is no bundle.
-            DataError: a delimiter or quote that is none.
+            DataError: a delimiter or quote that is none, or columns that do not go with the bundle.
             InputError: `unit_rows` is no whole number of at least 1, or `abstain_below` no probability.
         """
         options.check()
         described = read_description(bundle)
+        first, *second = pairs.of_bundle(described.pair, text_column, pair_column)
         digest = sha256_file(bundle / DESCRIPTION_FILE)
         description = JobDescription(
             digest,
             described.name,
             tuple(described.labels),
-            text_column,
+            first,
             arguments.probability("abstain_below", abstain_below),
             arguments.whole_number("unit_rows", unit_rows),
             options.encoding,
             options.delimiter,
             options.quote,
+            pair_column="".join(second),
         )
         return cls(bundle.absolute(), places.absolute(output), description, threads)
 

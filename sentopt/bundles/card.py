@@ -61,9 +61,10 @@ def body(description: BundleDescription) -> str:
 
 
 def _summary(d: BundleDescription) -> str:
+    what = f"A classifier of pairs of texts ({_listed(d.pair)})" if d.pair else "A text classifier"
     return f"""# {in_markdown(d.name)}
 
-A text classifier for the labels {_listed(d.labels)}. It runs in onnxruntime on any CPU, without PyTorch.
+{what} for the labels {_listed(d.labels)}. It runs in onnxruntime on any CPU, without PyTorch.
 
 It is the variant {as_code(d.variant)} of a fine-tuned model. A statistical test on the test split showed that it loses
 less accuracy against that model in PyTorch than the margin allows. Made with sentopt."""
@@ -77,11 +78,25 @@ def _use(d: BundleDescription) -> str:
 from sentopt import Classifier  # numpy, onnxruntime, tokenizers
 
 clf = Classifier.load("path/of/this/folder", check=True)
-clf("a text")  # Prediction(label=..., score=..., probabilities=...)
+clf({_example(d)})  # Prediction(label=..., score=..., probabilities=...)
 ```
 
 Optimum (`ORTModelForSequenceClassification`) and transformers.js (`dtype: "{kind}"`, `top_k`) read the same folder.
-Texts are cut: the {_read_end(d)} {d.max_length} tokens of each are read."""
+{_cut(d)}"""
+
+
+def _cut(d: BundleDescription) -> str:
+    if not d.pair:
+        return f"Texts are cut: the {_read_end(d)} {d.max_length} tokens of each are read."
+    return (
+        f"Pairs are cut: {d.max_length} tokens of each are read, the {_read_end(d)} ones of its texts. The longer text "
+        "is cut first (`longest_first`)."
+    )
+
+
+def _example(d: BundleDescription) -> str:
+    """What the classifier is called with, in Python."""
+    return '("a text", "another text")' if d.pair else '"a text"'
 
 
 def _read_end(d: BundleDescription) -> str:

@@ -14,10 +14,12 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper
 
+from sentopt.data import pairs
 from sentopt.data.splits import Example
 from sentopt.errors import BundleError
 from sentopt.results import Verdict
 from sentopt.runtime.classifier import Classifier, softmax
+from sentopt.runtime.description import Text
 from sentopt.runtime.session import FloatArray, OnnxSession
 from sentopt.runtime.threshold import Threshold
 
@@ -59,7 +61,7 @@ class Router:
         self._session = OnnxSession(graph.SerializeToString(), output=self._student)
         self._threshold = threshold
 
-    def distance(self, classifier: Classifier, text: str) -> float:
+    def distance(self, classifier: Classifier, text: Text) -> float:
         """The log-odds of the student's answer less those of the threshold; below 0 where the text is deferred."""
         (tokens,) = classifier.encoder.encode([text])
         (row,) = softmax(self._session.run(classifier.encoder.pad([tokens])))
@@ -97,7 +99,7 @@ def choose(
         kept = _both_ways(list(_same_labels(classifier, examples, expected, spread, router)))
     texts = [
         {
-            "text": examples[one.row].text,
+            **pairs.as_fields(examples[one.row].text),
             "probabilities": _stored(expected[one.row]).tolist(),
             **({"deferred": one.deferred} if router else {}),
         }
@@ -185,7 +187,7 @@ def _spread(examples: Sequence[Example], expected: FloatArray, verdict: Verdict,
     """Rows of texts without near ties, from the least to the most certain, evenly spread."""
     top_two = np.sort(expected, axis=1)[:, -2:]
     lead = top_two[:, 1] - top_two[:, 0]
-    short = np.array([len(e.text) <= _LONGEST for e in examples])
+    short = np.array([pairs.characters(e.text) <= _LONGEST for e in examples])
     clear = max(_LEAST_LEAD, min(_CLEAR_LEAD, 2.0 * verdict.max_probability_difference))
     usable = np.flatnonzero(short & (lead > clear))
     if not len(usable):  # a model that hardly prefers any label: the clearest there are

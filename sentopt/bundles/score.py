@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sentopt.data import formats, scorable
+from sentopt.data import formats, pairs, scorable
 from sentopt.data.options import TableOptions
 from sentopt.data.tables import DETECTED
 from sentopt.errors import DataError
 from sentopt.files import outputs
 from sentopt.runtime.classifier import Classifier, Prediction
+from sentopt.runtime.description import Text
 
 
 @dataclass(frozen=True)
@@ -39,10 +40,13 @@ def score_table(
     *,
     text_column: str,
     progress: bool,
+    pair_column: str = "",
     options: TableOptions = DETECTED,
     overwrite: bool = False,
 ) -> TableSummary:
     """Write the rows of `source` to `target` with the columns `label`, `score` and `p_<label>` added.
+
+    `pair_column` has the second texts of pairs; without one, texts stand alone.
 
     If `source` has one of these columns, all added ones are named `predicted_label` and so on. The label is empty where
     the classifier abstains. A row without a text gets no answer: its added columns are null, or empty in CSV. `options`
@@ -57,7 +61,8 @@ def score_table(
     formats.table_format(target)
     outputs.check(target, overwrite=overwrite, inputs=[source])
     notices: list[str] = []
-    table = scorable.opened(source, target, text_column, options, notices.append)
+    columns = (text_column, pair_column) if pair_column else (text_column,)
+    table = scorable.opened(source, target, columns, options, notices.append)
     added = free_columns(source, classifier.labels, table.columns)
     tally = Tally()
     start = time.perf_counter()
@@ -100,10 +105,14 @@ class Tally:
         return {label: self._labels[label] for label in labels}
 
 
-def answers_to(classifier: Classifier, texts: Sequence[str]) -> list[Prediction | None]:
-    """The answer to each text; None where there is no text."""
-    answers: Iterator[Prediction] = iter(classifier.predict([text for text in texts if text.strip()]))
-    return [next(answers) if text.strip() else None for text in texts]
+def answers_to(classifier: Classifier, texts: Sequence[Text]) -> list[Prediction | None]:
+    """The answer to each text; None where there is no text, or neither one of a pair."""
+    answers: Iterator[Prediction] = iter(classifier.predict([text for text in texts if _is_there(text)]))
+    return [next(answers) if _is_there(text) else None for text in texts]
+
+
+def _is_there(text: Text) -> bool:
+    return any(part.strip() for part in pairs.parts(text))
 
 
 def cells(columns: Sequence[str], answer: Prediction | None) -> dict[str, Any]:

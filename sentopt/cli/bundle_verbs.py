@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import sentopt
 from sentopt.cli.printing import EXIT_USAGE, WrongUsage, as_json, fail, note, print_json
+from sentopt.data import pairs
 
 if TYPE_CHECKING:
     from sentopt.data.options import TableOptions
     from sentopt.runtime.classifier import Classifier, Prediction
+    from sentopt.runtime.description import Text
 
 
 def predict(arguments: argparse.Namespace) -> int:
@@ -23,6 +25,7 @@ def predict(arguments: argparse.Namespace) -> int:
     e.g. sentopt predict 'The soup was cold.' 'Lovely people!'
          tail -f comments.log | sentopt predict --json
          sentopt predict --input reviews.csv --text-column review --output scored.csv
+    A model of pairs takes both texts in turn, or with a tab between them from stdin.
     """
     from sentopt.data import piped
     from sentopt.files import outputs
@@ -43,7 +46,8 @@ def predict(arguments: argparse.Namespace) -> int:
         end = "Ctrl-Z and Enter" if sys.platform == "win32" else "Ctrl-D"
         print(f"reading texts from the terminal, one a line; {end} ends", file=sys.stderr)
     truncated = 0
-    for window in [arguments.texts] if arguments.texts else piped.windows(sys.stdin, encoding=arguments.encoding):
+    lines = [arguments.texts] if arguments.texts else piped.windows(sys.stdin, encoding=arguments.encoding)
+    for window in piped.paired(lines, given=bool(arguments.texts)) if classifier.encoder.pairs else lines:
         for text, answer in zip(window, classifier.predict(window), strict=True):
             truncated += answer.truncated
             print(_as_line(text, answer, json_line=arguments.json))
@@ -53,10 +57,10 @@ def predict(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _as_line(text: str, answer: Prediction, *, json_line: bool) -> str:
+def _as_line(text: Text, answer: Prediction, *, json_line: bool) -> str:
     if json_line:
-        return json.dumps({"text": text, **asdict(answer)})
-    return f"{'?' if answer.abstained else answer.label}\t{answer.score:.4f}\t{text}"
+        return json.dumps({**pairs.as_fields(text), **asdict(answer)})
+    return "\t".join(["?" if answer.abstained else answer.label, f"{answer.score:.4f}", *pairs.parts(text)])
 
 
 def _predict_table(classifier: Classifier, arguments: argparse.Namespace) -> int:
@@ -67,6 +71,7 @@ def _predict_table(classifier: Classifier, arguments: argparse.Namespace) -> int
         arguments.input,
         arguments.output,
         text_column=arguments.text_column,
+        pair_column=arguments.pair_column,
         options=_table_options(arguments),
         overwrite=arguments.overwrite,
         progress=not arguments.no_progress,
@@ -92,6 +97,7 @@ def score(arguments: argparse.Namespace) -> int:
         arguments.inputs,
         arguments.output,
         text_column=arguments.text_column,
+        pair_column=arguments.pair_column,
         shard=arguments.shard,
         engine=arguments.engine,
         threads=arguments.threads,

@@ -147,7 +147,8 @@ _WITH_BUNDLE = (
 )
 
 _OF_TABLES = (
-    _value("--text-column", "NAME", "column of a table with the texts, or a field in one: data.text", default="text"),
+    _value("--text-column", "NAME", "column of a table with the texts, or a field in one: data.text", default=""),
+    _value("--pair-column", "NAME", "column with the second texts of pairs (default: the bundle's name)", default=""),
     _value("--encoding", "NAME", "encoding of a table (default: detected) or of stdin (default: UTF-8)", default=""),
     _value("--delimiter", "CHARACTER", "between fields of a table (default: detected)", default=""),
     _value("--quote", "CHARACTER", "around fields of a table; '' for none", default="auto"),
@@ -245,7 +246,7 @@ VERBS: dict[Callable[[argparse.Namespace], int], tuple[Option, ...]] = {
         _value("--recipe", "RECIPE", "the run of this recipe", dest="recipe_option"),
     ),
     bundle_verbs.predict: (
-        _value("texts", "TEXT", "texts to classify (default: lines of stdin)", nargs="*"),
+        _value("texts", "TEXT", "texts, or both texts of pairs in turn (default: lines of stdin)", nargs="*"),
         _value("--input", "FILE", "a table file whose rows to score: .csv, .jsonl, .parquet, .xlsx, ..."),
         _value("--output", "FILE", "where the rows go, with columns label, score and one per label added"),
         _OVERWRITE,

@@ -201,11 +201,14 @@ def _finish(run: Run, arguments: argparse.Namespace) -> int:
 
 def _next_steps(run: Run, arguments: argparse.Namespace) -> str:
     hint = f" --run-dir {run.path}" if arguments.run_dir else ""
+    python, shell = "'What a lovely day'", '"What a lovely day"'
+    if run.recipe.data.pair_column:
+        python, shell = "('What a lovely day', 'the weather')", f'{shell} "the weather"'
     return (
         f"\nbundle: {run.bundle}\nreport: {run.report.html}\n\n"
         f"in Python:  from sentopt import Classifier; clf = Classifier.load({str(run.bundle)!r}); "
-        "print(clf('What a lovely day'))\n"
-        f'next:       sentopt predict{hint} "What a lovely day"\n'
+        f"print(clf({python}))\n"
+        f"next:       sentopt predict{hint} {shell}\n"
         f"            sentopt demo{hint}"
     )
 

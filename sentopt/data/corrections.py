@@ -19,7 +19,7 @@ from sentopt.recipe import DataSection
 from sentopt.run_dir import Split
 from sentopt.runtime.description import sha256_file
 
-TEXT, CORRECTED = "text", "corrected"
+TEXT, PAIR, CORRECTED = "text", "pair", "corrected"
 DROP = "<drop>"
 """In the column `corrected`: leave the text out. Data with a label of this name cannot use it."""
 _OUT = -1
@@ -68,7 +68,7 @@ def apply(named: Named, data: DataSection, notices: list[str]) -> Named:
         return named
     check(data)
     path = _path(data)
-    wanted = _resolved(_read(path), named.names)
+    wanted = _resolved(_read(path, (TEXT, PAIR) if data.pair_column else (TEXT,)), named.names)
     found: set[str] = set()
     changed, dropped = Counter[Split](), Counter[Split]()
     splits: dict[Split, Labelled] = {}
@@ -107,21 +107,23 @@ def _notice(path: Path, changed: Counter[Split], dropped: Counter[Split], unused
     return f"{path.name}: {'; '.join([*done, *lost]) or 'the data has these labels already'}"
 
 
-def _read(path: Path) -> dict[str, _Correction]:
-    """The filled cells of the column `corrected`, by the normal form of the text."""
+def _read(path: Path, texts: tuple[str, ...]) -> dict[str, _Correction]:
+    """The filled cells of the column `corrected`, by the normal form of the text, which a pair has in two columns."""
+    expected = " and ".join([", ".join(map(repr, texts)), repr(CORRECTED)])
     found: dict[str, _Correction] = {}
     for place, row in tables.read_numbered(path):
         where = f"{path.name} {place}"
-        missing = [name for name in (TEXT, CORRECTED) if fields.find(row, name) is fields.MISSING]
+        missing = [name for name in (*texts, CORRECTED) if fields.find(row, name) is fields.MISSING]
         if missing:
             raise DataError(
                 f"data.corrections: {path} has no column {missing[0]!r}; it has {', '.join(map(repr, row))}. "
-                f"Expected the columns {TEXT!r} and {CORRECTED!r}, as `sentopt data check --output FILE` writes them"
+                f"Expected the columns {expected}, as `sentopt data check --output FILE` writes them"
             )
         label = labels.as_written(fields.get(row, CORRECTED), where)
         if not label:
             continue
-        form = normal_form(safe_csv.restored(as_text(fields.get(row, TEXT), where)))
+        first, *second = (safe_csv.restored(as_text(fields.get(row, name), where)) for name in texts)
+        form = normal_form((first, second[0]) if second else first)
         before = found.setdefault(form, _Correction(label, where))
         if normal_form(before.label) != normal_form(label):
             raise DataError(

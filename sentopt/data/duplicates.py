@@ -17,10 +17,12 @@ import numpy as np
 from sentopt.data.examples import Example
 from sentopt.data.rows import Examples, Positions
 from sentopt.run_dir import Split
+from sentopt.runtime.description import Text
 
 _LARGE_SHARE = 0.1
 _HASH_BYTES = 16
 _INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u2060\ufe0e\ufe0f\ufeff]")
+_BETWEEN = "\x1f"  # is blank, so no normal form holds it
 _PRECEDENCE: tuple[Split, ...] = ("test", "validation", "train")
 
 
@@ -43,15 +45,20 @@ class Repeats:
         return sum(self.repeated.values()) + sum(self.leaked.values())
 
 
-def normal_form(text: str) -> str:
-    """The text with case folded, NFKC applied, invisible characters removed and runs of blanks collapsed."""
+def normal_form(text: Text) -> str:
+    """The text with case folded, NFKC applied, invisible characters removed and runs of blanks collapsed.
+
+    That of a pair has those of both its texts, in their order.
+    """
+    if not isinstance(text, str):
+        return _BETWEEN.join(map(normal_form, text))
     if text.isascii():
         return " ".join(text.lower().split())
     folded = unicodedata.normalize("NFKC", _INVISIBLE.sub("", text)).casefold()
     return " ".join(unicodedata.normalize("NFKC", folded).split())
 
 
-def distinct_rows(texts: Sequence[str], seen: set[str] | None = None) -> list[int]:
+def distinct_rows(texts: Sequence[Text], seen: set[str] | None = None) -> list[int]:
     """Positions of the first text of each normal form that is not in `seen`, which is updated."""
     seen = set() if seen is None else seen
     rows = []
@@ -87,7 +94,7 @@ def without_repeats(splits: Mapping[Split, Sequence[Example]]) -> tuple[dict[Spl
     return {split: kept[split] for split in splits}, Repeats(rows, repeated, leaked, conflicting)
 
 
-def numbered(parts: Sequence[Sequence[str]]) -> list[Positions]:
+def numbered(parts: Sequence[Sequence[Text]]) -> list[Positions]:
     """A number for each text of each part; texts with one normal form have the same."""
     hashes = np.fromiter(
         (

@@ -10,12 +10,13 @@ from typing import Any
 
 from sentopt.errors import DataError
 from sentopt.run_dir import Split
+from sentopt.runtime.description import Text
 from sentopt.runtime.surrogates import repaired
 
 
 @dataclass(frozen=True)
 class RawRow:
-    """Text and label as read, and their place for error messages."""
+    """Text and label as read, and their place for error messages. A pair of texts is a tuple of two."""
 
     text: Any
     label: Any
@@ -40,7 +41,7 @@ class RawData:
 class Example:
     """A text and the position of its label in the list of labels."""
 
-    text: str
+    text: Text
     label: int
 
 
@@ -52,6 +53,12 @@ def explained_by(notices: Sequence[str]) -> Iterator[None]:
     except DataError as error:
         notes = "".join(f"\nnote: {notice}" for notice in notices if notice not in str(error))
         raise DataError(f"{error}{notes}") from error
+
+
+def as_texts(values: Sequence[Any], where: str) -> Text:
+    """The text of a cell, or of two cells as a pair; see `as_text`."""
+    first, *second = (as_text(value, where) for value in values)
+    return (first, second[0]) if second else first
 
 
 def as_text(value: Any, where: str) -> str:

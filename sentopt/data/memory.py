@@ -8,11 +8,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sentopt import records
-from sentopt.data import fields, folders, stored_names
+from sentopt.data import fields, folders, pairs, stored_names
 from sentopt.data.examples import RawData, RawRow
 from sentopt.data.rows import Rows, RowsBuilder
 from sentopt.errors import DataError
@@ -32,7 +32,12 @@ def is_data(data: object) -> bool:
 
 
 def read(
-    data: object, *, text_column: str = "text", label_column: str = "label", all_labelled: bool = False
+    data: object,
+    *,
+    text_column: str = "text",
+    label_column: str = "label",
+    pair_column: str = "",
+    all_labelled: bool = False,
 ) -> RawData:
     """The rows of `data` by split, texts and labels as they are.
 
@@ -40,13 +45,15 @@ def read(
         data: see `sentopt.train`. What is not divided into splits is the train split.
         text_column: name of the column of texts, where there are columns.
         label_column: name of the column of labels.
+        pair_column: name of the column of second texts, where rows are pairs of texts. Where there are no columns, each
+            text is a tuple of two.
         all_labelled: whether a test split must have labels, too, and names of labels are kept that no row has: the
             data are for a tuned model, whose outputs they may name.
 
     Raises:
         DataError: it is none of the kinds that are understood, or lacks a column.
     """
-    columns = (text_column, label_column)
+    columns = _Columns((text_column, pair_column) if pair_column else (text_column,), label_column)
     tables = _by_split(data, columns)
     splits: dict[Split, Rows] = {}
     stored: dict[stored_names.Names, str] = {}
@@ -102,8 +109,32 @@ def _digest(rows: Iterable[RawRow], labels: Sequence[str]) -> str:
     return f"sha256:{digest.hexdigest()}"
 
 
-def _by_split(data: object, columns: tuple[str, str]) -> dict[Split, object]:
-    if isinstance(data, Mapping) and not all(fields.column_of(data, column) for column in columns):
+@dataclass(frozen=True)
+class _Columns:
+    """Those of the texts, of which a pair has two, and that of the labels."""
+
+    texts: tuple[str, ...]
+    label: str
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        """The label's is the last."""
+        return (*self.texts, self.label)
+
+    @property
+    def are_pairs(self) -> bool:
+        """Whether a text is a pair of two."""
+        return len(self.texts) > 1
+
+    def keyword(self, column: str) -> str:
+        """The argument that names a column."""
+        return dict(zip(self.all, ("text_column", *("pair_column",) * self.are_pairs, "label_column"), strict=True))[
+            column
+        ]
+
+
+def _by_split(data: object, columns: _Columns) -> dict[Split, object]:
+    if isinstance(data, Mapping) and not all(fields.column_of(data, column) for column in columns.all):
         return _named_splits(data)
     return {"train": data}
 
@@ -132,40 +163,63 @@ def _whole(label: object) -> object:
     return int(label) if isinstance(label, float) and label.is_integer() else label
 
 
-def _rows(table: object, columns: tuple[str, str], split: Split, unlabelled: list[str] | None) -> Rows:
+def _rows(table: object, columns: _Columns, split: Split, unlabelled: list[str] | None) -> Rows:
     """The rows of a table. It may lack labels where there is a list `unlabelled`, which then gets a notice."""
     texts, labels = _texts_and_labels(table, columns, unlabelled)
     if len(texts) != len(labels):
         raise DataError(f"{split}: {len(texts)} texts, but {len(labels)} labels; expected as many of both")
-    builder = RowsBuilder()
+    builder = RowsBuilder(pairs=columns.are_pairs)
     for number, (text, label) in enumerate(zip(texts, labels, strict=True), 1):
-        builder.add(_plain(text), _plain(label), f"{split} row {number}")
+        where = f"{split} row {number}"
+        builder.add(_pair(text, where) if columns.are_pairs else _plain(text), _plain(label), where)
     return builder.finish()
 
 
+def _pair(text: object, where: str) -> tuple[object, object]:
+    """
+    Raises:
+        DataError: it is no pair.
+    """
+    if not isinstance(text, tuple | list) or len(text) != 2:
+        raise DataError(f"{where}: expected a pair of texts, as pair_column= says, found {text!r:.80}")
+    return _plain(text[0]), _plain(text[1])
+
+
 def _texts_and_labels(
-    table: object, columns: tuple[str, str], unlabelled: list[str] | None
+    table: object, columns: _Columns, unlabelled: list[str] | None
 ) -> tuple[Sequence[object], Sequence[object]]:
     if isinstance(table, tuple) and len(table) == 2:
         return _column(table[0]), _column(table[1])
     if isinstance(table, list):
         return _of_rows(table, columns)
-    names, take = _with_fields(*_columns_of(table), columns)
-    missing = [column for column in columns if column not in names]
-    if missing == [columns[1]] and unlabelled is not None and not records.nearest(columns[1], names):
-        unlabelled.append(f"the test split has no column {columns[1]!r}")
-        texts = _column(take(columns[0]))
+    names, take = _with_fields(*_columns_of(table), columns.all)
+    missing = [column for column in columns.all if column not in names]
+    if missing == [columns.label] and unlabelled is not None and not records.nearest(columns.label, names):
+        unlabelled.append(f"the test split has no column {columns.label!r}")
+        texts = _taken(take, columns.texts)
         return texts, [None] * len(texts)
     if missing:
-        keyword = "text_column" if missing[0] == columns[0] else "label_column"
         raise DataError(
             f"the data has no column {missing[0]!r}{records.nearest(missing[0], names)}; it has "
-            f"{', '.join(map(repr, names[:20]))}. Name the right one with {keyword}="
+            f"{', '.join(map(repr, names[:20]))}. Name the right one with {columns.keyword(missing[0])}="
         )
-    for column in columns:
+    for column in columns.all:
         if names.count(column) > 1:
             raise DataError(f"the data has {names.count(column)} columns named {column!r}; keep one of them")
-    return _column(take(columns[0])), _column(take(columns[1]))
+    return _taken(take, columns.texts), _column(take(columns.label))
+
+
+def _taken(take: Callable[[str], object], texts: Sequence[str]) -> Sequence[object]:
+    """The column of the texts, or both columns of pairs row by row."""
+    first, *second = (_column(take(column)) for column in texts)
+    if not second:
+        return first
+    if len(first) != len(second[0]):
+        raise DataError(
+            f"the column {texts[0]!r} has {len(first)} texts, and {texts[1]!r} has {len(second[0])}; expected as many "
+            "of both"
+        )
+    return list(zip(first, second[0], strict=True))
 
 
 def _with_fields(
@@ -182,17 +236,18 @@ def _with_fields(
     return [*names, *inner], lambda name: inner[name] if name in inner else take(name)
 
 
-def _of_rows(rows: list[Any], columns: tuple[str, str]) -> tuple[Sequence[object], Sequence[object]]:
+def _of_rows(rows: list[Any], columns: _Columns) -> tuple[Sequence[object], Sequence[object]]:
     """Rows that are dicts, or pairs."""
     if not rows:
         raise DataError(f"the data is empty; expected {_EXPECTED}")
     if all(isinstance(row, Mapping) for row in rows):
-        for column in columns:
+        for column in columns.all:
             lacking = next((i for i, row in enumerate(rows, 1) if fields.find(row, column) is fields.MISSING), None)
             if lacking is not None:
                 has = ", ".join(fields.names(rows[lacking - 1]))
                 raise DataError(f"row {lacking} of the data has no {column!r}; it has {has}")
-        return [fields.find(row, columns[0]) for row in rows], [fields.find(row, columns[1]) for row in rows]
+        text_of = pairs.getter(columns.texts)
+        return [text_of(row) for row in rows], [fields.find(row, columns.label) for row in rows]
     if all(isinstance(row, tuple | list) and len(row) == 2 for row in rows):
         return [row[0] for row in rows], [row[1] for row in rows]
     raise DataError(f"a list of {type(rows[0]).__name__} is no labelled data; expected {_EXPECTED}")

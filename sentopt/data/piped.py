@@ -8,7 +8,7 @@ import os
 import queue
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TextIO
 
 from sentopt.data import encodings
@@ -49,6 +49,37 @@ def windows(stream: TextIO | None, *, most: int = 256, encoding: str = "") -> It
     lines = _Lines(encoding or stream.encoding, stated=bool(encoding))
     threading.Thread(target=_read, args=(descriptor, lines, blocks), name="sentopt stdin", daemon=True).start()
     yield from _arrived(blocks, most)
+
+
+def paired(lines: Iterable[list[str]], *, given: bool) -> Iterator[list[tuple[str, str]]]:
+    """The pairs of lists of lines, each of two texts with a tab between them.
+
+    Of texts that are `given` as arguments, the first and the second of each pair follow one another.
+
+    Raises:
+        DataError: a text is alone.
+    """
+    number = 0
+    for window in lines:
+        if given:
+            if len(window) % 2:
+                raise DataError(
+                    f"the model answers pairs of texts, and {len(window)} text(s) are given: give both texts of each "
+                    "pair, one after the other"
+                )
+            yield list(zip(window[::2], window[1::2], strict=True))
+            continue
+        found = []
+        for line in window:
+            number += 1
+            first, tab, second = line.partition("\t")
+            if not tab:
+                raise DataError(
+                    f"standard input, line {number} holds one text ({line[:40]!r}), and the model answers pairs: "
+                    "expected two texts with a tab between them"
+                )
+            found.append((first, second))
+        yield found
 
 
 def _in_memory(stream: TextIO, most: int) -> Iterator[list[str]]:

@@ -18,10 +18,11 @@ import numpy.typing as npt
 
 from sentopt._optional import require
 from sentopt.data.examples import Example, RawRow, as_text
+from sentopt.runtime.description import Text
 from sentopt.runtime.surrogates import repaired
 
 Positions = npt.NDArray[np.int64]
-Item = TypeVar("Item")
+Item = TypeVar("Item", covariant=True)
 CHUNK_ROWS, _CHUNK_CHARACTERS = 1 << 16, 1 << 26  # at most: the strings of Arrow have offsets of 32 bits
 _AT_ONCE = 4096
 
@@ -114,6 +115,53 @@ class Texts(Lazy[str]):
         return Texts(self._chunks, wanted if self._positions is None else self._positions[wanted])
 
 
+class Pairs(Lazy[tuple[str, str]]):
+    """Pairs of texts; the first and the second ones are sequences of their own."""
+
+    def __init__(self, first: Texts, second: Texts) -> None:
+        self._first, self._second = first, second
+
+    @classmethod
+    def of(cls, pairs: Iterable[tuple[str, str]]) -> Pairs:
+        """These pairs, in memory."""
+        writers = _Chunks(None), _Chunks(None)
+        for pair in pairs:
+            for writer, text in zip(writers, pair, strict=True):
+                writer.add(text)
+        first, second = (writer.finish() for writer in writers)
+        return cls(first, second)
+
+    @classmethod
+    def joined(cls, parts: Sequence[Pairs]) -> Pairs:
+        """The pairs of all parts, one after another."""
+        return cls(Texts.joined([part._first for part in parts]), Texts.joined([part._second for part in parts]))
+
+    def __len__(self) -> int:
+        return len(self._first)
+
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        return zip(self._first, self._second, strict=True)
+
+    def _item(self, position: int) -> tuple[str, str]:
+        return self._first[position], self._second[position]
+
+    def take(self, positions: npt.ArrayLike) -> Pairs:
+        """The pairs at these positions."""
+        return Pairs(self._first.take(positions), self._second.take(positions))
+
+
+def _joined(parts: Sequence[Lazy[Text]]) -> Texts | Pairs:
+    pairs = [part for part in parts if isinstance(part, Pairs)]
+    return Pairs.joined(pairs) if pairs else Texts.joined([part for part in parts if isinstance(part, Texts)])
+
+
+def in_memory(texts: Iterable[Text]) -> Texts | Pairs:
+    """These texts, which are all strings or all pairs."""
+    listed = list(texts)
+    pairs = [text for text in listed if not isinstance(text, str)]
+    return Pairs.of(pairs) if pairs else Texts.of(text for text in listed if isinstance(text, str))
+
+
 class _Chunks:
     """Makes Arrow arrays of texts; with a `path`, they are in that file, and the memory is free again."""
 
@@ -156,9 +204,9 @@ class _Chunks:
 
 @dataclasses.dataclass(eq=False, repr=False)
 class Examples(Lazy[Example]):
-    """Texts with labels, int64."""
+    """Texts, or pairs of them, with labels, int64."""
 
-    texts: Lazy[str]
+    texts: Lazy[Text]
     labels: Positions
 
     @classmethod
@@ -167,7 +215,7 @@ class Examples(Lazy[Example]):
         if isinstance(examples, Examples):
             return examples
         listed = list(examples)
-        return cls(Texts.of(e.text for e in listed), np.array([e.label for e in listed], dtype=np.int64))
+        return cls(in_memory(e.text for e in listed), np.array([e.label for e in listed], dtype=np.int64))
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -220,7 +268,7 @@ class _Places:
 class Rows(Lazy[RawRow]):
     """Rows as read: each distinct label is stored once, and `codes` has its position among the `values`."""
 
-    texts: Texts
+    texts: Lazy[Text]
     codes: npt.NDArray[np.int32]
     values: tuple[Any, ...]
     _places: _Places
@@ -231,8 +279,9 @@ class Rows(Lazy[RawRow]):
         """These rows, in memory."""
         if isinstance(rows, Rows):
             return rows
-        builder = RowsBuilder()
-        for row in rows:
+        listed = list(rows)
+        builder = RowsBuilder(pairs=bool(listed) and all(_is_pair(row.text) for row in listed))
+        for row in listed:
             builder.add(row.text, row.label, row.where)
         return builder.finish()
 
@@ -251,7 +300,7 @@ class Rows(Lazy[RawRow]):
             before += len(part)
         numbers = np.concatenate([part._places.numbers for part in parts])
         places = _Places(tuple(names.values), np.concatenate(which), numbers)
-        texts = Texts.joined([part.texts for part in parts])
+        texts = _joined([part.texts for part in parts])
         return cls(texts, np.concatenate(codes), tuple(values.values), places, refused)
 
     def __len__(self) -> int:
@@ -277,7 +326,7 @@ class Rows(Lazy[RawRow]):
         """The place of a row, for messages."""
         return self._places.of(row)
 
-    def checked_texts(self) -> Texts:
+    def checked_texts(self) -> Lazy[Text]:
         """The texts.
 
         Raises:
@@ -305,9 +354,10 @@ class Rows(Lazy[RawRow]):
 class RowsBuilder:
     """Collects rows one by one."""
 
-    def __init__(self, path: Path | None = None) -> None:
-        """Texts go into the file `path`, or else into memory."""
+    def __init__(self, path: Path | None = None, *, pairs: bool = False) -> None:
+        """Texts go into the file `path`, or else into memory; the second ones of `pairs` into a file beside it."""
         self._texts = _Chunks(path)
+        self._second = _Chunks(path.with_name(f"{path.name}-pair") if path else None) if pairs else None
         self._labels, self._names = _Codes(), _Codes()
         self._codes, self._which, self._numbers = array("i"), array("i"), array("q")
         self._refused: dict[int, Any] = {}
@@ -316,7 +366,10 @@ class RowsBuilder:
         return len(self._codes)
 
     def add(self, text: Any, label: Any, where: str) -> None:
-        """Add a row; its place ends with a number, if anything."""
+        """Add a row, of pairs with a tuple of two texts; its place ends with a number, if anything."""
+        if self._second is not None:
+            text, second = text
+            self._second.add(repaired(second if isinstance(second, str) else self._converted(second, where)))
         if not isinstance(text, str):
             text = self._converted(text, where)
         self._texts.add(repaired(text))
@@ -331,7 +384,9 @@ class RowsBuilder:
         which, numbers = np.array(self._which, dtype=np.int32), np.array(self._numbers, dtype=np.int64)
         places = _Places(tuple(self._names.values), which, numbers)
         codes = np.array(self._codes, dtype=np.int32)
-        return Rows(self._texts.finish(), codes, tuple(self._labels.values), places, self._refused)
+        first = self._texts.finish()
+        texts = Pairs(first, self._second.finish()) if self._second else first
+        return Rows(texts, codes, tuple(self._labels.values), places, self._refused)
 
     def _converted(self, value: Any, where: str) -> str:
         """What is no string as text; what is no text at all is refused later, if its split is used."""
@@ -362,6 +417,10 @@ class _Codes:
             code = self._codes[key] = len(self.values)
             self.values.append(value)
         return code
+
+
+def _is_pair(text: Any) -> bool:
+    return isinstance(text, tuple) and len(text) == 2
 
 
 def _is_utf8(value: bytes) -> bool:

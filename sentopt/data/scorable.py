@@ -16,11 +16,12 @@ from sentopt import records
 from sentopt._optional import require
 from sentopt.data import columnar, fields, formats, row_groups, tables
 from sentopt.data.arrow_types import TEXT, TypeSurvey
-from sentopt.data.examples import as_text
+from sentopt.data.examples import as_texts
 from sentopt.data.options import TableOptions
 from sentopt.data.row_writer import BatchWriter, RowWriter
 from sentopt.errors import DataError
 from sentopt.runtime.batching import batched
+from sentopt.runtime.description import Text
 
 _WINDOW = 512
 _SHOWN = 20
@@ -33,7 +34,7 @@ class Window:
     """Consecutive rows in the form that the writer takes, and their texts, which are empty where there is none."""
 
     rows: Any
-    texts: list[str]
+    texts: list[Text]
 
 
 @dataclass(frozen=True)
@@ -50,11 +51,11 @@ class Scorable:
 
 
 def opened(
-    source: Path, target: Path, text_column: str, options: TableOptions, notify: Callable[[str], None]
+    source: Path, target: Path, texts: Sequence[str], options: TableOptions, notify: Callable[[str], None]
 ) -> Scorable:
     """The table at `source`, whose rows are to be written to `target`.
 
-    `text_column` is a column, or a field inside of one (see `fields`).
+    `texts` is a column, or a field inside of one (see `fields`); two of them where texts are pairs.
 
     Raises:
         DataError: the file cannot be read, has no such column, or no columns at all.
@@ -62,10 +63,10 @@ def opened(
     formats.check_file(source)
     kind = formats.reading_format(source)
     if kind in ("parquet", "arrow"):
-        check_column(source, columnar.names(source, kind, [text_column]), text_column)
+        check_columns(source, columnar.names(source, kind, texts), texts)
         if formats.table_format(target) == "parquet":
-            return _arrow_table(source, kind, target, text_column)
-    survey = _survey(source, kind, target, text_column, options)
+            return _arrow_table(source, kind, target, texts)
+    survey = _survey(source, kind, target, texts, options)
     for name in survey.as_text:
         notify(
             f"{source.name}: the column {name!r} is written as text, because no type of Parquet holds all of its "
@@ -76,31 +77,31 @@ def opened(
     first = next(batched(numbered, 1), [])  # the names of the columns come before the first row
     columns = columns or list(survey.columns)
     if kind in ("csv", "tsv", "xlsx"):
-        check_column(source, columns, text_column)
+        check_columns(source, columns, texts)
 
     def writer(added: Added) -> RowWriter:
         names = list(dict.fromkeys([*columns, *added]))
         is_parquet = formats.table_format(target) == "parquet"
         return RowWriter(target, names, {**_types(survey, columns), **arrow_types(added)} if is_parquet else None)
 
-    return Scorable(columns, survey.rows, _windows(source, chain(first, numbered), text_column), writer)
+    return Scorable(columns, survey.rows, _windows(source, chain(first, numbered), texts), writer)
 
 
-def _arrow_table(source: Path, kind: str, target: Path, text_column: str) -> Scorable:
+def _arrow_table(source: Path, kind: str, target: Path, texts: Sequence[str]) -> Scorable:
     schema = columnar.schema(source, kind)
 
     def windows() -> Iterator[Window]:
-        before, batches, texts = 0, [], list[str]()
+        before, batches, found = 0, [], list[Text]()
         for batch in columnar.batches(source, kind):
-            values = columnar.values(source, batch, text_column, before)
-            texts += [as_text(value, f"{source}, row {row}") for row, value in enumerate(values, before + 1)]
+            values = zip(*(columnar.values(source, batch, name, before) for name in texts), strict=True)
+            found += [as_texts(some, f"{source}, row {row}") for row, some in enumerate(values, before + 1)]
             batches.append(batch)
             before += batch.num_rows
-            if len(texts) >= _WINDOW:
-                yield Window(batches, texts)
-                batches, texts = [], []
-        if texts:
-            yield Window(batches, texts)
+            if len(found) >= _WINDOW:
+                yield Window(batches, found)
+                batches, found = [], []
+        if found:
+            yield Window(batches, found)
 
     def writer(added: Added) -> BatchWriter:
         compression = row_groups.compression(source) if kind == "parquet" else row_groups.USUAL
@@ -109,10 +110,10 @@ def _arrow_table(source: Path, kind: str, target: Path, text_column: str) -> Sco
     return Scorable(schema.names, tables.count_rows(source), windows(), writer)
 
 
-def _windows(source: Path, numbered: Iterable[tuple[str, tables.Row]], text_column: str) -> Iterator[Window]:
+def _windows(source: Path, numbered: Iterable[tuple[str, tables.Row]], texts: Sequence[str]) -> Iterator[Window]:
     for window in batched(numbered, _WINDOW):
-        texts = [as_text(fields.get(row, text_column), f"{source}, {place}") for place, row in window]
-        yield Window([row for _, row in window], texts)
+        found = [as_texts([fields.get(row, name) for name in texts], f"{source}, {place}") for place, row in window]
+        yield Window([row for _, row in window], found)
 
 
 @dataclass(frozen=True)
@@ -133,18 +134,18 @@ def _types(survey: _Survey, columns: Sequence[str]) -> Mapping[str, Any]:
     return dict.fromkeys(columns, TEXT) if survey.types is None else survey.types
 
 
-def _survey(source: Path, kind: str, target: Path, text_column: str, options: TableOptions) -> _Survey:
+def _survey(source: Path, kind: str, target: Path, texts: Sequence[str], options: TableOptions) -> _Survey:
     needs_types = formats.table_format(target) == "parquet" and kind not in ("csv", "tsv")
     if kind not in ("json", "jsonl") and not needs_types:
         return _Survey(rows=tables.count_rows(source))
     columns: dict[str, None] = {}
     inner: dict[str, None] = {}
-    has_text, rows = False, 0
+    found, rows = set[str](), 0
     survey = TypeSurvey() if needs_types else None
     for window in batched(tables.read_rows(source, options), _WINDOW):
         for row in window:
             columns |= dict.fromkeys(row)
-            has_text = has_text or fields.find(row, text_column) is not fields.MISSING
+            found |= {name for name in texts if name not in found and fields.find(row, name) is not fields.MISSING}
         if not inner:
             inner = dict.fromkeys(fields.names(window[0]))
         if survey:
@@ -153,26 +154,27 @@ def _survey(source: Path, kind: str, target: Path, text_column: str, options: Ta
     if kind in ("json", "jsonl"):
         if not columns:
             raise DataError(f"{source} has no rows")
-        check_column(source, [*columns, *inner, *([text_column] if has_text else [])], text_column)
+        check_columns(source, [*columns, *inner, *found], texts)
     if survey and (widened := survey.widened()):
         for window in batched(tables.read_rows(source, options), _WINDOW):
             survey.check(window, widened)
     return _Survey(list(columns), survey.types() if survey and rows else None, rows)
 
 
-def check_column(source: Path | str, columns: Iterable[str], text_column: str) -> None:
-    """That a table has the column with the texts.
+def check_columns(source: Path | str, columns: Iterable[str], texts: Sequence[str]) -> None:
+    """That a table has the column with the texts, or both columns of pairs.
 
     Raises:
         DataError: it has not; the message names those that are there.
     """
     names = list(dict.fromkeys(columns))
-    if text_column not in names:
-        more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-        raise DataError(
-            f"{source} has no column {text_column!r}{records.nearest(text_column, names)}; "
-            f"it has {', '.join(map(repr, names[:_SHOWN]))}{more}. Name it with --text-column"
-        )
+    for column, option in zip(texts, ("--text-column", "--pair-column"), strict=False):
+        if column not in names:
+            more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+            raise DataError(
+                f"{source} has no column {column!r}{records.nearest(column, names)}; "
+                f"it has {', '.join(map(repr, names[:_SHOWN]))}{more}. Name it with {option}"
+            )
 
 
 def arrow_types(added: Added) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from sentopt import records
 from sentopt._optional import require
-from sentopt.data import columnar, corrections, fields, folders, formats, stored_names, tables
+from sentopt.data import columnar, corrections, fields, folders, formats, pairs, stored_names, tables
 from sentopt.data.catalog import DATASETS, DatasetSpec, MirrorFile
 from sentopt.data.examples import RawData, RawRow, explained_by
 from sentopt.data.memory import MEMORY
@@ -134,9 +134,17 @@ def _mirrored(root: Path, file: MirrorFile) -> _File:
     return _File(path, file.start, file.stop)
 
 
-def _columns(data: DataSection) -> tuple[str, str]:
+def text_columns(data: DataSection) -> tuple[str, ...]:
+    """The column of the texts, or those of both texts of pairs."""
+    return _columns(data)[0]
+
+
+def _columns(data: DataSection) -> tuple[tuple[str, ...], str]:
+    """Those of the texts, of which a pair has two, and that of the labels."""
     spec = DATASETS.get(data.dataset)
-    return (spec.text_column, spec.label_column) if spec else (data.text_column, data.label_column)
+    if not spec:
+        return pairs.columns(data), data.label_column
+    return pairs.columns(replace(data, text_column=spec.text_column)), spec.label_column
 
 
 def _declared_labels(data: DataSection) -> tuple[str, ...]:
@@ -153,16 +161,16 @@ def _digest(path: Path) -> str:
 
 
 def _load_files(data: DataSection, files: dict[Split, list[_File]], scratch: Path | None) -> RawData:
-    text, label = _columns(data)
+    texts, label = _columns(data)
     notices: list[str] = []
     splits: dict[Split, Rows] = {}
     stored: dict[stored_names.Names, str] = {}
     for split, parts in files.items():
         found: list[Rows] = []
         for number, part in enumerate(parts):
-            builder = RowsBuilder(scratch / f"{split}-{number}" if scratch else None)
+            builder = RowsBuilder(scratch / f"{split}-{number}" if scratch else None, pairs=len(texts) > 1)
             with explained_by(notices):
-                rows = _rows(part, text, label, data, notices, builder, may_lack_labels=split == "test")
+                rows = _rows(part, texts, label, data, notices, builder, may_lack_labels=split == "test")
             names = tables.class_names(part.path, label)
             found.append(stored_names.named(rows, names))
             if names:
@@ -176,7 +184,7 @@ def _load_files(data: DataSection, files: dict[Split, list[_File]], scratch: Pat
 
 def _rows(
     file: _File,
-    text: str,
+    texts: tuple[str, ...],
     label: str,
     data: DataSection,
     notices: list[str],
@@ -185,18 +193,18 @@ def _rows(
     may_lack_labels: bool,
 ) -> Rows:
     options = TableOptions(data.encoding, data.delimiter, data.quote)
-    names, rows = _table(file.path, (text, label), options, notices)
-    columns = dict.fromkeys(names)
+    names, rows = _table(file.path, (*texts, label), options, notices)
+    columns, text_of = dict.fromkeys(names), pairs.getter(texts)
     for position, row in islice(rows, file.start, file.stop):
         if not names:
             columns |= dict.fromkeys(row)
-            columns |= {name: None for name in (text, label) if name not in columns and _has(row, name)}
-        builder.add(fields.get(row, text), fields.get(row, label), f"{file.path.name} {position}")
+            columns |= {name: None for name in (*texts, label) if name not in columns and _has(row, name)}
+        builder.add(text_of(row), fields.get(row, label), f"{file.path.name} {position}")
     if len(builder):
-        columns |= {} if {text, label} <= columns.keys() else dict.fromkeys(fields.names(row))
+        columns |= {} if {*texts, label} <= columns.keys() else dict.fromkeys(fields.names(row))
         unlabelled = may_lack_labels and label not in columns
         kind = formats.reading_format(file.path)
-        _check_columns(columns, text, "" if unlabelled else label, file.path, kind)
+        _check_columns(columns, texts, "" if unlabelled else label, file.path, kind)
         if unlabelled:
             notices.append(f"{file.path.name} has no column {label!r}")
     return builder.finish()
@@ -237,13 +245,14 @@ def _about_files(files: dict[Split, list[_File]]) -> list[str]:
     return notices
 
 
-def _check_columns(columns: Iterable[str], text: str, label: str, path: Path, kind: str = "") -> None:
+def _check_columns(columns: Iterable[str], texts: Sequence[str], label: str, path: Path, kind: str = "") -> None:
     names = [str(name) for name in columns]
-    for key, column in (("data.text_column", text), ("data.label_column", label)):
+    keys = (*zip(("data.text_column", "data.pair_column"), texts, strict=False), ("data.label_column", label))
+    for key, column in keys:
         if column and column not in names:
             has = f"{path} has no column {column!r}"
             its = f"it has {', '.join(map(repr, names[:20]))}"
-            if delimiter := _delimiter(names, (text, label)) if kind in ("csv", "tsv") else "":
+            if delimiter := _delimiter(names, (*texts, label)) if kind in ("csv", "tsv") else "":
                 raise DataError(
                     f"{has}; {its}, which looks like several names with {delimiter!r} between them. "
                     f"Say so with --set {shlex.quote(f'data.delimiter={json.dumps(delimiter)}')}"
@@ -287,6 +296,8 @@ def _load_hub(data: DataSection, spec: DatasetSpec | None, scratch: Path | None)
     names = spec.hub_splits if spec else _named(data)
     text = (spec.hub_text_column or spec.text_column) if spec else data.text_column
     label = (spec.hub_label_column or spec.label_column) if spec else data.label_column
+    texts = pairs.columns(replace(data, text_column=text))
+    text_of = pairs.getter(texts)
     datasets = require("datasets", extra="train")
     splits: dict[Split, Rows] = {}
     stored: dict[stored_names.Names, str] = {}
@@ -301,13 +312,13 @@ def _load_hub(data: DataSection, spec: DatasetSpec | None, scratch: Path | None)
             ) from error
         if table.num_rows:
             first = table[0]
-            inner = [column for column in (text, label) if _has(first, column)]
+            inner = [column for column in (*texts, label) if _has(first, column)]
             _check_columns(
-                dict.fromkeys([*table.column_names, *fields.names(first), *inner]), text, label, Path(hub_id)
+                dict.fromkeys([*table.column_names, *fields.names(first), *inner]), texts, label, Path(hub_id)
             )
-        builder = RowsBuilder(scratch / split if scratch else None)
+        builder = RowsBuilder(scratch / split if scratch else None, pairs=len(texts) > 1)
         for i, row in enumerate(table, 1):
-            builder.add(fields.get(row, text), fields.get(row, label), f"{hub_id} {name} row {i}")
+            builder.add(text_of(row), fields.get(row, label), f"{hub_id} {name} row {i}")
         class_names = () if spec else tuple(getattr(fields.get(table.features, label), "names", None) or ())
         splits[split] = stored_names.named(builder.finish(), class_names)
         if class_names:

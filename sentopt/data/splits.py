@@ -11,13 +11,14 @@ import numpy as np
 
 from sentopt import records
 from sentopt._optional import require
-from sentopt.data import corrections, duplicates, labels, shares
+from sentopt.data import corrections, duplicates, labels, pairs, shares
 from sentopt.data.duplicates import normal_form
 from sentopt.data.examples import Example, RawData, explained_by
 from sentopt.data.rows import Examples, Rows
 from sentopt.errors import DataError
 from sentopt.recipe import TEST_AS_VALIDATION, DataSection
 from sentopt.run_dir import SPLITS, Split
+from sentopt.runtime.description import Text
 
 __all__ = ["CleanData", "Example", "clean"]
 
@@ -105,27 +106,46 @@ def _given(raw: RawData, data: DataSection, notices: list[str]) -> dict[Split, R
         if filled.any():
             given[split] = rows.take(np.flatnonzero(filled)) if empty else rows
             _note_broken(given[split], split, notices)
+            _note_half(given[split], data, split, notices)
         elif split != "train":
             notices.append(f"{split}: no text is left of its {len(rows)} row(s); it is split off train instead")
     return given
 
 
-def is_empty(text: str) -> bool:
-    """Whether a text has no visible character."""
+def is_empty(text: Text) -> bool:
+    """Whether a text, or both texts of a pair, have no visible character."""
+    if not isinstance(text, str):
+        return all(map(is_empty, text))
     return not normal_form(text[:64]) and not normal_form(text)
+
+
+def _note_half(rows: Rows, data: DataSection, split: str, notices: list[str]) -> None:
+    """Note pairs that lack one of their texts: the model reads the other one alone."""
+    lacking: Counter[str] = Counter()
+    for text in rows.texts:
+        if not isinstance(text, str):
+            lacking.update(name for name, part in zip(pairs.columns(data), text, strict=True) if is_empty(part))
+    for column, count in sorted(lacking.items()):
+        notices.append(
+            f"{split}: {count:,} pair(s) have nothing in {column!r}; they are used with the other text alone"
+        )
 
 
 def _note_broken(rows: Rows, split: str, notices: list[str]) -> None:
     """Note texts that were damaged by a wrong encoding."""
-    broken = [row for row, text in enumerate(rows.texts) if not text.isascii() and _BROKEN.search(text)]
+    broken = [row for row, text in enumerate(rows.texts) if any(map(_is_broken, pairs.parts(text)))]
     if broken:
-        text = rows.texts[broken[0]]
+        text = next(filter(_is_broken, pairs.parts(rows.texts[broken[0]])))
         at = _BROKEN.search(text)
         start = at.start() if at else 0
         notices.append(
             f"{split}: {len(broken):,} text(s) hold characters that a wrong encoding leaves, such as "
             f"{text[max(0, start - 10) : start + 10]!r} ({rows.where(broken[0])}); they are used as they are"
         )
+
+
+def _is_broken(text: str) -> bool:
+    return not text.isascii() and _BROKEN.search(text) is not None
 
 
 def _without_hidden(splits: Mapping[Split, Rows], notices: list[str]) -> dict[Split, Rows]:

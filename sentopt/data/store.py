@@ -4,30 +4,34 @@ from __future__ import annotations
 
 import json
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from sentopt.data import pairs
 from sentopt.data.duplicates import distinct_rows
 from sentopt.data.rows import Examples, Lazy, Positions
 from sentopt.data.splits import CleanData
 from sentopt.errors import RunDirError
 from sentopt.files import atomic
 from sentopt.run_dir import RunDir, Split
+from sentopt.runtime.description import Text
 
-_LABELS = "labels.json"
+_LABELS, _PAIR = "labels.json", "pair.json"
 _LABEL = b'"label": '
 
 
-def write(run_dir: RunDir, clean: CleanData) -> None:
-    """Write one JSONL file per split and the label names."""
+def write(run_dir: RunDir, clean: CleanData, *, columns: Sequence[str] = ()) -> None:
+    """Write one JSONL file per split and the label names; of pairs also the names of their two `columns`."""
     with atomic.replace_folder(run_dir.data) as folder:
         (folder / _LABELS).write_text(json.dumps(clean.labels, ensure_ascii=False) + "\n", encoding="utf-8")
+        if len(columns) > 1:
+            (folder / _PAIR).write_text(json.dumps(list(columns), ensure_ascii=False) + "\n", encoding="utf-8")
         for split, examples in clean.splits.items():
             with (folder / f"{split}.jsonl").open("w", encoding="utf-8") as stream:
-                stream.writelines(json.dumps({"text": e.text, "label": e.label}) + "\n" for e in examples)
+                stream.writelines(json.dumps({**pairs.as_fields(e.text), "label": e.label}) + "\n" for e in examples)
 
 
 def read_labels(run_dir: RunDir) -> tuple[str, ...]:
@@ -37,6 +41,20 @@ def read_labels(run_dir: RunDir) -> tuple[str, ...]:
         return tuple(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError as error:
         raise _missing(path) from error
+
+
+def read_pair(run_dir: RunDir) -> tuple[str, str] | None:
+    """The names of the two texts of a pair; None where texts stand alone."""
+    try:
+        first, second = json.loads((run_dir.data / _PAIR).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    return str(first), str(second)
+
+
+def are_pairs(run_dir: RunDir) -> bool:
+    """Whether the texts of a run are pairs."""
+    return read_pair(run_dir) is not None
 
 
 def read_split(run_dir: RunDir, split: Split) -> Examples:
@@ -66,7 +84,7 @@ def read_distinct(run_dir: RunDir) -> tuple[list[int], list[int]]:
     return test, distinct_rows(read_split(run_dir, "validation").texts, seen)
 
 
-class _StoredTexts(Lazy[str]):
+class _StoredTexts(Lazy[Text]):
     """The texts of the lines that start at these positions of a file."""
 
     def __init__(self, path: Path, starts: Positions) -> None:
@@ -75,7 +93,7 @@ class _StoredTexts(Lazy[str]):
     def __len__(self) -> int:
         return len(self._starts)
 
-    def __iter__(self) -> Iterator[str]:
+    def __iter__(self) -> Iterator[Text]:
         with self._path.open("rb") as stream:
             position = 0
             for start in self._starts:
@@ -83,9 +101,9 @@ class _StoredTexts(Lazy[str]):
                     stream.seek(int(start))
                 line = stream.readline()
                 position = int(start) + len(line)
-                yield json.loads(line)["text"]
+                yield pairs.of_fields(json.loads(line))
 
-    def _item(self, position: int) -> str:
+    def _item(self, position: int) -> Text:
         return next(iter(self.take([position])))
 
     def take(self, positions: npt.ArrayLike) -> _StoredTexts:

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
-from sentopt.data import fields, store, tables
+from sentopt.data import fields, pairs, store, tables
 from sentopt.data.duplicates import distinct_rows, normal_form
 from sentopt.data.examples import as_text
 from sentopt.data.options import TableOptions
 from sentopt.errors import DataError
 from sentopt.recipe import DataSection
 from sentopt.run_dir import SPLITS, RunDir
-from sentopt.runtime.description import sha256_file
+from sentopt.runtime.description import Text, sha256_file
 
 MOST_TEXTS = 20_000
 
@@ -24,7 +24,7 @@ MOST_TEXTS = 20_000
 class Unlabelled:
     """Distinct texts that are in no split, and a notice about them."""
 
-    texts: tuple[str, ...]
+    texts: tuple[Text, ...]
     notice: str
 
 
@@ -53,10 +53,11 @@ def depends(data: DataSection) -> list[str]:
         data.encoding,
         data.delimiter,
         data.quote,
+        *([data.pair_column] if data.pair_column else []),
     ]
 
 
-def load(data: DataSection, known: Iterable[str], *, seed: int) -> Unlabelled:
+def load(data: DataSection, known: Iterable[Text], *, seed: int) -> Unlabelled:
     """The texts of `data.unlabelled` without empty texts, duplicates and `known` texts of the splits; at most 20,000.
 
     Training texts are excluded: INT8 is calibrated on them, so it changes fewer answers there.
@@ -67,7 +68,10 @@ def load(data: DataSection, known: Iterable[str], *, seed: int) -> Unlabelled:
     path = Path(data.unlabelled).expanduser()
     notices: list[str] = []
     texts = list(_texts(path, data, notices.append))
-    distinct = [texts[row] for row in distinct_rows(texts, {"", *map(normal_form, known)})]
+    distinct = [
+        texts[row]
+        for row in distinct_rows(texts, {normal_form(("", "") if data.pair_column else ""), *map(normal_form, known)})
+    ]
     if not distinct:
         raise DataError(f"data.unlabelled: none of the {len(texts)} rows of {path} is a text that is not in a split")
     notice = f"{path.name}: {len(distinct)} of {len(texts)} rows are distinct texts that are in no split"
@@ -89,15 +93,45 @@ def beside_splits(data: DataSection, run_dir: RunDir, *, seed: int) -> Unlabelle
     return load(data, known, seed=seed)
 
 
-def _texts(path: Path, data: DataSection, notify: Callable[[str], None]) -> Iterable[str]:
-    """The values of the text column, of the only column of a table, or the lines of a .txt file."""
+def _texts(path: Path, data: DataSection, notify: Callable[[str], None]) -> Iterable[Text]:
+    """The values of the text column, of the only column of a table, or the lines of a .txt file; of pairs, both."""
     options, column = TableOptions(data.encoding, data.delimiter, data.quote), data.text_column
+    if data.pair_column:
+        yield from _pairs(path, data, options, notify)
+        return
     if path.suffix.lower() == ".txt":
         yield from tables.read_lines(path, options, notify)
         return
     name = _column(path, column, options)
     for row in tables.read_rows(path, options, notify):
         yield as_text(fields.get(row, name), path.name)
+
+
+def _pairs(
+    path: Path, data: DataSection, options: TableOptions, notify: Callable[[str], None]
+) -> Iterable[tuple[str, str]]:
+    """The values of both columns.
+
+    Raises:
+        DataError: the file is no table, or lacks one of them.
+    """
+    names = pairs.columns(data)
+    if path.suffix.lower() == ".txt":
+        raise DataError(
+            f"data.unlabelled: {path} has lines of text, and the texts are pairs: expected a table with the columns "
+            f"{names[0]!r} and {names[1]!r}"
+        )
+    lacking, seen = set(names), dict[str, None]()
+    for row in tables.read_rows(path, options, notify):
+        lacking -= {name for name in lacking if fields.find(row, name) is not fields.MISSING}
+        seen |= dict.fromkeys(row)
+        first, second = (as_text(fields.get(row, name), path.name) for name in names)
+        yield first, second
+    if lacking:
+        raise DataError(
+            f"data.unlabelled: {path} has no column {min(lacking)!r}; it has {', '.join(map(repr, seen))}. Its rows "
+            f"must be pairs of texts, as those of the data are: the columns {names[0]!r} and {names[1]!r}"
+        )
 
 
 def _column(path: Path, column: str, options: TableOptions) -> str:

@@ -77,7 +77,10 @@ class Block:
 
 @dataclass(frozen=True)
 class Embeddings:
-    """Token and position embeddings. Token type 0, the only one in single texts, is added to the position rows.
+    """Token and position embeddings.
+
+    Where texts stand alone, token type 0 is the only one, and is added to the position rows (or to `words`). `types`
+    (types, width) are added to the tokens of each type where texts are pairs, if the model has several types.
 
     `positions` defines the position row of a token:
         "absolute": its column in the batch;
@@ -93,6 +96,7 @@ class Embeddings:
     padding_id: int = 0
     norm: Norm | None = None
     projection: Dense | None = None
+    types: FloatArray | None = None
 
 
 @dataclass(frozen=True)

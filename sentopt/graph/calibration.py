@@ -18,6 +18,7 @@ from sentopt.graph import lean
 from sentopt.graph.architecture import Architecture, Dense, FloatArray
 from sentopt.graph.products import Site, TappedProducts, quantize_columns
 from sentopt.progress import SILENT, Advance, Progress
+from sentopt.runtime.description import Text
 from sentopt.runtime.session import OnnxSession
 from sentopt.runtime.tokenization import TextEncoder, Tokens
 
@@ -52,7 +53,7 @@ class Calibration:
 def calibrate(
     architecture: Architecture,
     encoder: TextEncoder,
-    texts: Sequence[str],
+    texts: Sequence[Text],
     *,
     strengths: Sequence[float] = STRENGTHS,
     read: Callable[[Tokens], Tokens] | None = None,
@@ -79,7 +80,7 @@ def calibrate(
     return Calibration(sites, errors, len(tokens), sum(len(t.ids) for t in tokens))
 
 
-def _sample(encoder: TextEncoder, texts: Sequence[str], read: Callable[[Tokens], Tokens] | None) -> list[Tokens]:
+def _sample(encoder: TextEncoder, texts: Sequence[Text], read: Callable[[Tokens], Tokens] | None) -> list[Tokens]:
     """Evenly spaced texts within the limits on texts and tokens; at least one."""
     step = max(1, len(texts) // MAX_TEXTS)
     sample: list[Tokens] = []

@@ -64,7 +64,8 @@ def read(w: Weights, config: Config) -> Architecture:
 def _embeddings(w: Weights, config: Config, epsilon: float) -> Embeddings:
     prefix = "deberta.embeddings"
     words = w.array(f"{prefix}.word_embeddings.weight")
-    kind = w.array(f"{prefix}.token_type_embeddings.weight")[0] if config.get("type_vocab_size", 0) else np.float32(0.0)
+    first, types = w.token_types(prefix, config)
+    kind = np.float32(0.0) if first is None else first
     rows = None
     if config.get("position_biased_input", True):
         rows = w.array(f"{prefix}.position_embeddings.weight") + kind
@@ -74,6 +75,7 @@ def _embeddings(w: Weights, config: Config, epsilon: float) -> Embeddings:
         positions="none" if rows is None else "absolute",
         padding_id=int(config.get("pad_token_id") or 0),
         norm=w.norm(f"{prefix}.LayerNorm", epsilon),
+        types=types,
     )
 
 

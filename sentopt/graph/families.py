@@ -65,8 +65,8 @@ def can_be_tiled(checkpoint: Path) -> bool:
     return _FAMILIES[_read_config(checkpoint)["model_type"]].tiled
 
 
-def read(checkpoint: Path) -> Architecture:
-    """Read the weights of a checkpoint.
+def read(checkpoint: Path, *, pairs: bool = False) -> Architecture:
+    """Read the weights of a checkpoint; with `pairs`, it reads pairs of texts, whose tokens have types.
 
     Raises:
         ExportError: a weight or setting is missing, or the checkpoint is not supported (see `unsupported_reason`).
@@ -80,7 +80,7 @@ def read(checkpoint: Path) -> Architecture:
     family = _FAMILIES[config["model_type"]]
     tensors = load_file(checkpoint / _WEIGHTS)
     try:
-        return family.read(Weights(tensors), config)
+        return family.read(Weights(tensors, pairs=pairs), config)
     except KeyError as error:
         raise ExportError(
             f"{checkpoint} has model_type {config['model_type']!r} but no weight or setting {error}"
@@ -151,9 +151,10 @@ def _bert_embeddings(
     w: Weights, config: Config, root: str, epsilon: float, projection: str = "embeddings_project"
 ) -> Embeddings:
     prefix = f"{root}.embeddings"
+    first, types = w.token_types(prefix, config)
     rows = w.array(f"{prefix}.position_embeddings.weight")
-    if config.get("type_vocab_size", 0):
-        rows = rows + w.array(f"{prefix}.token_type_embeddings.weight")[0]
+    if first is not None:
+        rows = rows + first
     projected = root == "albert" or config.get("embedding_size", config["hidden_size"]) != config["hidden_size"]
     return Embeddings(
         words=w.array(f"{prefix}.word_embeddings.weight"),
@@ -162,6 +163,7 @@ def _bert_embeddings(
         padding_id=_MPNET_PADDING if root == "mpnet" else int(config.get("pad_token_id") or 0),
         norm=w.norm(f"{prefix}.LayerNorm", epsilon),
         projection=w.linear(f"{root}.{projection}") if projected else None,
+        types=types,
     )
 
 

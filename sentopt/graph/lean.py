@@ -8,8 +8,8 @@ Every rewrite is exact in real arithmetic; in float32 the logits change in the s
   softmax cancels it. Likewise sum_j p_j (W_v x_j + b_v) equals W_v (sum_j p_j x_j) + b_v. Two products over all tokens
   become two products over one token.
 * Weights that layers share (ALBERT) are stored once. The last block has its own copy, in another order.
-* One product computes query, key and value. The query weights include 1/sqrt(head size), the position rows include
-  token type 0.
+* One product computes query, key and value. The query weights include 1/sqrt(head size). The position rows include
+  token type 0, unless the model reads pairs of texts: then the graph has a third input, the type of each token.
 * The attention bias is computed once, with what depends on the distance of two tokens where a model has that. The
   number of columns is the only shape that the graph computes.
 * What a token has with vectors of the distance (DeBERTa) is computed once for each distance and moved into place by
@@ -34,11 +34,14 @@ from sentopt.graph.nodes import GraphWriter
 from sentopt.graph.products import Products
 
 INPUTS = ("input_ids", "attention_mask")
+TYPES = "token_type_ids"
 OUTPUT = "logits"
 
 
 def write(architecture: Architecture, products: Products, *, tiled: bool = False) -> onnx.ModelProto:
     """The graph as a model: int64 inputs `input_ids` and `attention_mask` (batch, tokens), output `logits`.
+
+    A model that tells the types of tokens apart (`Embeddings.types`) has a third input, `token_type_ids`.
 
     `tiled` computes attention in tiles where no text is padded and texts have 192 tokens or more; not where attention
     is causal or depends on distances.
@@ -47,7 +50,8 @@ def write(architecture: Architecture, products: Products, *, tiled: bool = False
     add(g, architecture, products, tiled=tiled)
     outputs: list[tuple[str, list[str | int]]] = [(OUTPUT, ["batch_size", architecture.labels])]
     outputs += [(name, ["batch_size", "sequence_length", width]) for name, width in products.taps]
-    return g.model(inputs=INPUTS, outputs=outputs)
+    types = () if architecture.embeddings.types is None else (TYPES,)
+    return g.model(inputs=(*INPUTS, *types), outputs=outputs)
 
 
 def add(
@@ -134,6 +138,8 @@ class _Writer:
         x = self.products.look_up(self.g, e.words, self.ids)
         if e.rows is not None:
             x = self.g.add("Sum", x, self._position_rows(e.rows))
+        if e.types is not None:
+            x = self.g.add("Sum", x, self.g.add("Gather", self.g.constant(e.types), TYPES))
         if e.norm:
             x = self._norm(x, e.norm)
         return self.g.dense(x, e.projection) if e.projection else x

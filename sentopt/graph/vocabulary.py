@@ -23,9 +23,11 @@ from typing import Any
 import numpy as np
 from tokenizers import Tokenizer
 
+from sentopt.data import pairs
 from sentopt.errors import ExportError
 from sentopt.graph.architecture import Architecture
 from sentopt.results import VocabularySummary
+from sentopt.runtime.description import Text
 from sentopt.runtime.tokenization import IntArray
 
 _WITHOUT_IDS = "special_tokens_map.json"
@@ -105,7 +107,7 @@ def write_files(checkpoint: Path, kept: IntArray, folder: Path) -> None:
         shutil.copyfile(checkpoint / _WITHOUT_IDS, folder / _WITHOUT_IDS)
 
 
-def compare(checkpoint: Path, trimmed: Path, texts: Sequence[str]) -> VocabularySummary:
+def compare(checkpoint: Path, trimmed: Path, texts: Sequence[Text]) -> VocabularySummary:
     """Compare how the tokenizers of two folders split the words of `texts`, without truncation."""
     tokenizers = [Tokenizer.from_file(str(folder / "tokenizer.json")) for folder in (checkpoint, trimmed)]
     tokens, kept = (tokenizer.get_vocab_size() for tokenizer in tokenizers)
@@ -119,17 +121,21 @@ def compare(checkpoint: Path, trimmed: Path, texts: Sequence[str]) -> Vocabulary
     return VocabularySummary(kept, tokens, len(texts), changed_texts, words, resplit, lost)
 
 
-def _words(tokenizer: Tokenizer, texts: Sequence[str]) -> Iterator[list[list[str]]]:
-    """For each text, the tokens of each of its words."""
+def _words(tokenizer: Tokenizer, texts: Sequence[Text]) -> Iterator[list[list[str]]]:
+    """For each text, or both texts of a pair, the tokens of each of the words."""
     tokenizer.no_padding()
     tokenizer.no_truncation()
     for text in texts:
-        # A lone surrogate is not valid text. Its replacement does not affect the comparison.
-        encoding = tokenizer.encode(text.encode("utf-8", "replace").decode("utf-8"), add_special_tokens=False)
-        words: dict[int | None, list[str]] = {}
-        for word, token in zip(encoding.word_ids, encoding.tokens, strict=True):
-            words.setdefault(word, []).append(token)
-        yield list(words.values())
+        yield [word for part in pairs.parts(text) for word in _words_of(tokenizer, part)]
+
+
+def _words_of(tokenizer: Tokenizer, text: str) -> list[list[str]]:
+    # A lone surrogate is not valid text. Its replacement does not affect the comparison.
+    encoding = tokenizer.encode(text.encode("utf-8", "replace").decode("utf-8"), add_special_tokens=False)
+    words: dict[int | None, list[str]] = {}
+    for word, token in zip(encoding.word_ids, encoding.tokens, strict=True):
+        words.setdefault(word, []).append(token)
+    return list(words.values())
 
 
 def _pieces(model: Mapping[str, Any]) -> dict[str, int]:

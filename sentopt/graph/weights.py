@@ -28,8 +28,9 @@ class Weights:
     Every method raises `KeyError` with the name of a tensor that is missing.
     """
 
-    def __init__(self, tensors: Mapping[str, Any]) -> None:
-        self._tensors = tensors
+    def __init__(self, tensors: Mapping[str, Any], *, pairs: bool = False) -> None:
+        """`pairs` says that the model reads pairs of texts."""
+        self._tensors, self._pairs = tensors, pairs
 
     def array(self, name: str) -> FloatArray:
         """One tensor, in the shape that it is stored in."""
@@ -47,6 +48,17 @@ class Weights:
         """`torch.nn.LayerNorm`."""
         scale = self.array(f"{name}.weight")
         return Norm(scale, self.array(f"{name}.bias") if has_bias else np.zeros_like(scale), epsilon)
+
+    def token_types(self, prefix: str, config: Config) -> tuple[FloatArray | None, FloatArray | None]:
+        """What every token gets for its type, (width,), and what each type gives, (types, width); one of them is None.
+
+        In texts that stand alone, and to models of one type, all tokens have type 0. Both are None where a model has no
+        types.
+        """
+        if not config.get("type_vocab_size", 0):
+            return None, None
+        table = self.array(f"{prefix}.token_type_embeddings.weight")
+        return (None, table) if self._pairs and len(table) > 1 else (table[0], None)
 
     def _dense(self, name: str, weight: FloatArray) -> Dense:
         bias = self.array(f"{name}.bias") if f"{name}.bias" in self._tensors else np.zeros(weight.shape[1], np.float32)

@@ -276,7 +276,8 @@ def _finished(study: Any) -> list[Any]:
 def _space(recipe: Recipe, prepared: RunDir, texts: int) -> tuple[Dimension, ...]:
     folder = backbones.resolve(recipe.model.backbone, recipe.model.revision)
     longest = model_files.length_limit(folder) or lengths.LONGEST
-    encoder = checkpoints.encoder_of(checkpoints.load_tokenizer(folder, recipe.model.max_length), longest)
+    tokenizer = checkpoints.load_tokenizer(folder, recipe.model.max_length)
+    encoder = checkpoints.encoder_of(tokenizer, longest, pairs=store.are_pairs(prepared))
     measured = lengths.measure(encoder, store.read_split(prepared, "train").texts)
     cut = measured.share_cut_at(recipe.model.max_length)
     return spaces.of(recipe, train_texts=texts, share_cut=cut, longest=longest)

@@ -95,6 +95,8 @@ def no_student(recipe: Recipe, checkpoint: Path, validation_texts: int) -> str |
     wanted, layers = recipe.distill.layers, families.layers(checkpoint)
     if wanted == (0,) or families.unsupported_reason(checkpoint):
         return ""
+    if recipe.data.pair_column:
+        return "no student and no cascade: they are not made for pairs of texts"
     if not recipe.distill.depths(layers):
         if wanted == DistillSection().layers:
             return ""

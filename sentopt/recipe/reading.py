@@ -265,6 +265,11 @@ def _contradictions(recipe: Recipe) -> list[str]:
             f"data.label_column: expected another column than data.text_column, found {data.label_column!r} for both",
         ),
         (
+            data.pair_column not in (data.text_column, data.label_column),
+            f"data.pair_column: expected another column than data.text_column and data.label_column, found "
+            f"{data.pair_column!r} again",
+        ),
+        (
             train.eval_strategy != "steps" or train.eval_steps > 0,
             "train.eval_steps: expected 1 or more steps when train.eval_strategy is 'steps', found 0",
         ),
@@ -275,6 +280,10 @@ def _contradictions(recipe: Recipe) -> list[str]:
         (
             not staged or recipe.distill.layers != (0,),
             f"distill.layers: 0 makes no student, and export.variants names {', '.join(staged)}",
+        ),
+        (
+            not (staged and data.pair_column),
+            f"data.pair_column: {', '.join(staged)} in export.variants cannot be made for pairs of texts",
         ),
         (
             not tiled or recipe.has_long_texts,

@@ -155,6 +155,13 @@ class DataSection:
         help="Column of the labels, or a field inside of one.",
         like=("label", "label_column_name", "label_field", "target"),
     )
+    pair_column: str = option(
+        "",
+        help="Column of second texts, which the model reads with the first ones: an aspect, a hypothesis, a passage. "
+        "Every row is then a pair of texts, and may lack one of them. Empty: texts stand alone.",
+        like=("text_pair", "text_pair_column", "second_text", "sentence2", "hypothesis", "aspect"),
+        added_later=True,
+    )
     labels: tuple[str, ...] = option(
         (),
         valid=_are_labels,

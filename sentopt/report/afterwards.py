@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sentopt.manifest import Manifest
 from sentopt.report.section import Page, Section
-from sentopt.results import BenchResult, ExamineResult, Selection
+from sentopt.results import BenchResult, ExamineResult, Selection, TrainResult
 from sentopt.run_dir import RunDir
 
 FILES, NEXT = "Files of this run", "What next"
@@ -64,7 +64,12 @@ def _of_a_bundle(manifest: Manifest) -> list[str]:
     quick = "bench" in manifest.stages and manifest.result("bench", BenchResult).depth == "quick"
     full = ["`sentopt bench --run-dir .` repeats the benchmark with more texts and lengths."]
     return [
-        '`sentopt predict --run-dir . "What a lovely day"` answers a text; `--input FILE` answers a table.',
+        (
+            '`sentopt predict --run-dir . "What a lovely day" "the weather"` answers a pair of texts; '
+            "`--input FILE` answers a table."
+            if manifest.result("train", TrainResult).are_pairs
+            else '`sentopt predict --run-dir . "What a lovely day"` answers a text; `--input FILE` answers a table.'
+        ),
         "`sentopt check --run-dir .` tells whether the files are intact and this CPU gives the verified answers.",
         "`sentopt demo --run-dir .` serves a web page and HTTP endpoints on this machine.",
         "`sentopt pack --run-dir .` makes one file of the bundle, to be copied to where it runs.",

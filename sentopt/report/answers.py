@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sentopt.measure.scores import Scores
 from sentopt.report.section import Section
-from sentopt.report.tables import Table, share
+from sentopt.report.tables import Table, second_heading, share, texts_of
 from sentopt.results import AnsweredText, ChangedAnswers, Confidence, ExamineResult, LengthBand, ScoreBand, TrainResult
 from sentopt.run_dir import RunDir
 
@@ -147,16 +147,17 @@ def wrong_section(examined: ExamineResult) -> list[Section]:
         f"than the data has.{doubtful} The table has the {len(examined.wrong)} answers that it is surest of; all are "
         f"in [{path}]({path}). {_ROWS}"
     )
+    pair = second_heading(examined.wrong)
     rows = tuple(
         (
-            answer.text,
+            *texts_of(answer, pair),
             f"{answer.truth}{' ?' if answer.doubtful else ''}",
             *_both_answers(answer),
             str(answer.row),
         )
         for answer in examined.wrong
     )
-    table = Table(("text", "label in the data", "answer", "PyTorch", "row"), rows, holds_texts=True)
+    table = Table(("text", *pair, "label in the data", "answer", "PyTorch", "row"), rows, holds_texts=True)
     return [Section(WRONG, (lead,), tables=(table,))]
 
 
@@ -175,9 +176,10 @@ def changes_section(examined: ExamineResult) -> list[Section]:
 
 
 def _changed(change: ChangedAnswers) -> Table:
+    pair = second_heading(change.texts)
     rows = tuple(
         (
-            answer.text,
+            *texts_of(answer, pair),
             "gained" if answer.gained else "lost",
             answer.truth,
             *_both_answers(answer),
@@ -187,7 +189,10 @@ def _changed(change: ChangedAnswers) -> Table:
     )
     title = f"{change.variant}: {change.lost} lost, {change.gained} gained"
     return Table(
-        ("text", "change", "label in the data", "answer", "PyTorch", "row"), rows, title=title, holds_texts=True
+        ("text", *pair, "change", "label in the data", "answer", "PyTorch", "row"),
+        rows,
+        title=title,
+        holds_texts=True,
     )
 
 

@@ -20,7 +20,7 @@ from sentopt.recipe import Recipe
 from sentopt.report import alt_texts, answers, cascades, glossary, refused, speed, tail, teaching, verification
 from sentopt.report.section import Section, picked
 from sentopt.report.speed import machine, milliseconds
-from sentopt.report.tables import Table, as_text, counted
+from sentopt.report.tables import Table, as_text, counted, second_heading, texts_of
 from sentopt.report.verification import changed_on, counted_verdicts, emulated_cpus, verdict_word
 from sentopt.results import (
     BenchResult,
@@ -382,14 +382,14 @@ def _accuracy_interval(scores: Scores) -> tuple[int, float, float]:
 
 def samples(trained: TrainResult) -> Table:
     """The sample texts before fine-tuning, where that was done here, and after."""
-    title = "Answers to sample texts"
+    title, pair = "Answers to sample texts", second_heading(trained.samples)
     if any(s.untuned_label is None for s in trained.samples):
-        rows = tuple((s.text, f"{s.tuned_label} {s.tuned_score:.3f}") for s in trained.samples)
-        return Table(("sample text", "answer"), rows, title=title)
+        rows = tuple((*texts_of(s, pair), f"{s.tuned_label} {s.tuned_score:.3f}") for s in trained.samples)
+        return Table(("sample text", *pair, "answer"), rows, title=title)
     return Table(
-        ("sample text", "before training", "after training"),
+        ("sample text", *pair, "before training", "after training"),
         tuple(
-            (s.text, f"{s.untuned_label} {s.untuned_score:.3f}", f"{s.tuned_label} {s.tuned_score:.3f}")
+            (*texts_of(s, pair), f"{s.untuned_label} {s.untuned_score:.3f}", f"{s.tuned_label} {s.tuned_score:.3f}")
             for s in trained.samples
         ),
         title=title,

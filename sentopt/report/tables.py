@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from sentopt.measure.stats import wilson_interval
 from sentopt.report.markup import text_in_cell
@@ -27,6 +28,28 @@ class Table:
     mark: int | None = None
     title: str = ""
     holds_texts: bool = False
+
+
+class WithTexts(Protocol):
+    """What has a text, or the two texts of a pair."""
+
+    @property
+    def text(self) -> str:
+        """The first one of a pair."""
+
+    @property
+    def pair(self) -> str:
+        """The second one; empty where the text stands alone."""
+
+
+def second_heading(rows: Sequence[WithTexts]) -> tuple[str, ...]:
+    """The heading of a column for second texts; none where there are none."""
+    return ("pair",) if any(row.pair for row in rows) else ()
+
+
+def texts_of(row: WithTexts, pair: tuple[str, ...]) -> tuple[str, ...]:
+    """The cells with its texts, two where there is a column for second texts."""
+    return (row.text, row.pair) if pair else (row.text,)
 
 
 def counted(number: int, noun: str) -> str:

@@ -25,6 +25,7 @@ from sentopt.recipe import BenchSection, Recipe
 from sentopt.results import BenchResult, BenchRow, GridCell
 from sentopt.run_dir import RunDir
 from sentopt.runtime.cores import available_cores
+from sentopt.runtime.description import Text
 from sentopt.runtime.tokenization import TextEncoder
 from sentopt.variants import VariantSpec
 
@@ -149,8 +150,8 @@ def _measure(
     workers: dict[str, Worker],
     bench: BenchSection,
     depth: Depth,
-    texts: list[str],
-    deferred: Mapping[str, list[str]],
+    texts: list[Text],
+    deferred: Mapping[str, list[Text]],
     rows: npt.NDArray[np.int64],
     advance: Advance,
 ) -> _Measured:
@@ -183,7 +184,7 @@ def _measure(
 Turn = Callable[[], list[float]]
 
 
-def _deferred(cascades: Mapping[str, Worker], texts: list[str], count: int) -> dict[str, list[str]]:
+def _deferred(cascades: Mapping[str, Worker], texts: list[Text], count: int) -> dict[str, list[Text]]:
     """At most `count` of the texts that each cascade defers; a cascade that defers none of them is left out."""
     routed = {name: process.routes(texts) for name, process in cascades.items()}
     deferred = {name: list(compress(texts, flags)) for name, flags in routed.items()}
@@ -191,7 +192,7 @@ def _deferred(cascades: Mapping[str, Worker], texts: list[str], count: int) -> d
 
 
 def _deferred_turns(
-    workers: Mapping[str, Worker], deferred: Mapping[str, list[str]], advance: Advance
+    workers: Mapping[str, Worker], deferred: Mapping[str, list[Text]], advance: Advance
 ) -> dict[str, Turn]:
     """The turns of cascades that answer nothing but texts which they defer."""
     turns: dict[str, Turn] = {}
@@ -224,7 +225,7 @@ def _random_rows(recipe: Recipe, tokenizers: Collection[Path]) -> npt.NDArray[np
     return np.random.default_rng(recipe.run.seed).integers(0, size, size=shape)
 
 
-def _spread(texts: list[str], count: int) -> list[str]:
+def _spread(texts: list[Text], count: int) -> list[Text]:
     """`count` evenly spaced texts; they represent the length distribution of the split."""
     if count >= len(texts):
         return texts

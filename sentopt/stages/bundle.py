@@ -16,7 +16,7 @@ from sentopt import backbones, records
 from sentopt._version import __version__
 from sentopt.backends import webassembly
 from sentopt.bundles import golden
-from sentopt.data import catalog, store
+from sentopt.data import catalog, pairs, store
 from sentopt.errors import EmulationError
 from sentopt.files import atomic
 from sentopt.progress import SILENT, Progress
@@ -90,7 +90,7 @@ def run(
             shutil.copyfile(run_dir.model(shipment.full[0].file_owner), folder / full_file(shipment.full[0]))
         _name_the_file_for_transformers_js(folder / "config.json", spec)
         files = sorted(path for path in folder.rglob("*") if path.is_file())
-        encoder = TextEncoder.load(folder, max_length=recipe.model.max_length)
+        encoder = TextEncoder.load(folder, max_length=recipe.model.max_length, pairs=store.are_pairs(run_dir))
         texts, tolerance = golden.choose(
             Classifier.open(model, encoder, labels, options=Options(engine=spec.engine)),
             store.read_split(run_dir, "test"),
@@ -99,7 +99,7 @@ def run(
             _router(model, shipment.cascade, len(labels)) if shipment.cascade else None,
         )
         description = {
-            **_description(recipe, folder, shipment, encoder, labels, files),
+            **_description(recipe, folder, shipment, encoder, labels, files, store.read_pair(run_dir)),
             "golden_tolerance": tolerance,
             "golden": texts,
             **_in_webassembly(model, spec, encoder, texts, shipment.verdict, progress),
@@ -136,15 +136,17 @@ def _description(
     encoder: TextEncoder,
     labels: Sequence[str],
     files: Sequence[Path],
+    pair: tuple[str, str] | None,
 ) -> dict[str, Any]:
     spec, verdict, bench = shipment.spec, shipment.verdict, shipment.bench
     row = next(row for row in bench.rows if row.variant == spec.name)
     return {
-        "schema_version": schema_of(encoder.side),
+        "schema_version": schema_of(encoder.side, pairs=encoder.pairs),
         "made_by": f"sentopt {__version__}",
         "name": recipe.run.name,
         "engine": spec.engine,
         "labels": list(labels),
+        **({"pair": list(pair)} if pair else {}),
         "max_length": recipe.model.max_length,
         "truncation_side": encoder.side,
         "pad_token_id": encoder.pad_token_id,
@@ -198,7 +200,9 @@ def _in_webassembly(
     if not texts or not webassembly.is_available():
         return {}
     try:
-        answers = webassembly.answer(model, OnnxSession(model).output, encoder, [text["text"] for text in texts])
+        answers = webassembly.answer(
+            model, OnnxSession(model).output, encoder, [pairs.of_fields(text) for text in texts]
+        )
     except EmulationError as error:
         progress.say(f"note: {spec.name} was not tested in WebAssembly: {error}")
         return {}

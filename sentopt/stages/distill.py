@@ -27,6 +27,7 @@ from sentopt.recipe import Recipe
 from sentopt.results import DistillResult, StudentDepth
 from sentopt.run_dir import RunDir
 from sentopt.runtime.classifier import Classifier
+from sentopt.runtime.description import Text
 from sentopt.runtime.threshold import Threshold
 from sentopt.runtime.tokenization import TextEncoder, Tokens
 from sentopt.training import augmentation
@@ -160,7 +161,7 @@ def _judge(
     return tried
 
 
-def _shares_of_time(students: dict[int, Classifier], full: Classifier, texts: Sequence[str]) -> dict[int, float]:
+def _shares_of_time(students: dict[int, Classifier], full: Classifier, texts: Sequence[Text]) -> dict[int, float]:
     """Median time of a text by each student, in that of the full model, measured in turns."""
 
     def turn(classifier: Classifier) -> list[float]:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from sentopt.data import answered, store
+from sentopt.data import answered, pairs, store
 from sentopt.data.answered import SURE, Answered, Answers, IntArray
 from sentopt.files import atomic
 from sentopt.measure import confidence, familiarity
@@ -27,6 +27,7 @@ from sentopt.results import (
     WrongAnswer,
 )
 from sentopt.run_dir import RunDir
+from sentopt.runtime.description import Text
 from sentopt.runtime.session import FloatArray
 from sentopt.runtime.tokenization import TextEncoder
 
@@ -43,7 +44,7 @@ class _Split:
     """The distinct test texts, with the probabilities of the variant and of PyTorch."""
 
     rows: list[int]
-    texts: list[str]
+    texts: list[Text]
     truth: np.ndarray
     own: FloatArray
     reference: FloatArray
@@ -82,7 +83,7 @@ def run(
     )
     labels = store.read_labels(run_dir)
     wrong = _wrong(split, labels)
-    _write(run_dir, variant, wrong)
+    _write(run_dir, variant, wrong, pairs=split.encoder.pairs)
     changes = (_changes(split, name, run_dir, labels) for name in inexact)
     return ExamineResult(
         variant=variant,
@@ -104,7 +105,7 @@ def _read(recipe: Recipe, run_dir: RunDir, variant: str) -> _Split:
     rows, _ = store.read_distinct(run_dir)
     examples = store.read_split(run_dir, "test").take(rows)
     texts = list(examples.texts)
-    encoder = TextEncoder.load(run_dir.checkpoint, max_length=recipe.model.max_length)
+    encoder = TextEncoder.load(run_dir.checkpoint, max_length=recipe.model.max_length, pairs=store.are_pairs(run_dir))
     return _Split(
         rows=rows,
         texts=texts,
@@ -126,15 +127,17 @@ def _familiarity(split: _Split, run_dir: RunDir) -> Familiarity | None:
     return familiarity.measure(train, split.tokens, split.encoder.vocabulary_size)
 
 
-def _write(run_dir: RunDir, variant: str, wrong: Sequence[WrongAnswer]) -> None:
+def _write(run_dir: RunDir, variant: str, wrong: Sequence[WrongAnswer], *, pairs: bool) -> None:
     """All wrong answers, the surest first."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["row", "label", "answer", "score", "pytorch", "pytorch_score", "tokens", "doubtful", "text"])
+    names = ["row", "label", "answer", "score", "pytorch", "pytorch_score", "tokens", "doubtful", "text"]
+    writer.writerow([*names, *(["pair"] if pairs else [])])
     for answer in wrong:
         scores = f"{answer.score:.4f}", answer.reference_answer, f"{answer.reference_score:.4f}"
         doubtful = "yes" if answer.doubtful else ""
-        writer.writerow([answer.row, answer.truth, answer.answer, *scores, answer.tokens, doubtful, answer.text])
+        texts = [answer.text, *([answer.pair] if pairs else [])]
+        writer.writerow([answer.row, answer.truth, answer.answer, *scores, answer.tokens, doubtful, *texts])
     atomic.write_text(run_dir.mistakes(variant), buffer.getvalue())
 
 
@@ -164,7 +167,7 @@ def _fields(split: _Split, own: Answered, i: int, labels: Sequence[str]) -> dict
     """The fields of an `AnsweredText`, with the answers `own` of a variant."""
     return {
         "row": split.rows[i] + 1,
-        "text": split.texts[i],
+        **pairs.as_fields(split.texts[i]),
         "truth": labels[int(own.truth[i])],
         "answer": labels[int(own.own.labels[i])],
         "score": float(own.own.scores[i]),
@@ -174,7 +177,7 @@ def _fields(split: _Split, own: Answered, i: int, labels: Sequence[str]) -> dict
 
 
 def _shortened(answer: T) -> T:
-    return replace(answer, text=_cut(answer.text))
+    return replace(answer, text=_cut(answer.text), pair=_cut(answer.pair))
 
 
 def _cut(text: str) -> str:

@@ -21,6 +21,7 @@ from sentopt.progress import SILENT, Progress
 from sentopt.recipe import Recipe
 from sentopt.results import ExportResult, GraphCheck, MadeVariant
 from sentopt.run_dir import RunDir
+from sentopt.runtime.description import Text
 from sentopt.runtime.session import OnnxSession
 from sentopt.runtime.tokenization import Batch, TextEncoder, Tokens
 from sentopt.stages import exporters, tracing
@@ -41,7 +42,8 @@ def run(recipe: Recipe, run_dir: RunDir, *, specs: Sequence[VariantSpec], progre
             how much.
     """
     exporter, notices = exporters.choose(recipe.export.exporter)
-    encoder = TextEncoder.load(run_dir.checkpoint, max_length=recipe.model.max_length)
+    pairs = store.are_pairs(run_dir)
+    encoder = TextEncoder.load(run_dir.checkpoint, max_length=recipe.model.max_length, pairs=pairs)
     texts = list(store.read_split(run_dir, "test").texts[:_PARITY_TEXTS])
     texts += checkpoints.telling_texts(encoder, texts)
     _check_tokenizer(encoder, run_dir.checkpoint, texts)
@@ -53,7 +55,7 @@ def run(recipe: Recipe, run_dir: RunDir, *, specs: Sequence[VariantSpec], progre
             with atomic.replace_folder(run_dir.variant(spec.name)) as folder:
                 model = folder / "model.onnx"
                 if "lean" in spec.needs:
-                    onnx.save(lean.write(families.read(run_dir.checkpoint), FloatProducts()), model)
+                    onnx.save(lean.write(families.read(run_dir.checkpoint, pairs=pairs), FloatProducts()), model)
                 else:
                     _export(exporter, run_dir.checkpoint, model, recipe)
                 metadata.describe_file(model, store.read_labels(run_dir), recipe.model.max_length)
@@ -101,7 +103,7 @@ def _check(
     return GraphCheck(variant, tuple(shapes), worst, tolerance)
 
 
-def _mixed_batches(encoder: TextEncoder, texts: Sequence[str], seed: int) -> Iterator[Batch]:
+def _mixed_batches(encoder: TextEncoder, texts: Sequence[Text], seed: int) -> Iterator[Batch]:
     """Padded batches of several shapes: random ids of mixed lengths (0: maximum length), then real texts."""
     random = np.random.default_rng(seed)
     for size, tokens_wanted in _SHAPES:
@@ -109,7 +111,7 @@ def _mixed_batches(encoder: TextEncoder, texts: Sequence[str], seed: int) -> Ite
         lengths = random.integers(1, width + 1, size=size)
         lengths[0] = width
         rows = [random.integers(0, encoder.vocabulary_size, size=n).tolist() for n in lengths]
-        yield encoder.pad([Tokens(tuple(row), (0,) * len(row), False) for row in rows])
+        yield encoder.pad([Tokens(tuple(row), _types(row, random, pairs=encoder.pairs), False) for row in rows])
     tokens = encoder.encode(list(texts[:: max(1, len(texts) // _PADDED_TEXTS)]))
     # The GPT-2 head of transformers finds the last token by comparing ids with the padding id, not by the mask. It
     # reads a wrong token of a text that ends in the padding token; such texts are left out.
@@ -118,7 +120,13 @@ def _mixed_batches(encoder: TextEncoder, texts: Sequence[str], seed: int) -> Ite
         yield encoder.pad(tokens[start : start + 8])
 
 
-def _check_tokenizer(encoder: TextEncoder, checkpoint: Path, texts: Sequence[str]) -> None:
+def _types(row: Sequence[int], random: np.random.Generator, *, pairs: bool) -> tuple[int, ...]:
+    """The types of some tokens: 0, and in pairs 1 from a random place on."""
+    first = int(random.integers(1, len(row) + 1)) if pairs else len(row)
+    return (0,) * first + (1,) * (len(row) - first)
+
+
+def _check_tokenizer(encoder: TextEncoder, checkpoint: Path, texts: Sequence[Text]) -> None:
     """Check that the runtime tokenizer gives the ids of transformers, with which the model was trained."""
     differing = checkpoints.differing_texts(encoder, checkpoint, texts)
     if differing:

@@ -17,7 +17,7 @@ from sentopt.files import atomic
 from sentopt.recipe import Recipe
 from sentopt.results import PrepareResult
 from sentopt.run_dir import AVERAGE_FILE, SPLITS, RunDir
-from sentopt.runtime.names import fault_of_label
+from sentopt.runtime.names import fault_of_label, fault_of_name
 from sentopt.runtime.strict_json import shown
 
 
@@ -41,7 +41,7 @@ def _prepared(recipe: Recipe, run_dir: RunDir, given: RawData | None, scratch: P
         names = model_files.label_names(backbones.resolve(recipe.model.backbone, recipe.model.revision))
         data = in_order_of_model(data, named_by_user(names, recipe.data.labels), counted=given is not None)
     _check_names(data.labels)
-    store.write(run_dir, data)
+    store.write(run_dir, data, columns=_text_columns(recipe))
     counts: dict[str, dict[str, int]] = {
         split: {data.labels[label]: count for label, count in sorted(data.splits[split].counts().items())}
         for split in SPLITS
@@ -54,6 +54,19 @@ def _check_names(labels: Sequence[str]) -> None:
     for label in labels:
         if fault := fault_of_label(label):
             raise DataError(f"the label {shown(label)} cannot be used: {fault}; rename it in the data")
+
+
+def _text_columns(recipe: Recipe) -> tuple[str, ...]:
+    """The columns of the texts, which are what a bundle calls the two texts of a pair.
+
+    Raises:
+        DataError: no bundle could carry their names.
+    """
+    columns = sources.text_columns(recipe.data)
+    for column in columns if len(columns) > 1 else ():
+        if fault := fault_of_name(column):
+            raise DataError(f"the column {shown(column)} cannot be used: {fault}; rename it in the data")
+    return columns
 
 
 def _is_average(recipe: Recipe) -> bool:

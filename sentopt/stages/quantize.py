@@ -22,6 +22,7 @@ from sentopt.progress import SILENT, Progress
 from sentopt.recipe import Recipe
 from sentopt.results import CalibrationSummary, MadeVariant, QuantizeResult, VocabularySummary
 from sentopt.run_dir import RunDir
+from sentopt.runtime.description import Text
 from sentopt.runtime.tokenization import IntArray, TextEncoder
 from sentopt.stages import exporters, two_stages
 from sentopt.stages.silence import silenced
@@ -48,8 +49,9 @@ def run(
     lean_specs = [spec for spec in specs if not spec.quantize]
     if not lean_specs:
         return QuantizeResult(tuple(traced), None)
-    architecture = families.read(run_dir.checkpoint)
-    encoder = TextEncoder.load(run_dir.checkpoint, max_length=recipe.model.max_length)
+    pairs = store.are_pairs(run_dir)
+    architecture = families.read(run_dir.checkpoint, pairs=pairs)
+    encoder = TextEncoder.load(run_dir.checkpoint, max_length=recipe.model.max_length, pairs=pairs)
     texts = list(store.read_split(run_dir, "train").texts)
     calibrated = calibrate(architecture, encoder, texts, progress=progress)
     worst = max(calibrated.errors, key=lambda site: calibrated.errors[site])
@@ -76,7 +78,7 @@ def run(
 
 
 def _trim_tokenizer(
-    recipe: Recipe, run_dir: RunDir, encoder: TextEncoder, texts: Sequence[str], folder: Path
+    recipe: Recipe, run_dir: RunDir, encoder: TextEncoder, texts: Sequence[Text], folder: Path
 ) -> tuple[IntArray, VocabularySummary]:
     """Write the trimmed tokenizer to `folder`. Returns the old ids of the kept tokens, and a summary.
 

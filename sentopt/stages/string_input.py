@@ -110,7 +110,7 @@ def add(run_dir: RunDir, folder: Path, *, seed: int) -> StringInput:
         ExportError: the tokenizer is not supported, or tokens or answers differ.
         MissingExtraError: onnxruntime-extensions is not installed.
     """
-    return add_graph(folder, [example.text for example in store.read_split(run_dir, "test")], seed=seed)
+    return add_graph(folder, list(store.read_split(run_dir, "test").texts), seed=seed)
 
 
 def add_graph(folder: Path, usual: Sequence[Text], *, seed: int) -> StringInput:

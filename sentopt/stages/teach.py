@@ -18,6 +18,7 @@ from sentopt.progress import SILENT, Progress
 from sentopt.recipe import Recipe
 from sentopt.results import TeacherAnswers, TeachResult
 from sentopt.run_dir import SPLITS, RunDir
+from sentopt.runtime.description import Text
 from sentopt.training import answer_store, augmentation, soft_labels, teachers
 from sentopt.training.soft_labels import SoftLabels
 from sentopt.training.teachers import Teacher
@@ -46,7 +47,7 @@ def run(
     held_out = {normal_form(e.text) for split in ("test", "validation") for e in splits[split]}
     copies = augmentation.changed_texts(train, copies=recipe.train.teacher_copies, seed=recipe.run.seed)
     copies = [text for text in copies if normal_form(text) not in held_out]
-    further: tuple[str, ...] = ()
+    further: tuple[Text, ...] = ()
     notices: list[str] = []
     if recipe.data.unlabelled:
         loaded = unlabelled.beside_splits(recipe.data, run_dir, seed=recipe.run.seed)

@@ -16,7 +16,7 @@ import torch
 from sentopt import backbones, model_files
 from sentopt.backends.counted import counted
 from sentopt.backends.torch import TorchEngine
-from sentopt.data import store
+from sentopt.data import pairs, store
 from sentopt.data.rows import Examples
 from sentopt.errors import BackboneError, RecipeError
 from sentopt.files import arrays, journal
@@ -27,6 +27,7 @@ from sentopt.recipe import Recipe
 from sentopt.results import Confidence, EvalPoint, LossPoint, SampleAnswer, TrainResult
 from sentopt.run_dir import SPLITS, RunDir, Split
 from sentopt.runtime.classifier import Classifier, Prediction, softmax
+from sentopt.runtime.description import Text
 from sentopt.runtime.session import FloatArray
 from sentopt.runtime.tokenization import TextEncoder
 from sentopt.training import checkpoints, hints, lengths, soft_labels, unknown_tokens
@@ -34,7 +35,7 @@ from sentopt.training.fit import Fit, fit, make_deterministic
 from sentopt.training.malloc import reusing_freed_memory
 from sentopt.training.soft_labels import SoftLabels
 
-_PARITY_TEXTS = 500
+_PARITY_TEXTS, _SAMPLE_PAIRS = 500, 5
 _THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 
 
@@ -55,7 +56,7 @@ class _Start:
         folder = backbones.resolve(recipe.model.backbone, recipe.model.revision)
         tokenizer = checkpoints.load_tokenizer(folder, recipe.model.max_length)
         splits = {split: store.read_split(run_dir, split) for split in SPLITS}
-        encoder = checkpoints.encoder_of(tokenizer, recipe.model.max_length)
+        encoder = checkpoints.encoder_of(tokenizer, recipe.model.max_length, pairs=store.are_pairs(run_dir))
         answers = soft_labels.read(run_dir.soft_labels) if recipe.train.teacher else None
         return cls(store.read_labels(run_dir), splits, folder, tokenizer, encoder, answers)
 
@@ -63,6 +64,13 @@ class _Start:
     def learned_texts(self) -> int:
         """Training texts, and those that only a teacher answers."""
         return len(self.splits["train"]) + (len(self.soft_labels.texts) if self.soft_labels else 0)
+
+    def samples(self, recipe: Recipe) -> list[Text]:
+        """The texts whose answers are shown before and after: those of the recipe, or pairs of the test split."""
+        if not self.encoder.pairs:
+            return [*recipe.train.sample_texts]
+        test = self.splits["test"].texts
+        return [test[int(i)] for i in np.linspace(0, len(test) - 1, min(_SAMPLE_PAIRS, len(test)))]
 
     def classifier(self, engine: TorchEngine) -> Classifier:
         """A classifier of these labels."""
@@ -124,6 +132,7 @@ def run(
     classifier = start.classifier(TorchEngine.load(run_dir.checkpoint))
     on_test = _Answers.of(classifier, start, "test", progress)
     arrays.write(run_dir.reference, on_test.logits)
+    samples = start.samples(recipe)
     journal.remove(run_dir.trainer)  # not before all is saved: where the disk is full, training need not start again
     return TrainResult(
         **vars(fitted.steps),
@@ -137,7 +146,7 @@ def run(
         confidence=_confidence(on_test, temperature),
         majority={split: start.splits[split].majority() for split in SPLITS},
         truncated={split: lengths.count_truncated(start.encoder, start.splits[split].texts) for split in SPLITS},
-        samples=_sample_answers(recipe.train.sample_texts, untuned, classifier.predict(recipe.train.sample_texts)),
+        samples=_sample_answers(samples, untuned, classifier.predict(samples)),
         notices=tuple(notices),
     )
 
@@ -161,7 +170,7 @@ def _tuned(
     if recipe.model.tuned:
         return Fit.without_training(checkpoints.load_tuned(start.folder, start.labels, start.tokenizer)), []
     model = checkpoints.load_untuned(start.folder, start.labels, start.tokenizer, recipe.train)
-    untuned = start.classifier(TorchEngine(model)).predict(recipe.train.sample_texts)
+    untuned = start.classifier(TorchEngine(model)).predict(start.samples(recipe))
     return _fit(recipe, run_dir, start, model, resume_key=resume_key, progress=progress), untuned
 
 
@@ -204,7 +213,7 @@ def _notices(recipe: Recipe, start: _Start) -> tuple[str, ...]:
         start.encoder, texts, unknown=start.tokenizer.unk_token_id, special=start.tokenizer.all_special_ids
     )
     longest = model_files.length_limit(start.folder) or lengths.LONGEST
-    measured = lengths.measure(checkpoints.encoder_of(start.tokenizer, longest), texts)
+    measured = lengths.measure(checkpoints.encoder_of(start.tokenizer, longest, pairs=start.encoder.pairs), texts)
     on_cuda = torch.cuda.is_available()
     told = (
         unknown_tokens.notice(found, recipe.model.backbone),
@@ -215,10 +224,11 @@ def _notices(recipe: Recipe, start: _Start) -> tuple[str, ...]:
     return tuple(notice for notice in told if notice)
 
 
-def _check_tokens(recipe: Recipe, folder: Path, run_dir: RunDir, texts: Sequence[str]) -> None:
+def _check_tokens(recipe: Recipe, folder: Path, run_dir: RunDir, texts: Sequence[Text]) -> None:
     """What the runtime reads of the saved tokenizer must be what transformers reads of the original files."""
-    encoder = TextEncoder.load(run_dir.checkpoint, max_length=recipe.model.max_length)
-    if checkpoints.takes_types(run_dir.checkpoint) and any(encoder.encode(["a"])[0].type_ids):
+    are_pairs = store.are_pairs(run_dir)
+    encoder = TextEncoder.load(run_dir.checkpoint, max_length=recipe.model.max_length, pairs=are_pairs)
+    if not are_pairs and checkpoints.takes_types(run_dir.checkpoint) and any(encoder.encode(["a"])[0].type_ids):
         raise BackboneError(
             f"the tokenizer of {folder} gives tokens of a single text another type than 0 (post_processor in its "
             "tokenizer.json), and the graphs of sentopt know type 0 only. Correct the template, and tune with that"
@@ -253,11 +263,17 @@ def _confidence(answers: _Answers, temperature: float) -> Confidence:
 
 
 def _sample_answers(
-    texts: Sequence[str], untuned: Sequence[Prediction], tuned: Sequence[Prediction]
+    texts: Sequence[Text], untuned: Sequence[Prediction], tuned: Sequence[Prediction]
 ) -> tuple[SampleAnswer, ...]:
     before: Sequence[Prediction | None] = untuned or [None] * len(tuned)
     return tuple(
-        SampleAnswer(text, b.label if b else None, b.score if b else None, after.label, after.score)
+        SampleAnswer(
+            untuned_label=b.label if b else None,
+            untuned_score=b.score if b else None,
+            tuned_label=after.label,
+            tuned_score=after.score,
+            **pairs.as_fields(text),
+        )
         for text, b, after in zip(texts, before, tuned, strict=True)
     )
 

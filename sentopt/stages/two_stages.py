@@ -21,6 +21,7 @@ from sentopt.recipe import TEST_AS_VALIDATION, Recipe
 from sentopt.results import CascadeRule, MadeVariant
 from sentopt.run_dir import RunDir
 from sentopt.runtime.classifier import Classifier
+from sentopt.runtime.description import Text
 from sentopt.runtime.session import FloatArray
 from sentopt.runtime.threshold import Threshold
 from sentopt.runtime.tokenization import TextEncoder, Tokens
@@ -37,7 +38,7 @@ def make(
     full: Architecture,
     full_sites: Mapping[str, Site],
     encoder: TextEncoder,
-    texts: Sequence[str],
+    texts: Sequence[Text],
     progress: Progress = SILENT,
 ) -> tuple[list[MadeVariant], dict[str, CascadeRule]]:
     """Write a graph for each of `specs`.

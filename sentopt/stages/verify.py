@@ -15,7 +15,7 @@ from sentopt import gate
 from sentopt.backends import emulation
 from sentopt.backends.counted import counted
 from sentopt.backends.opening import Candidate
-from sentopt.data import store, unlabelled
+from sentopt.data import pairs, store, unlabelled
 from sentopt.errors import EmulationError, RunDirError
 from sentopt.files import arrays, atomic
 from sentopt.gate import Answers, Rules
@@ -26,6 +26,7 @@ from sentopt.recipe import TEST_AS_VALIDATION, Recipe, VerifySection
 from sentopt.results import BatchFlips, CpuFlips, Criterion, Outcome, ReferenceCheck, Verdict, VerifyResult
 from sentopt.run_dir import RunDir
 from sentopt.runtime.classifier import Classifier, softmax
+from sentopt.runtime.description import Text
 from sentopt.runtime.session import BoolArray, FloatArray
 from sentopt.variants import REFERENCE, VARIANTS, VariantSpec
 
@@ -40,7 +41,7 @@ ModeLogits = dict[str, FloatArray]
 class _Texts:
     """Texts, their labels as positions (empty for texts without labels), and PyTorch's logits."""
 
-    texts: list[str]
+    texts: Sequence[Text]
     truth: IntArray
     reference: FloatArray
 
@@ -188,7 +189,7 @@ class _Torch:
             )
         return _Texts(texts, examples.labels, logits)
 
-    def logits(self, texts: Sequence[str], progress: Progress) -> FloatArray:
+    def logits(self, texts: Sequence[Text], progress: Progress) -> FloatArray:
         """Logits of shape (texts, labels)."""
         classifier = self.candidate.open()
         what = f"verify: {REFERENCE} on texts whose answers are not stored"
@@ -233,7 +234,7 @@ def _rows(modes: ModeLogits, rows: Sequence[int]) -> ModeLogits:
 
 
 def _answer(
-    classifier: Classifier, texts: Sequence[str], *, ships: bool
+    classifier: Classifier, texts: Sequence[Text], *, ships: bool
 ) -> tuple[ModeLogits, BoolArray | None, BatchFlips | None]:
     """Logits in each serving mode, which single texts are deferred, label changes in padded batches in file order."""
     if not ships:
@@ -267,7 +268,7 @@ class _Elsewhere:
         return elsewhere
 
     def flips(
-        self, candidate: Candidate, texts: Sequence[str], native: FloatArray, routes: BoolArray | None
+        self, candidate: Candidate, texts: Sequence[Text], native: FloatArray, routes: BoolArray | None
     ) -> tuple[CpuFlips, ...]:
         """Label changes on each CPU that answered."""
         found, sample = [], texts[: self.texts]
@@ -287,7 +288,7 @@ class _Elsewhere:
 
 def emulated_flips(
     candidate: Candidate,
-    texts: Sequence[str],
+    texts: Sequence[Text],
     native: FloatArray,
     *,
     cpu: str,
@@ -436,13 +437,13 @@ def _write_flips(run_dir: RunDir, name: str, test: _Texts, labels: Sequence[str]
     p_reference, p_variant = softmax(test.reference), softmax(logits)
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["row", "label", "pytorch", "pytorch_margin", "variant", "variant_margin", "text"])
+    pair = ["pair"] if any(not isinstance(text, str) for text in test.texts[:1]) else []
+    writer.writerow(["row", "label", "pytorch", "pytorch_margin", "variant", "variant_margin", "text", *pair])
     for row in np.flatnonzero(test.reference.argmax(axis=1) != logits.argmax(axis=1)):
         margins = [_margin(p[row]) for p in (p_reference, p_variant)]
         names = [labels[int(i)] for i in (test.truth[row], p_reference[row].argmax(), p_variant[row].argmax())]
-        writer.writerow(
-            [int(row) + 1, names[0], names[1], f"{margins[0]:.4f}", names[2], f"{margins[1]:.4f}", test.texts[int(row)]]
-        )
+        answers = names[0], names[1], f"{margins[0]:.4f}", names[2], f"{margins[1]:.4f}"
+        writer.writerow([int(row) + 1, *answers, *pairs.parts(test.texts[int(row)])])
     atomic.write_text(run_dir.flips(name), buffer.getvalue())
 
 

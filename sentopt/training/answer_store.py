@@ -16,9 +16,11 @@ from pathlib import Path
 import numpy as np
 
 from sentopt.backends.counted import counted
+from sentopt.data import pairs
 from sentopt.errors import OutputError
 from sentopt.progress import SILENT, Progress
 from sentopt.runtime.classifier import Classifier
+from sentopt.runtime.description import Text
 from sentopt.runtime.session import FloatArray
 from sentopt.runtime.tuning import cache_folder
 
@@ -48,7 +50,7 @@ class Answers:
 def answers(
     classifier: Classifier,
     digest: str,
-    texts: Sequence[str],
+    texts: Sequence[Text],
     *,
     what: str,
     again: bool = False,
@@ -63,12 +65,12 @@ def answers(
         what: is counted, for `progress`.
         again: answer all texts, and replace what is stored.
     """
-    keys = [hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest() for text in texts]
+    keys = [_key(text) for text in texts]
     with closing(_Store(digest)) as store:
         known = {} if again else store.read(keys, width=4 * len(classifier.labels))
         missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in known}
         # Texts of one length together: little padding, and a call that is stopped has answered the short ones.
-        pending = sorted(missing, key=lambda key: (len(missing[key]), key))
+        pending = sorted(missing, key=lambda key: (pairs.characters(missing[key]), key))
         with progress.count(what, len(pending), "texts") as advance, counted(classifier, advance):
             for start in range(0, len(pending), CHUNK):
                 chunk = pending[start : start + CHUNK]
@@ -79,6 +81,13 @@ def answers(
         joined = b"".join(known[key] for key in keys)
         logits = np.frombuffer(joined, dtype="<f4").astype(np.float32).reshape(-1, len(classifier.labels))
         return Answers(logits, len(pending), store.trouble)
+
+
+def _key(text: Text) -> bytes:
+    """SHA-256 of a text; of a pair, that of the hashes of both texts."""
+    if isinstance(text, str):
+        return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+    return hashlib.sha256(b"".join(map(_key, text))).digest()
 
 
 class _Store:

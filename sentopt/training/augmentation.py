@@ -15,6 +15,8 @@ from typing import TypeVar
 
 import numpy as np
 
+from sentopt.data import pairs
+from sentopt.runtime.description import Text
 from sentopt.runtime.tokenization import TextEncoder, Tokens
 
 _MASKED, _LEFT_OUT = 0.15, 0.2  # of the tokens of a copy
@@ -73,23 +75,34 @@ def changed_copies(tokens: Sequence[Tokens], encoder: TextEncoder, *, copies: in
     return made
 
 
-def changed_texts(texts: Sequence[str], *, copies: int, seed: int) -> list[str]:
+def changed_texts(texts: Sequence[Text], *, copies: int, seed: int) -> list[Text]:
     """`copies` changed copies of each of `texts`, on words, those of the first pass over all texts first.
+
+    Of a pair the longer text is changed, and the other one kept: an aspect or a question that is changed is another.
 
     Args:
         texts: one or more.
         copies: of each text.
         seed: of what is changed.
     """
-    words = [_WORD.findall(text) for text in texts]
+    longer = [max(pairs.parts(text), key=len) for text in texts]
+    words = [_WORD.findall(text) for text in longer]
     random = np.random.default_rng(seed)
-    made = []
+    made: list[Text] = []
     for _ in range(copies):
-        for text, own in zip(texts, words, strict=True):
+        for text, replaced, own in zip(texts, longer, words, strict=True):
             other = words[int(random.integers(len(words)))]
             other = [other[0] if other[0][:1].isspace() else f" {other[0]}", *other[1:]] if other else other
-            made.append("".join(_changed(own, other, None, random)).strip() if own else text)
+            changed = "".join(_changed(own, other, None, random)).strip() if own else replaced
+            made.append(_with(text, replaced, changed))
     return made
+
+
+def _with(text: Text, replaced: str, changed: str) -> Text:
+    """A text with `changed` in place of what was `replaced` in it, which is all of it or one text of a pair."""
+    if isinstance(text, str):
+        return changed
+    return (changed, text[1]) if text[0] == replaced else (text[0], changed)
 
 
 def _changed(ids: Sequence[_T], other: Sequence[_T], mask_id: _T | None, random: np.random.Generator) -> Sequence[_T]:

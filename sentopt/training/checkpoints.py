@@ -14,11 +14,12 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from sentopt import model_files
 from sentopt.backends.torch import TorchEngine
+from sentopt.data import pairs
 from sentopt.errors import BackboneError
 from sentopt.files import atomic
 from sentopt.measure import confidence
 from sentopt.recipe import TrainSection
-from sentopt.runtime.description import truncation_side
+from sentopt.runtime.description import Text, truncation_side
 from sentopt.runtime.session import FloatArray
 from sentopt.runtime.tokenization import TextEncoder, Tokens
 
@@ -73,14 +74,15 @@ def load_tokenizer(folder: Path, max_length: int) -> Any:
     return tokenizer
 
 
-def encoder_of(tokenizer: Any, max_length: int) -> TextEncoder:
-    """The runtime's encoder of the same tokens."""
+def encoder_of(tokenizer: Any, max_length: int, *, pairs: bool = False) -> TextEncoder:
+    """The runtime's encoder of the same tokens, of texts or of pairs."""
     copy = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())  # the encoder sets truncation on what it is given
     return TextEncoder(
         copy,
         max_length=max_length,
         pad_token_id=tokenizer.pad_token_id,
         side=truncation_side(tokenizer.truncation_side),
+        pairs=pairs,
     )
 
 
@@ -121,14 +123,14 @@ def load_tuned(folder: Path, labels: Sequence[str], tokenizer: Any) -> Any:
     return model
 
 
-def differing_texts(encoder: TextEncoder, folder: Path, texts: Sequence[str]) -> list[str]:
+def differing_texts(encoder: TextEncoder, folder: Path, texts: Sequence[Text]) -> list[Text]:
     """The texts whose tokens the runtime makes otherwise than transformers does with the files of a folder.
 
     Types of tokens count where the model takes them.
     """
     compared = takes_types(folder)
     tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    expected = tokenizer(list(texts), truncation=True, padding=False, max_length=encoder.max_length)
+    expected = tokenizer(*pairs.columns_of(texts), truncation=True, padding=False, max_length=encoder.max_length)
     types = expected.get("token_type_ids") or [[0] * len(ids) for ids in expected["input_ids"]]
     return [
         text
@@ -143,12 +145,24 @@ def takes_types(folder: Path) -> bool:
     return isinstance(types, int) and types > 1
 
 
-def telling_texts(encoder: TextEncoder, texts: Sequence[str]) -> list[str]:
+def telling_texts(encoder: TextEncoder, texts: Sequence[Text]) -> list[Text]:
     """Texts that two readings of a tokenizer's files are likely to tokenize differently.
 
     Many scripts, texts longer than the maximum whose ends differ, and those that hold the tokens that were added to the
-    vocabulary: alone, between blanks, inside a word, repeated, and in another case.
+    vocabulary: alone, between blanks, inside a word, repeated, and in another case. Where texts are pairs, each of them
+    comes with another one, before and after it, and with none.
     """
+    found = _telling(encoder, [part for text in texts for part in pairs.parts(text)])
+    if not encoder.pairs:
+        return [*found]
+    return [pair for text, other in zip(found, found[1:] + found[:1], strict=True) for pair in _with(text, other)]
+
+
+def _with(text: str, other: str) -> list[tuple[str, str]]:
+    return [(text, other), (other, text), (text, ""), ("", text)]
+
+
+def _telling(encoder: TextEncoder, texts: Sequence[str]) -> list[str]:
     words = " ".join(texts).split() or ["word"]
     longest = encoder.max_length
     lines = [words[start : start + 2 * longest] for start in range(0, min(len(words), 8 * longest), 2 * longest)]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sentopt.runtime.description import Text
 from sentopt.runtime.tokenization import TextEncoder
 
 LONGEST = 8192  # tokens, where a model sets no limit: what `model.max_length` may be
@@ -44,7 +45,7 @@ class TokenLengths:
         return sum(int(batch.max()) * len(batch) for batch in batches) / max(1, len(cut))
 
 
-def count_truncated(encoder: TextEncoder, texts: Sequence[str]) -> int:
+def count_truncated(encoder: TextEncoder, texts: Sequence[Text]) -> int:
     """How many of the texts have more tokens than the encoder reads."""
     return sum(
         tokens.truncated
@@ -53,7 +54,7 @@ def count_truncated(encoder: TextEncoder, texts: Sequence[str]) -> int:
     )
 
 
-def measure(encoder: TextEncoder, texts: Sequence[str]) -> TokenLengths:
+def measure(encoder: TextEncoder, texts: Sequence[Text]) -> TokenLengths:
     """Lengths of up to 2,000 of `texts`, evenly spaced; `encoder` cuts at what the model reads at most."""
     sample = list(texts[:: max(1, -(-len(texts) // _LOOKED_AT))])
     tokens = tuple(len(t.ids) + t.truncated for t in encoder.encode(sample))

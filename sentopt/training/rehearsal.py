@@ -24,6 +24,7 @@ from sentopt.measure import memory
 from sentopt.recipe import Recipe
 from sentopt.run_dir import RunDir
 from sentopt.runtime.classifier import Classifier
+from sentopt.runtime.description import Text
 from sentopt.training import caller, checkpoints, lengths
 from sentopt.training.fit import make_deterministic, time_steps
 from sentopt.training.lengths import TokenLengths
@@ -110,8 +111,11 @@ def rehearse(recipe: Recipe, run_dir: RunDir) -> Rehearsal:
         else:
             model = checkpoints.load_untuned(folder, labels, tokenizer, recipe.train)
         load_seconds = time.perf_counter() - started
-        longest = checkpoints.encoder_of(tokenizer, model_files.length_limit(folder) or lengths.LONGEST)
-        classifier = Classifier(TorchEngine(model), checkpoints.encoder_of(tokenizer, recipe.model.max_length), labels)
+        pairs = store.are_pairs(run_dir)
+        limit = model_files.length_limit(folder) or lengths.LONGEST
+        longest = checkpoints.encoder_of(tokenizer, limit, pairs=pairs)
+        encoder = checkpoints.encoder_of(tokenizer, recipe.model.max_length, pairs=pairs)
+        classifier = Classifier(TorchEngine(model), encoder, labels)
         test = list(_spread(store.read_split(run_dir, "test").texts, _TEXTS))
         many, alone = _time_answers(classifier, test)
         resident = memory.resident_bytes() or memory.peak_bytes()
@@ -143,7 +147,7 @@ def rehearse(recipe: Recipe, run_dir: RunDir) -> Rehearsal:
 
 
 @reusing_freed_memory()
-def _time_answers(classifier: Classifier, texts: Sequence[str]) -> tuple[float, float]:
+def _time_answers(classifier: Classifier, texts: Sequence[Text]) -> tuple[float, float]:
     """Seconds of a text in micro-batches, and of one by itself."""
     classifier.logits(texts[:2])  # the first call is slower
     many = [texts[start : start + _MANY] for start in range(0, len(texts), _MANY)]
@@ -151,7 +155,7 @@ def _time_answers(classifier: Classifier, texts: Sequence[str]) -> tuple[float, 
     return _seconds_of_a_text(classifier.logits, many), _seconds_of_a_text(classifier.logits, alone)
 
 
-def _seconds_of_a_text(answer: Callable[[Sequence[str]], object], calls: Sequence[Sequence[str]]) -> float:
+def _seconds_of_a_text(answer: Callable[[Sequence[Text]], object], calls: Sequence[Sequence[Text]]) -> float:
     """Median over as many of `calls` as the budget allows, one at least: a moment of a busy machine counts once."""
     samples: list[float] = []
     begin = time.perf_counter()

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
+from sentopt.data import pairs
 from sentopt.errors import RunDirError
 from sentopt.files import atomic
+from sentopt.runtime.description import Text
 from sentopt.runtime.session import FloatArray
 
 _TEXTS, _LOGITS, _ON_TEST = "texts.jsonl", "logits.npy", "test.npy"
@@ -25,14 +27,14 @@ class SoftLabels:
         logits: float32 of shape (texts, labels), of the training split first, then of `texts`.
     """
 
-    texts: Sequence[str]
+    texts: Sequence[Text]
     logits: FloatArray
 
 
 def write(folder: Path, labels: SoftLabels, on_test: FloatArray) -> None:
     """Replace `folder`. `on_test` are the teacher's logits on the test split, which nothing is trained on."""
     with atomic.replace_folder(folder) as fresh:
-        lines = (json.dumps({"text": text}) + "\n" for text in labels.texts)
+        lines = (json.dumps(pairs.as_fields(text)) + "\n" for text in labels.texts)
         (fresh / _TEXTS).write_text("".join(lines), encoding="utf-8")
         np.save(fresh / _LOGITS, labels.logits, allow_pickle=False)
         np.save(fresh / _ON_TEST, on_test, allow_pickle=False)
@@ -46,7 +48,9 @@ def read(folder: Path) -> SoftLabels:
     """
     try:
         lines = (folder / _TEXTS).read_text(encoding="utf-8").splitlines()
-        return SoftLabels([json.loads(line)["text"] for line in lines], np.load(folder / _LOGITS, allow_pickle=False))
+        return SoftLabels(
+            [pairs.of_fields(json.loads(line)) for line in lines], np.load(folder / _LOGITS, allow_pickle=False)
+        )
     except FileNotFoundError as error:
         raise RunDirError(f"{error.filename} is missing: run `sentopt train` first") from error
 

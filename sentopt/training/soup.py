@@ -71,7 +71,8 @@ def average(runs: Sequence[RunDir], target: RunDir) -> Soup:
     tokenizer = checkpoints.load_tokenizer(runs[0].checkpoint, first.model.max_length)
 
     def classifier_of(model: Any) -> Classifier:
-        return Classifier(TorchEngine(model), checkpoints.encoder_of(tokenizer, first.model.max_length), labels)
+        encoder = checkpoints.encoder_of(tokenizer, first.model.max_length, pairs=store.are_pairs(runs[0]))
+        return Classifier(TorchEngine(model), encoder, labels)
 
     texts, truth = [e.text for e in validation], np.array([e.label for e in validation], dtype=np.int64)
 

@@ -24,7 +24,7 @@ from sentopt.progress import SILENT, Progress
 from sentopt.results import BenchResult, VerifyResult
 from sentopt.run_dir import RunDir
 from sentopt.runtime.classifier import Classifier
-from sentopt.runtime.description import sha256_file
+from sentopt.runtime.description import Text, sha256_file
 from sentopt.runtime.session import FloatArray
 from sentopt.variants import REFERENCE, VARIANTS, VariantSpec
 
@@ -199,33 +199,44 @@ class Teacher:
         """A fingerprint of its weights and of what it reads: not of the variant that answers, which may change."""
         return manifest.fingerprint([backbones.identify(str(self.checkpoint)), self.max_length, self.labels])
 
-    def open(self, texts: Sequence[str]) -> tuple[Classifier, str]:
-        """A classifier, and the name of its row in the table of variants.
+    def open(self, texts: Sequence[Text]) -> tuple[Classifier, str]:
+        """A classifier of such texts, and the name of its row in the table of variants.
 
         Without a verified variant, the weights answer in FP32: on a GPU, else by the lean graph, else by PyTorch. A
         lean graph that does not give PyTorch's logits for `texts` is not used.
 
         Raises:
             BackboneError: transformers cannot load it.
+            DataError: it reads pairs of texts, and these are none, or the reverse.
         """
+        pairs = bool(texts) and not isinstance(texts[0], str)
         if self.candidate is not None:
+            self._check_kind(self.candidate, pairs=pairs)
             return self.candidate.open(), self.candidate.spec.name
         from sentopt.backends.torch import TorchEngine
         from sentopt.training import checkpoints
 
         tokenizer = checkpoints.load_tokenizer(self.checkpoint, self.max_length)
         model = checkpoints.load_tuned(self.checkpoint, self.labels, tokenizer)
-        encoder = checkpoints.encoder_of(tokenizer, self.max_length)
+        encoder = checkpoints.encoder_of(tokenizer, self.max_length, pairs=pairs)
         able = capabilities(self.checkpoint)
         device = "cuda" if "cuda" in able else "cpu"
         exact = Classifier(TorchEngine(model, device=device), encoder, self.labels)
         if device == "cuda":
             return exact, "torch-cuda"
-        if "lean" in able and is_installed("onnx") and (graph := _lean_graph(self.checkpoint)):
+        if "lean" in able and is_installed("onnx") and (graph := _lean_graph(self.checkpoint, pairs=pairs)):
             quick = Classifier.open(graph, encoder, self.labels)
             if not texts or np.abs(quick.logits(texts) - exact.logits(texts)).max() < _EXACT:
                 return quick, "lean-fp32"
         return exact, REFERENCE
+
+    def _check_kind(self, candidate: Candidate, *, pairs: bool) -> None:
+        if candidate.pairs != pairs:
+            kinds = ("pairs of texts", "texts that stand alone")[:: 1 if pairs else -1]
+            raise DataError(
+                f"{_KEY}: the data has {kinds[0]}, and {self.name} was tuned on {kinds[1]}. Take a teacher that was "
+                "tuned on data of the same kind"
+            )
 
     def digest(self, variant: str) -> str:
         """A fingerprint of everything that the answers of this variant depend on."""
@@ -257,13 +268,13 @@ class Teacher:
         )
 
 
-def _lean_graph(checkpoint: Path) -> bytes:
+def _lean_graph(checkpoint: Path, *, pairs: bool) -> bytes:
     """The lean FP32 graph; nothing where the files hold something that it does not know, such as BF16 weights."""
     from sentopt.graph import families, lean
     from sentopt.graph.products import FloatProducts
 
     try:
-        return bytes(lean.write(families.read(checkpoint), FloatProducts()).SerializeToString())
+        return bytes(lean.write(families.read(checkpoint, pairs=pairs), FloatProducts()).SerializeToString())
     except (ExportError, KeyError, TypeError, ValueError):
         return b""
 
@@ -307,7 +318,7 @@ def _is_intact(run_dir: RunDir, stage: str, variant: str = "") -> bool:
     return bool(files) and manifest.is_intact(run_dir.root, files)
 
 
-def check_unseen(name: str, run_dir: RunDir, test: Sequence[str], *, validation_is_test: bool) -> None:
+def check_unseen(name: str, run_dir: RunDir, test: Sequence[Text], *, validation_is_test: bool) -> None:
     """That a run was neither trained nor tuned on test texts: it would hand their labels on.
 
     With `validation_is_test`, the run that is taught takes its validation texts from the test split, too.

@@ -15,8 +15,10 @@ import numpy.typing as npt
 import pyarrow
 import pyarrow.compute
 
-from sentopt.data.rows import Examples, Texts
+from sentopt.data import pairs
+from sentopt.data.rows import Examples, in_memory
 from sentopt.files import atomic
+from sentopt.runtime.description import Text
 from sentopt.training.soft_labels import SoftLabels
 
 NO_LABEL = -100  # as PyTorch's losses ignore it
@@ -81,7 +83,7 @@ def write(
 
 def encode(tokenizer: Any, examples: Examples) -> list[Encoded]:
     """Inputs and label of each text, in memory."""
-    columns = tokenizer(list(examples.texts), truncation=True)
+    columns = tokenizer(*pairs.columns_of(examples.texts), truncation=True)
     names = list(columns)
     return [
         {**{name: columns[name][i] for name in names}, "labels": label}
@@ -91,12 +93,11 @@ def encode(tokenizer: Any, examples: Examples) -> list[Encoded]:
 
 def _batches(tokenizer: Any, train: Examples, soft_labels: SoftLabels | None) -> Iterator[pyarrow.RecordBatch]:
     """Record batches of all columns."""
-    further = Texts.of(soft_labels.texts) if soft_labels else ()
+    further = in_memory(soft_labels.texts) if soft_labels else ()
     done = 0
     for texts, labels in _labelled((train.texts, train.labels.tolist()), (further, [NO_LABEL] * len(further))):
-        columns = {
-            name: pyarrow.array(values, _TYPES.get(name)) for name, values in tokenizer(texts, truncation=True).items()
-        }
+        encoded = tokenizer(*pairs.columns_of(texts), truncation=True)
+        columns = {name: pyarrow.array(values, _TYPES.get(name)) for name, values in encoded.items()}
         columns["labels"] = pyarrow.array(labels, pyarrow.int64())
         if soft_labels is not None:
             rows = soft_labels.logits[done : done + len(texts)].tolist()
@@ -105,7 +106,7 @@ def _batches(tokenizer: Any, train: Examples, soft_labels: SoftLabels | None) ->
         yield pyarrow.record_batch(columns)
 
 
-def _labelled(*parts: tuple[Iterable[str], Iterable[int]]) -> Iterator[tuple[list[str], list[int]]]:
+def _labelled(*parts: tuple[Iterable[Text], Iterable[int]]) -> Iterator[tuple[list[Text], list[int]]]:
     for texts, labels in parts:
         rows = zip(texts, labels, strict=True)
         while batch := list(islice(rows, BATCH)):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from sentopt.data import pairs
+from sentopt.runtime.description import Text
 from sentopt.runtime.tokenization import TextEncoder
 
 _SAMPLE = 2000
@@ -22,7 +24,7 @@ class UnknownTokens:
 
 
 def count(
-    encoder: TextEncoder, texts: Sequence[str], *, unknown: int | None, special: Collection[int]
+    encoder: TextEncoder, texts: Sequence[Text], *, unknown: int | None, special: Collection[int]
 ) -> UnknownTokens:
     """Count unknown tokens in up to 2,000 evenly spaced `texts`. `special` tokens other than `unknown` are ignored."""
     step = max(1, -(-len(texts) // _SAMPLE))
@@ -35,7 +37,7 @@ def count(
     worst = max(range(len(sample)), key=lambda i: shares[i])
     total = sum(map(len, counted))
     share = sum(ids.count(unknown) for ids in counted) / total if total else 0.0
-    return UnknownTokens(share, len(sample), sample[worst])
+    return UnknownTokens(share, len(sample), pairs.in_words(sample[worst]))
 
 
 def notice(unknown: UnknownTokens, backbone: str) -> str:

@@ -282,11 +282,11 @@ def test_text_files_are_read_once_for_all_units(tmp_path: Path, monkeypatch: pyt
     from sentopt.data.options import TableOptions
 
     (source,) = inputs.found([str(a_csv_file(tmp_path / "a.csv", texts(500)))])
-    found = units.of(source, "text", TableOptions(), 100, lambda notice: None)
+    found = units.of(source, ["text"], TableOptions(), 100, lambda notice: None)
     opened = []
     read = tables.read_numbered
     monkeypatch.setattr(tables, "read_numbered", lambda *a, **k: opened.append(1) or read(*a, **k))
-    reader = Reader("text", TableOptions())
+    reader = Reader(["text"], TableOptions())
     got = [text for unit in found[::2] for window in reader.windows(unit) for text in window.texts]
     assert len(opened) == 1, "units that are left out are skipped"
     assert got == [text for i, text in enumerate(texts(500)) if i // 100 % 2 == 0]

@@ -38,7 +38,7 @@ def choose(service: Service, facts: RunFacts | None) -> Examples:
     if facts is not None and (examples := facts.test_examples()):
         by_label: list[list[str]] = [[] for _ in labels]
         for example in examples:
-            if 0 <= example.label < len(labels):
+            if 0 <= example.label < len(labels) and isinstance(example.text, str):
                 by_label[example.label].append(example.text)
         by_label = _without_contradictions(by_label)
         if texts := pick(by_label, longest=service.limits.characters):

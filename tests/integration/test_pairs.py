@@ -1,0 +1,277 @@
+"""Pairs of texts from a table to a bundle that answers pairs."""
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pair_data
+import pytest
+
+import sentopt
+from sentopt import Classifier, cli, manifest
+from sentopt.bundles import card
+from sentopt.data import store
+from sentopt.errors import DataError, InputError, OutputError
+from sentopt.report import answers, sections
+from sentopt.results import (
+    ChangedAnswer,
+    ChangedAnswers,
+    Confidence,
+    ExamineResult,
+    ExportResult,
+    PrepareResult,
+    TrainResult,
+    VerifyResult,
+    WrongAnswer,
+)
+from sentopt.run_dir import RunDir
+from sentopt.runtime.description import read_description
+from sentopt.runtime.session import OnnxSession
+
+PAIRS = ["--set", "data.pair_column=aspect", "--set", "train.epochs=12"]
+
+
+@pytest.fixture(scope="module")
+def paired_options(tmp_path_factory: pytest.TempPathFactory, tiny_options: list[str]) -> list[str]:
+    """Command-line options of a run on pairs that takes seconds."""
+    return ["--data", str(pair_data.write(tmp_path_factory.mktemp("aspects"))), *tiny_options[2:], *PAIRS]
+
+
+@pytest.fixture(scope="module")
+def paired(tmp_path_factory: pytest.TempPathFactory, paired_options: list[str]) -> RunDir:
+    """A finished run on pairs. Do not change it."""
+    root = tmp_path_factory.mktemp("exports") / "pairs"
+    assert cli.main(["run", *paired_options, "--run-dir", str(root)]) == 0
+    return RunDir(root)
+
+
+def result(run_dir: RunDir, stage: str, kind: type[Any]) -> Any:
+    return manifest.read(run_dir.manifest).result(stage, kind)
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def test_a_run_ends_in_a_bundle_that_both_answerspairs(paired: RunDir) -> None:
+    classifier = Classifier.load(paired.bundle, check=True)
+    examples = store.read_split(paired, "test")
+    answers = [classifier.labels.index(answer.label) for answer in classifier.predict(examples.texts)]
+    assert np.mean(np.array(answers) == examples.labels) > 0.9
+    with pytest.raises(InputError, match=r"expected a pair of texts, \(str, str\)"):
+        classifier.predict(["alone"])
+
+
+def test_the_splits_are_stored_as_pairs(paired: RunDir) -> None:
+    rows = pair_data.rows(120, "test")
+    test = store.read_split(paired, "test")
+    assert list(test.texts) == [(text, aspect) for text, aspect, _ in rows]
+    assert test.texts.take([5, 2])[1] == rows[2][:2]
+    assert store.read_pair(paired) == ("text", "aspect")
+    assert result(paired, "prepare", PrepareResult).counts["train"] == dict.fromkeys(pair_data.TELLING, 80)
+
+
+def test_the_bundle_names_both_texts_and_has_golden_pairs(paired: RunDir) -> None:
+    description = Classifier.load(paired.bundle).description
+    assert description is not None
+    assert (description.pair, description.facts["schema_version"]) == (("text", "aspect"), 3)
+    known = set(store.read_split(paired, "test").texts)
+    assert description.golden
+    assert all(golden.text in known for golden in description.golden)
+    assert set(description.facts["golden"][0]) == {"text", "pair", "probabilities"}
+
+
+@pytest.mark.parametrize("variant", ["lean-fp32", "lean-int8"])
+def test_lean_graphs_take_the_types_of_tokens(paired: RunDir, variant: str) -> None:
+    session = OnnxSession(paired.model(variant))
+    assert list(session.inputs) == ["input_ids", "attention_mask", "token_type_ids"]
+
+
+def test_every_graph_has_the_logits_of_pytorch_on_pairs(paired: RunDir) -> None:
+    checks = result(paired, "export", ExportResult).checks
+    assert {check.variant for check in checks} == {"onnx-fp32", "lean-fp32"}
+    assert all(check.max_logit_difference < 1e-4 for check in checks)
+
+
+def test_every_variant_is_verified_on_the_pairs(paired: RunDir) -> None:
+    verified = result(paired, "verify", VerifyResult)
+    assert verified.texts == 120
+    assert {v.variant: v.passed for v in verified.verdicts} == dict.fromkeys(
+        ("torch", "onnx-fp32", "onnx-int8", "lean-fp32", "lean-int8"), True
+    )
+    trained = result(paired, "train", TrainResult)
+    assert all(sample.pair for sample in trained.samples)
+
+
+def test_mistakes_and_flips_have_a_column_for_the_second_text(paired: RunDir) -> None:
+    for variant in ("lean-int8", "onnx-int8"):
+        header = paired.flips(variant).read_text(encoding="utf-8").splitlines()[0]
+        assert header.endswith(",text,pair")
+    examined = result(paired, "examine", ExamineResult)
+    mistakes = paired.mistakes(examined.variant).read_text(encoding="utf-8").splitlines()
+    assert mistakes[0].endswith(",text,pair")
+    assert len(mistakes) == examined.wrong_texts + 1
+
+
+def test_the_answer_depends_on_both_texts_and_not_on_what_shares_the_batch(paired: RunDir) -> None:
+    classifier = Classifier.load(paired.bundle)
+    pairs = [("the room", "great great"), ("the room", "terrible terrible"), ("a much longer sentence " * 3, "the the")]
+    alone = np.concatenate([classifier.predict_proba([pair]) for pair in pairs])
+    assert np.abs(classifier.logits(pairs, batch_size=3) - classifier.logits(pairs, batch_size=1)).max() < 1e-4
+    assert [classifier.labels[i] for i in alone.argmax(axis=1)] == ["positive", "negative", "neutral"]
+
+
+def test_predict_takes_both_texts_in_turn(paired: RunDir, capsys: pytest.CaptureFixture[str]) -> None:
+    run = ["predict", "--run-dir", str(paired.root)]
+    assert cli.main([*run, "the room", "great great", "the room", "terrible terrible"]) == 0
+    lines = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    assert [(label, *texts) for label, _, *texts in lines] == [
+        ("positive", "the room", "great great"),
+        ("negative", "the room", "terrible terrible"),
+    ]
+    assert cli.main([*run, "--json", "the room", "great great"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["text"], answer["pair"], answer["label"]) == ("the room", "great great", "positive")
+    assert cli.main([*run, "the room"]) == 1
+    assert "give both texts of each pair" in capsys.readouterr().err
+
+
+def test_predict_reads_pairs_with_a_tab_between_them(
+    paired: RunDir, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("the room\tgreat great\nthe room\tterrible terrible\n"))
+    assert cli.main(["predict", "--run-dir", str(paired.root)]) == 0
+    assert [line.split("\t")[0] for line in capsys.readouterr().out.splitlines()] == ["positive", "negative"]
+    monkeypatch.setattr("sys.stdin", io.StringIO("the room\tgreat great\nalone\n"))
+    assert cli.main(["predict", "--run-dir", str(paired.root)]) == 1
+    assert "line 2 holds one text ('alone')" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+def test_a_table_of_pairs_is_scored(paired: RunDir, tmp_path: Path, kind: str) -> None:
+    source, target = tmp_path / f"in.{kind}", tmp_path / f"out.{kind}"
+    rows = [("the room", "great great"), ("the room", "terrible terrible"), ("", "the the"), ("", " ")]
+    write_table(source, [{"text": text, "aspect": aspect} for text, aspect in rows])
+    summary = sentopt.score(paired.bundle, source, target, progress=False)
+    assert (summary.rows, summary.empty) == (4, 1)
+    assert [row["label"] or None for row in read_table(target)] == ["positive", "negative", "neutral", None]
+
+
+def test_columns_of_other_names_are_named(paired: RunDir, tmp_path: Path) -> None:
+    source = tmp_path / "in.jsonl"
+    write_table(source, [{"review": {"body": "the room"}, "about": "great great"}])
+    with pytest.raises(DataError, match=r"has no column 'text'.*Name it with text_column="):
+        sentopt.score(paired.bundle, source, tmp_path / "out.csv", progress=False)
+    with pytest.raises(DataError, match=r"has no column 'aspect'.*Name it with pair_column="):
+        sentopt.score(paired.bundle, source, tmp_path / "out.csv", text_column="review.body", progress=False)
+    code = cli.main(
+        [
+            *("predict", "--run-dir", str(paired.root), "--input", str(source), "--output", str(tmp_path / "out.csv")),
+            *("--text-column", "review.body", "--pair-column", "about", "--no-progress"),
+        ]
+    )
+    assert code == 0
+    assert [row["label"] for row in read_table(tmp_path / "out.csv")] == ["positive"]
+
+
+def test_a_second_column_is_refused_by_a_bundle_of_single_texts(fp32_bundle: Path, tmp_path: Path) -> None:
+    write_table(tmp_path / "in.csv", [{"text": "a", "aspect": "b"}])
+    with pytest.raises(DataError, match="pair_column= names 'aspect', and the model answers texts that stand alone"):
+        sentopt.score(fp32_bundle, tmp_path / "in.csv", tmp_path / "out.csv", pair_column="aspect", progress=False)
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_many_files_of_pairs_are_scored(paired: RunDir, tmp_path: Path, kind: str) -> None:
+    inputs, output = tmp_path / "in", tmp_path / "out"
+    inputs.mkdir()
+    rows = [{"text": "the room", "about": word} for word in ("great great", "terrible terrible", "", "the the")]
+    write_table(inputs / f"a.{kind}", [*rows, {"text": "", "about": ""}])
+    summary = sentopt.score_files(paired.bundle, inputs, str(output), pair_column="about", progress=False)
+    assert (summary.total.rows, summary.total.empty) == (5, 1)
+    (scored,) = output.glob(f"*.{kind}")
+    labels = [row["label"] or None for row in read_table(scored)]
+    assert (labels[:2], labels[3:]) == (["positive", "negative"], ["neutral", None])
+    with pytest.raises(OutputError, match="the pair column 'about', and not 'text2'"):
+        sentopt.score_files(paired.bundle, inputs, str(output), pair_column="text2", progress=False)
+
+
+def test_the_report_shows_both_texts(paired: RunDir) -> None:
+    report = paired.report.read_text(encoding="utf-8")
+    assert '`sentopt predict --run-dir . "What a lovely day" "the weather"` answers a pair of texts' in report
+    trained = result(paired, "train", TrainResult)
+    table = sections.samples(trained)
+    assert table.headings == ("sample text", "pair", "before training", "after training")
+    assert table.rows[0][:2] == store.read_split(paired, "test").texts[0]
+
+
+def test_the_mistakes_of_the_report_show_both_texts() -> None:
+    both = ("The food was fine.", "the service")
+    wrong = WrongAnswer(
+        1, both[0], "negative", "positive", 0.9, "positive", 0.8, tokens=9, doubtful=False, pair=both[1]
+    )
+    changed = ChangedAnswer(1, both[0], "negative", "positive", 0.9, "negative", 0.8, pair=both[1])
+    examined = small_examined(wrong=(wrong,), changes=(ChangedAnswers("lean-int8", 1, 0, (changed,)),))
+    for section in (*answers.wrong_section(examined), *answers.changes_section(examined)):
+        (table,) = section.tables
+        assert table.headings[:2] == ("text", "pair")
+        assert table.rows[0][:2] == both
+
+
+def small_examined(**parts: Any) -> ExamineResult:
+    confidence = Confidence(1.0, 0.1, 0.1, ())
+    return ExamineResult(
+        "lean-int8", 10, confidence, 0.1, (), (), wrong_texts=1, doubtful=0, sure=0.95, familiarity=None, **parts
+    )
+
+
+def test_the_model_card_says_that_the_model_reads_pairs(paired: RunDir) -> None:
+    text = card.write(read_description(paired.bundle))
+    assert "A classifier of pairs of texts (`text`, `aspect`)" in text
+    assert 'clf(("a text", "another text"))' in text
+    assert "The longer text is cut first" in " ".join(text.split())
+
+
+def test_a_tuned_model_of_pairs_is_optimized(paired: RunDir, tmp_path: Path, paired_options: list[str]) -> None:
+    rows = [{"text": text, "aspect": aspect, "label": label} for text, aspect, label in pair_data.rows(150, "test")]
+    settings = dict(option.split("=", 1) for option in paired_options if option.startswith(("verify.", "bench.")))
+    run = sentopt.optimize(
+        paired.checkpoint,
+        rows,
+        pair_column="aspect",
+        run_dir=tmp_path / "optimized",
+        overrides={
+            **{key: json.loads(value) for key, value in settings.items()},
+            "export.variants": ["torch", "lean-fp32", "lean-int8"],
+        },
+        progress=False,
+    )
+    assert run.classifier(check=True)(("the room", "great great")).label == "positive"
+
+
+def write_table(path: Path, rows: list[dict[str, Any]]) -> None:
+    if path.suffix == ".parquet":
+        import pyarrow
+        import pyarrow.parquet
+
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+    elif path.suffix == ".jsonl":
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    else:
+        with path.open("w", encoding="utf-8", newline="") as stream:
+            writer = csv.DictWriter(stream, list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
+
+
+def read_table(path: Path) -> list[dict[str, Any]]:
+    if path.suffix == ".parquet":
+        import pyarrow.parquet
+
+        return list(pyarrow.parquet.read_table(path).to_pylist())
+    if path.suffix == ".jsonl":
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return list(read_csv(path))

@@ -1,0 +1,30 @@
+"""Pairs of texts whose labels a tiny model can learn: a sentence, and a second text that has the telling word."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+from csv_files import LABELS, SAMPLE, read_csv
+
+TELLING = {"negative": "terrible", "neutral": "the", "positive": "great"}
+COLUMNS = ("text", "aspect", "label")
+
+
+def rows(count: int, split: str) -> list[tuple[str, str, str]]:
+    """Text, aspect and label of so many rows; texts repeat with other aspects, no pair occurs twice."""
+    sentences = [row["text"][:40] for row in read_csv(SAMPLE / "train.csv")]
+    made = []
+    for i in range(count):
+        label = LABELS[i % 3]
+        text = f"{sentences[(i // 3) % len(sentences)]} {split}"
+        made.append((text, f"{TELLING[label]} {TELLING[label]} {i}", label))
+    return made
+
+
+def write(folder: Path, sizes: dict[str, int] | None = None) -> Path:
+    """Three CSV files in `folder`."""
+    for split, count in (sizes or {"train": 240, "validation": 60, "test": 120}).items():
+        with (folder / f"{split}.csv").open("w", encoding="utf-8", newline="") as stream:
+            csv.writer(stream).writerows([COLUMNS, *rows(count, split)])
+    return folder
