@@ -307,6 +307,14 @@ def left_pair_sets_bundle(fp32_bundle: Path, tmp_path_factory: pytest.TempPathFa
     return kinds_of_bundles.with_pairs(fp32_bundle, folder, label_sets=True, side="left")
 
 
+@pytest.fixture(scope="session")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The C example, compiled."""
+    import c_program
+
+    return c_program.compiled(tmp_path_factory.mktemp("c"))
+
+
 @pytest.fixture
 def edit_description(bundle: Path) -> Callable[..., None]:
     """Change top-level keys of the bundle's sentopt.json."""

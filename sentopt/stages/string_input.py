@@ -129,7 +129,13 @@ def add_graph(folder: Path, usual: Sequence[Text], *, seed: int) -> StringInput:
     texts = list(dict.fromkeys([*hard, *usual]))
     check_tokens(open_session(front.SerializeToString()), encoder, texts)
     joined = tokenizer.join(front, body, logits=description.output, thresholds=description.thresholds)
-    metadata.describe(joined, description.labels, description.max_length)
+    metadata.describe(
+        joined,
+        description.labels,
+        description.max_length,
+        thresholds=description.thresholds,
+        pair=description.pair,
+    )
     content = joined.SerializeToString()
     difference = _check_answers(open_session(content), Classifier.load(folder, engine="onnxruntime"), texts)
     (folder / FILE).write_bytes(content)
