@@ -14,6 +14,7 @@ import onnx
 import pytest
 from c_program import answer, operators
 from kinds_of_bundles import random_pairs
+from web_pages import CHROMIUM, INSTALLED, NODE, PACKAGE, make_page, node, screenshots, use_page
 
 from sentopt import Classifier, Prediction
 from sentopt.graph import metadata
@@ -23,12 +24,10 @@ from sentopt.stages import string_input
 
 HERE = Path(__file__).parent
 EMBED = HERE.parents[1] / "demo" / "embed"
-JAVASCRIPT = EMBED / "javascript"
-NODE = shutil.which("node")
 KINDS = ("label_sets_bundle", "int8_label_sets_bundle", "pair_bundle", "left_pair_sets_bundle")
 
 in_node = pytest.mark.skipif(
-    NODE is None or not (JAVASCRIPT / "node_modules" / "onnxruntime-node").is_dir(),
+    NODE is None or not INSTALLED,
     reason="node is not on PATH, or `npm ci` was not run in demo/embed/javascript",
 )
 
@@ -64,19 +63,12 @@ def with_string_input(bundle: Path, folder: Path) -> Path:
     return folder
 
 
-def node(script: Path, *arguments: object, stdin: object) -> Any:
-    command = [str(NODE), str(script), *map(str, arguments)]
-    done = subprocess.run(command, input=json.dumps(stdin), capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
-
-
 @in_node
 @pytest.mark.parametrize("example", ["onnxruntime-node.mjs", "transformers.mjs"])
 def test_a_javascript_example_answers_as_the_classifier(example: str, kind: Path) -> None:
     classifier = Classifier.load(kind, check=True)
     texts = texts_for(classifier)
-    answers = node(JAVASCRIPT / example, kind, stdin=texts)
+    answers = node(PACKAGE / example, kind, stdin=texts)
     assert_same(answers, [classifier(text) for text in texts])
     assert all(("labels" in answer) == bool(classifier.thresholds) for answer in answers)
 
@@ -159,6 +151,31 @@ def test_random_pairs_have_the_same_tokens_in_javascript(
     assert [(one["ids"], one["types"], one["truncated"]) for one in found] == [
         (list(t.ids), list(t.type_ids), t.truncated) for t in encoder.encode(pairs)
     ]
+
+
+@in_node
+@pytest.mark.skipif(CHROMIUM is None, reason="chromium is not on PATH")
+@pytest.mark.parametrize("fixture", ["label_sets_bundle", "pair_bundle", "left_pair_sets_bundle"])
+def test_the_page_answers_as_the_classifier(fixture: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    bundle: Path = request.getfixturevalue(fixture)
+    classifier = Classifier.load(bundle)
+    assert classifier.description is not None
+    pair = classifier.description.pair
+    texts = [
+        (text, "the food") if pair else text for text in ("great great day", "terrible " * 60, "It opens at nine.")
+    ]
+    found = use_page(make_page(bundle, tmp_path / "page"), texts=texts, screenshots=screenshots(fixture))
+    assert (found["headline"], found["console"]) == ("Ready", [])
+    assert f"Same label{'s' if classifier.thresholds else ''} as PyTorch" in found["facts"]
+    assert all((" · " in example) == bool(pair) for example in found["examples"])
+    hurried = found["hurried"]
+    texts.append((hurried["text"], hurried["pair"]) if pair else hurried["text"])
+    for text, answered in zip(texts, [*found["answers"], hurried], strict=True):
+        prediction = classifier(text)
+        assert answered["headline"] == (", ".join(prediction.labels) or "No label")
+        assert set(answered["marked"]) == set(prediction.labels)
+        assert answered["probabilities"] == pytest.approx(prediction.probabilities, abs=1e-3)
+        assert ("Only the " in answered["note"]) == prediction.truncated
 
 
 @pytest.mark.parametrize("example", ["python", "python-string", "python-optimum"])
