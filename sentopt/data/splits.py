@@ -126,9 +126,7 @@ def _note_half(rows: Rows, data: DataSection, split: str, notices: list[str]) ->
         if not isinstance(text, str):
             lacking.update(name for name, part in zip(pairs.columns(data), text, strict=True) if is_empty(part))
     for column, count in sorted(lacking.items()):
-        notices.append(
-            f"{split}: {count:,} pair(s) have nothing in {column!r}; they are used with the other text alone"
-        )
+        notices.append(f"{split}: {count:,} pair(s) have an empty {column!r}; the other text is used alone")
 
 
 def _note_broken(rows: Rows, split: str, notices: list[str]) -> None:

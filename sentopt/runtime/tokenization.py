@@ -230,10 +230,15 @@ class TextEncoder:
                 return tokens
         raise AssertionError("the last part is complete")
 
+    def shortened(self, pair: tuple[str, str]) -> tuple[str, str]:
+        """The pair itself, or parts of long texts that are truncated to the same tokens."""
+        if max(map(len, pair)) <= self._long:
+            return pair
+        room = self.max_length - int(self._tokenizer.num_special_tokens_to_add(is_pair=True))
+        return pairs.shortened(pair, self._parts, self._count, room)
+
     def _encode_pair(self, pair: tuple[str, str]) -> Tokens:
-        if max(map(len, pair)) > self._long:
-            room = self.max_length - int(self._tokenizer.num_special_tokens_to_add(is_pair=True))
-            pair = pairs.shortened(pair, self._parts, self._count, room)
+        pair = self.shortened(pair)
         with _in_words("the tokenizer failed"):
             encoding = self._tokenizer.encode(repaired(pair[0]), repaired(pair[1]))
         return self._tokens(encoding)

@@ -25,6 +25,7 @@ from sentopt.runtime.tokenization import TextEncoder, Tokens
 
 _PADDING_TOLERANCE = 1e-3
 _MOST_ADDED_TOKENS = 50
+_PAIRS_AT_ONCE = 8
 _SCRIPTS = (
     "",
     " ",
@@ -130,13 +131,27 @@ def differing_texts(encoder: TextEncoder, folder: Path, texts: Sequence[Text]) -
     """
     compared = takes_types(folder)
     tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    expected = tokenizer(*pairs.columns_of(texts), truncation=True, padding=False, max_length=encoder.max_length)
+    expected = tokens_of(tokenizer, texts, truncation=True, padding=False, max_length=encoder.max_length)
     types = expected.get("token_type_ids") or [[0] * len(ids) for ids in expected["input_ids"]]
     return [
         text
         for text, tokens, ids, kinds in zip(texts, encoder.encode(texts), expected["input_ids"], types, strict=True)
         if ids and (tuple(ids) != tokens.ids or (compared and tuple(kinds) != tokens.type_ids))
     ]
+
+
+def tokens_of(tokenizer: Any, texts: Sequence[Text], **options: Any) -> dict[str, list[Any]]:
+    """What a tokenizer of transformers makes of texts: each input as a list with a value for each text.
+
+    Pairs are tokenized a few at a time: tokenizers keeps every part that is cut off of one text with every part of the
+    other.
+    """
+    size = len(texts) if not texts or isinstance(texts[0], str) else _PAIRS_AT_ONCE
+    made: dict[str, list[Any]] = {}
+    for start in range(0, len(texts), max(1, size)):
+        for name, values in tokenizer(*pairs.columns_of(texts[start : start + size]), **options).items():
+            made.setdefault(name, []).extend(values)
+    return made
 
 
 def takes_types(folder: Path) -> bool:

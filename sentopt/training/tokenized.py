@@ -15,10 +15,10 @@ import numpy.typing as npt
 import pyarrow
 import pyarrow.compute
 
-from sentopt.data import pairs
 from sentopt.data.rows import Examples, in_memory
 from sentopt.files import atomic
 from sentopt.runtime.description import Text
+from sentopt.training import checkpoints
 from sentopt.training.soft_labels import SoftLabels
 
 NO_LABEL = -100  # as PyTorch's losses ignore it
@@ -83,7 +83,7 @@ def write(
 
 def encode(tokenizer: Any, examples: Examples) -> list[Encoded]:
     """Inputs and label of each text, in memory."""
-    columns = tokenizer(*pairs.columns_of(examples.texts), truncation=True)
+    columns = _tokens_of(tokenizer, list(examples.texts))
     names = list(columns)
     return [
         {**{name: columns[name][i] for name in names}, "labels": label}
@@ -91,12 +91,20 @@ def encode(tokenizer: Any, examples: Examples) -> list[Encoded]:
     ]
 
 
+def _tokens_of(tokenizer: Any, texts: Sequence[Text]) -> dict[str, list[Any]]:
+    """The inputs of each text. Of pairs of long texts, only parts are tokenized that have the same tokens."""
+    if texts and not isinstance(texts[0], str):
+        encoder = checkpoints.encoder_of(tokenizer, tokenizer.model_max_length, pairs=True)
+        texts = [text if isinstance(text, str) else encoder.shortened(text) for text in texts]
+    return checkpoints.tokens_of(tokenizer, texts, truncation=True)
+
+
 def _batches(tokenizer: Any, train: Examples, soft_labels: SoftLabels | None) -> Iterator[pyarrow.RecordBatch]:
     """Record batches of all columns."""
     further = in_memory(soft_labels.texts) if soft_labels else ()
     done = 0
     for texts, labels in _labelled((train.texts, train.labels.tolist()), (further, [NO_LABEL] * len(further))):
-        encoded = tokenizer(*pairs.columns_of(texts), truncation=True)
+        encoded = _tokens_of(tokenizer, texts)
         columns = {name: pyarrow.array(values, _TYPES.get(name)) for name, values in encoded.items()}
         columns["labels"] = pyarrow.array(labels, pyarrow.int64())
         if soft_labels is not None:

@@ -72,3 +72,24 @@ def test_what_is_there_is_not_made_again(tokenizer: Any, tmp_path: Path) -> None
     examples = Examples.of([Example("good", 0)])
     tokenized.write(tmp_path / "tokens", tokenizer, examples)
     tokenized.write(tmp_path / "tokens", tokenizer, examples, advance=lambda texts: pytest.fail("tokenized again"))
+
+
+def test_pairs_have_the_tokens_and_types_of_both_texts(tokenizer: Any, tmp_path: Path) -> None:
+    pairs = [("good day", "bad"), ("", "so so"), ("good " * 9, "bad " * 9), ("fine", "")]
+    examples = Examples.of(Example(pair, i % 2) for i, pair in enumerate(pairs))
+    tokenized.write(tmp_path / "tokens", tokenizer, examples)
+    stored = Tokenized.open(tmp_path / "tokens")
+    assert stored.lengths.tolist() == [6, 5, 12, 4]
+    assert stored.texts[0]["token_type_ids"] == [0, 0, 0, 0, 1, 1]
+    for i, (first, second) in enumerate(pairs):
+        expected = tokenizer([first], [second], truncation=True)  # an empty text outside of a list would count as none
+        assert stored.texts[i]["input_ids"] == expected["input_ids"][0]
+        assert stored.texts[i]["token_type_ids"] == expected["token_type_ids"][0]
+    assert tokenized.encode(tokenizer, examples)[2]["token_type_ids"] == stored.texts[2]["token_type_ids"]
+
+
+def test_two_long_texts_take_little_time_and_memory(tokenizer: Any) -> None:
+    """tokenizers keeps each part that is cut off of one text with each of the other: it would be 10 ** 8 of them."""
+    examples = Examples.of([Example(("good day " * 50_000, "bad so " * 50_000), 0)])
+    (encoded,) = tokenized.encode(tokenizer, examples)
+    assert encoded["input_ids"] == tokenizer("good day " * 9, "bad so " * 9, truncation=True)["input_ids"]
