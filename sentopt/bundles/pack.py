@@ -24,7 +24,7 @@ from sentopt._version import __version__
 from sentopt.bundles import card, vendored
 from sentopt.errors import InputError, OutputError
 from sentopt.files import outputs
-from sentopt.runtime.description import BundleDescription, read_files
+from sentopt.runtime.description import DESCRIPTION_FILE, BundleDescription, read_files
 from sentopt.runtime.names import printable
 
 _EARLIEST = (1980, 1, 1, 0, 0, 0)  # that a zip archive can state
@@ -33,7 +33,7 @@ _VERSION = re.compile(r"\d+(\.\d+)*((a|b|rc)\d+)?(\.post\d+)?(\.dev\d+)?(\+[a-z0
 _LONGEST_TITLE = 300
 
 _MODULE = '''\
-"""{title}: `from {module} import classifier`, then `classifier("a text")`. The bundle is loaded on first use."""
+"""{title}: `from {module} import classifier`, then `classifier({example})`. The bundle is loaded on first use."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def wheel(
     package = f"{module}.{vendored.PACKAGE}" if self_contained else "sentopt"
     needs = vendored.requirements(description.engine) if self_contained else [_needed_sentopt(description)]
     entries = {
-        f"{module}/__init__.py": _MODULE.format(title=_title(description), module=module, package=package).encode(),
+        f"{module}/__init__.py": _module(description, module, package).encode(),
         f"{module}/py.typed": b"",
         **(vendored.files(module) if self_contained else {}),
         **{f"{module}/bundle/{path}": content for path, content in files.items()},
@@ -135,6 +135,15 @@ def wheel(
     entries[f"{about}/RECORD"] = _record(entries, f"{about}/RECORD").encode()
     outputs.write(output, _zip(entries), overwrite=overwrite)
     return output
+
+
+def _module(description: BundleDescription, module: str, package: str) -> str:
+    example = _called_with(description.pair is not None).replace("'", '"')
+    return _MODULE.format(title=_title(description), module=module, package=package, example=example)
+
+
+def _called_with(pairs: bool) -> str:
+    return "('a text', 'another text')" if pairs else "'a text'"
 
 
 def _zip(entries: Mapping[str, bytes]) -> bytes:
@@ -158,9 +167,10 @@ def install_hint(packed: Path) -> str:
         loaded = f"Classifier.load({_folder_in(packed)!r}, check=True)"
         return (
             f"pip install {_sentopt_argument('sentopt')}\ntar xzf {_quoted(packed)}\n"
-            f"python -c \"from sentopt import Classifier; print({loaded}('a text'))\""
+            f'python -c "from sentopt import Classifier; print({loaded}({_example(packed)}))"'
         )
-    use = f"python -c \"from {packed.name.partition('-')[0]} import classifier; print(classifier('a text'))\""
+    module = packed.name.partition("-")[0]
+    use = f'python -c "from {module} import classifier; print(classifier({_example(packed)}))"'
     requirement = _requirement_in(packed)
     source = _source_of_sentopt()
     if requirement is None or source is None:
@@ -182,6 +192,21 @@ def _sentopt_argument(requirement: str) -> str:
 def _folder_in(packed: Path) -> str:
     with tarfile.open(packed) as tar:
         return str(tar.getnames()[0]).partition("/")[0]
+
+
+def _example(packed: Path) -> str:
+    """What the classifier in an archive or a wheel is called with, in single quotes."""
+    return _called_with("pair" in json.loads(_content_in(packed, DESCRIPTION_FILE)))
+
+
+def _content_in(packed: Path, name: str) -> bytes:
+    """A file of the bundle in an archive or a wheel."""
+    if packed.name.endswith(".tar.gz"):
+        with tarfile.open(packed) as tar:
+            stream = tar.extractfile(next(entry for entry in tar if entry.name.endswith(f"/{name}")))
+            return stream.read() if stream is not None else b""
+    with zipfile.ZipFile(packed) as archived:
+        return archived.read(next(path for path in archived.namelist() if path.endswith(f"/bundle/{name}")))
 
 
 def _requirement_in(packed: Path) -> str | None:

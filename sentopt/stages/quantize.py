@@ -15,7 +15,7 @@ import onnx
 from sentopt.data import store
 from sentopt.errors import ExportError
 from sentopt.files import atomic
-from sentopt.graph import families, lean, metadata, vocabulary
+from sentopt.graph import families, lean, vocabulary
 from sentopt.graph.calibration import calibrate
 from sentopt.graph.products import Int8Products
 from sentopt.progress import SILENT, Progress
@@ -24,7 +24,7 @@ from sentopt.results import CalibrationSummary, MadeVariant, QuantizeResult, Voc
 from sentopt.run_dir import RunDir
 from sentopt.runtime.description import Text
 from sentopt.runtime.tokenization import IntArray, TextEncoder
-from sentopt.stages import exporters, two_stages
+from sentopt.stages import described, exporters, two_stages
 from sentopt.stages.silence import silenced
 from sentopt.variants import QuantizeOptions, VariantSpec
 
@@ -69,7 +69,7 @@ def run(
                 kept, vocabulary_summary = _trim_tokenizer(recipe, run_dir, encoder, texts, folder)
                 model = vocabulary.trim(architecture, kept)
             graph = lean.write(model, full, tiled=spec.tiled)
-            metadata.describe(graph, store.read_labels(run_dir), recipe.model.max_length)
+            described.graph(graph, recipe, run_dir)
             onnx.save(graph, folder / "model.onnx")
             variants.append(MadeVariant(spec.name, (folder / "model.onnx").stat().st_size))
     staged = [spec for spec in lean_specs if spec.stages]
@@ -104,7 +104,7 @@ def _make(recipe: Recipe, run_dir: RunDir, spec: VariantSpec, exporter: exporter
             raise ExportError(
                 f"cannot quantize {spec.parent} to {spec.name}: {type(error).__name__}: {error}"
             ) from error
-        metadata.describe_file(target, store.read_labels(run_dir), recipe.model.max_length)
+        described.file(target, recipe, run_dir)
         return MadeVariant(spec.name, target.stat().st_size)
 
 
