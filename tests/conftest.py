@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import kinds_of_bundles
 import pytest
 from csv_files import LABELS, SAMPLE, read_csv, write_csv
 from demo_browser import chromium
@@ -279,6 +280,39 @@ def left_bundle(fp32_bundle: Path, tmp_path: Path) -> Path:
     facts["files"][settings.name] = {"bytes": settings.stat().st_size, "sha256": digest}
     (folder / "sentopt.json").write_text(json.dumps({**facts, "truncation_side": "left", "schema_version": 2}))
     return folder
+
+
+@pytest.fixture(scope="session")
+def label_sets_bundle(fp32_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The FP32 bundle as one that gives a text any number of labels."""
+    return kinds_of_bundles.with_label_sets(fp32_bundle, tmp_path_factory.mktemp("label-sets") / "bundle")
+
+
+@pytest.fixture(scope="session")
+def int8_label_sets_bundle(int8_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The lean INT8 bundle as one that gives a text any number of labels."""
+    return kinds_of_bundles.with_label_sets(int8_bundle, tmp_path_factory.mktemp("label-sets") / "bundle")
+
+
+@pytest.fixture(scope="session")
+def pair_bundle(fp32_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle that is given two texts, in FP32; the types of tokens matter."""
+    return kinds_of_bundles.with_pairs(fp32_bundle, tmp_path_factory.mktemp("pairs") / "bundle")
+
+
+@pytest.fixture(scope="session")
+def left_pair_sets_bundle(fp32_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle that is given two texts, reads the ends of long ones, and gives any number of labels."""
+    folder = tmp_path_factory.mktemp("pairs") / "bundle"
+    return kinds_of_bundles.with_pairs(fp32_bundle, folder, label_sets=True, side="left")
+
+
+@pytest.fixture(scope="session")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The C example, compiled."""
+    import c_program
+
+    return c_program.compiled(tmp_path_factory.mktemp("c"))
 
 
 @pytest.fixture

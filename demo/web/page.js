@@ -28,16 +28,23 @@ const heard = {
 
 load();
 $("again").addEventListener("click", load);
-$("text").addEventListener("input", () => {
-  clearTimeout(typing);
-  typing = setTimeout(() => ask($("text").value), PAUSE);
-});
+for (const id of ["text", "pair"]) {
+  $(id).addEventListener("input", () => {
+    clearTimeout(typing);
+    typing = setTimeout(() => ask(typed()), PAUSE);
+  });
+}
 $("late").remove();
+
+/** What is typed: the text, or both texts where the model is given two. */
+function typed() {
+  return facts?.pair ? [$("text").value, $("pair").value] : $("text").value;
+}
 
 function ask(text) {
   if (!facts) return;
   next = null;
-  if (text.trim() === "") showNothing();
+  if ([text].flat().some((one) => one.trim() === "")) showNothing();
   else if (answering) next = text;
   else {
     answering = true;
@@ -52,7 +59,7 @@ function load() {
   $("headline").removeAttribute("role");
   $("headline").classList.remove("failed");
   $("again").hidden = true;
-  $("text").disabled = false;
+  for (const id of ["text", "pair"]) $(id).disabled = false;
   show("Loading …");
   worker = new Worker(new URL("worker.js", import.meta.url), { type: "module" });
   worker.onmessage = ({ data }) => heard[data.type](data);
@@ -67,9 +74,12 @@ function start({ facts: found, warning }) {
   $("progress").hidden = true;
   $("bars").replaceChildren(...facts.labels.map(emptyBar));
   $("examples").replaceChildren(...exampleTexts().map(exampleButton));
+  const [text, pair] = [...document.querySelectorAll("label")];
+  for (const part of [pair, $("pair")]) part.hidden = !facts.pair;
+  if (facts.pair) [text.textContent, pair.textContent] = facts.pair;
   showFacts(warning);
   showNothing();
-  ask($("text").value);
+  ask(typed());
   keepOffline();
 }
 
@@ -82,7 +92,7 @@ function fail(reason) {
   $("progress").hidden = true;
   $("again").hidden = false;
   $("bars").replaceChildren();
-  $("text").disabled = true;
+  for (const id of ["text", "pair"]) $(id).disabled = true;
 }
 
 function showLoading(name, share) {
@@ -112,31 +122,40 @@ function show(headline, note = "", spoken = "") {
 
 function showNothing() {
   if (answering) next = ""; // its answer is no longer wanted
-  show("Ready", "Type something, or take an example.");
+  show("Ready", facts.pair ? "Type both texts, or take an example." : "Type something, or take an example.");
   $("note").classList.remove("cut");
   setBars(() => null);
 }
 
 function showAnswer({ answer, milliseconds }) {
-  const { label, score, probabilities, truncated } = answer;
+  const { label, score, probabilities, truncated, labels } = answer;
   const end = facts.truncation_side === "left" ? "last" : "first";
   const cut = truncated ? `Only the ${end} ${facts.max_length} tokens of this text were read.` : "";
-  show(label, `Answered in ${milliseconds.toFixed(1)} ms. ${cut}`, `${label}, ${percent.format(score)}. ${cut}`);
+  const told = labels.join(", ") || "No label";
+  const spoken = facts.thresholds ? told : `${label}, ${percent.format(score)}`;
+  show(told, `Answered in ${milliseconds.toFixed(1)} ms. ${cut}`, `${spoken}. ${cut}`);
   $("note").classList.toggle("cut", truncated);
-  setBars((name) => probabilities[name], label);
+  setBars((name) => probabilities[name], labels);
 }
 
-function emptyBar(label) {
-  const row = element("li", { title: label });
+/** The bar of a label; where texts have any number of labels, with a mark from where on they have this one. */
+function emptyBar(label, i) {
+  const threshold = facts.thresholds?.[i];
+  const row = element("li", { title: threshold === undefined ? label : `${label}, from ${percent.format(threshold)} on` });
   const track = element("span", { className: "track" }, element("span", { className: "fill" }));
+  if (threshold !== undefined) {
+    const mark = element("span", { className: "threshold" });
+    mark.style.left = `${100 * threshold}%`;
+    track.append(mark);
+  }
   row.append(element("span", { className: "label" }, label), track, element("span", { className: "value" }));
   return row;
 }
 
-function setBars(probability, best) {
+function setBars(probability, best = []) {
   [...$("bars").children].forEach((row, i) => {
     const p = probability(facts.labels[i]);
-    row.classList.toggle("best", facts.labels[i] === best);
+    row.classList.toggle("best", best.includes(facts.labels[i]));
     row.querySelector(".fill").style.width = `${100 * (p ?? 0)}%`;
     row.querySelector(".value").textContent = p === null ? "–" : percent.format(p);
   });
@@ -145,10 +164,12 @@ function setBars(probability, best) {
 /** The bundle's golden text that is the surest of each label, but no more than four. */
 function exampleTexts() {
   const surest = new Map();
-  for (const { text, probabilities } of facts.golden) {
+  for (const { text: first, pair, probabilities } of facts.golden) {
+    const text = facts.pair ? [first, pair] : first;
     const score = Math.max(...probabilities);
     const label = probabilities.indexOf(score);
-    if (text.length <= LONGEST_EXAMPLE && score > (surest.get(label)?.score ?? 0)) surest.set(label, { text, score });
+    const shown = inOneLine(text).length <= LONGEST_EXAMPLE && [text].flat().every((one) => one.trim() !== "");
+    if (shown && score > (surest.get(label)?.score ?? 0)) surest.set(label, { text, score });
   }
   return [...surest.values()].slice(0, 4).map(({ text }) => text);
 }
@@ -156,18 +177,23 @@ function exampleTexts() {
 function exampleButton(text) {
   const onclick = () => {
     clearTimeout(typing);
-    $("text").value = text;
+    [$("text").value, $("pair").value] = facts.pair ? text : [text, ""];
     ask(text);
   };
-  return element("button", { type: "button", onclick }, text);
+  return element("button", { type: "button", onclick }, inOneLine(text));
+}
+
+function inOneLine(text) {
+  return [text].flat().join(" · ");
 }
 
 function showFacts(warning) {
   const { verified, files, golden, model_file, variant } = facts;
   const megabytes = (files[model_file].bytes / 1e6).toFixed(1);
   $("facts").replaceChildren();
-  showFact("Accuracy", `${percent.format(verified.accuracy)} of ${number.format(verified.test_texts)} test texts`);
-  showFact("Same label as PyTorch", `${percent.format(verified.agreement_with_pytorch)} of them`);
+  const [right, same] = facts.thresholds ? ["All labels right", "Same labels"] : ["Accuracy", "Same label"];
+  showFact(right, `${percent.format(verified.accuracy)} of ${number.format(verified.test_texts)} test texts`);
+  showFact(`${same} as PyTorch`, `${percent.format(verified.agreement_with_pytorch)} of them`);
   showFact("Verdict", `${verified.reason}.`);
   showFact("Model", `${variant}, ${megabytes} MB, reads up to ${facts.max_length} tokens`);
   showFact("Files", "as verified: their SHA-256 was compared when this page was opened");

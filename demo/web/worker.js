@@ -34,7 +34,8 @@ async function load(timeout) {
   // long texts alone carries none to compare, and the page says so.
   let warning = "";
   if (classifier.facts.golden.length > 0) await classifier.checked((text) => (warning = text));
-  return { facts: classifier.facts, warning };
+  const { facts, pair, thresholds } = classifier;
+  return { facts: { ...facts, pair, thresholds }, warning };
 }
 
 async function timed(text) {

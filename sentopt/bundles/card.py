@@ -82,7 +82,14 @@ clf({example(d)})  # {_prediction(d)}
 ```
 {_thresholds(d)}
 Optimum (`ORTModelForSequenceClassification`) and transformers.js (`dtype: "{kind}"`, `top_k`) read the same folder.
-{_cut(d)}"""
+{_given(d)}{_cut(d)}"""
+
+
+def _given(d: BundleDescription) -> str:
+    """How a pipeline of transformers is given pairs."""
+    if not d.pair:
+        return ""
+    return 'A pipeline is given `{"text": "a text", "text_pair": "another text"}`, with `truncation=True`.\n'
 
 
 def _cut(d: BundleDescription) -> str:

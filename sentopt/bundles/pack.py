@@ -24,7 +24,7 @@ from sentopt._version import __version__
 from sentopt.bundles import card, vendored
 from sentopt.errors import InputError, OutputError
 from sentopt.files import outputs
-from sentopt.runtime.description import BundleDescription, read_files
+from sentopt.runtime.description import DESCRIPTION_FILE, BundleDescription, read_files
 from sentopt.runtime.names import printable
 
 _EARLIEST = (1980, 1, 1, 0, 0, 0)  # that a zip archive can state
@@ -150,20 +150,20 @@ def _zip(entries: Mapping[str, bytes]) -> bytes:
     return packed.getvalue()
 
 
-def install_hint(packed: Path, description: BundleDescription | None = None) -> str:
+def install_hint(packed: Path) -> str:
     """What to type to use an archive or a wheel that this module wrote, on a machine that has no sentopt yet.
 
     Where this sentopt was not installed from a package index, pip is given the place that it came from: the requirement
     in a wheel's metadata is looked for on indexes only.
     """
-    example = card.example(description, "'") if description else "'a text'"
     if packed.name.endswith(".tar.gz"):
         loaded = f"Classifier.load({_folder_in(packed)!r}, check=True)"
         return (
             f"pip install {_sentopt_argument('sentopt')}\ntar xzf {_quoted(packed)}\n"
-            f'python -c "from sentopt import Classifier; print({loaded}({example}))"'
+            f'python -c "from sentopt import Classifier; print({loaded}({_example(packed)}))"'
         )
-    use = f'python -c "from {packed.name.partition("-")[0]} import classifier; print(classifier({example}))"'
+    module = packed.name.partition("-")[0]
+    use = f'python -c "from {module} import classifier; print(classifier({_example(packed)}))"'
     requirement = _requirement_in(packed)
     source = _source_of_sentopt()
     if requirement is None or source is None:
@@ -185,6 +185,22 @@ def _sentopt_argument(requirement: str) -> str:
 def _folder_in(packed: Path) -> str:
     with tarfile.open(packed) as tar:
         return str(tar.getnames()[0]).partition("/")[0]
+
+
+def _example(packed: Path) -> str:
+    """What the classifier in an archive or a wheel is called with, in single quotes."""
+    pairs = "pair" in json.loads(_content_in(packed, DESCRIPTION_FILE))
+    return "('a text', 'another text')" if pairs else "'a text'"
+
+
+def _content_in(packed: Path, name: str) -> bytes:
+    """A file of the bundle in an archive or a wheel."""
+    if packed.name.endswith(".tar.gz"):
+        with tarfile.open(packed) as tar:
+            stream = tar.extractfile(next(entry for entry in tar if entry.name.endswith(f"/{name}")))
+            return stream.read() if stream is not None else b""
+    with zipfile.ZipFile(packed) as archived:
+        return archived.read(next(path for path in archived.namelist() if path.endswith(f"/bundle/{name}")))
 
 
 def _requirement_in(packed: Path) -> str | None:

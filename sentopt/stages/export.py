@@ -15,7 +15,7 @@ from sentopt.backends.torch import TorchEngine
 from sentopt.data import store
 from sentopt.errors import ExportError
 from sentopt.files import atomic
-from sentopt.graph import families, lean, metadata, vocabulary
+from sentopt.graph import families, lean, vocabulary
 from sentopt.graph.products import FloatProducts
 from sentopt.progress import SILENT, Progress
 from sentopt.recipe import Recipe
@@ -24,7 +24,7 @@ from sentopt.run_dir import RunDir
 from sentopt.runtime.description import Text
 from sentopt.runtime.session import OnnxSession
 from sentopt.runtime.tokenization import Batch, TextEncoder, Tokens
-from sentopt.stages import exporters, tracing
+from sentopt.stages import described, exporters, tracing
 from sentopt.stages.silence import silenced
 from sentopt.training import checkpoints
 from sentopt.variants import VARIANTS, VariantSpec
@@ -58,7 +58,7 @@ def run(recipe: Recipe, run_dir: RunDir, *, specs: Sequence[VariantSpec], progre
                     onnx.save(lean.write(families.read(run_dir.checkpoint, pairs=pairs), FloatProducts()), model)
                 else:
                     _export(exporter, run_dir.checkpoint, model, recipe)
-                metadata.describe_file(model, store.read_labels(run_dir), recipe.model.max_length)
+                described.file(model, recipe, run_dir)
                 checks.append(_check(spec.name, reference, OnnxSession(model), batches, recipe.export.tolerance))
                 variants.append(MadeVariant(spec.name, model.stat().st_size))
             advance(1)

@@ -16,7 +16,7 @@ import onnx
 from sentopt.data import store
 from sentopt.errors import ExportError
 from sentopt.files import atomic
-from sentopt.graph import families, lean, metadata, traced, vocabulary
+from sentopt.graph import families, lean, traced, vocabulary
 from sentopt.graph.calibration import Calibration, calibrate
 from sentopt.graph.products import Int8Products
 from sentopt.progress import SILENT, Progress
@@ -25,7 +25,7 @@ from sentopt.results import CalibrationSummary, MadeVariant, QuantizeResult, Voc
 from sentopt.run_dir import RunDir
 from sentopt.runtime.description import Text
 from sentopt.runtime.tokenization import IntArray, TextEncoder
-from sentopt.stages import exporters, two_stages
+from sentopt.stages import described, exporters, two_stages
 from sentopt.stages.silence import silenced
 from sentopt.variants import QuantizeOptions, VariantSpec
 
@@ -86,7 +86,7 @@ def _calibrated(
 
 
 def _save(model: onnx.ModelProto, folder: Path, spec: VariantSpec, recipe: Recipe, run_dir: RunDir) -> MadeVariant:
-    metadata.describe(model, store.read_labels(run_dir), recipe.model.max_length)
+    described.graph(model, recipe, run_dir)
     onnx.save(model, folder / "model.onnx")
     return MadeVariant(spec.name, (folder / "model.onnx").stat().st_size)
 
@@ -148,7 +148,7 @@ def _make(recipe: Recipe, run_dir: RunDir, spec: VariantSpec, exporter: exporter
             raise ExportError(
                 f"cannot quantize {spec.parent} to {spec.name}: {type(error).__name__}: {error}"
             ) from error
-        metadata.describe_file(target, store.read_labels(run_dir), recipe.model.max_length)
+        described.file(target, recipe, run_dir)
         return MadeVariant(spec.name, target.stat().st_size)
 
 

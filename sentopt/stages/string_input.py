@@ -1,7 +1,8 @@
 """Optional part of stage `bundle`: a graph with string input.
 
 The graph is compared with the bundle's tokenizer on thousands of texts: every assigned Unicode character, random texts
-of many scripts, and known difficult texts. If any token differs, the graph is not written.
+of many scripts, and known difficult texts. If any token differs, the graph is not written. Where a model is given two
+texts, each of these is the first text of a pair and the second one of another.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import os
 import random
 import sys
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -29,7 +30,7 @@ from sentopt.results import StringInput
 from sentopt.run_dir import RunDir
 from sentopt.runtime.batching import batched
 from sentopt.runtime.classifier import Classifier
-from sentopt.runtime.description import DESCRIPTION_FILE, BundleDescription, read_description, sha256_file
+from sentopt.runtime.description import DESCRIPTION_FILE, BundleDescription, Text, read_description, sha256_file
 from sentopt.runtime.session import session_options
 from sentopt.runtime.tokenization import TextEncoder
 
@@ -109,9 +110,12 @@ def add(run_dir: RunDir, folder: Path, *, seed: int) -> StringInput:
         ExportError: the tokenizer is not supported, or tokens or answers differ.
         MissingExtraError: onnxruntime-extensions is not installed.
     """
+    return add_graph(folder, list(store.read_split(run_dir, "test").texts), seed=seed)
+
+
+def add_graph(folder: Path, usual: Sequence[Text], *, seed: int) -> StringInput:
+    """`add`, with the texts (or pairs) of the test split, which are compared beside the difficult ones."""
     description = read_description(folder)
-    if description.pair:
-        raise ExportError("no graph takes pairs of texts: leave out export.string_input")
     body = onnx.load(folder / description.model_file)
     front = tokenizer_of(folder, description, body)
     encoder = TextEncoder.load(
@@ -119,18 +123,25 @@ def add(run_dir: RunDir, folder: Path, *, seed: int) -> StringInput:
         max_length=description.max_length,
         pad_token_id=description.pad_token_id,
         side=description.truncation_side,
+        pairs=description.pair is not None,
     )
-    test = [text for text in store.read_split(run_dir, "test").texts if isinstance(text, str)]
-    texts = list(dict.fromkeys([*parity_texts(folder, seed), *test]))
+    hard: Iterable[Text] = parity_pairs(folder, seed) if description.pair else parity_texts(folder, seed)
+    texts = list(dict.fromkeys([*hard, *usual]))
     check_tokens(open_session(front.SerializeToString()), encoder, texts)
-    joined = tokenizer.join(front, body, logits=description.output)
-    metadata.describe(joined, description.labels, description.max_length)
+    joined = tokenizer.join(front, body, logits=description.output, thresholds=description.thresholds)
+    metadata.describe(
+        joined,
+        description.labels,
+        description.max_length,
+        thresholds=description.thresholds,
+        pair=description.pair,
+    )
     content = joined.SerializeToString()
     difference = _check_answers(open_session(content), Classifier.load(folder, engine="onnxruntime"), texts)
     (folder / FILE).write_bytes(content)
     version = extensions().__version__
     entry = StringInput(FILE, len(content), len(texts), difference, tokenizer.EXTENSIONS, version)
-    _describe(folder, entry)
+    _describe(folder, entry, description)
     return entry
 
 
@@ -168,10 +179,12 @@ def tokenizer_of(folder: Path, description: BundleDescription, body: onnx.ModelP
         max_length=description.max_length,
         pad_token_id=description.pad_token_id,
         side=description.truncation_side,
+        pairs=description.pair is not None,
     )
     (opset,) = [entry.version for entry in body.opset_import if entry.domain in ("", "ai.onnx")]
     names = [node.name for node in body.graph.input]
-    return tokenizer.tokenizer_graph(facts, names, opset=opset, ir_version=body.ir_version)
+    inputs = description.pair or (tokenizer.INPUT,)
+    return tokenizer.tokenizer_graph(facts, names, opset=opset, ir_version=body.ir_version, inputs=inputs)
 
 
 def parity_texts(folder: Path, seed: int) -> Iterator[str]:
@@ -186,6 +199,16 @@ def parity_texts(folder: Path, seed: int) -> Iterator[str]:
         yield from (token + other for other in special)
     yield from _every_character(max(1, (length - 2) // _TOKENS_PER_CHARACTER))
     yield from random_texts(RANDOM_TEXTS, seed, special)
+
+
+def parity_pairs(folder: Path, seed: int) -> Iterator[tuple[str, str]]:
+    """Pairs of `parity_texts`, each of which is first and second once, and of all lengths around those that are cut."""
+    texts = list(parity_texts(folder, seed))
+    others = random.Random(seed).sample(texts, len(texts))
+    yield from zip(texts, others, strict=True)
+    length = json.loads((folder / DESCRIPTION_FILE).read_text(encoding="utf-8"))["max_length"]
+    counted = [" ".join("0" for _ in range(n)) for half in (0, length // 2, length) for n in range(half, half + 5)]
+    yield from ((a, b) for a in counted for b in counted)
 
 
 def random_texts(count: int, seed: int, special: Sequence[str] = ()) -> Iterator[str]:
@@ -209,17 +232,17 @@ def _every_character(per_text: int) -> Iterator[str]:
         yield " ".join(f"{c} a{c}e" for c in characters)
 
 
-def check_tokens(session: Any, encoder: TextEncoder, texts: Sequence[str]) -> None:
+def check_tokens(session: Any, encoder: TextEncoder, texts: Sequence[Text]) -> None:
     """Compare all output arrays of the graph, with padding, with those of the encoder, in batches of mixed lengths.
 
     Raises:
         ExportError: texts differ; the message has their number and the first of them.
     """
     names = [node.name for node in session.get_outputs()]
-    differing: list[str] = []
+    differing: list[Text] = []
     for batch in batched(texts, _BATCH):
         expected = encoder.pad(encoder.encode(batch))
-        arrays = dict(zip(names, session.run(names, {tokenizer.INPUT: np.array(batch, dtype=object)}), strict=True))
+        arrays = dict(zip(names, session.run(names, fed(session, batch)), strict=True))
         if all(np.array_equal(arrays[name], getattr(expected, name)) for name in names):
             continue
         rows = {name: _rows(session, name, batch) for name in names}
@@ -234,12 +257,19 @@ def check_tokens(session: Any, encoder: TextEncoder, texts: Sequence[str]) -> No
         raise ExportError(_message(session, encoder, differing, len(texts)))
 
 
-def _rows(session: Any, name: str, texts: Sequence[str]) -> list[list[int]]:
+def fed(session: Any, texts: Sequence[Text]) -> dict[str, Any]:
+    """What a graph with string input is given for `texts`, or for pairs of them: an array for each of its inputs."""
+    columns = zip(*((text,) if isinstance(text, str) else text for text in texts), strict=True)
+    names = [node.name for node in session.get_inputs()]
+    return {name: np.array(column, dtype=object) for name, column in zip(names, columns, strict=True)}
+
+
+def _rows(session: Any, name: str, texts: Sequence[Text]) -> list[list[int]]:
     """One output array of the graph, computed for each text by itself."""
-    return [session.run([name], {tokenizer.INPUT: np.array([text], dtype=object)})[0][0].tolist() for text in texts]
+    return [session.run([name], fed(session, [text]))[0][0].tolist() for text in texts]
 
 
-def _message(session: Any, encoder: TextEncoder, differing: Sequence[str], total: int) -> str:
+def _message(session: Any, encoder: TextEncoder, differing: Sequence[Text], total: int) -> str:
     shown = differing[:_SHOWN]
     lines = []
     for text, graph_ids in zip(shown, _rows(session, "input_ids", shown), strict=True):
@@ -254,7 +284,7 @@ def _message(session: Any, encoder: TextEncoder, differing: Sequence[str], total
     )
 
 
-def _check_answers(session: Any, classifier: Classifier, texts: Sequence[str]) -> float:
+def _check_answers(session: Any, classifier: Classifier, texts: Sequence[Text]) -> float:
     """The largest probability difference between the graph and the classifier, one text at a time.
 
     Raises:
@@ -262,11 +292,13 @@ def _check_answers(session: Any, classifier: Classifier, texts: Sequence[str]) -
     """
     assert classifier.description is not None
     worst = 0.0
+    limits = np.array(classifier.thresholds, dtype=np.float32)
     for text in [golden.text for golden in classifier.description.golden] or texts[-_BATCH:]:
-        labels, rows = session.run(list(tokenizer.OUTPUTS), {tokenizer.INPUT: np.array([text], dtype=object)})
+        labels, rows, *sets = session.run(None, fed(session, [text]))
         expected = classifier.predict_proba([text])
         difference = float(np.abs(rows - expected).max())
-        if not difference <= _TOLERANCE or labels[0] != rows[0].argmax():
+        decided = labels[0] == rows[0].argmax() and all(np.array_equal(found, rows >= limits) for found in sets)
+        if not difference <= _TOLERANCE or not decided:
             raise ExportError(
                 f"the graph with string input answers {text!r:.100} with probabilities that differ by {difference:.3g} "
                 f"from those of the bundle's graph (allowed: {_TOLERANCE:g})"
@@ -275,15 +307,15 @@ def _check_answers(session: Any, classifier: Classifier, texts: Sequence[str]) -
     return worst
 
 
-def _describe(folder: Path, entry: StringInput) -> None:
+def _describe(folder: Path, entry: StringInput, description: BundleDescription) -> None:
     """Add the file with its hash to `sentopt.json`."""
     path = folder / DESCRIPTION_FILE
     facts = json.loads(path.read_text(encoding="utf-8"))
     facts["files"][entry.file] = {"bytes": entry.bytes, "sha256": sha256_file(folder / entry.file)}
     facts["string_input"] = {
         "file": entry.file,
-        "input": tokenizer.INPUT,
-        "outputs": list(tokenizer.OUTPUTS),
+        **({"inputs": list(description.pair)} if description.pair else {"input": tokenizer.INPUT}),
+        "outputs": [*tokenizer.OUTPUTS, *([tokenizer.LABEL_SETS] if description.thresholds else [])],
         "texts_checked": entry.texts,
         "max_probability_difference": entry.max_probability_difference,
         "operators": entry.operators,

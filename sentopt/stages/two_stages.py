@@ -11,7 +11,7 @@ from sentopt.backends.counted import counted
 from sentopt.data import store
 from sentopt.files import atomic
 from sentopt.gate import Rules, deferral
-from sentopt.graph import cascade, lean, metadata, student_file
+from sentopt.graph import cascade, lean, student_file
 from sentopt.graph.architecture import Architecture
 from sentopt.graph.calibration import calibrate
 from sentopt.graph.cascade import Student
@@ -25,6 +25,7 @@ from sentopt.runtime.description import Text
 from sentopt.runtime.session import FloatArray
 from sentopt.runtime.threshold import Threshold
 from sentopt.runtime.tokenization import TextEncoder, Tokens
+from sentopt.stages import described
 from sentopt.training import augmentation
 from sentopt.variants import VariantSpec
 
@@ -78,7 +79,7 @@ def make(
             graph = cascade.write(student, full, products, threshold, tiled=recipe.has_long_texts)
         else:
             graph = cascade.write_student(student, tiled=recipe.has_long_texts)
-        metadata.describe(graph, store.read_labels(run_dir), recipe.model.max_length)
+        described.graph(graph, recipe, run_dir)
         with atomic.replace_folder(run_dir.variant(spec.name)) as folder:
             onnx.save(graph, folder / "model.onnx")
             made.append(MadeVariant(spec.name, (folder / "model.onnx").stat().st_size))

@@ -1,54 +1,19 @@
-"""The C example of demo/embed, compiled here against the library of the onnxruntime wheel, against the Classifier.
+"""The C example of demo/embed, compiled here, against the Classifier."""
 
-The wheel has no header. Wherever a distribution puts it, it is found; ONNXRUNTIME_INCLUDE names any other folder.
-"""
-
-import importlib.util
 import json
 import os
-import shutil
 import subprocess
-import sysconfig
 from pathlib import Path
 
 import onnx
-import onnxruntime
 import pytest
+from c_program import answer, operators
 
 from sentopt import Classifier, Prediction, cli
 
 EXAMPLES = Path(__file__).parents[2] / "demo" / "embed"
 TEXTS: list[str] = json.loads((EXAMPLES / "texts.json").read_text(encoding="utf-8"))
-HEADER = "onnxruntime_c_api.h"
 ODD = ["terrible\0great great", "\0", "half a \ud83d pair and \udca9 the other", "\u00e9t\u00e9 \u2764\ufe0f"]
-PLACES = (os.environ.get("ONNXRUNTIME_INCLUDE", ""), "/usr/include/onnxruntime", "/usr/local/include/onnxruntime")
-
-
-@pytest.fixture(scope="session")
-def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    compiler = shutil.which("cc") or shutil.which("gcc")
-    if compiler is None:
-        pytest.skip("there is no C compiler")
-    include = next((place for place in PLACES if place and (Path(place) / HEADER).is_file()), None)
-    if include is None:
-        pytest.skip(f"there is no {HEADER}: install libonnxruntime-dev, or name its folder in ONNXRUNTIME_INCLUDE")
-    library = next(Path(onnxruntime.__file__).parent.glob("capi/libonnxruntime.so.*"), None)
-    if library is None:
-        pytest.skip("this onnxruntime has no shared library of its own")
-    folder = tmp_path_factory.mktemp("c")
-    (folder / "libonnxruntime.so.1").symlink_to(library)  # the name that programs are linked to
-    command = [compiler, "-std=c11", "-O1", "-Wall", "-Wextra", "-Werror", "-isystem", include]
-    command += [str(EXAMPLES / "c" / "predict.c"), f"-L{folder}", "-l:libonnxruntime.so.1", f"-Wl,-rpath,{folder}"]
-    subprocess.run([*command, "-lm", "-o", str(folder / "predict")], check=True)
-    return folder / "predict"
-
-
-def answer(*command: str, lines: list[str], preload: str = "") -> subprocess.CompletedProcess[str]:
-    """What the program answers in a console that is not UTF-8; half a surrogate pair is written as three bytes."""
-    text = "".join(f"{line}\n" for line in lines).encode("utf-8", "surrogatepass")
-    environment = {**os.environ, "LD_PRELOAD": preload, "LC_ALL": "C", "LANG": "C"}
-    done = subprocess.run(command, input=text, capture_output=True, env=environment, check=False, timeout=120)
-    return subprocess.CompletedProcess(command, done.returncode, done.stdout.decode(), done.stderr.decode())
 
 
 def assert_same(done: subprocess.CompletedProcess[str], expected: list[Prediction]) -> None:
@@ -75,23 +40,17 @@ def test_token_ids_are_answered_as_by_the_classifier(
 
 
 def test_texts_are_answered_as_by_the_classifier(program: Path, run_copy: Path) -> None:
-    spec = importlib.util.find_spec("onnxruntime_extensions")
-    if spec is None or not spec.submodule_search_locations:
-        pytest.skip("onnxruntime-extensions is not installed")
-    (operators,) = Path(spec.submodule_search_locations[0]).glob("_extensions_pydll*.so")
-    python = Path(sysconfig.get_config_var("LIBDIR") or "") / str(sysconfig.get_config_var("INSTSONAME"))
-    if python.suffix == ".a" or not python.is_file():
-        pytest.skip("this Python has no shared library, which the operators of the wheel are linked against")
+    library, python = operators()
     assert cli.main(["export", "--run-dir", str(run_copy), "--string-input"]) == 0
     model = run_copy / "bundle" / "onnx" / "model_string.onnx"
     classifier = Classifier.load(run_copy / "bundle", engine="onnxruntime")
     lines = [text for text in [*TEXTS, *ODD] if "\n" not in text]
-    done = answer(str(program), "-x", str(operators), str(model), lines=lines, preload=str(python))
+    done = answer(str(program), "-x", library, str(model), lines=lines, preload=python)
     # Each alone, as the program asks them: of the variants that may ship, onnx-int8 scales a batch as a whole.
     assert_same(done, [classifier(line) for line in lines])
     bad = b"great \xff\xc0\xaf great \xe2\x82 caf\xe9\n"
-    environment = {**os.environ, "LD_PRELOAD": str(python)}
-    command = [str(program), "-x", str(operators), str(model)]
+    environment = {**os.environ, "LD_PRELOAD": python}
+    command = [str(program), "-x", library, str(model)]
     told = subprocess.run(command, input=bad, capture_output=True, env=environment, check=True, timeout=120).stdout
     read = classifier(bad[:-1].decode("utf-8", "replace"))
     assert told.decode().partition("\t")[0] == read.label

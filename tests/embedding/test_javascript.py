@@ -1,28 +1,23 @@
 """The JavaScript examples of demo/embed and the page of demo/web, run by Node and Chromium, against the Classifier."""
 
-import functools
-import http.server
 import json
-import os
 import random
 import runpy
 import shutil
 import subprocess
-import threading
 import unicodedata
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tokenizers import BertWordPieceTokenizer, normalizers, pre_tokenizers
+from web_pages import CHROMIUM, INSTALLED, NODE, PACKAGE, make_page, node, screenshots, use_page
 
 from sentopt import Classifier
 from sentopt.runtime.tokenization import TextEncoder
 
 DEMO = Path(__file__).parents[2] / "demo"
-PACKAGE = DEMO / "embed" / "javascript"
 HERE = Path(__file__).parent
 TEXTS: list[str] = [
     *json.loads((DEMO / "embed" / "texts.json").read_text(encoding="utf-8")),
@@ -39,10 +34,6 @@ MIXTURES = (
     "[CLS] [SEP] [PAD] [UNK] [MASK] [cls] [ SEP ] <s> </s> <pad> ##ing",
     "😍 ❤️ 👩\u200d👩\u200d👧\u200d👦 👍🏽 🇩🇪 💩 ☺ 1️⃣ 🫠",
 )
-
-NODE = shutil.which("node")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-INSTALLED = (PACKAGE / "node_modules" / "onnxruntime-node").is_dir()
 
 pytestmark = [
     pytest.mark.skipif(NODE is None, reason="node is not on PATH"),
@@ -152,7 +143,7 @@ def test_moved_probabilities_warn_and_changed_labels_refuse(runtime: str, int8_b
 @pytest.mark.parametrize(
     ("changes", "complaint"),
     [
-        ({"schema_version": 99}, "sentopt.json has schema 99, expected 1 or 2"),
+        ({"schema_version": 99}, "sentopt.json has schema 99, expected 1 to 3"),
         (
             {"labels": ["one"], "max_length": "48"},
             "sentopt.json is malformed: labels (expected two or more names, all different), max_length (expected",
@@ -297,14 +288,6 @@ def test_the_package_names_exact_versions_and_no_registry() -> None:
     assert all("integrity" in entry and "resolved" not in entry for name, entry in lock["packages"].items() if name)
 
 
-def node(script: Path, *arguments: object, stdin: object) -> Any:
-    """What a script of Node prints, given JSON on stdin."""
-    command = [str(NODE), str(script), *map(str, arguments)]
-    done = subprocess.run(command, input=json.dumps(stdin), capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
-
-
 def run_example(example: str, *arguments: object, given: bytes = b"[]") -> subprocess.CompletedProcess[str]:
     done = subprocess.run(
         [str(NODE), str(PACKAGE / example), *map(str, arguments)], input=given, capture_output=True, check=False
@@ -372,59 +355,3 @@ def mixtures(count: int) -> list[str]:
         "".join(draw.choice(draw.choices([*pools, ANYTHING], [6, 3, 3, 1])[0]) for _ in range(draw.randint(2, 9)))
         for _ in range(count)
     ]
-
-
-def make_page(bundle: Path, folder: Path) -> Path:
-    """Made as a developer makes it, less npm."""
-    command = [str(NODE), str(PACKAGE / "make-web.mjs"), str(bundle), str(folder)]
-    subprocess.run(command, capture_output=True, text=True, check=True)
-    return folder
-
-
-def use_page(
-    folder: Path,
-    *arguments: str,
-    texts: Sequence[str] = (),
-    screenshots: Path | None = None,
-    host: str = "127.0.0.1",
-) -> Any:
-    """What `use_page.mjs` found; whatever the page fetched came from its own server."""
-    with served(folder) as port:
-        asked = {
-            "chromium": CHROMIUM,
-            "arguments": arguments,
-            "url": f"http://{host}:{port}/",
-            "texts": texts,
-            "screenshots": screenshots and str(screenshots),
-        }
-        found = node(HERE / "use_page.mjs", stdin=asked)
-    assert all(address.startswith(asked["url"]) for address in found["requests"])
-    return found
-
-
-class QuietHandler(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-@contextmanager
-def served(folder: Path) -> Iterator[int]:
-    handler = functools.partial(QuietHandler, directory=str(folder))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield server.server_port
-        finally:
-            server.shutdown()
-            thread.join()
-
-
-def screenshots(name: str) -> Path | None:
-    """A folder for pictures of the page, below the one that SENTOPT_ARTEFACTS names."""
-    root = os.environ.get("SENTOPT_ARTEFACTS")
-    if root is None:
-        return None
-    folder = Path(root) / f"page-{name}"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder

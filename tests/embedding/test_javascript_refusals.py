@@ -19,6 +19,8 @@ GOLDEN_OF_FOUR = [{"text": "great", "probabilities": [0, 0, 1, 0]}]
 GOLDEN_OF_TWO = [{"text": "great", "probabilities": [0, 1]}]
 A_SHARE = "(expected a number from 0 to 1)"
 A_GOLDEN = "(expected a text and 3 probabilities from 0 to 1, one for each label)"
+SETS = {"schema_version": 3, "problem_type": "multi_label_classification", "thresholds": [0.5, 0.5, 0.5]}
+THRESHOLDS = "thresholds (expected 3 numbers from 0 to 1, one for each label)"
 NAMES = "labels (expected two or more names, all different)"
 
 pytestmark = [
@@ -78,6 +80,11 @@ def test_a_description_that_says_nonsense_is_refused_in_words(small: Path, *, ch
         ),
         ({"engine": "tensorrt"}, "engine (expected onnxruntime or openvino)"),
         ({"truncation_side": "middle"}, "truncation_side (expected left or right)"),
+        ({"problem_type": "regression"}, "problem_type (expected multi_label_classification)"),
+        ({"problem_type": None}, "problem_type (expected multi_label_classification)"),
+        *(({**SETS, "thresholds": value}, THRESHOLDS) for value in (..., None, [0.5, 0.5], [0, 1, 2], [0, 1, "0"])),
+        *(({"pair": value}, "pair (expected two different names)") for value in ("ab", ["a"], ["a", "a"], ["a", " "])),
+        ({"pair": ["text", "aspect"]}, f"golden[0] {A_GOLDEN.replace('a text', 'a text, a pair')}"),
     ]
     cases = [{"description": edited(small, **changes), "options": {"check": check}} for changes, _ in words]
     found = said(small, *cases)
@@ -101,6 +108,22 @@ def test_what_python_accepts_is_accepted(small: Path) -> None:
     cases = [{"description": edited(small, **changes), "options": {"check": True}} for changes in right]
     assert said(small, *cases) == [None] * len(right)
     assert said(small, {"description": edited(small, golden=[]), "options": {}}) == [None]
+    assert said(small, {"description": edited(small, golden=[], **SETS), "options": {}}) == [None]
+
+
+def test_a_newer_schema_is_refused(small: Path) -> None:
+    found = said(small, *({"description": edited(small, schema_version=value)} for value in (4, 0, "3", 1.5, True)))
+    assert found == [
+        f"Error: sentopt.json has schema {shown}, expected 1 to 3" for shown in ("4", "0", '"3"', "1.5", "true")
+    ]
+
+
+def test_a_tokenizer_that_leaves_no_room_for_a_pair_is_refused(small: Path) -> None:
+    pairs = {"schema_version": 3, "pair": ["text", "aspect"], "golden": []}
+    found = said(small, {"description": edited(small, max_length=3, **pairs)})
+    assert found == ["Error: the tokenizer adds 3 special tokens to a pair, and max_length is 3"]
+    (complaint,) = said(small, {"description": edited(small, **pairs)})
+    assert complaint == "TypeError: classify expects a pair of strings, [text, aspect], found one string"
 
 
 def test_a_check_without_golden_texts_is_an_error(small: Path) -> None:
@@ -201,7 +224,7 @@ def test_an_example_names_a_broken_description_in_one_line(example: str, tmp_pat
         "\n\nx\n": "cannot be read as JSON",
         "null": "sentopt.json is malformed: it must hold an object, found null",
         "[]": "sentopt.json is malformed: it must hold an object, found an array",
-        "{}": "sentopt.json has schema undefined, expected 1 or 2",
+        "{}": "sentopt.json has schema undefined, expected 1 to 3",
     }
     for text, expected in words.items():
         (bundle / "sentopt.json").write_text(text)

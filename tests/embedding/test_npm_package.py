@@ -101,6 +101,7 @@ def assert_answers(found: Any, bundle: Path, runtime: str) -> None:
         for text, answer in zip(found["texts"], answers, strict=True):
             expected = classifier(text)
             assert (answer["label"], answer["truncated"]) == (expected.label, expected.truncated)
+            assert answer["labels"] == [expected.label]
             assert answer["probabilities"] == pytest.approx(expected.probabilities, abs=1e-3)
     assert found["last"] in classifier.labels
     for said, expected_words in zip(found["complaints"], COMPLAINTS, strict=True):
@@ -149,7 +150,15 @@ def test_in_deno(app: Path, fp32_bundle: Path) -> None:
 @pytest.mark.parametrize(
     ("resolution", "mistakes"),
     [
-        ("bundler", {"classify(": "clasify(", "({ label,": "({ labl,", "timeout: 5_000": 'timeout: "5"'}),
+        (
+            "bundler",
+            {
+                "classify(": "clasify(",
+                "({ label,": "({ labl,",
+                "timeout: 5_000": 'timeout: "5"',
+                '"the weather"]]': "3]]",
+            },
+        ),
         ("nodenext", {}),
     ],
 )

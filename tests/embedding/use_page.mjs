@@ -3,7 +3,8 @@
 //   chromium    path of the browser                        headline    what the page says when it has loaded, or failed
 //   arguments   more of the browser's arguments            disabled    whether its text box is disabled
 //   url         address of the page                        facts       what it says of the model
-//   texts       to be typed, one after the other           answers     { headline, note, probabilities } of each
+//   texts       to be typed, one after the other;          answers     { headline, note, probabilities, marked } of each
+//               pairs of them where the page takes two
 //   screenshots folder for pictures, or null               console     warnings, errors and exceptions
 //                                                          requests    addresses that were fetched
 //                                                          firstAnswer milliseconds from the visit to the first answer
@@ -68,9 +69,11 @@ async function open(look) {
 }
 
 async function answer(page, text) {
+  const [first, second] = [text].flat();
   await page.fill("#text", "");
   await page.waitForFunction(() => document.querySelector("#headline").textContent === "Ready");
-  await page.fill("#text", text);
+  if (second !== undefined) await page.fill("#pair", second);
+  await page.fill("#text", first);
   await page.waitForFunction(() => document.querySelector("#headline").textContent !== "Ready");
   return shown(page);
 }
@@ -85,13 +88,15 @@ async function hurried(page) {
   await page.keyboard.press("Control+A");
   await page.keyboard.type("great, terrible, great, terrible, great, terrible, great", { delay: 15 });
   await page.waitForTimeout(1500);
-  return { text: await page.inputValue("#text"), ...(await shown(page)) };
+  const pair = (await page.locator("#pair").isVisible()) ? await page.inputValue("#pair") : undefined;
+  return { text: await page.inputValue("#text"), pair, ...(await shown(page)) };
 }
 
 function shown(page) {
   return page.evaluate(() => ({
     headline: document.querySelector("#headline").textContent,
     note: document.querySelector("#note").textContent,
+    marked: [...document.querySelectorAll("#bars .best .label")].map((label) => label.textContent),
     probabilities: Object.fromEntries(
       [...document.querySelectorAll("#bars li")].map((row) => [
         row.querySelector(".label").textContent,

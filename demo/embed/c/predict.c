@@ -3,9 +3,13 @@
  *   predict MODEL < ids.txt                a line is one text: its token ids, separated by blanks
  *   predict -x LIBRARY MODEL < texts.txt   a line is one text in UTF-8; MODEL takes strings, LIBRARY has its operators
  *
+ * For a model of pairs, a line of ids is those of the pair, a bar (|), and the types of its tokens, separated by blanks; a
+ * line of texts is the two texts with a tabulator between them.
+ *
  * For every line one is printed: the label, a tabulator, and the probability of each label, in the order of the model's
- * labels. The model's metadata name them. A model without such metadata needs them as arguments after MODEL: the
- * "labels" of the bundle's sentopt.json, in that order. Exit code 1 on errors.
+ * labels. Of a multi-label model, each label that reaches its threshold comes with a tabulator, in that order, or none. The
+ * model's metadata name labels and thresholds. A model without such metadata needs them: -t and the "thresholds" of the
+ * bundle's sentopt.json with commas between them before MODEL, and its "labels" as arguments after it. Exit code 1 on errors.
  */
 #define _POSIX_C_SOURCE 200809L /* getline, setenv */
 
@@ -42,7 +46,10 @@ typedef struct {
   OrtSession *session;
   char **labels; /* none where the model does not name them */
   size_t label_count;
+  float *thresholds; /* none of a model that gives each text one label */
+  size_t threshold_count;
   size_t max_length; /* 0 where the model does not say */
+  int takes_pairs;   /* 0 where the model does not say */
   size_t inputs;
   char *names[MOST_INPUTS];
   int takes_text;
@@ -56,6 +63,15 @@ static char *look_up(const OrtModelMetadata *metadata, const char *key) {
   return value;
 }
 
+static void add_threshold(Model *model, const char *number) {
+  char *end;
+  const double threshold = strtod(number, &end);
+  if (end == number || (*end && *end != ',') || !(threshold >= 0 && threshold <= 1))
+    fail("a threshold must be a number from 0 to 1", number);
+  model->thresholds = checked(realloc(model->thresholds, (model->threshold_count + 1) * sizeof *model->thresholds));
+  model->thresholds[model->threshold_count++] = (float)threshold;
+}
+
 static void read_metadata(Model *model) {
   OrtModelMetadata *metadata;
   char key[64], *value;
@@ -63,6 +79,14 @@ static void read_metadata(Model *model) {
   while (snprintf(key, sizeof key, "sentopt.label.%zu", model->label_count), (value = look_up(metadata, key))) {
     model->labels = checked(realloc(model->labels, (model->label_count + 1) * sizeof *model->labels));
     model->labels[model->label_count++] = value;
+  }
+  while (snprintf(key, sizeof key, "sentopt.threshold.%zu", model->threshold_count), (value = look_up(metadata, key))) {
+    add_threshold(model, value);
+    check(ort->AllocatorFree(allocator, value));
+  }
+  if ((value = look_up(metadata, "sentopt.pair.1"))) {
+    model->takes_pairs = 1;
+    check(ort->AllocatorFree(allocator, value));
   }
   if ((value = look_up(metadata, "sentopt.max_length"))) {
     model->max_length = strtoul(value, NULL, 10);
@@ -94,6 +118,10 @@ static Model open_model(const OrtEnv *env, const char *path, const char *library
   check(ort->GetTensorElementType(tensor, &element));
   ort->ReleaseTypeInfo(type);
   model.takes_text = element == ONNX_TENSOR_ELEMENT_DATA_TYPE_STRING;
+  if (model.takes_text) {
+    if (model.inputs > 2) fail("the model takes more than two texts", path);
+    model.takes_pairs = model.inputs == 2;
+  }
   model.output = model.takes_text ? "probabilities" : "logits";
   return model;
 }
@@ -157,24 +185,56 @@ static char *repaired(const char *text, size_t *length) {
   return copy;
 }
 
-static OrtValue *answer_text(const Model *model, const char *line, size_t length) {
+static OrtValue *string_tensor(const char *part, size_t length) {
   OrtValue *value;
   const int64_t shape[] = {1};
-  char *text = repaired(line, &length), *content;
+  char *text = repaired(part, &length), *content;
   check(ort->CreateTensorAsOrtValue(allocator, shape, 1, ONNX_TENSOR_ELEMENT_DATA_TYPE_STRING, &value));
   /* FillStringTensor would end the text at a NUL character. */
   check(ort->GetResizedStringTensorElementBuffer(value, 0, length, &content));
   memcpy(content, text, length);
   free(text);
-  OrtValue *found = run(model, &value);
-  ort->ReleaseValue(value);
+  return value;
+}
+
+/* Texts of pairs have a tabulator between them and none inside; tokenizers read it as a blank. */
+static OrtValue *answer_text(const Model *model, char *line, size_t length) {
+  OrtValue *values[2];
+  const char *tab = model->takes_pairs ? memchr(line, '\t', length) : NULL;
+  const size_t first = tab ? (size_t)(tab - line) : length, second = tab ? length - first - 1 : 0;
+  if (model->takes_pairs && (!tab || memchr(tab + 1, '\t', second)))
+    fail("a line must be two texts with one tabulator between them", line);
+  values[0] = string_tensor(line, first);
+  if (tab) values[1] = string_tensor(tab + 1, second);
+  OrtValue *found = run(model, values);
+  for (size_t i = 0; i < model->inputs; i++) ort->ReleaseValue(values[i]);
   return found;
 }
 
-/* Alone in its batch a text needs no padding: the mask is ones, positions count up, and the only type is 0. */
-static OrtValue *answer_ids(const Model *model, const char *line, size_t length) {
+static int has_types(const Model *model) {
+  for (size_t i = 0; i < model->inputs; i++)
+    if (!strcmp(model->names[i], "token_type_ids")) return 1;
+  return 0;
+}
+
+/* The types of `count` tokens, from the text behind the bar of a line; a text that stands alone has no bar, and type 0. */
+static int64_t *parse_types(const Model *model, const char *text, size_t length, size_t count) {
+  size_t found = count;
+  if (!text && model->takes_pairs && has_types(model))
+    fail("this model reads pairs: a line must be token ids, a bar (|), and the types of the tokens", NULL);
+  int64_t *types = text ? parse_ids(text, length, &found) : checked(calloc(count, sizeof *types));
+  if (found != count) fail("a line must have as many types as token ids", text);
+  return types;
+}
+
+/* Alone in its batch a text needs no padding: the mask is ones, and positions count up. */
+static OrtValue *answer_ids(const Model *model, char *line, size_t length) {
+  char *bar = memchr(line, '|', length);
+  const size_t first = bar ? (size_t)(bar - line) : length;
   size_t count;
-  int64_t *ids = parse_ids(line, length, &count);
+  if (bar) *bar = '\0';
+  int64_t *ids = parse_ids(line, first, &count);
+  int64_t *types = parse_types(model, bar ? bar + 1 : NULL, bar ? length - first - 1 : 0, count);
   if (model->max_length && count > model->max_length)
     fail("a text of more tokens than the model reads; cut it between its special tokens", line);
   const int64_t shape[] = {1, (int64_t)count};
@@ -183,10 +243,11 @@ static OrtValue *answer_ids(const Model *model, const char *line, size_t length)
   for (size_t i = 0; i < model->inputs; i++) {
     const char *name = model->names[i];
     const int is_ids = !strcmp(name, "input_ids"), is_mask = !strcmp(name, "attention_mask");
-    const int is_positions = !strcmp(name, "position_ids");
-    if (!is_ids && !is_mask && !is_positions && strcmp(name, "token_type_ids")) fail("unknown input", name);
+    const int is_positions = !strcmp(name, "position_ids"), is_types = !strcmp(name, "token_type_ids");
+    if (!is_ids && !is_mask && !is_positions && !is_types) fail("unknown input", name);
     data[i] = checked(malloc(count * sizeof *ids));
-    for (size_t j = 0; j < count; j++) data[i][j] = is_ids ? ids[j] : is_positions ? (int64_t)j : is_mask;
+    for (size_t j = 0; j < count; j++)
+      data[i][j] = is_ids ? ids[j] : is_positions ? (int64_t)j : is_types ? types[j] : is_mask;
     check(ort->CreateTensorWithDataAsOrtValue(memory, data[i], count * sizeof *ids, shape, 2,
                                               ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64, &values[i]));
   }
@@ -195,6 +256,7 @@ static OrtValue *answer_ids(const Model *model, const char *line, size_t length)
     ort->ReleaseValue(values[i]);
     free(data[i]);
   }
+  free(types);
   free(ids);
   return found;
 }
@@ -207,6 +269,11 @@ static void softmax(float *row, size_t count) {
   for (size_t i = 0; i < count; i++) row[i] /= sum;
 }
 
+/* In place. */
+static void sigmoid(float *row, size_t count) {
+  for (size_t i = 0; i < count; i++) row[i] = 1.0f / (1.0f + expf(-row[i]));
+}
+
 static void print_answer(const Model *model, OrtValue *found, char *const *labels, size_t count) {
   OrtTensorTypeAndShapeInfo *info;
   size_t size, best = 0;
@@ -216,19 +283,23 @@ static void print_answer(const Model *model, OrtValue *found, char *const *label
   ort->ReleaseTensorTypeAndShapeInfo(info);
   if (size != count) fail("the model does not have as many labels as were given or as it names", NULL);
   check(ort->GetTensorMutableData(found, (void **)&row));
-  if (!model->takes_text) softmax(row, count);
+  if (!model->takes_text) (model->threshold_count ? sigmoid : softmax)(row, count);
   for (size_t i = 1; i < count; i++)
     if (row[i] > row[best]) best = i;
-  printf("%s\t", labels[best]);
+  for (size_t i = 0; i < count; i++)
+    if (model->threshold_count ? row[i] >= model->thresholds[i] : i == best) printf("%s\t", labels[i]);
   for (size_t i = 0; i < count; i++) printf("%s%.6f", i ? " " : "", row[i]);
   putchar('\n');
 }
 
 int main(int argc, char **argv) {
-  const char *library = argc > 2 && !strcmp(argv[1], "-x") ? argv[2] : NULL;
-  char **rest = argv + (library ? 3 : 1);
-  const int left = argc - (library ? 3 : 1);
-  if (left < 1 || left == 2) fail("usage: predict [-x LIBRARY] MODEL [LABEL LABEL...] < lines", NULL);
+  const char *library = NULL, *thresholds = NULL;
+  char **rest = argv + 1;
+  int left = argc - 1;
+  for (; left > 1 && (!strcmp(rest[0], "-x") || !strcmp(rest[0], "-t")); rest += 2, left -= 2)
+    *(rest[0][1] == 'x' ? &library : &thresholds) = rest[1];
+  if (left < 1 || left == 2)
+    fail("usage: predict [-x LIBRARY] [-t THRESHOLD,THRESHOLD...] MODEL [LABEL LABEL...] < lines", NULL);
 
   /* From 1.29 on onnxruntime sends usage data from Linux unless this is set before it starts. */
   setenv("ORT_DISABLE_TELEMETRY", "1", 0);
@@ -242,6 +313,13 @@ int main(int argc, char **argv) {
   char *const *labels = left > 1 ? rest + 1 : model.labels;
   const size_t count = left > 1 ? (size_t)left - 1 : model.label_count;
   if (!count) fail("the model does not name its labels: give those of sentopt.json as arguments after it", rest[0]);
+  if (thresholds) model.threshold_count = 0;
+  for (const char *next = thresholds; next; next += *next == ',') {
+    add_threshold(&model, next);
+    if (!(next = strchr(next, ','))) break;
+  }
+  if (model.threshold_count && model.threshold_count != count)
+    fail("a multi-label model must have as many thresholds as labels", NULL);
 
   char *line = NULL;
   size_t capacity = 0;
@@ -255,6 +333,7 @@ int main(int argc, char **argv) {
   free(line);
   for (size_t i = 0; i < model.label_count; i++) check(ort->AllocatorFree(allocator, model.labels[i]));
   free(model.labels);
+  free(model.thresholds);
   for (size_t i = 0; i < model.inputs; i++) check(ort->AllocatorFree(allocator, model.names[i]));
   ort->ReleaseSession(model.session);
   ort->ReleaseMemoryInfo(memory);

@@ -29,7 +29,7 @@ if (present.length > 0) fail(`${out} is not empty`);
 const copies = [
   ...["index.html", "style.css", "icon.svg", "page.js", "worker.js"].map((name) => [path.join(PAGE, name), name]),
   // As .js and not .mjs: older web servers do not know that .mjs is JavaScript, and browsers then refuse it.
-  ...["classifier", "bert", "bert-characters", "files", "options"].map((name) => [
+  ...["classifier", "bert", "bert-characters", "files", "options", "pairs"].map((name) => [
     path.join(HERE, "sentopt-classifier", `${name}.mjs`),
     `classifier/${name}.js`,
   ]),

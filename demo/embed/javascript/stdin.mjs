@@ -1,16 +1,21 @@
-// The texts that an example is given on stdin: a JSON array of strings in UTF-8, whatever the console's encoding is.
+// The texts that an example is given on stdin: a JSON array of strings in UTF-8, whatever the console's encoding is. For a
+// bundle that is given pairs of texts, an array of arrays of two strings.
 import { buffer } from "node:stream/consumers";
 
-export async function textsOnStdin() {
+import { isPair } from "./sentopt-classifier/pairs.mjs";
+
+export async function textsOnStdin(pair = null) {
   const bytes = await buffer(process.stdin);
+  const expected = pair ? `pairs of texts, [[${pair.join(", ")}], ...]` : "texts";
   let texts;
   try {
     texts = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
   } catch (error) {
-    fail(`stdin must be a JSON array of texts in UTF-8: ${error.message}`);
+    fail(`stdin must be a JSON array of ${expected} in UTF-8: ${error.message}`);
   }
-  if (!Array.isArray(texts) || !texts.every((text) => typeof text === "string")) {
-    fail(`stdin must be a JSON array of texts, found ${JSON.stringify(texts).slice(0, 60)}`);
+  const fits = pair ? isPair : (text) => typeof text === "string";
+  if (!Array.isArray(texts) || !texts.every(fits)) {
+    fail(`stdin must be a JSON array of ${expected}, found ${JSON.stringify(texts).slice(0, 60)}`);
   }
   return texts;
 }

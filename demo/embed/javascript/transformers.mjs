@@ -6,7 +6,8 @@ import { Tensor, env, pipeline } from "@huggingface/transformers";
 
 import { descriptionOf, inWords, jsonOf } from "./description.mjs";
 import { asInPython } from "./sentopt-classifier/bert.mjs";
-import { chosen, cut, specialTokens } from "./sentopt-classifier/classifier.mjs";
+import { chosen, cut, isMultiLabel, specialTokens } from "./sentopt-classifier/classifier.mjs";
+import { encodedPair, layoutOfPairs } from "./sentopt-classifier/pairs.mjs";
 import { fail, textsOnStdin } from "./stdin.mjs";
 
 const FILES = { fp32: "onnx/model.onnx", q8: "onnx/model_quantized.onnx" };
@@ -29,23 +30,49 @@ const classifier = await pipeline("text-classification", path.basename(bundle), 
 
 // transformers.js splits words by the Unicode tables of the JavaScript engine: it shall use those of the training.
 const { tokenizer } = classifier;
-asInPython(tokenizer._tokenizer, await jsonOf(bundle, "tokenizer.json"));
-// It cuts a long text on the right only, and cuts its final special tokens off too: it is cut here instead.
-const around = specialTokens({ encode: (text, options) => ({ ids: tokenizer.encode(text, options) }) });
-classifier.tokenizer = (text) => {
-  const inputs = tokenizer(text.toWellFormed());
-  if (inputs.input_ids.data.length <= facts.max_length) return inputs;
-  for (const [name, { data }] of Object.entries(inputs)) {
-    inputs[name] = new Tensor("int64", BigInt64Array.from(cut([...data], around, facts)), [1, facts.max_length]);
-  }
-  return inputs;
-};
+const file = await jsonOf(bundle, "tokenizer.json");
+asInPython(tokenizer._tokenizer, file);
+// It cuts a long text on the right only, and cuts its final special tokens off too: it is cut here instead. Its pipeline
+// gives the tokenizer what it is given; of a pair it would make two texts.
+const encoder = { encode: (text, options) => ({ ids: tokenizer.encode(text, options) }) };
+classifier.tokenizer = facts.pair ? pairTokenizer() : textTokenizer();
+// It applies the sigmoid function where config.json says "multi_label_classification", as the bundle's does.
+const applied = classifier.model.config.problem_type === facts.problem_type;
+if (isMultiLabel(facts) && !applied) fail("config.json does not say that this is a multi-label model");
 
 const answers = [];
-for (const text of await textsOnStdin()) {
+for (const text of await textsOnStdin(facts.pair)) {
   // top_k and not topk: the old name is ignored. null gives all labels, the most probable one first.
-  const scores = await classifier(text, { top_k: null });
+  const [scores] = await classifier([text], { top_k: null });
   const probabilities = Object.fromEntries(scores.map(({ label, score }) => [label, score]));
-  answers.push({ label: scores[0].label, probabilities });
+  answers.push({ label: scores[0].label, probabilities, ...(isMultiLabel(facts) && { labels: present(scores) }) });
 }
 console.log(JSON.stringify(answers));
+
+function textTokenizer() {
+  const around = specialTokens(encoder);
+  return ([text]) => {
+    const inputs = tokenizer(text.toWellFormed());
+    if (inputs.input_ids.data.length <= facts.max_length) return inputs;
+    for (const [name, { data }] of Object.entries(inputs)) inputs[name] = row(cut([...data], around, facts));
+    return inputs;
+  };
+}
+
+function pairTokenizer() {
+  const layout = layoutOfPairs(tokenizer._tokenizer, file);
+  return ([pair]) => {
+    const { ids, types } = encodedPair(tokenizer._tokenizer, layout, pair, facts);
+    return { input_ids: row(ids), attention_mask: row(ids.map(() => 1)), token_type_ids: row(types) };
+  };
+}
+
+function row(values) {
+  return new Tensor("int64", BigInt64Array.from(values, BigInt), [1, values.length]);
+}
+
+/** The labels that reach their thresholds. */
+function present(scores) {
+  const threshold = new Map(facts.labels.map((label, i) => [label, facts.thresholds[i]]));
+  return scores.filter(({ label, score }) => score >= Math.fround(threshold.get(label))).map(({ label }) => label);
+}

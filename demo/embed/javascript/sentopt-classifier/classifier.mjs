@@ -2,7 +2,7 @@
  * A sentopt bundle in JavaScript: the same code answers in Node (onnxruntime-node) and in a browser (onnxruntime-web).
  *
  *   const classifier = await Classifier.load(read, { ort, Tokenizer });
- *   await classifier.classify("The soup was cold."); // { label, score, probabilities, truncated }
+ *   await classifier.classify("The soup was cold."); // { label, score, probabilities, truncated, labels }
  *
  * Nothing is imported but files of this folder: both libraries are passed in, because names such as "onnxruntime-web"
  * mean nothing in a web worker without a bundler. index.mjs and node.mjs bring them along. index.d.ts has the types.
@@ -10,6 +10,7 @@
 import { asInPython } from "./bert.mjs";
 import { readerOf } from "./files.mjs";
 import { OF_LOADING, OF_MANY_TEXTS, checkedOptions, named } from "./options.mjs";
+import { checkedText, encodedPair, inWords, isPair, layoutOfPairs } from "./pairs.mjs";
 
 export { fetchedFrom } from "./files.mjs";
 
@@ -41,6 +42,7 @@ export class Classifier {
     const classifier = new this(facts, tokenizer, session, ort);
     try {
       refuseOtherNames(session, facts);
+      classifier.refuseFullFrame();
       if (check) await classifier.checked(onWarning);
     } catch (error) {
       await classifier.dispose();
@@ -52,7 +54,8 @@ export class Classifier {
   constructor(facts, tokenizer, session, ort) {
     Object.assign(this, { facts, tokenizer, session, ort });
     asInPython(tokenizer, tokenizer.tokenizer);
-    this.around = specialTokens(tokenizer);
+    this.pair = facts.pair ?? null;
+    this.around = this.pair ? layoutOfPairs(tokenizer, tokenizer.tokenizer) : specialTokens(tokenizer);
     this.running = new Set();
   }
 
@@ -60,17 +63,28 @@ export class Classifier {
     return [...this.facts.labels];
   }
 
-  /** The most probable label of one text, its probability, those of all labels, and whether the text was cut. */
-  async classify(text) {
-    if (typeof text !== "string") {
-      throw new TypeError(`classify expects one text (a string), found ${named(text)}; for many texts: classifyAll(texts)`);
-    }
-    return (await this.answer([this.encode(text)]))[0];
+  /** From which probability on a text has each label, in the order of `labels`; null where each text has one label. */
+  get thresholds() {
+    return isMultiLabel(this.facts) ? [...this.facts.thresholds] : null;
   }
 
-  /** The answers for many texts, in their order. Texts of similar length are run together, `batchSize` at a time. */
+  /**
+   * The most probable label of one text, its probability, those of all labels, whether the text was cut, and its labels:
+   * the one, or all that reach their thresholds in a multi-label model. A model of pairs is given [first, second].
+   */
+  async classify(text) {
+    if (this.pair === null && typeof text !== "string") {
+      throw new TypeError(`classify expects one text (a string), found ${named(text)}; for many texts: classifyAll(texts)`);
+    }
+    return (await this.answer([this.encode(checkedText(text, this.pair, "classify expects"))]))[0];
+  }
+
+  /**
+   * The answers for many texts, or many pairs of them, in their order. Those of similar length are run together,
+   * `batchSize` at a time.
+   */
   async classifyAll(texts, options = {}) {
-    const list = listOf(texts);
+    const list = listOf(texts, this.pair);
     const { batchSize = 16 } = checkedOptions("classifyAll", options, OF_MANY_TEXTS);
     const tokens = list.map((text) => this.encode(text));
     const order = tokens.map((_, i) => i).sort((a, b) => tokens[a].ids.length - tokens[b].ids.length);
@@ -84,7 +98,8 @@ export class Classifier {
   }
 
   /**
-   * Answer the bundle's golden texts: how many labels differ from PyTorch's, and by how much a probability does at most.
+   * Answer the bundle's golden texts: how many labels (or sets of labels) differ from PyTorch's, and by how much a
+   * probability does at most.
    *
    * Worth a call where the CPU or the runtime is another than the one the bundle was verified on, as in a browser.
    * A changed label means that the bundle is not what was verified here. Probabilities that moved by more than `allowed`
@@ -95,10 +110,12 @@ export class Classifier {
     if (golden.length === 0) throw new Error("this bundle carries no golden texts to check");
     const changed = [];
     let largest = 0;
-    for (const { text, probabilities } of golden) {
+    for (const entry of golden) {
+      const { probabilities } = entry;
+      const text = this.pair ? [entry.text, entry.pair] : entry.text;
       const answer = await this.classify(text);
       const found = labels.map((label) => answer.probabilities[label]);
-      if (!found.every(Number.isFinite) || indexOfLargest(found) !== indexOfLargest(probabilities)) changed.push(text);
+      if (!found.every(Number.isFinite) || this.decided(found) !== this.decided(probabilities)) changed.push(text);
       largest = Math.max(largest, ...found.map((p, i) => Math.abs(p - probabilities[i])));
     }
     const allowed = allowedDifference(this.facts, this.ort);
@@ -131,8 +148,26 @@ export class Classifier {
     await session?.release?.();
   }
 
-  /** Token ids as in training: a long text is cut between its special tokens, and a text without any is one pad. */
+  /** The labels that probabilities stand for, in one string, whichever of them is the most probable one. */
+  decided(probabilities) {
+    const { thresholds } = this;
+    return String(thresholds ? present(probabilities, thresholds) : indexOfLargest(probabilities));
+  }
+
+  /** Nothing of a text would be read where the special tokens take all of the room. */
+  refuseFullFrame() {
+    const { max_length } = this.facts;
+    if (this.pair && this.around.special >= max_length) {
+      throw new Error(`the tokenizer adds ${this.around.special} special tokens to a pair, and max_length is ${max_length}`);
+    }
+  }
+
+  /**
+   * Token ids as in training: a long text is cut between its special tokens, and a text without any is one pad. A pair has
+   * the types of its tokens besides.
+   */
   encode(text) {
+    if (this.pair) return encodedPair(this.tokenizer, this.around, text, this.facts);
     const { ids } = this.tokenizer.encode(text.toWellFormed()); // a lone surrogate becomes U+FFFD, as in Python
     if (ids.length === 0) return { ids: [this.facts.pad_token_id], truncated: false };
     const truncated = ids.length > this.facts.max_length;
@@ -142,7 +177,7 @@ export class Classifier {
   /** Answers for one batch of encoded texts, which is padded on the right to the longest of them. */
   async answer(tokens) {
     if (!this.session) throw new Error("this classifier was disposed of: load the bundle again");
-    const run = this.session.run(this.inputs(tokens.map(({ ids }) => ids)));
+    const run = this.session.run(this.inputs(tokens));
     this.running.add(run);
     try {
       const { labels, output } = this.facts;
@@ -154,28 +189,35 @@ export class Classifier {
         );
       }
       const logits = [...data];
-      return tokens.map(({ truncated }, row) => {
-        const scores = softmax(logits.slice(row * labels.length, (row + 1) * labels.length));
-        const best = indexOfLargest(scores);
-        const probabilities = Object.fromEntries(labels.map((label, i) => [label, scores[i]]));
-        return { label: labels[best], score: scores[best], probabilities, truncated };
-      });
+      return tokens.map(({ truncated }, row) =>
+        this.prediction(logits.slice(row * labels.length, (row + 1) * labels.length), truncated),
+      );
     } finally {
       this.running.delete(run);
     }
   }
 
-  inputs(rows) {
-    const width = Math.max(...rows.map((ids) => ids.length));
+  prediction(logits, truncated) {
+    const { thresholds, labels } = this;
+    const scores = thresholds ? logits.map(sigmoid) : softmax(logits);
+    const best = indexOfLargest(scores);
+    const probabilities = Object.fromEntries(labels.map((label, i) => [label, scores[i]]));
+    const found = thresholds ? present(scores, thresholds).sort((a, b) => scores[b] - scores[a]) : [best];
+    return { label: labels[best], score: scores[best], probabilities, truncated, labels: found.map((i) => labels[i]) };
+  }
+
+  inputs(tokens) {
+    const width = Math.max(...tokens.map(({ ids }) => ids.length));
     const padded = (value, filler) =>
-      rows.flatMap((ids) => Array.from({ length: width }, (_, i) => (i < ids.length ? value(ids, i) : filler(ids))));
+      tokens.flatMap((one) => Array.from({ length: width }, (_, i) => (i < one.ids.length ? value(one, i) : filler(one))));
     const values = {
-      input_ids: () => padded((ids, i) => ids[i], () => this.facts.pad_token_id),
+      input_ids: () => padded(({ ids }, i) => ids[i], () => this.facts.pad_token_id),
       attention_mask: () => padded(() => 1, () => 0),
-      token_type_ids: () => padded(() => 0, () => 0),
-      position_ids: () => padded((_, i) => i, (ids) => ids.length - 1),
+      token_type_ids: () => padded(({ types }, i) => types?.[i] ?? 0, () => 0),
+      position_ids: () => padded((_, i) => i, ({ ids }) => ids.length - 1),
     };
-    const tensor = (name) => new this.ort.Tensor("int64", BigInt64Array.from(values[name](), BigInt), [rows.length, width]);
+    const shape = [tokens.length, width];
+    const tensor = (name) => new this.ort.Tensor("int64", BigInt64Array.from(values[name](), BigInt), shape);
     return Object.fromEntries(this.session.inputNames.map((name) => [name, tensor(name)]));
   }
 }
@@ -183,7 +225,9 @@ export class Classifier {
 const ENGINE = "onnxruntime";
 const ENGINES = [ENGINE, "openvino"]; // those of bundles; here is the first
 const INPUTS = ["input_ids", "attention_mask", "token_type_ids", "position_ids"];
-const SCHEMAS = [1, 2]; // 2 says with truncation_side that long texts are cut on the left
+// 2 says with truncation_side that long texts are cut on the left, 3 that there are pairs of texts or sets of labels.
+const NEWEST_SCHEMA = 3;
+const MULTI_LABEL = "multi_label_classification";
 
 /**
  * How far a probability of a golden text may be from PyTorch's.
@@ -257,16 +301,29 @@ function areLabels(labels) {
   return labels.every((label) => typeof label === "string" && label.trim() !== "");
 }
 
-function isGolden(golden, count) {
-  if (!isObject(golden) || typeof golden.text !== "string" || !Array.isArray(golden.probabilities)) return false;
-  return golden.probabilities.length === count && golden.probabilities.every(isShare);
+function areShares(values, count) {
+  return Array.isArray(values) && values.length === count && values.every(isShare);
+}
+
+function isGolden(golden, count, pair) {
+  if (!isObject(golden) || typeof golden.text !== "string") return false;
+  return (pair === null || typeof golden.pair === "string") && areShares(golden.probabilities, count);
+}
+
+/** Whether a text has any number of labels. */
+export function isMultiLabel({ problem_type }) {
+  return problem_type === MULTI_LABEL;
+}
+
+function areNames(pair) {
+  return isPair(pair) && pair[0] !== pair[1] && pair.every((name) => name.trim() !== "");
 }
 
 /** `facts` if it describes a bundle that this code reads. */
 export function described(facts) {
   if (!isObject(facts)) throw new Error(`sentopt.json is malformed: it must hold an object, found ${named(facts)}`);
-  if (!SCHEMAS.includes(facts.schema_version)) {
-    throw new Error(`sentopt.json has schema ${JSON.stringify(facts.schema_version)}, expected ${SCHEMAS.join(" or ")}`);
+  if (!isWhole(facts.schema_version, 1) || facts.schema_version > NEWEST_SCHEMA) {
+    throw new Error(`sentopt.json has schema ${JSON.stringify(facts.schema_version)}, expected 1 to ${NEWEST_SCHEMA}`);
   }
   const { labels, output, model_file, files, golden, webassembly, engine = ENGINE, truncation_side = "right" } = facts;
   // A bundle may be somebody else's, and its names say what is read from where: no address, nothing outside its folder.
@@ -286,6 +343,12 @@ export function described(facts) {
     [typeof output === "string" && output.trim() !== "", "output (expected a name)"],
     [typeof model_file === "string", "model_file (expected the name of a file)"],
     [Array.isArray(golden), "golden (expected a list)"],
+    [facts.problem_type === undefined || isMultiLabel(facts), `problem_type (expected ${MULTI_LABEL})`],
+    [
+      !isMultiLabel(facts) || areShares(facts.thresholds, labels?.length),
+      `thresholds (expected ${labels?.length} numbers from 0 to 1, one for each label)`,
+    ],
+    [facts.pair === undefined || areNames(facts.pair), "pair (expected two different names)"],
     [isShare(facts.golden_tolerance), `golden_tolerance (${tolerance})`],
     [(webassembly ?? null) === null || isObject(webassembly), "webassembly (expected an object)"],
     [isShare(webassembly?.golden_tolerance ?? 0), `webassembly.golden_tolerance (${tolerance})`],
@@ -294,8 +357,10 @@ export function described(facts) {
       `files: ${name} (expected its bytes and its sha256)`,
     ]),
   ]);
-  const wrong = golden.findIndex((entry) => !isGolden(entry, labels.length));
-  const entry = `golden[${wrong}] (expected a text and ${labels.length} probabilities from 0 to 1, one for each label)`;
+  const pair = facts.pair ?? null;
+  const wrong = golden.findIndex((entry) => !isGolden(entry, labels.length, pair));
+  const texts = pair ? "a text, a pair" : "a text";
+  const entry = `golden[${wrong}] (expected ${texts} and ${labels.length} probabilities from 0 to 1, one for each label)`;
   refuseMalformed([[wrong < 0, entry]]);
   return facts;
 }
@@ -338,14 +403,12 @@ function parse(name, bytes) {
   }
 }
 
-function listOf(texts) {
+function listOf(texts, pair) {
   if (typeof texts === "string" || typeof texts?.[Symbol.iterator] !== "function") {
-    throw new TypeError(`classifyAll expects an array of texts, found ${named(texts)}`);
+    const what = pair ? `an array, each of ${inWords(pair)}` : "an array of texts";
+    throw new TypeError(`classifyAll expects ${what}, found ${named(texts)}`);
   }
-  return Array.from(texts, (text, i) => {
-    if (typeof text !== "string") throw new TypeError(`text ${i} must be a string, found ${named(text)}`);
-    return text;
-  });
+  return Array.from(texts, (text, i) => checkedText(text, pair, `text ${i} must be`));
 }
 
 async function sha256(bytes) {
@@ -358,6 +421,16 @@ async function sha256(bytes) {
 
 function indexOfLargest(numbers) {
   return numbers.indexOf(Math.max(...numbers));
+}
+
+/** The positions of the labels that reach their thresholds, in float32 as in Python. */
+function present(probabilities, thresholds) {
+  const positions = [...thresholds.keys()];
+  return positions.filter((i) => Math.fround(probabilities[i]) >= Math.fround(thresholds[i]));
+}
+
+function sigmoid(logit) {
+  return 1 / (1 + Math.exp(-logit));
 }
 
 function softmax(logits) {

@@ -1,4 +1,7 @@
-/** The answer for one text. */
+/** What is classified: a text, or `[first, second]` where the bundle's model is given two (`Classifier.pair`). */
+export type Text = string | readonly [first: string, second: string];
+
+/** The answer for one text, or for one pair. */
 export interface Prediction {
   /** The most probable label. */
   label: string;
@@ -8,14 +11,16 @@ export interface Prediction {
   probabilities: Record<string, number>;
   /** Whether the text was longer than the model reads and was cut. */
   truncated: boolean;
+  /** `label` alone; of a multi-label model all labels that reach their thresholds, the most probable first, or none. */
+  labels: string[];
 }
 
 /** What the golden texts of a bundle say of the runtime that answers them. */
 export interface GoldenCheck {
   /** How many golden texts there are. */
   texts: number;
-  /** Those that get another label than PyTorch gave them. */
-  changed: string[];
+  /** Those that get another label, or other labels, than PyTorch gave them. */
+  changed: Text[];
   /** The largest difference of a probability from PyTorch's. */
   largest: number;
   /** The largest difference that was expected of this runtime. */
@@ -91,11 +96,21 @@ export class Classifier {
   /** The names of the labels, in the order of the logits. */
   readonly labels: string[];
 
-  /** @throws TypeError if `text` is no string. */
-  classify(text: string): Promise<Prediction>;
+  /** The names of the two texts that the model is given; null: it is given one text. */
+  readonly pair: readonly [string, string] | null;
+  /** Of a multi-label model, by label: the probability from which on a text has it. Null: each text has one label. */
+  readonly thresholds: number[] | null;
 
-  /** The answers in the order of `texts`. Texts of similar length are run together, `batchSize` at a time (16 if not set). */
-  classifyAll(texts: Iterable<string>, options?: { batchSize?: number }): Promise<Prediction[]>;
+  /** @throws TypeError if `text` is no string, or no pair of strings where the model is given two texts. */
+  classify(text: Text): Promise<Prediction>;
+
+  /**
+   * The answers in the order of `texts`, all of one kind. Texts of similar length are run together, `batchSize` at a time
+   * (16 if not set).
+   *
+   * @throws TypeError as `classify`.
+   */
+  classifyAll(texts: Iterable<string> | Iterable<readonly [string, string]>, options?: { batchSize?: number }): Promise<Prediction[]>;
 
   /**
    * Answer the bundle's golden texts and compare with PyTorch.
