@@ -96,14 +96,17 @@ class Candidate:
     model: Path
     labels: tuple[str, ...]
     max_length: int
+    thresholds: tuple[float, ...] = ()
 
     @classmethod
     def of(cls, spec: VariantSpec, run_dir: RunDir, labels: Sequence[str], max_length: int) -> Candidate:
         """The variant in a run directory."""
+        from sentopt.data import store  # not in the process of a contender, whose start and memory are measured
+
         checkpoint = run_dir.checkpoint.resolve()
         is_torch = spec.backend == "torch"
         model = checkpoint / "model.safetensors" if is_torch else run_dir.model(spec.file_owner).resolve()
-        return cls(spec, checkpoint, model, tuple(labels), max_length)
+        return cls(spec, checkpoint, model, tuple(labels), max_length, store.read_decision(run_dir).thresholds)
 
     @property
     def tokenizer(self) -> Path:
@@ -124,7 +127,7 @@ class Candidate:
                 compiled=self.spec.compiled,
                 threads=tuning.threads,
             )
-            return Classifier(engine, encoder, self.labels, options=Options(tuning=tuning))
+            return Classifier(engine, encoder, self.labels, options=Options(tuning=tuning), thresholds=self.thresholds)
         return Classifier.open(
             self.model,
             encoder,
@@ -132,17 +135,19 @@ class Candidate:
             options=Options(
                 engine=self.spec.engine, tuning=tuning, providers=CUDA if self.spec.device == "cuda" else CPU
             ),
+            thresholds=self.thresholds,
         )
 
     def to_json(self) -> str:
         """As one command-line argument for another process."""
-        return json.dumps([self.spec.name, str(self.checkpoint), str(self.model), list(self.labels), self.max_length])
+        paths = [str(self.checkpoint), str(self.model)]
+        return json.dumps([self.spec.name, *paths, self.labels, self.max_length, self.thresholds])
 
     @classmethod
     def from_json(cls, text: str) -> Candidate:
         """The inverse of `to_json`."""
-        name, checkpoint, model, labels, max_length = json.loads(text)
-        return cls(VARIANTS[name], Path(checkpoint), Path(model), tuple(labels), max_length)
+        name, checkpoint, model, labels, max_length, thresholds = json.loads(text)
+        return cls(VARIANTS[name], Path(checkpoint), Path(model), tuple(labels), max_length, tuple(thresholds))
 
 
 def _torch_sees_cuda() -> bool:
