@@ -54,7 +54,8 @@ def train(
         data: a table file or a pattern of them, a folder with `train.*` (`validation.*`, `test.*`), the name of a
             known dataset, a `datasets.DatasetDict` or `Dataset`, a pandas or polars DataFrame, a pyarrow Table,
             `(texts, labels)`, a list of rows, or a dict of these by split. None takes the data of the recipe. Splits
-            that are missing are drawn from `train`.
+            that are missing are drawn from `train`. Where texts have any number of labels, these are lists, or
+            columns of 0 and 1 that `label_columns` names.
         recipe: name of a shipped recipe, path of a TOML file, or a `Recipe`.
         model: the pretrained model: a local folder, `minilm`, or a hub id with `revision`.
         revision: commit hash of a hub id.

@@ -92,7 +92,7 @@ def _product_seconds(dtype: Any) -> float:
 class Candidate:
     """A variant of a run with everything needed to open it, in this process or in another.
 
-    `pairs` says that it reads pairs of texts.
+    `pairs` says that it reads pairs of texts; `thresholds` are those of labels of which a text has any number.
     """
 
     spec: VariantSpec
@@ -101,14 +101,18 @@ class Candidate:
     labels: tuple[str, ...]
     max_length: int
     pairs: bool = False
+    thresholds: tuple[float, ...] = ()
 
     @classmethod
     def of(cls, spec: VariantSpec, run_dir: RunDir, labels: Sequence[str], max_length: int) -> Candidate:
         """The variant in a run directory."""
+        from sentopt.data import store  # not in the process of a contender, whose start and memory are measured
+
         checkpoint = run_dir.checkpoint.resolve()
         is_torch = spec.backend == "torch"
         model = checkpoint / "model.safetensors" if is_torch else run_dir.model(spec.file_owner).resolve()
-        return cls(spec, checkpoint, model, tuple(labels), max_length, store.are_pairs(run_dir))
+        own = store.are_pairs(run_dir), store.read_decision(run_dir).thresholds
+        return cls(spec, checkpoint, model, tuple(labels), max_length, *own)
 
     @property
     def tokenizer(self) -> Path:
@@ -129,7 +133,7 @@ class Candidate:
                 compiled=self.spec.compiled,
                 threads=tuning.threads,
             )
-            return Classifier(engine, encoder, self.labels, options=Options(tuning=tuning))
+            return Classifier(engine, encoder, self.labels, options=Options(tuning=tuning), thresholds=self.thresholds)
         return Classifier.open(
             self.model,
             encoder,
@@ -137,18 +141,21 @@ class Candidate:
             options=Options(
                 engine=self.spec.engine, tuning=tuning, providers=CUDA if self.spec.device == "cuda" else CPU
             ),
+            thresholds=self.thresholds,
         )
 
     def to_json(self) -> str:
         """As one command-line argument for another process."""
-        paths = str(self.checkpoint), str(self.model)
-        return json.dumps([self.spec.name, *paths, list(self.labels), self.max_length, self.pairs])
+        paths = [str(self.checkpoint), str(self.model)]
+        return json.dumps([self.spec.name, *paths, self.labels, self.max_length, self.pairs, self.thresholds])
 
     @classmethod
     def from_json(cls, text: str) -> Candidate:
         """The inverse of `to_json`."""
-        name, checkpoint, model, labels, max_length, pairs = json.loads(text)
-        return cls(VARIANTS[name], Path(checkpoint), Path(model), tuple(labels), max_length, pairs)
+        name, checkpoint, model, labels, max_length, pairs, thresholds = json.loads(text)
+        return cls(
+            VARIANTS[name], Path(checkpoint), Path(model), tuple(labels), max_length, pairs, tuple(thresholds)
+        )
 
 
 def _torch_sees_cuda() -> bool:

@@ -63,6 +63,8 @@ def _clean(raw: RawData, data: DataSection, notices: list[str], *, seed: int, tu
     if as_validation:
         found["validation"] = found["test"]
     found = {split: splits.limited(found[split], getattr(data, f"{split}_limit"), seed) for split in SPLITS}
+    if not tuned:
+        _check_labels(found["train"], names)
     _note_few(found["train"], names, notices)
     notices.append(_described(found["train"], len(names)))
     return CleanData(found, names, tuple(notices), multi_label=True)
@@ -124,6 +126,16 @@ def _check_several(train: Examples, names: tuple[str, ...]) -> None:
         raise DataError(
             f"all texts of the train split have the same labels ({held}); at least two sets of labels are needed to "
             "learn a difference"
+        )
+
+
+def _check_labels(train: Examples, names: tuple[str, ...]) -> None:
+    """Refuse labels that no training text has any more, now that there are fewer texts."""
+    counts = label_sets.counts(train.labels, len(names)).tolist()
+    if missing := [name for name, count in zip(names, counts, strict=True) if not count]:
+        raise DataError(
+            f"no training text has the label {', '.join(missing)} among the {len(train):,} that are used: raise "
+            "data.train_limit, or add texts with it"
         )
 
 

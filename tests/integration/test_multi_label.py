@@ -17,6 +17,7 @@ from csv_files import read_csv, write_csv
 
 import sentopt
 from sentopt import Classifier, cli, manifest
+from sentopt.backends.opening import Candidate
 from sentopt.backends.torch import TorchEngine
 from sentopt.bundles import card
 from sentopt.data import store
@@ -27,6 +28,7 @@ from sentopt.run_dir import RunDir
 from sentopt.runtime.description import read_description
 from sentopt.runtime.tokenization import TextEncoder
 from sentopt.training import live, set_loss
+from sentopt.variants import VARIANTS
 
 pytestmark = pytest.mark.usefixtures("contenders_here")
 
@@ -111,6 +113,14 @@ def test_the_bundle_gives_the_labels_of_pytorch(run: RunDir) -> None:
     )
     assert np.mean(same) == pytest.approx(verdict.agreement, abs=0.02)
     assert {len(given) for given in found} >= {0, 1, 2}  # a text may have none
+
+
+def test_variants_of_the_run_give_sets_too(run: RunDir) -> None:
+    candidate = Candidate.of(VARIANTS["lean-fp32"], run, NAMES, 48)
+    assert Candidate.from_json(candidate.to_json()) == candidate
+    text = store.read_split(run, "test").texts[0]
+    (prediction,) = candidate.open(threads=1).predict([text])
+    assert label_sets.code_of(map(NAMES.index, prediction.labels)) == reference_sets(run)[0]
 
 
 def test_thresholds_go_from_training_to_the_bundle(run: RunDir) -> None:

@@ -259,6 +259,11 @@ REFUSED: dict[str, tuple[list[dict[str, Any]], list[str], str]] = {
         [],
         "found 64 different labels",
     ),
+    "limited": (
+        [*rows_of(["joy"], ["joy", "fear"]), *({"text": f"hope {i}", "label": ["hope"]} for i in range(6))],
+        ["data.train_limit=6"],
+        "no training text has the label hope among the 6 that are used: raise data.train_limit",
+    ),
     "too few": (rows_of(["joy"], ["fear"], ["joy", "fear"], count=6), ["data.test_fraction=0.9"], "too few texts (6)"),
 }
 
