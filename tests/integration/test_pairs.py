@@ -4,6 +4,8 @@ import csv
 import io
 import json
 import shutil
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from tokenizers import processors
 
 import sentopt
 from sentopt import Classifier, cli, manifest
+from sentopt.backends.opening import Candidate
 from sentopt.bundles import card
 from sentopt.data import store
 from sentopt.errors import BackboneError, DataError, InputError, OutputError
@@ -26,6 +29,7 @@ from sentopt.results import (
     ExamineResult,
     ExportResult,
     PrepareResult,
+    QuantizeResult,
     TeachResult,
     TrainResult,
     VerifyResult,
@@ -34,7 +38,9 @@ from sentopt.results import (
 from sentopt.run_dir import RunDir
 from sentopt.runtime.description import read_description
 from sentopt.runtime.session import OnnxSession
+from sentopt.runtime.tokenization import TextEncoder
 from sentopt.training import checkpoints, hints, soft_labels
+from sentopt.variants import VARIANTS
 
 PAIRS = ["--set", "data.pair_column=aspect", "--set", "train.epochs=12"]
 
@@ -368,3 +374,48 @@ def test_types_of_tokens_that_the_model_does_not_know_are_refused(backbone: Path
     assert config["type_vocab_size"] == 2
     with pytest.raises(BackboneError, match=r"gives tokens of a pair the type 2 .* knows types up to 1"):
         checkpoints.give_types(tokenizer, folder)
+
+
+def test_a_trimmed_vocabulary_has_the_tokens_of_both_texts(paired: RunDir, tmp_path: Path) -> None:
+    run_dir = RunDir(shutil.copytree(paired.root, tmp_path / "pairs"))
+    changes = ["export.variants=['lean-fp32', 'lean-int8-trimmed']", "export.trim_keep=0"]
+    settings = [argument for value in changes for argument in ("--set", value)]
+    assert cli.main(["export", "--run-dir", str(run_dir.root), *settings]) in (0, 3)
+    made = result(run_dir, "quantize", QuantizeResult).vocabulary
+    assert made.kept < made.tokens
+    (before, after) = (
+        TextEncoder.load(folder, max_length=48, pairs=True)
+        for folder in (run_dir.checkpoint, run_dir.variant("lean-int8-trimmed"))
+    )
+    pieces = [
+        [[encoder._tokenizer.id_to_token(i) for i in tokens.ids] for tokens in encoder.encode(texts)]
+        for texts in [store.read_split(run_dir, "train").texts]
+        for encoder in (before, after)
+    ]
+    assert pieces[0] == pieces[1]
+    verdicts = {v.variant: v for v in result(run_dir, "verify", VerifyResult).verdicts}
+    assert verdicts["lean-int8-trimmed"].agreement > 0.9
+
+
+def test_pairs_are_answered_in_another_process(paired: RunDir) -> None:
+    """The one that runs under an emulator."""
+    candidate = Candidate.of(VARIANTS["lean-fp32"], paired, store.read_labels(paired), 48)
+    some = list(store.read_split(paired, "test").texts[:5])
+    request = {
+        "model": str(candidate.model),
+        "tokenizer": str(candidate.tokenizer),
+        "labels": list(candidate.labels),
+        "max_length": 48,
+        "pairs": candidate.pairs,
+        "engine": "onnxruntime",
+        "texts": some,
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "sentopt.backends.emulated"],
+        input=json.dumps(request),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    answers = [json.loads(line)["logits"] for line in done.stdout.splitlines()[1:]]
+    assert np.abs(np.array(answers) - candidate.open().logits(some, batch_size=1)).max() < 1e-5
