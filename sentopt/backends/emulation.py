@@ -33,6 +33,7 @@ from sentopt.backends.worker import without_traceback
 from sentopt.errors import EmulationError
 from sentopt.runtime.batching import batched
 from sentopt.runtime.cores import available_cores, cpuinfo
+from sentopt.runtime.description import Text
 from sentopt.runtime.session import BoolArray, FloatArray
 
 SILENT_SECONDS = 900.0
@@ -83,7 +84,7 @@ def problem(cpu: str) -> str:
 
 
 def answers(
-    candidate: Candidate, texts: Sequence[str], *, cpu: str, advance: Callable[[int], None] = lambda more: None
+    candidate: Candidate, texts: Sequence[Text], *, cpu: str, advance: Callable[[int], None] = lambda more: None
 ) -> Answers:
     """Answers to `texts` on the CPU model `cpu`, one at a time.
 
@@ -103,7 +104,7 @@ def answers(
 
 
 def bundle_answers(
-    bundle: Path, texts: Sequence[str], *, cpu: str, advance: Callable[[int], None] = lambda more: None
+    bundle: Path, texts: Sequence[Text], *, cpu: str, advance: Callable[[int], None] = lambda more: None
 ) -> Answers:
     """Like `answers`, for a bundle, which is loaded and hash-verified on that CPU.
 
@@ -113,7 +114,7 @@ def bundle_answers(
     return _answers({"bundle": str(bundle.absolute())}, texts, cpu, advance)
 
 
-def _answers(request: Mapping[str, Any], texts: Sequence[str], cpu: str, advance: Callable[[int], None]) -> Answers:
+def _answers(request: Mapping[str, Any], texts: Sequence[Text], cpu: str, advance: Callable[[int], None]) -> Answers:
     processes = available_cores()
     parts = list(batched(texts, max(1, -(-len(texts) // processes))))
     with ThreadPoolExecutor(max_workers=processes) as pool:
@@ -126,7 +127,7 @@ def _answers(request: Mapping[str, Any], texts: Sequence[str], cpu: str, advance
     )
 
 
-def _answer(request: Mapping[str, Any], texts: Sequence[str], cpu: str, advance: Callable[[int], None]) -> Answers:
+def _answer(request: Mapping[str, Any], texts: Sequence[Text], cpu: str, advance: Callable[[int], None]) -> Answers:
     """The answers of one process."""
     rows: list[Any] = []
 

@@ -13,7 +13,7 @@ from sentopt.errors import BundleIntegrityError, EmulationError
 from sentopt.measure import hardware
 from sentopt.measure.hardware import Hardware
 from sentopt.progress import SILENT, Progress
-from sentopt.runtime.classifier import Classifier, softmax
+from sentopt.runtime.classifier import Classifier
 from sentopt.runtime.comparison import Comparison, compare
 
 
@@ -99,9 +99,10 @@ def check_elsewhere(bundle: Path, cpu: str, *, progress: Progress = SILENT) -> B
         answers = emulation.bundle_answers(bundle, [g.text for g in golden], cpu=cpu, advance=advance)
     found = compare(
         [g.probabilities for g in golden],
-        softmax(answers.logits),
+        classifier.probabilities(answers.logits),
         recorded_deferred=[g.deferred for g in golden],
         deferred=answers.deferred,
+        thresholds=classifier.thresholds,
     )
     if not found.is_within(description.golden_tolerance):
         raise BundleIntegrityError(

@@ -11,9 +11,12 @@ import operator
 import os
 from collections.abc import Mapping, Set
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sentopt.errors import InputError
+
+if TYPE_CHECKING:
+    from sentopt.runtime.description import Text
 
 
 def whole_number(name: str, value: Any, *, least: int = 1, most: int | None = None, hint: str = "") -> int:
@@ -76,7 +79,7 @@ def flag(name: str, value: Any) -> bool:
     raise InputError(f"{name} must be True or False, found {_described(value)}")
 
 
-def text_list(texts: Any) -> list[str]:
+def text_list(texts: Any) -> list[Text]:
     """The elements of `texts`, in order. They are checked one by one when they are encoded.
 
     Raises:

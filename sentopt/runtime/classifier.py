@@ -23,7 +23,7 @@ from sentopt.errors import BundleError, BundleIntegrityError, InputError
 from sentopt.runtime import arguments, batching, comparison
 from sentopt.runtime.comparison import Comparison
 from sentopt.runtime.deferral import DEFERRED, Stats, Tally
-from sentopt.runtime.description import BundleDescription, Source, check_files, read_description
+from sentopt.runtime.description import BundleDescription, Source, Text, check_files, read_description
 from sentopt.runtime.options import DEFAULT_OPTIONS, Options
 from sentopt.runtime.session import CPU, BoolArray, FloatArray, OnnxSession
 from sentopt.runtime.tokenization import Batch, TextEncoder, Tokens
@@ -48,14 +48,17 @@ class Engine(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """The answer for one text.
+    """The answer for one text (or one pair of texts).
 
     Attributes:
         label: the most probable label.
         score: its probability.
         probabilities: the probability of every label, by name.
         truncated: the text was longer than the model reads and was cut.
-        abstained: the score is below the classifier's `abstain_below`. `label` is set all the same.
+        abstained: the score is below the classifier's `abstain_below`. `label` is set all the same. Of a multi-label
+            model: there is a label whose presence or absence is less probable than that.
+        labels: the labels of the text, the most probable one first: `label` alone, or all those that reach their
+            thresholds in a multi-label model. These may be none.
     """
 
     label: str
@@ -63,6 +66,7 @@ class Prediction:
     probabilities: dict[str, float]
     truncated: bool
     abstained: bool = False
+    labels: tuple[str, ...] = ()
 
 
 class Classifier:
@@ -84,6 +88,7 @@ class Classifier:
         open_engine: Callable[[], Engine] | None = None,
         open_workers: Callable[[int], Engine] | None = None,
         options: Options = DEFAULT_OPTIONS,
+        thresholds: Sequence[float] = (),
     ) -> None:
         """
         Args:
@@ -94,9 +99,13 @@ class Classifier:
             open_workers: opens an engine for a given number of workers. That many threads may call its `run` at the
                 same time, each on one core. It is called before the first call with several micro-batches.
             options: only `threads`, `tuning` and `abstain_below` are used here.
+            thresholds: of a multi-label model, in the order of `labels`: a text has the labels whose probability
+                reaches them. None: each text has one label.
         """
         self.encoder = encoder
         self.labels = tuple(labels)
+        self.thresholds = tuple(thresholds)
+        self._limits = np.array(self.thresholds, dtype=np.float32)
         self.tuning = options.tuning or default(options.threads)
         self.abstain_below = options.abstain_below
         self.description: BundleDescription | None = None
@@ -167,6 +176,7 @@ class Classifier:
             max_length=description.max_length,
             pad_token_id=description.pad_token_id,
             side=description.truncation_side,
+            pairs=description.pair is not None,
         )
         engine = options.engine or description.engine
         tuning = options.tuning
@@ -179,6 +189,7 @@ class Classifier:
             description.labels,
             options=replace(options, engine=engine, tuning=tuning),
             output=description.output,
+            thresholds=description.thresholds,
         )
         if description.cascade is not None and not classifier.is_cascade:
             raise BundleError(
@@ -197,8 +208,9 @@ class Classifier:
         *,
         options: Options = DEFAULT_OPTIONS,
         output: str = "logits",
+        thresholds: Sequence[float] = (),
     ) -> Classifier:
-        """A classifier from an ONNX file (or its content) without a bundle.
+        """A classifier from an ONNX file (or its content) without a bundle; `thresholds` as in the constructor.
 
         `options.check` and `options.fallback` need a bundle and are ignored; the default engine is onnxruntime.
 
@@ -218,6 +230,7 @@ class Classifier:
             open_engine=open_engine,
             open_workers=open_workers,
             options=replace(options, tuning=tuning),
+            thresholds=thresholds,
         )
 
     @property
@@ -241,14 +254,14 @@ class Classifier:
             "processes and load it there; threads may share one classifier"
         )
 
-    def __call__(self, text: str) -> Prediction:
-        """Classify one text."""
-        if not isinstance(text, str):
+    def __call__(self, text: Text) -> Prediction:
+        """Classify one text, or one pair of texts where the model is given two."""
+        if not isinstance(text, str) and not self.encoder.pairs:
             raise InputError(f"expected one text (str), found {type(text).__name__}; for many texts use predict(texts)")
         (prediction,) = self.predict([text])
         return prediction
 
-    def predict(self, texts: Iterable[str]) -> list[Prediction]:
+    def predict(self, texts: Iterable[Text]) -> list[Prediction]:
         """Classify many texts. The predictions are in the order of `texts`.
 
         Raises:
@@ -265,10 +278,10 @@ class Classifier:
     ) -> tuple[list[Prediction], BoolArray | None]:
         """As `predict_tokens`, and which texts a cascade deferred: boolean, (texts,); None for what is no cascade."""
         answers = self._of_tokens(tokens, None, counted)
-        rows = self._probabilities(answers.logits)
+        rows = self._checked_probabilities(answers.logits)
         return [self._prediction(row, t.truncated) for row, t in zip(rows, tokens, strict=True)], answers.deferred
 
-    async def apredict(self, texts: Iterable[str]) -> list[Prediction]:
+    async def apredict(self, texts: Iterable[Text]) -> list[Prediction]:
         """Like `predict`, without blocking the event loop. At most `tuning.workers` calls run at once; others queue.
 
         While the interpreter ends, no thread can be started: the event loop is blocked then.
@@ -281,11 +294,18 @@ class Classifier:
             return self.predict(texts)
         return await answer
 
-    def predict_proba(self, texts: Iterable[str]) -> FloatArray:
-        """Probabilities, float32 of shape (texts, labels); the columns are in the order of `labels`."""
-        return self._probabilities(self.logits(texts))
+    def predict_proba(self, texts: Iterable[Text]) -> FloatArray:
+        """Probabilities, float32 of shape (texts, labels); the columns are in the order of `labels`.
 
-    def logits(self, texts: Iterable[str], *, batch_size: int | None = None) -> FloatArray:
+        Each row adds up to 1, unless a text may have any number of labels.
+        """
+        return self._checked_probabilities(self.logits(texts))
+
+    def probabilities(self, logits: FloatArray) -> FloatArray:
+        """Probabilities of logits, both float32 of shape (texts, labels): softmax, or sigmoid if multi-label."""
+        return sigmoid(logits) if self.thresholds else softmax(logits)
+
+    def logits(self, texts: Iterable[Text], *, batch_size: int | None = None) -> FloatArray:
         """Raw logits, float32 of shape (texts, labels).
 
         With `batch_size=None` the texts are sorted by length and split into micro-batches, as in `predict`. With a
@@ -296,7 +316,7 @@ class Classifier:
         """
         return self._answer(arguments.text_list(texts), _checked_size(batch_size)).logits
 
-    def routed(self, texts: Iterable[str], *, batch_size: int | None = None) -> tuple[FloatArray, BoolArray]:
+    def routed(self, texts: Iterable[Text], *, batch_size: int | None = None) -> tuple[FloatArray, BoolArray]:
         """Logits, as `logits` gives them, and which texts the full model of a cascade answered: boolean, (texts,).
 
         All of them, if this is no cascade.
@@ -325,7 +345,7 @@ class Classifier:
         self._start(tokens, self._batches(tokens, batch_size), answers).finish()
         return answers
 
-    def stream(self, texts: Iterable[str], *, window: int = 256) -> Iterator[Prediction]:
+    def stream(self, texts: Iterable[Text], *, window: int = 256) -> Iterator[Prediction]:
         """Classify a large or endless iterable lazily, `window` texts at a time. Predictions keep the order.
 
         Raises:
@@ -334,7 +354,7 @@ class Classifier:
         arguments.check_texts(texts)
         return self._stream(texts, arguments.whole_number("window", window))
 
-    def _stream(self, texts: Iterable[str], window: int) -> Iterator[Prediction]:
+    def _stream(self, texts: Iterable[Text], window: int) -> Iterator[Prediction]:
         answered = 0
         for chunk in batching.batched(texts, window):
             yield from self._predict(chunk, answered)
@@ -365,9 +385,10 @@ class Classifier:
         answered = [self._answer([g.text], None, counted=False) for g in golden]
         found = comparison.compare(
             [g.probabilities for g in golden],
-            self._probabilities(np.concatenate([one.logits for one in answered])),
+            self._checked_probabilities(np.concatenate([one.logits for one in answered])),
             recorded_deferred=[g.deferred for g in golden],
             deferred=np.concatenate([one.routes() for one in answered]) if self.is_cascade else None,
+            thresholds=self.thresholds,
         )
         if not found.is_within(tolerance):
             raise BundleIntegrityError(
@@ -387,13 +408,13 @@ class Classifier:
             )
         return batching.in_order(len(tokens), batch_size)
 
-    def _predict(self, texts: Sequence[str], first: int = 0) -> list[Prediction]:
+    def _predict(self, texts: Sequence[Text], first: int = 0) -> list[Prediction]:
         answers = self._answer(texts, None, first)
-        rows = self._probabilities(answers.logits)
+        rows = self._checked_probabilities(answers.logits)
         return [self._prediction(row, cut) for row, cut in zip(rows, answers.truncated, strict=True)]
 
     def _answer(
-        self, texts: Sequence[str], batch_size: int | None, first: int = 0, *, counted: bool = True
+        self, texts: Sequence[Text], batch_size: int | None, first: int = 0, *, counted: bool = True
     ) -> _Answers:
         """The answers to `texts`. Errors count texts from `first`; `stats` counts them if they are `counted`.
 
@@ -417,7 +438,7 @@ class Classifier:
             before.finish()
         return answers
 
-    def _answer_one(self, texts: Sequence[str], first: int, *, counted: bool) -> _Answers:
+    def _answer_one(self, texts: Sequence[Text], first: int, *, counted: bool) -> _Answers:
         """The answer to the one text of `texts`: it needs no sorting and no workers, whose fixed cost would show."""
         tokens = self.encoder.encode(texts, first=first)
         logits, deferred = self._run(self.engine, tokens)
@@ -471,18 +492,24 @@ class Classifier:
                 f"the model gave an answer of shape {logits.shape} for {texts} text(s) and {len(self.labels)} labels"
             )
 
-    def _probabilities(self, logits: FloatArray) -> FloatArray:
-        """Softmax. NaN is no answer of a bundle; in a variant that is not bundled yet, it is a finding."""
+    def _checked_probabilities(self, logits: FloatArray) -> FloatArray:
+        """Probabilities. NaN is no answer of a bundle; in a variant that is not bundled yet, it is a finding."""
         if self.description is not None and not np.isfinite(logits).all():
             raise BundleError(f"the bundle {self.description.name} gave logits that are NaN or infinite")
-        return softmax(logits)
+        return self.probabilities(logits)
 
     def _prediction(self, row: FloatArray, truncated: bool) -> Prediction:
         values: list[float] = row.tolist()
         best = int(row.argmax())
         score = values[best]
         probabilities = dict(zip(self.labels, values, strict=True))
-        return Prediction(self.labels[best], score, probabilities, truncated, score < self.abstain_below)
+        label = self.labels[best]
+        if not self.thresholds:
+            return Prediction(label, score, probabilities, truncated, score < self.abstain_below, (label,))
+        present = row >= self._limits
+        doubtful = float(np.where(present, row, 1.0 - row).min()) < self.abstain_below
+        labels = tuple(self.labels[i] for i in np.argsort(-row, kind="stable") if present[i])
+        return Prediction(label, score, probabilities, truncated, doubtful, labels)
 
 
 @dataclass(slots=True)
@@ -513,6 +540,12 @@ def softmax(logits: FloatArray) -> FloatArray:
     """Row-wise softmax of (texts, labels). Subtracting each row's maximum avoids overflow."""
     shifted = np.exp(logits - logits.max(axis=1, keepdims=True)) if len(logits) else logits
     return np.asarray(shifted / shifted.sum(axis=1, keepdims=True), dtype=np.float32)
+
+
+def sigmoid(logits: FloatArray) -> FloatArray:
+    """Element-wise logistic function, of any shape, without overflow."""
+    small = np.exp(-np.abs(logits))
+    return np.asarray(np.where(logits >= 0, 1.0, small) / (1.0 + small), dtype=np.float32)
 
 
 def _openers(

@@ -55,8 +55,11 @@ def compare(
     *,
     recorded_deferred: Sequence[bool | None] = (),
     deferred: BoolArray | None = None,
+    thresholds: Sequence[float] = (),
 ) -> Comparison:
     """Compare probabilities of shape (texts, labels), of at least one text, with those that are recorded.
+
+    `thresholds` are those of a multi-label model: a text is changed if any of its labels is.
 
     Of a cascade, `deferred` says which texts it deferred, `recorded_deferred` which ones it deferred where it was
     verified, None where that is not recorded.
@@ -64,9 +67,17 @@ def compare(
     expected = np.array(recorded, dtype=np.float32)
     routes = zip(recorded_deferred, [] if deferred is None else deferred.tolist(), strict=False)
     return Comparison(
-        changed=int((expected.argmax(axis=1) != answered.argmax(axis=1)).sum()),
+        changed=int((_decided(expected, thresholds) != _decided(answered, thresholds)).any(axis=1).sum()),
         largest_difference=float(np.abs(expected - answered).max()),
         texts=len(expected),
         deferred=None if deferred is None else int(deferred.sum()),
         rerouted=sum(before is not None and before != now for before, now in routes),
     )
+
+
+def _decided(probabilities: FloatArray, thresholds: Sequence[float]) -> BoolArray:
+    """Which labels each text has: boolean, (texts, labels)."""
+    if thresholds:
+        return probabilities >= np.array(thresholds, dtype=np.float32)
+    best = probabilities.argmax(axis=1)
+    return np.asarray(best[:, None] == np.arange(probabilities.shape[1]), dtype=np.bool_)

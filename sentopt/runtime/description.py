@@ -18,11 +18,11 @@ from sentopt.errors import BundleError, BundleIntegrityError, BundleVersionError
 from sentopt.runtime import strict_json
 from sentopt.runtime.deferral import DEFERRED
 from sentopt.runtime.file_names import same_file
-from sentopt.runtime.names import fault_of_label, fault_of_path
+from sentopt.runtime.names import fault_of_label, fault_of_name, fault_of_path
 from sentopt.runtime.onnx_file import check_references
 from sentopt.runtime.strict_json import Fields, shown
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """The newest schema that this runtime reads. A bundle is written with the oldest sufficient schema, see `schema_of`."""
 DESCRIPTION_FILE = "sentopt.json"
 ENGINES = ("onnxruntime", "openvino")
@@ -33,6 +33,12 @@ _LONGEST_SETTINGS = 64 * 2**20
 _MOST_TOKENS, _MOST_IDS, _MOST_BYTES = 1_000_000, 2**31 - 1, 2**50
 _MOST_LAYERS, _MOST_TEXTS = 1_000, 10**12
 _HEXADECIMAL = frozenset("0123456789abcdef")
+
+MULTI_LABEL = "multi_label_classification"
+"""The `problem_type` of a model that gives a text any number of labels, as transformers calls it."""
+
+Text = str | tuple[str, str]
+"""What a model is given: one text, or two of them for a model of text pairs."""
 
 Side = Literal["left", "right"]
 """The end at which a text longer than `max_length` is truncated."""
@@ -46,13 +52,13 @@ Source = Path | Mapping[str, bytes]
 
 @dataclass(frozen=True)
 class Golden:
-    """A text of the test split with the PyTorch model's probabilities, in label order.
+    """A text (or a pair) of the test split with the PyTorch model's probabilities, in label order.
 
     `deferred` says whether the full model of a cascade answered it where the bundle was made; None: this is not
     recorded.
     """
 
-    text: str
+    text: Text
     probabilities: tuple[float, ...]
     deferred: bool | None = None
 
@@ -97,6 +103,10 @@ class BundleDescription:
     `files` maps each relative name to its size in bytes and its SHA-256. `fallback` describes the optional FP32 graph
     of an INT8 bundle; it differs in variant, engine, model file, output, tolerance and cascade only. `cascade` is None
     for every other variant. `full` is the graph of a cascade's full model alone, where the bundle carries it.
+
+    `thresholds` are those of a multi-label model, in the order of `labels`: a text has the labels whose probability
+    reaches them. They are empty where each text has one label. `pair` are the names of the two texts that a model of
+    text pairs is given; None: it is given one text.
     """
 
     name: str
@@ -115,6 +125,8 @@ class BundleDescription:
     fallback: BundleDescription | None = None
     cascade: Cascade | None = None
     full: FullGraph | None = None
+    thresholds: tuple[float, ...] = ()
+    pair: tuple[str, str] | None = None
 
 
 def truncation_side(value: object) -> Side:
@@ -130,8 +142,14 @@ def truncation_side(value: object) -> Side:
     raise BundleError(f"a truncation_side must be 'right' or 'left', found {shown(value)}")
 
 
-def schema_of(side: Side) -> int:
-    """The schema of a bundle: 2 if texts are truncated on the left (schema 1 truncates on the right), else 1."""
+def schema_of(side: Side, *, multi_label: bool = False, pairs: bool = False) -> int:
+    """The oldest schema that says what a bundle needs.
+
+    3 if a text has any number of labels, or the model is given two texts; 2 if texts are truncated on the left (schema
+    1 truncates on the right); else 1.
+    """
+    if multi_label or pairs:
+        return 3
     return 2 if side == "left" else 1
 
 
@@ -291,6 +309,7 @@ def _parse(facts: Fields) -> BundleDescription:
     engine = facts.text("engine") if "engine" in facts else ENGINES[0]
     if engine not in ENGINES:
         raise ValueError(f"engine {shown(engine)} is not one of {', '.join(ENGINES)}")
+    pair = _pair(facts)
     description = BundleDescription(
         name=facts.name("name"),
         variant=facts.name("variant"),
@@ -304,7 +323,7 @@ def _parse(facts: Fields) -> BundleDescription:
         files=files,
         golden=tuple(
             Golden(
-                golden.text("text"),
+                (golden.text("text"), golden.text("pair")) if pair else golden.text("text"),
                 golden.probabilities("probabilities", len(labels)),
                 golden.boolean("deferred") if "deferred" in golden else None,
             )
@@ -314,6 +333,8 @@ def _parse(facts: Fields) -> BundleDescription:
         facts=facts.values,
         cascade=_cascade(facts),
         full=_full(facts.inner("full"), files) if "full" in facts else None,
+        thresholds=_thresholds(facts, len(labels)),
+        pair=pair,
     )
     return replace(
         description, fallback=_fallback(description, facts.inner("fallback")) if "fallback" in facts else None
@@ -345,6 +366,25 @@ def _labels(labels: Sequence[str]) -> tuple[str, ...]:
     if len(set(labels)) < len(labels):
         raise ValueError(f"labels hold {shown(strict_json.first_repeated(labels))} twice")
     return tuple(labels)
+
+
+def _thresholds(facts: Fields, labels: int) -> tuple[float, ...]:
+    """The thresholds of a multi-label model; none where `problem_type` is missing."""
+    if "problem_type" not in facts:
+        return ()
+    if facts.text("problem_type") != MULTI_LABEL:
+        raise facts.fault("problem_type", repr(MULTI_LABEL))
+    return facts.probabilities("thresholds", labels)
+
+
+def _pair(facts: Fields) -> tuple[str, str] | None:
+    if "pair" not in facts:
+        return None
+    names = facts.texts("pair")
+    faults = [fault for name in names if (fault := fault_of_name(name))]
+    if len(names) != 2 or names[0] == names[1] or faults:
+        raise facts.fault("pair", "the two different names of the two texts")
+    return names[0], names[1]
 
 
 def _listed(facts: Fields, files: Mapping[str, object], key: str = "model_file") -> str:

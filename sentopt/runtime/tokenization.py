@@ -17,11 +17,12 @@ import numpy.typing as npt
 from tokenizers import Encoding, Tokenizer
 
 from sentopt.errors import BundleError, InputError
-from sentopt.runtime import arguments
+from sentopt.runtime import arguments, pairs
 from sentopt.runtime.description import (
     VOCABULARY_FILE,
     Side,
     Source,
+    Text,
     display_path,
     read_file,
     read_settings,
@@ -98,10 +99,13 @@ class ReadPart:
 class TextEncoder:
     """Encodes texts with truncation at `max_length` tokens; thread-safe.
 
-    With `side="right"` a long text keeps its beginning, with "left" its end.
+    With `side="right"` a long text keeps its beginning, with "left" its end. With `pairs` it takes pairs of texts
+    instead of texts; the longer of the two is truncated first, as "longest_first" of transformers does it.
     """
 
-    def __init__(self, tokenizer: Tokenizer, *, max_length: int, pad_token_id: int, side: Side = "right") -> None:
+    def __init__(
+        self, tokenizer: Tokenizer, *, max_length: int, pad_token_id: int, side: Side = "right", pairs: bool = False
+    ) -> None:
         max_length = arguments.whole_number("max_length", max_length)
         pad_token_id = arguments.whole_number("pad_token_id", pad_token_id, least=0)
         self._tokenizer = tokenizer
@@ -110,13 +114,21 @@ class TextEncoder:
         self.max_length = max_length
         self.pad_token_id = pad_token_id
         self.side: Side = side
+        self.pairs = pairs
         self._long = 2 * _TOKEN_CHARACTERS * max_length
         self._cuts: Cuts | None = None
+        self._whole: Tokenizer | None = None
         self._unknown: int | None = None
 
     @classmethod
     def load(
-        cls, source: Source, *, max_length: int, pad_token_id: int | None = None, side: Side | None = None
+        cls,
+        source: Source,
+        *,
+        max_length: int,
+        pad_token_id: int | None = None,
+        side: Side | None = None,
+        pairs: bool = False,
     ) -> TextEncoder:
         """Read `tokenizer.json`; `tokenizer_config.json` supplies the padding token and the side unless both are given.
 
@@ -139,10 +151,11 @@ class TextEncoder:
                 side = truncation_side(settings.get("truncation_side", "right"))
         if tokenizer.id_to_token(pad_token_id) is None:
             raise BundleError(f"{path} has no token {pad_token_id}, which pads texts")
-        special = tokenizer.num_special_tokens_to_add(is_pair=False)
+        special = tokenizer.num_special_tokens_to_add(is_pair=pairs)
         if special >= max_length:
-            raise BundleError(f"{path} adds {special} special tokens to a text, and max_length is {max_length}")
-        return cls(tokenizer, max_length=max_length, pad_token_id=pad_token_id, side=side)
+            what = "pair" if pairs else "text"
+            raise BundleError(f"{path} adds {special} special tokens to a {what}, and max_length is {max_length}")
+        return cls(tokenizer, max_length=max_length, pad_token_id=pad_token_id, side=side, pairs=pairs)
 
     @property
     def vocabulary_size(self) -> int:
@@ -163,20 +176,22 @@ class TextEncoder:
         number: int | None = self._tokenizer.token_to_id(token)
         return number
 
-    def encode(self, texts: Sequence[str], *, first: int = 0) -> list[Tokens]:
+    def encode(self, texts: Sequence[Text], *, first: int = 0) -> list[Tokens]:
         """One `Tokens` per text, in order. A text without tokens is encoded as one padding token.
 
         Texts are encoded one by one. The batch call of tokenizers is no faster on few cores, and uses threads of its
         own: a forked process, which does not have them, would wait for them for ever.
 
         Args:
-            texts: strings.
+            texts: strings, or pairs of strings.
             first: number of the first text in errors.
 
         Raises:
-            InputError: an element is not a `str`.
+            InputError: an element is not a `str`, or no pair of them where pairs are expected.
             BundleError: the tokenizer cannot encode a text.
         """
+        if self.pairs:
+            return [self._encode_pair(_checked_pair(text, first + i)) for i, text in enumerate(texts)]
         return [self._encode(_checked(text, first + i)) for i, text in enumerate(texts)]
 
     def read_part(self, text: str) -> ReadPart:
@@ -210,10 +225,27 @@ class TextEncoder:
 
     def _encode(self, text: str) -> Tokens:
         for part, complete in self._parts(text):
-            tokens = self._tokens(part)
+            tokens = self._tokens(self._encoding(repaired(part)))
             if tokens.truncated or complete:
                 return tokens
         raise AssertionError("the last part is complete")
+
+    def _encode_pair(self, pair: tuple[str, str]) -> Tokens:
+        if max(map(len, pair)) > self._long:
+            room = self.max_length - int(self._tokenizer.num_special_tokens_to_add(is_pair=True))
+            pair = pairs.shortened(pair, self._parts, self._count, room)
+        with _in_words("the tokenizer failed"):
+            encoding = self._tokenizer.encode(repaired(pair[0]), repaired(pair[1]))
+        return self._tokens(encoding)
+
+    def _count(self, text: str) -> int:
+        """Tokens of a text, without special ones."""
+        if self._whole is None:  # one that does not truncate: thousands of parts of a long text would be kept
+            whole = Tokenizer.from_str(self._tokenizer.to_str())
+            whole.no_truncation()
+            self._whole = whole
+        with _in_words("the tokenizer failed"):
+            return len(self._whole.encode(repaired(text), add_special_tokens=False).ids)
 
     def _parts(self, text: str) -> Iterator[tuple[str, bool]]:
         """The text; of a long one, growing parts from the end that is read, and whether each has all of its tokens."""
@@ -227,8 +259,7 @@ class TextEncoder:
         for part in self._cuts.parts(text, self._long // 2):
             yield part.text, part.complete
 
-    def _tokens(self, text: str) -> Tokens:
-        encoding = self._encoding(repaired(text))
+    def _tokens(self, encoding: Encoding) -> Tokens:
         if not encoding.ids:
             return Tokens((self.pad_token_id,), (0,), False)
         return Tokens(tuple(encoding.ids), tuple(encoding.type_ids), bool(encoding.overflowing))
@@ -291,6 +322,15 @@ def _checked(text: Any, position: int) -> str:
     if not isinstance(text, str):
         raise InputError(f"text {position} is {type(text).__name__}, expected str: {text!r:.80}")
     return text
+
+
+def _checked_pair(pair: Any, position: int) -> tuple[str, str]:
+    if isinstance(pair, tuple | list) and len(pair) == 2 and all(isinstance(text, str) for text in pair):
+        return pair[0], pair[1]
+    kind = f"{len(pair)} values" if isinstance(pair, tuple | list) else type(pair).__name__
+    if isinstance(pair, tuple | list) and len(pair) == 2:
+        kind = "a pair of " + " and ".join(type(text).__name__ for text in pair)
+    raise InputError(f"text {position} is {kind}, expected a pair of texts, (str, str): {pair!r:.80}")
 
 
 def _pad_token_id(source: Source, settings: dict[str, Any], tokenizer: Tokenizer) -> int:

@@ -14,7 +14,7 @@ from sentopt.errors import BundleError
 from sentopt.runtime import arguments, tuning
 from sentopt.runtime.classifier import Classifier
 from sentopt.runtime.cores import available_cores
-from sentopt.runtime.description import check_files, read_description
+from sentopt.runtime.description import Text, check_files, read_description
 from sentopt.runtime.tuning import Tuning
 
 _MICRO_BATCHES = ((1, 512), (4, 256), (8, 512), (16, 512), (32, 1024))
@@ -41,7 +41,7 @@ class Tuned:
     path: Path
 
 
-def tune(bundle: str | os.PathLike[str], texts: Sequence[str] = ()) -> Tuned:
+def tune(bundle: str | os.PathLike[str], texts: Sequence[Text] = ()) -> Tuned:
     """Time several numbers of threads, workers and micro-batches, and save the fastest for `Classifier.load`.
 
     Args:
@@ -71,7 +71,7 @@ def tune(bundle: str | os.PathLike[str], texts: Sequence[str] = ()) -> Tuned:
     return Tuned(fastest, (*single, *batch_trials), path)
 
 
-def _single_trials(folder: Path, texts: Sequence[str]) -> Iterator[Trial]:
+def _single_trials(folder: Path, texts: Sequence[Text]) -> Iterator[Trial]:
     for threads in sorted({1, max(1, available_cores() // 2), available_cores()}):
         candidate = Tuning(threads=threads, workers=1)
         classifier = Classifier.load(folder, tuning=candidate)
@@ -79,7 +79,7 @@ def _single_trials(folder: Path, texts: Sequence[str]) -> Iterator[Trial]:
         yield Trial(candidate, milliseconds=statistics.median(samples[len(texts) :]) * 1e3)
 
 
-def _batch_trials(folder: Path, texts: Sequence[str], threads: int) -> Iterator[Trial]:
+def _batch_trials(folder: Path, texts: Sequence[Text], threads: int) -> Iterator[Trial]:
     for workers in sorted({1, available_cores()}):
         for max_batch, max_tokens in _MICRO_BATCHES:
             candidate = Tuning(threads, workers, max_batch, max_tokens)

@@ -302,10 +302,10 @@ def test_int8_probabilities_are_close_to_fp32(
 ) -> None:
     exact = lean.write(architecture(family), FloatProducts()).SerializeToString()
     found, expected = (logits_of(model, encoder, [TEST]) for model in (quantized(family), exact))
-    difference = np.abs(softmax(found) - softmax(expected))
-    assert difference.max() < 0.15
-    assert difference.mean() < 0.02
-    assert (found - expected).var() < 0.03 * expected.var(axis=0).mean()  # little beside what tells texts apart
+    spread = expected.std(axis=0).mean()  # what tells texts apart; releases of transformers make other random weights
+    assert np.abs(found - expected).max() < spread
+    assert (found - expected).var() < 0.03 * spread**2
+    assert np.abs(softmax(found) - softmax(expected)).mean() < 0.02
 
 
 def test_int8_files_are_smaller(quantized: Callable[[str], bytes], architecture: Callable[[str], Architecture]) -> None:

@@ -49,7 +49,8 @@ def choose(service: Service, facts: RunFacts | None) -> Examples:
     by_label = [[] for _ in labels]
     description = service.classifier.description
     for golden in description.golden if description else ():
-        by_label[max(range(len(labels)), key=golden.probabilities.__getitem__)].append(golden.text)
+        if isinstance(golden.text, str):
+            by_label[max(range(len(labels)), key=golden.probabilities.__getitem__)].append(golden.text)
     return Examples("Examples:", pick(by_label, longest=service.limits.characters) or ("This is an example.",))
 
 
