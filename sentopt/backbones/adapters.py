@@ -45,10 +45,12 @@ def merge(adapter: Path, base: Path, target: Path) -> None:
         try:
             adapted = PeftModel.from_pretrained(model, str(adapter), is_trainable=False)
             found = set(get_peft_model_state_dict(adapted, save_embedding_layers=False))
+            _check_all_used(adapter, base, shapes, found)
+            merged = adapted.merge_and_unload()
+        except BackboneError:
+            raise
         except Exception as error:  # PEFT and PyTorch raise whatever they stumble over
             raise BackboneError(f"{adapter} does not fit its base model {base}: {_first_line(error)}") from error
-        _check_all_used(adapter, base, shapes, found)
-        merged = adapted.merge_and_unload()
         merged.save_pretrained(target, safe_serialization=True)
     source = adapter if any(_files(adapter, model_files.TOKENIZER_FILES)) else base
     for file in _files(source, _TOKENIZER):

@@ -25,7 +25,6 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from sentopt.errors import ExportError
 from sentopt.graph.architecture import Dense, FloatArray
 from sentopt.graph.calibration import Calibration, quantize_all, record, sample
 from sentopt.graph.nodes import CONTRIB, GraphWriter
@@ -205,21 +204,18 @@ def calibrate(
 ) -> TracedCalibration:
     """Decide which products become INT8, and quantize them with up to 512 of `texts`. The result is deterministic.
 
-    Raises:
-        ExportError: the graph has no product that can become INT8.
+    There may be none, as in a model of convolutions.
     """
     tokens = sample(encoder, texts)
     varying = [p for p in traced.products if p.x in traced.varying]
     still = [p for p in traced.products if p.x not in traced.varying]
     large = [p for p in varying[:-1] if p.dense.weight.size >= _FEWEST]  # the last one gives the logits
     session = _session(traced.with_outputs([*(p.x for p in large), *(p.output for p in still)]))
-    of_tokens = [p for p in large if p.x in _of_every_token(session, {p.x for p in large}, tokens, encoder)]
-    groups = _grouped(of_tokens)
-    if not groups:
-        raise ExportError("the traced graph has no product of every token with a weight of 1,024 values or more")
+    of_every_token = _of_every_token(session, {p.x for p in large}, tokens, encoder)
+    groups = _grouped(p for p in large if p.x in of_every_token)
     values = session.outputs(encoder.pad(tokens[:1]), [p.output for p in still]) if still else []
     reads = {name: products[0].x for name, products in groups.items()}
-    activations = record(session, list(reads.values()), tokens, encoder, progress)
+    activations = record(session, list(reads.values()), tokens, encoder, progress) if reads else {}
     recorded = {name: activations[x] for name, x in reads.items()}
     calibration = quantize_all(_joined(groups), recorded, tokens, progress=progress)
     return TracedCalibration(calibration, groups, {p.output: v for p, v in zip(still, values, strict=True)})

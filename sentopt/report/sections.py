@@ -469,11 +469,16 @@ def int8_checks(manifest: Manifest) -> list[str]:
             f"{vocabulary.changed_texts:,} of {vocabulary.texts:,} texts have such a word."
         )
     for kind, calibration in (("lean", quantized.calibration), ("calibrated traced", quantized.traced_calibration)):
-        if calibration is not None:
-            told.append(
-                f"The {kind} INT8 graph: {calibration.products} matrix products calibrated on {calibration.texts} "
-                f"training texts ({calibration.tokens} tokens). The largest relative error of an output is "
-                f"{calibration.worst_error:.1e} ({calibration.worst_product})."
+        if calibration is None:
+            continue
+        told.append(
+            f"The {kind} INT8 graph: {calibration.products} matrix products calibrated on {calibration.texts} training "
+            f"texts ({calibration.tokens} tokens)."
+        )
+        if calibration.products:
+            told[-1] += (
+                f" The largest relative error of an output is {calibration.worst_error:.1e} "
+                f"({calibration.worst_product})."
             )
     return told
 

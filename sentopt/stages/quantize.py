@@ -38,7 +38,7 @@ def run(
     """Write a graph for each of `specs`.
 
     Raises:
-        ExportError: the quantizer failed, or a traced graph has no product that can be calibrated.
+        ExportError: the quantizer failed, or a graph cannot be written.
     """
     dynamic = _dynamic(recipe, run_dir, [spec for spec in specs if spec.quantize], progress)
     calibrated, of_traced = _calibrated(recipe, run_dir, [spec for spec in specs if spec.is_calibrated_trace], progress)
@@ -92,9 +92,9 @@ def _save(model: onnx.ModelProto, folder: Path, spec: VariantSpec, recipe: Recip
 
 
 def _summary(calibrated: Calibration) -> CalibrationSummary:
-    worst = max(calibrated.errors, key=lambda site: calibrated.errors[site])
+    worst = max(calibrated.errors, key=lambda site: calibrated.errors[site], default="")
     return CalibrationSummary(
-        calibrated.texts, calibrated.tokens, len(calibrated.sites), worst, calibrated.errors[worst]
+        calibrated.texts, calibrated.tokens, len(calibrated.sites), worst, calibrated.errors.get(worst, 0.0)
     )
 
 

@@ -306,7 +306,9 @@ class _Trainer(Trainer):
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         """With LoRA, the weights that it freezes are left out: they are those of the pretrained model."""
-        super()._save(output_dir, lora.trained_state(self.model, state_dict or self.model.state_dict()))
+        if lora.is_in(self.model):
+            state_dict = lora.trained_state(self.model, state_dict or self.model.state_dict())
+        super()._save(output_dir, state_dict)
 
     def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
         """Whatever comes into the new folder is known to be the Trainer's, even where this process is killed."""

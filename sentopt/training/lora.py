@@ -45,6 +45,11 @@ def add(model: Any, train: TrainSection) -> None:
         parameter.requires_grad_(name in head or "lora_" in name)
 
 
+def is_in(model: torch.nn.Module) -> bool:
+    """Whether `add` has changed the model, and `merge` has not changed it back."""
+    return any(hasattr(module, "get_base_layer") for module in model.modules())
+
+
 def merge(model: Any) -> None:
     """Add the matrices to their weights, and put the layers back as they were; a model without LoRA stays as it is."""
     adapted = [(name, module) for name, module in model.named_modules() if hasattr(module, "get_base_layer")]
@@ -55,9 +60,7 @@ def merge(model: Any) -> None:
 
 
 def trained_state(model: torch.nn.Module, state: dict[str, Any]) -> dict[str, Any]:
-    """The entries of a state that training changes; all, where nothing is frozen for LoRA."""
-    if not any("lora_" in name for name in state):
-        return state
+    """The entries of a state that training changes."""
     frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
     return {name: value for name, value in state.items() if name not in frozen}
 

@@ -59,7 +59,9 @@ def test_it_changes_nothing_at_first_and_merging_keeps_what_was_learnt(family: s
     assert torch.allclose(logits_of(model), logits_of(plain), atol=1e-5)
     learnt = logits_of(shaken(model).eval())
     assert not torch.allclose(learnt, logits_of(plain), atol=1e-2)
+    assert lora.is_in(model)
     lora.merge(model)
+    assert not lora.is_in(model)
     assert list(model.state_dict()) == names
     assert torch.allclose(logits_of(model), learnt, atol=1e-4)
 
