@@ -122,11 +122,15 @@ class _Port:
 
 
 class _Child:
-    """One process: its number, its socket, and the last that it told."""
+    """One process: its number, its socket, and the last that it told.
 
-    def __init__(self, number: int, process: subprocess.Popen[bytes], control: socket.socket) -> None:
+    `reloads` had begun when it was started. One that begins later may change folders that it has already read.
+    """
+
+    def __init__(self, number: int, process: subprocess.Popen[bytes], control: socket.socket, reloads: int) -> None:
         self.number = number
         self.process = process
+        self.reloads = reloads
         self.ready = False
         self.gone = False
         self.reason = ""
@@ -165,7 +169,7 @@ class _Supervisor:
         self._past: list[Family] = []
         self._all_ready = asyncio.Event()
         self._stopping = asyncio.Event()
-        self._reloading = asyncio.Lock()
+        self._reloading, self._reloads = asyncio.Lock(), 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._failed = ""
         self._ended_by: int | None = None
@@ -272,7 +276,7 @@ class _Supervisor:
             assert process.stdin is not None
             with contextlib.suppress(BrokenPipeError), process.stdin:
                 process.stdin.write(json.dumps(order).encode())
-        self._children[number] = child = _Child(number, process, here)
+        self._children[number] = child = _Child(number, process, here, self._reloads)
         return child
 
     async def _follow(self, child: _Child) -> int:
@@ -301,6 +305,8 @@ class _Supervisor:
             child.reloaded.set()
         elif message["kind"] == "ready":
             child.ready = True
+            if child.reloads < self._reloads:
+                child.send(kind="reload")
             self._tell_of_others(child)
             if all(number in self._children and self._children[number].ready for number in self._numbers):
                 self._all_ready.set()
@@ -328,6 +334,7 @@ class _Supervisor:
     async def _reload(self) -> None:
         """Have the bundles read again by one process after the other: each holds two of every bundle meanwhile."""
         async with self._reloading:
+            self._reloads += 1
             for child in list(self._children.values()):
                 if child.ready and not child.gone:
                     child.reloaded.clear()

@@ -361,7 +361,7 @@ def _train(measured: Rehearsal, recipe: Recipe, texts: Mapping[str, int], *, sav
 def _distill(measured: Rehearsal, recipe: Recipe, texts: int, layers: int) -> float:
     """The answers of the full model, and the steps of every student; texts without labels are not counted."""
     settings = recipe.distill
-    lessons = texts * (1 + settings.copies)
+    lessons = min(texts * (1 + settings.copies), settings.max_steps * settings.batch_size)
     answers = lessons * _RELATIVE["onnx", "float32"][1] * measured.many_seconds
     training = measured.training
     on_cpu = training is not None and not training.gpu_bytes  # where a student is trained, too

@@ -104,17 +104,25 @@ def _opened(model: onnx.ModelProto, encoder: TextEncoder, run_dir: RunDir) -> Cl
 
 
 def _source(recipe: Recipe, run_dir: RunDir, encoder: TextEncoder) -> _Source:
-    """All texts to learn from; not more changed copies than fit in all steps."""
-    labelled = encoder.encode(list(store.read_split(run_dir, "train").texts))
+    """All texts to learn from; not more of them, nor of changed copies, than fit in all steps."""
     further: list[Tokens] = []
-    notices: tuple[str, ...] = ()
+    notices: list[str] = []
     if recipe.data.unlabelled:
         loaded = unlabelled.beside_splits(recipe.data, run_dir, seed=recipe.run.seed)
-        further, notices = encoder.encode(loaded.texts), (loaded.notice,)
-    room = max(0, recipe.distill.max_steps * recipe.distill.batch_size - len(labelled) - len(further))
+        further = encoder.encode(loaded.texts)
+        notices.append(loaded.notice)
+    texts = store.read_split(run_dir, "train").texts
+    room = recipe.distill.max_steps * recipe.distill.batch_size
+    wanted = max(1, room - len(further))
+    if len(texts) > wanted:  # millions of texts would be answered and held in memory for nothing
+        notices.append(f"the student learns from {wanted:,} of {len(texts):,} training texts (distill.max_steps)")
+        chosen = np.random.default_rng(recipe.run.seed).permutation(len(texts))[:wanted]
+        texts = texts.take(np.sort(chosen))
+    labelled = encoder.encode(list(texts))
+    room = max(0, room - len(labelled) - len(further))
     passes = min(recipe.distill.copies, -(-room // len(labelled)))
     copies = augmentation.changed_copies(labelled, encoder, copies=passes, seed=recipe.run.seed)
-    return _Source(labelled, copies[:room], further, notices)
+    return _Source(labelled, copies[:room], further, tuple(notices))
 
 
 def _judge(

@@ -48,6 +48,8 @@ def callbacks(recipe: Recipe, run_dir: RunDir, key: str) -> list[Any]:
         for variable, value in _LOCAL.get(name, {}).items():
             os.environ.setdefault(variable, value)
         found.append(_callback(name, run_dir, key))
+        if name == "wandb":
+            found.append(_end_of_wandb())
     return found
 
 
@@ -62,6 +64,18 @@ def _callback(name: str, run_dir: RunDir, key: str) -> Any:
         "trackio": integrations.TrackioCallback,
     }
     return kinds[name]()
+
+
+def _end_of_wandb() -> Any:
+    """Ends the run of Weights & Biases that a training began: a second one in the process would go on in it."""
+    import wandb
+    from transformers import TrainerCallback
+
+    class End(TrainerCallback):
+        def on_train_end(self, *args: Any, **kwargs: Any) -> None:
+            wandb.finish()
+
+    return TrainerCallback() if wandb.run is not None else End()
 
 
 def _writer(run_dir: RunDir, key: str) -> Any:

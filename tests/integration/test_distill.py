@@ -163,6 +163,14 @@ def test_there_are_not_more_changed_copies_than_all_steps_can_teach(copied: RunD
     assert student.tried[0].steps == 10
 
 
+def test_there_are_not_more_texts_than_all_steps_can_teach(copied: RunDir) -> None:
+    """Millions of texts would be answered by the full model, and held in memory, for nothing."""
+    assert export(copied, "distill.copies=3", "distill.max_steps=2") == 0
+    student = manifest.read(copied.manifest).result("distill", DistillResult)
+    assert (student.texts, student.copies) == (2 * 32, 0)
+    assert "64 of 240 training texts" in student.notices[0]
+
+
 def test_a_student_can_read_the_ends_of_long_texts(copied: RunDir) -> None:
     assert export(copied, "distill.max_length=10", "distill.reads=head_and_tail", "distill.epochs=1") == 0
     verdicts = manifest.read(copied.manifest).result("verify", VerifyResult).verdicts

@@ -56,6 +56,18 @@ def test_a_reported_training_has_the_weights_of_another_and_stays_current_withou
     assert not (plain / "tensorboard").exists()
 
 
+def test_each_training_of_a_process_is_a_run_of_weights_and_biases(
+    options: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wandb = pytest.importorskip("wandb")
+    monkeypatch.setenv("WANDB_DIR", str(tmp_path))
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    for name in ("first", "second"):
+        assert cli.main(["train", *options, "--set", "train.report_to=wandb", "--run-dir", str(tmp_path / name)]) == 0
+    assert wandb.run is None
+    assert len(list(tmp_path.glob("wandb/offline-run-*"))) == 2
+
+
 def scalars(events: Path) -> set[str]:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
