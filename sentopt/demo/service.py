@@ -267,7 +267,9 @@ class Service:
             raise RequestRefused(422, _EXPECTED_PAIRS if self.pair else _EXPECTED)
         if is_pair and not self.pair:
             raise RequestRefused(
-                422, "this model answers single texts, no pairs, and a pair was sent: send each text as one string"
+                422,
+                "this model answers single texts, no pairs, and a pair was sent: send each text as one string, or as a "
+                "list of one among several `inputs`",
             )
         if self.pair and not is_pair:
             raise RequestRefused(

@@ -8,6 +8,7 @@ import json
 import shutil
 from pathlib import Path
 
+import bundle_kinds
 import mistaken_runs
 import numpy as np
 import pytest
@@ -181,3 +182,41 @@ def test_too_much_text_is_refused(finished_run: Path) -> None:
     with pytest.raises(InputError, match="more than 100 characters"):
         answers.texts(rows, most=100)
     assert len(answers.texts(rows, most=10**6)) == 120
+
+
+def test_answers_of_a_multi_label_run_are_sets(run_copy: Path) -> None:
+    """As the stages write one: `labels` are positions, and a verdict counts texts whose labels are all right."""
+    run_dir, bundle = RunDir(run_copy), bundle_kinds.multi_label(run_copy / "bundle", run_copy / "sets")
+    rows = [json.loads(line) for line in run_dir.split("test").read_text().splitlines()]
+    truth = [{row["label"], *([0] if i % 7 == 0 else [])} if i % 5 else set() for i, row in enumerate(rows)]
+    lines = [json.dumps({"text": row["text"], "labels": sorted(own)}) for row, own in zip(rows, truth, strict=True)]
+    run_dir.split("test").write_text("\n".join(lines) + "\n")
+    classifier = Classifier.load(bundle)
+    variant = json.loads((bundle / "sentopt.json").read_text())["variant"]
+    facts = RunFacts.of(bundle, variant)
+    assert facts
+
+    def given(path: Path) -> list[set[int]]:
+        probabilities = 1 / (1 + np.exp(-np.load(path)))
+        return [{i for i, p in enumerate(row) if p >= bundle_kinds.THRESHOLDS[i]} for row in probabilities]
+
+    own, reference = given(run_dir.answers(variant)), given(run_dir.reference)
+    right = [a == b for a, b in zip(own, truth, strict=True)]
+    verdicts = facts.manifest.stages["verify"].result["verdicts"]
+    changed = [
+        {
+            **verdict,
+            "agreement": float(np.mean([a == b for a, b in zip(own, reference, strict=True)])),
+            "scores": {**verdict["scores"], "accuracy": float(np.mean(right)), "confusion": []},
+        }
+        for verdict in verdicts
+    ]
+    facts = recorded(facts, "prepare", run_dir.split("test"))
+    answers = StoredAnswers(recorded(facts, "verify", verdicts=changed), classifier).of(variant)
+    listed = selection.select(answers, Filters("wrong"))
+    assert 0 < len(listed) < len(rows)
+    assert sorted(listed.tolist()) == [i for i, is_right in enumerate(right) if not is_right]
+    code = int(answers.answered.truth[7])
+    assert answers.name(code) == ", ".join(classifier.labels[i] for i in sorted(truth[7]))
+    with pytest.raises(RunDirError, match="are not those that were verified"):
+        StoredAnswers(facts, classifier).of(variant)

@@ -36,6 +36,7 @@ def endpoints(address: str, service: Service) -> None:
     """How to call the server from other software."""
     limits, one, many, asked, call = service.limits, *_requests(service.pair)
     given = "label, score, probabilities, truncated, milliseconds"
+    what = "pair" if service.pair else "text"
     if service.classifier.thresholds:
         given = f"labels (those that reach their thresholds), {given}; label is the most probable one"
     gr.Markdown(
@@ -60,7 +61,7 @@ from gradio_client import Client  # the same three, by name
 Client("{address}").predict({call}, api_name="/predict")
 ```
 
-At most {limits.texts:,} texts a request, {limits.characters:,} characters a text and {limits.body_bytes:,} bytes a
+At most {limits.texts:,} {what}s a request, {limits.characters:,} characters a {what} and {limits.body_bytes:,} bytes a
 request (413 or 422 beyond), {limits.client_rate:,.0f} requests a second from one address (429). A request that would
 wait longer than about {limits.wait_seconds:g} s is refused at once with 503 and a `Retry-After` header. Requests that
 arrive together are answered in one batch.
