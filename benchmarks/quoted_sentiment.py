@@ -1,4 +1,4 @@
-"""Pairs of texts made from a dataset of single ones: two sentences in a row, a quotation from one, and the label of that.
+"""Pairs of texts made of single ones: two sentences in a row, a quotation from one of them, and the label of that one.
 
 Each text of two sentences is in two rows, with a quotation from either. Where the sentences have different labels, the
 text alone cannot tell which is asked for. For the recipe `quoted-minilm`:

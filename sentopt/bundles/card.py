@@ -78,7 +78,7 @@ def _use(d: BundleDescription) -> str:
 from sentopt import Classifier  # numpy, onnxruntime, tokenizers
 
 clf = Classifier.load("path/of/this/folder", check=True)
-clf({_example(d)})  # Prediction(label=..., score=..., probabilities=...)
+clf({example(d)})  # Prediction(label=..., score=..., probabilities=...)
 ```
 
 Optimum (`ORTModelForSequenceClassification`) and transformers.js (`dtype: "{kind}"`, `top_k`) read the same folder.
@@ -101,9 +101,10 @@ def _cut(d: BundleDescription) -> str:
     )
 
 
-def _example(d: BundleDescription) -> str:
+def example(d: BundleDescription, quote: str = '"') -> str:
     """What the classifier is called with, in Python."""
-    return '("a text", "another text")' if d.pair else '"a text"'
+    first, second = f"{quote}a text{quote}", f"{quote}another text{quote}"
+    return f"({first}, {second})" if d.pair else first
 
 
 def _read_end(d: BundleDescription) -> str:

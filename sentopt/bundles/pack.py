@@ -123,7 +123,9 @@ def wheel(
     package = f"{module}.{vendored.PACKAGE}" if self_contained else "sentopt"
     needs = vendored.requirements(description.engine) if self_contained else [_needed_sentopt(description)]
     entries = {
-        f"{module}/__init__.py": _module(description, module, package).encode(),
+        f"{module}/__init__.py": _MODULE.format(
+            title=_title(description), module=module, package=package, example=card.example(description)
+        ).encode(),
         f"{module}/py.typed": b"",
         **(vendored.files(module) if self_contained else {}),
         **{f"{module}/bundle/{path}": content for path, content in files.items()},
@@ -135,15 +137,6 @@ def wheel(
     entries[f"{about}/RECORD"] = _record(entries, f"{about}/RECORD").encode()
     outputs.write(output, _zip(entries), overwrite=overwrite)
     return output
-
-
-def _module(description: BundleDescription, module: str, package: str) -> str:
-    example = _called_with(description.pair is not None).replace("'", '"')
-    return _MODULE.format(title=_title(description), module=module, package=package, example=example)
-
-
-def _called_with(pairs: bool) -> str:
-    return "('a text', 'another text')" if pairs else "'a text'"
 
 
 def _zip(entries: Mapping[str, bytes]) -> bytes:
@@ -196,7 +189,8 @@ def _folder_in(packed: Path) -> str:
 
 def _example(packed: Path) -> str:
     """What the classifier in an archive or a wheel is called with, in single quotes."""
-    return _called_with("pair" in json.loads(_content_in(packed, DESCRIPTION_FILE)))
+    pairs = "pair" in json.loads(_content_in(packed, DESCRIPTION_FILE))
+    return "('a text', 'another text')" if pairs else "'a text'"
 
 
 def _content_in(packed: Path, name: str) -> bytes:

@@ -195,10 +195,11 @@ def pack(arguments: argparse.Namespace) -> int:
     e.g. sentopt pack exports/quickstart/bundle --wheel --name my-sentiment --version 1.0
     """
     from sentopt.bundles.pack import install_hint
-    from sentopt.runtime.description import sha256_file
+    from sentopt.runtime.description import read_description, sha256_file
 
+    bundle = _bundle(arguments)
     written = sentopt.pack(
-        _bundle(arguments),
+        bundle,
         arguments.output,
         wheel=arguments.wheel,
         self_contained=arguments.self_contained,
@@ -209,7 +210,7 @@ def pack(arguments: argparse.Namespace) -> int:
     size, digest = written.stat().st_size, sha256_file(written)
     if arguments.json:
         return print_json({"file": str(written), "bytes": size, "sha256": digest})
-    print(f"{written}: {size / 1e6:.1f} MB, SHA-256 {digest}\n{install_hint(written)}")
+    print(f"{written}: {size / 1e6:.1f} MB, SHA-256 {digest}\n{install_hint(written, read_description(bundle))}")
     return 0
 
 

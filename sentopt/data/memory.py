@@ -128,9 +128,9 @@ class _Columns:
 
     def keyword(self, column: str) -> str:
         """The argument that names a column."""
-        return dict(zip(self.all, ("text_column", *("pair_column",) * self.are_pairs, "label_column"), strict=True))[
-            column
-        ]
+        if column == self.label:
+            return "label_column"
+        return "text_column" if column == self.texts[0] else "pair_column"
 
 
 def _by_split(data: object, columns: _Columns) -> dict[Split, object]:

@@ -6,12 +6,14 @@ Where `data.pair_column` is set, every text of a run is a tuple of two strings, 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sentopt.data import fields
 from sentopt.errors import DataError
-from sentopt.recipe import DataSection
-from sentopt.runtime.description import Text
+
+if TYPE_CHECKING:
+    from sentopt.recipe import DataSection
+    from sentopt.runtime.description import Text
 
 SEPARATOR = " | "
 """Between the two texts of a pair in messages."""
@@ -38,11 +40,6 @@ def columns_of(texts: Iterable[Text]) -> tuple[list[str], ...]:
 def in_words(text: Text) -> str:
     """A text as messages show it."""
     return SEPARATOR.join(parts(text))
-
-
-def read(value: Any) -> Text:
-    """What JSON has made a list of as the pair that it was."""
-    return value if isinstance(value, str) else (value[0], value[1])
 
 
 def as_fields(text: Text) -> dict[str, str]:

@@ -10,6 +10,7 @@ import math
 import sys
 from array import array
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
@@ -276,12 +277,13 @@ class Rows(Lazy[RawRow]):
 
     @classmethod
     def of(cls, rows: Iterable[RawRow]) -> Rows:
-        """These rows, in memory."""
+        """These rows, in memory. All are pairs where the first one is."""
         if isinstance(rows, Rows):
             return rows
-        listed = list(rows)
-        builder = RowsBuilder(pairs=bool(listed) and all(_is_pair(row.text) for row in listed))
-        for row in listed:
+        remaining = iter(rows)
+        first = next(remaining, None)
+        builder = RowsBuilder(pairs=first is not None and isinstance(first.text, tuple))
+        for row in () if first is None else chain([first], remaining):
             builder.add(row.text, row.label, row.where)
         return builder.finish()
 
@@ -417,10 +419,6 @@ class _Codes:
             code = self._codes[key] = len(self.values)
             self.values.append(value)
         return code
-
-
-def _is_pair(text: Any) -> bool:
-    return isinstance(text, tuple) and len(text) == 2
 
 
 def _is_utf8(value: bytes) -> bool:

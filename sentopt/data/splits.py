@@ -122,7 +122,7 @@ def is_empty(text: Text) -> bool:
 def _note_half(rows: Rows, data: DataSection, split: str, notices: list[str]) -> None:
     """Note pairs that lack one of their texts: the model reads the other one alone."""
     lacking: Counter[str] = Counter()
-    for text in rows.texts:
+    for text in rows.texts if data.pair_column else ():
         if not isinstance(text, str):
             lacking.update(name for name, part in zip(pairs.columns(data), text, strict=True) if is_empty(part))
     for column, count in sorted(lacking.items()):

@@ -55,6 +55,8 @@ class _Start:
         """As the stage `prepare` left it, and the backbone as it was found."""
         folder = backbones.resolve(recipe.model.backbone, recipe.model.revision)
         tokenizer = checkpoints.load_tokenizer(folder, recipe.model.max_length)
+        if store.are_pairs(run_dir):
+            checkpoints.give_types(tokenizer, folder)
         splits = {split: store.read_split(run_dir, split) for split in SPLITS}
         encoder = checkpoints.encoder_of(tokenizer, recipe.model.max_length, pairs=store.are_pairs(run_dir))
         answers = soft_labels.read(run_dir.soft_labels) if recipe.train.teacher else None
@@ -216,6 +218,7 @@ def _notices(recipe: Recipe, start: _Start) -> tuple[str, ...]:
     measured = lengths.measure(checkpoints.encoder_of(start.tokenizer, longest, pairs=start.encoder.pairs), texts)
     on_cuda = torch.cuda.is_available()
     told = (
+        hints.not_separated(start.tokenizer, recipe.model.backbone) if start.encoder.pairs else "",
         unknown_tokens.notice(found, recipe.model.backbone),
         hints.too_short(measured, recipe.train, max_length=recipe.model.max_length),
         "" if recipe.model.tuned else hints.more_epochs(recipe.train, start.learned_texts),

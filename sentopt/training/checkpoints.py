@@ -26,6 +26,7 @@ from sentopt.runtime.tokenization import TextEncoder, Tokens
 _PADDING_TOLERANCE = 1e-3
 _MOST_ADDED_TOKENS = 50
 _PAIRS_AT_ONCE = 8
+_TYPES = "token_type_ids"
 _SCRIPTS = (
     "",
     " ",
@@ -73,6 +74,24 @@ def load_tokenizer(folder: Path, max_length: int) -> Any:
         tokenizer.pad_token = tokenizer.eos_token
     tokenizer.padding_side = "right"  # as the runtime pads; left padding would shift GPT-2's positions
     return tokenizer
+
+
+def give_types(tokenizer: Any, folder: Path) -> None:
+    """Let a tokenizer of pairs give the types of tokens to a model that takes them, and check that it knows these.
+
+    Raises:
+        BackboneError: it does not.
+    """
+    if not takes_types(folder):
+        return
+    if _TYPES not in tokenizer.model_input_names:
+        tokenizer.model_input_names = [*tokenizer.model_input_names, _TYPES]
+    largest, types = max(tokenizer(["a"], ["a"])[_TYPES][0]), model_files.read_config(folder)["type_vocab_size"]
+    if largest >= types:
+        raise BackboneError(
+            f"the tokenizer of {folder} gives tokens of a pair the type {largest} (post_processor in its "
+            f"tokenizer.json), and the model knows types up to {types - 1} (type_vocab_size in its config.json)"
+        )
 
 
 def encoder_of(tokenizer: Any, max_length: int, *, pairs: bool = False) -> TextEncoder:
@@ -131,8 +150,9 @@ def differing_texts(encoder: TextEncoder, folder: Path, texts: Sequence[Text]) -
     """
     compared = takes_types(folder)
     tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    expected = tokens_of(tokenizer, texts, truncation=True, padding=False, max_length=encoder.max_length)
-    types = expected.get("token_type_ids") or [[0] * len(ids) for ids in expected["input_ids"]]
+    asked = {"return_token_type_ids": True} if compared and encoder.pairs else {}
+    expected = tokens_of(tokenizer, texts, truncation=True, padding=False, max_length=encoder.max_length, **asked)
+    types = expected.get(_TYPES) or [[0] * len(ids) for ids in expected["input_ids"]]
     return [
         text
         for text, tokens, ids, kinds in zip(texts, encoder.encode(texts), expected["input_ids"], types, strict=True)

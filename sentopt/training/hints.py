@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from sentopt.recipe import TrainSection
 from sentopt.results import EvalPoint, LossPoint
@@ -34,6 +35,16 @@ def too_short(lengths: TokenLengths, train: TrainSection, *, max_length: int) ->
         f"about {cut:.0%} of the {lengths.texts:,} training texts are cut at {max_length} tokens: "
         f"--set model.max_length={longer} reads {fits:.0%} of them whole, "
         f"and takes about {widths[1] / widths[0]:.1f} times as long"
+    )
+
+
+def not_separated(tokenizer: Any, backbone: str) -> str:
+    """What to say where a tokenizer of transformers puts no token of its own between the texts of a pair."""
+    if tokenizer.num_special_tokens_to_add(pair=True) > tokenizer.num_special_tokens_to_add(pair=False):
+        return ""
+    return (
+        f"the tokenizer of {backbone} puts nothing between the two texts of a pair, so the model is not told where the "
+        "second one begins; models of BERT's kind are"
     )
 
 

@@ -3,18 +3,24 @@
 import csv
 import io
 import json
+import shutil
+import subprocess
+import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pair_data
 import pytest
+from tokenizers import processors
 
 import sentopt
 from sentopt import Classifier, cli, manifest
+from sentopt.backends.opening import Candidate
 from sentopt.bundles import card
 from sentopt.data import store
-from sentopt.errors import DataError, InputError, OutputError
+from sentopt.errors import BackboneError, DataError, InputError, OutputError
 from sentopt.report import answers, sections
 from sentopt.results import (
     ChangedAnswer,
@@ -23,6 +29,8 @@ from sentopt.results import (
     ExamineResult,
     ExportResult,
     PrepareResult,
+    QuantizeResult,
+    TeachResult,
     TrainResult,
     VerifyResult,
     WrongAnswer,
@@ -30,6 +38,9 @@ from sentopt.results import (
 from sentopt.run_dir import RunDir
 from sentopt.runtime.description import read_description
 from sentopt.runtime.session import OnnxSession
+from sentopt.runtime.tokenization import TextEncoder
+from sentopt.training import checkpoints, hints, soft_labels
+from sentopt.variants import VARIANTS
 
 PAIRS = ["--set", "data.pair_column=aspect", "--set", "train.epochs=12"]
 
@@ -275,3 +286,136 @@ def read_table(path: Path) -> list[dict[str, Any]]:
     if path.suffix == ".jsonl":
         return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     return list(read_csv(path))
+
+
+def test_a_packed_bundle_says_how_it_is_asked(
+    paired: RunDir, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["pack", "--run-dir", str(paired.root), "--output", str(tmp_path), "--wheel", "--name", "aspects"]
+    assert cli.main(command) == 0
+    assert "classifier(('a text', 'another text'))" in capsys.readouterr().out
+    (wheel,) = tmp_path.glob("*.whl")
+    module = zipfile.ZipFile(wheel).read("aspects/__init__.py").decode()
+    assert 'then `classifier(("a text", "another text"))`' in module
+
+
+def test_a_bundle_of_pairs_is_checked_and_tuned(
+    paired: RunDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert sentopt.check(paired.bundle).golden_texts > 0
+    assert sentopt.tune(paired.bundle).path.is_file()
+
+
+def test_data_of_pairs_is_checked_without_looking_for_nearly_equal_texts(tmp_path: Path) -> None:
+    rows = [*pair_data.rows(60, "train"), ("", "", "neutral")]
+    table = [dict(zip(pair_data.COLUMNS, row, strict=True)) for row in rows]
+    found = sentopt.check_data(table, pair_column="aspect")
+    assert [doubt.kind for doubt in found.doubts] == ["empty text"]
+    assert any("likely wrong labels and nearly equal texts are not looked for" in notice for notice in found.notices)
+
+
+def test_a_teacher_of_pairs_answers_copies_and_further_pairs(
+    paired: RunDir, tmp_path: Path, paired_options: list[str]
+) -> None:
+    more = tmp_path / "more.csv"
+    write_table(more, [{"text": f"the room {i}", "aspect": "great great"} for i in range(9)])
+    taught = RunDir(tmp_path / "taught")
+    options = [*paired_options, "--set", f"data.unlabelled={more}", "--set", "train.teacher_copies=1"]
+    options += ["--set", "train.epochs=1", "--run-dir", str(taught.root)]
+    assert cli.main(["train", *options, "--set", f"train.teacher=['{paired.root}']"]) == 0
+    answered = result(taught, "teach", TeachResult)
+    assert (answered.texts, answered.copies, answered.unlabelled) == (240, 240, 9)
+    texts = soft_labels.read(taught.soft_labels).texts
+    assert len(texts) == 249
+    assert all(len(pair) == 2 for pair in texts)
+
+
+def test_a_teacher_of_single_texts_is_refused(
+    finished_run: Path, tmp_path: Path, paired_options: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = [*paired_options, "--run-dir", str(tmp_path / "taught"), "--set", f"train.teacher=['{finished_run}']"]
+    assert cli.main(["train", *options]) == 1
+    assert "the data has pairs of texts, and" in capsys.readouterr().err
+
+
+def test_hyperparameters_are_searched_on_pairs(tmp_path: Path, backbone: Path) -> None:
+    pytest.importorskip("optuna")
+    table = [dict(zip(pair_data.COLUMNS, row, strict=True)) for row in pair_data.rows(90, "train")]
+    found = sentopt.search(
+        table,
+        model=backbone,
+        pair_column="aspect",
+        trials=1,
+        folder=tmp_path / "search",
+        overrides={"train.max_steps": 4, "model.max_length": 32, "train.precision": "fp32"},
+        progress=False,
+    )
+    assert len(found.trials) == 1
+
+
+def test_a_tokenizer_without_a_separator_is_noted(backbone: Path) -> None:
+    tokenizer = checkpoints.load_tokenizer(backbone, 32)
+    assert hints.not_separated(tokenizer, "some") == ""
+    tokenizer.backend_tokenizer.post_processor = None  # as GPT-2's, which adds nothing
+    assert "puts nothing between the two texts" in hints.not_separated(tokenizer, "some")
+
+
+def test_types_of_tokens_that_the_model_does_not_know_are_refused(backbone: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(backbone, tmp_path / "backbone")
+    config = json.loads((folder / "config.json").read_text())
+    tokenizer = checkpoints.load_tokenizer(folder, 32)
+    tokenizer.model_input_names = ["input_ids", "attention_mask"]
+    checkpoints.give_types(tokenizer, folder)
+    assert tokenizer(["great"], ["great"])["token_type_ids"] == [[0, 0, 0, 1, 1]]
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A", pair="[CLS] $A [SEP] $B:2", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    assert config["type_vocab_size"] == 2
+    with pytest.raises(BackboneError, match=r"gives tokens of a pair the type 2 .* knows types up to 1"):
+        checkpoints.give_types(tokenizer, folder)
+
+
+def test_a_trimmed_vocabulary_has_the_tokens_of_both_texts(paired: RunDir, tmp_path: Path) -> None:
+    run_dir = RunDir(shutil.copytree(paired.root, tmp_path / "pairs"))
+    changes = ["export.variants=['lean-fp32', 'lean-int8-trimmed']", "export.trim_keep=0"]
+    settings = [argument for value in changes for argument in ("--set", value)]
+    assert cli.main(["export", "--run-dir", str(run_dir.root), *settings]) in (0, 3)
+    made = result(run_dir, "quantize", QuantizeResult).vocabulary
+    assert made.kept < made.tokens
+    (before, after) = (
+        TextEncoder.load(folder, max_length=48, pairs=True)
+        for folder in (run_dir.checkpoint, run_dir.variant("lean-int8-trimmed"))
+    )
+    pieces = [
+        [[encoder._tokenizer.id_to_token(i) for i in tokens.ids] for tokens in encoder.encode(texts)]
+        for texts in [store.read_split(run_dir, "train").texts]
+        for encoder in (before, after)
+    ]
+    assert pieces[0] == pieces[1]
+    verdicts = {v.variant: v for v in result(run_dir, "verify", VerifyResult).verdicts}
+    assert verdicts["lean-int8-trimmed"].agreement > 0.9
+
+
+def test_pairs_are_answered_in_another_process(paired: RunDir) -> None:
+    """The one that runs under an emulator."""
+    candidate = Candidate.of(VARIANTS["lean-fp32"], paired, store.read_labels(paired), 48)
+    some = list(store.read_split(paired, "test").texts[:5])
+    request = {
+        "model": str(candidate.model),
+        "tokenizer": str(candidate.tokenizer),
+        "labels": list(candidate.labels),
+        "max_length": 48,
+        "pairs": candidate.pairs,
+        "engine": "onnxruntime",
+        "texts": some,
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "sentopt.backends.emulated"],
+        input=json.dumps(request),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    answers = [json.loads(line)["logits"] for line in done.stdout.splitlines()[1:]]
+    assert np.abs(np.array(answers) - candidate.open().logits(some, batch_size=1)).max() < 1e-5

@@ -144,9 +144,7 @@ def test_the_key_needs_a_column_of_its_own() -> None:
         with pytest.raises(RecipeError, match=r"data\.pair_column: expected another column"):
             resolve({}, {"run.name": "x", "data.pair_column": column}, source="test")
     staged = {"run.name": "x", "data.pair_column": "aspect", "export.variants": ["cascade-int8"]}
-    with pytest.raises(
-        RecipeError, match="cascade-int8 in export.variants cannot be made for pairs"
-    ):
+    with pytest.raises(RecipeError, match=r"cascade-int8 in .* cannot be made for pairs"):
         resolve({}, staged, source="test")
 
 
