@@ -42,6 +42,8 @@ SIZES: dict[str, tuple[str, dict[str, Any]]] = {
     "modernbert": ("ModernBert", {}),
     "gpt2": ("GPT2", {"pad_token_id": 0}),
 }
+TRACED: dict[str, tuple[str, dict[str, Any]]] = {"megatron-bert": ("MegatronBert", BASE)}
+"""Families without a lean graph."""
 NAMES = {
     **{"bert": "BERT", "distilbert": "DistilBERT", "roberta": "RoBERTa", "xlm-roberta": "XLM-R", "electra": "ELECTRA"},
     **{"albert": "ALBERT", "mpnet": "MPNet", "deberta-v2": "DeBERTa-v3", "modernbert": "ModernBERT", "gpt2": "GPT-2"},
@@ -54,7 +56,7 @@ def save(family: str, folder: Path, *, noise: float = NOISE, fewest_tokens: int 
     """Make the model, save its checkpoint and return it, in evaluation mode.
 
     Args:
-        family: a key of `SIZES`.
+        family: a key of `SIZES` or `TRACED`.
         folder: where the checkpoint goes.
         noise: what is added to every weight, as a standard deviation, so that none is zero or one.
         fewest_tokens: the vocabulary has as many tokens at least.
@@ -63,7 +65,7 @@ def save(family: str, folder: Path, *, noise: float = NOISE, fewest_tokens: int 
     import torch
     import transformers
 
-    name, settings = SIZES[family]
+    name, settings = {**SIZES, **TRACED}[family]
     changes = changes if "id2label" in changes else {"num_labels": 3, **changes}
     config = getattr(transformers, f"{name}Config")(**{**settings, **changes})
     config.vocab_size = max(config.vocab_size, fewest_tokens)

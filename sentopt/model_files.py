@@ -15,15 +15,18 @@ from typing import Any
 
 from sentopt import records
 from sentopt.errors import BackboneError
+from sentopt.runtime.description import MULTI_LABEL
 from sentopt.runtime.file_names import refusal
 
 CONFIG, TOKENIZER_CONFIG = "config.json", "tokenizer_config.json"
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+_SINGLE_LABEL = "single_label_classification"
 _EMBEDDING = re.compile(r"embed|\bw[tp]e\b")
 _UNNAMED = re.compile(r"LABEL_\d+")
-_ADAPTER = "adapter_config.json"
+_ADAPTER, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 _CLASSIFIER = "ForSequenceClassification"
-_TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model", "*.tiktoken")
+TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model", "*.tiktoken")
 _LONGEST_INPUT = 8192
 _LONGEST_HEADER = 100_000_000  # bytes, as in the safetensors library
 _SHOWN = 5
@@ -120,9 +123,9 @@ def check(folder: Path, *, tuned: bool) -> None:
     shapes = tensor_shapes(folder)
     _check_names_of_weights(folder, shapes)
     if tuned:
-        _check_head(folder, config, _outputs(shapes))
+        _check_head(folder, config, head_outputs(shapes))
         label_names(folder)
-    if not any(file for pattern in _TOKENIZER_FILES for file in folder.glob(pattern)):
+    if not any(file for pattern in TOKENIZER_FILES for file in folder.glob(pattern)):
         raise BackboneError(
             f"{folder} holds no tokenizer (tokenizer.json or a vocabulary). Save it there: "
             f"AutoTokenizer.from_pretrained(NAME).save_pretrained({str(folder)!r})"
@@ -157,7 +160,7 @@ def label_names(folder: Path) -> list[str]:
         BackboneError: the names have gaps or duplicates, or their number is not that of the outputs.
     """
     config = read_config(folder)
-    outputs = _outputs(tensor_shapes(folder))
+    outputs = head_outputs(tensor_shapes(folder))
     names = _named(folder, config)
     if names is None:
         count = config.get("num_labels", outputs or 2)
@@ -211,14 +214,16 @@ def names_or_numbers(names: Sequence[str]) -> list[str]:
     return [str(i) for i in range(len(names))] if are_unnamed(names) else list(names)
 
 
-def keeps_head(folder: Path, labels: Sequence[str]) -> bool:
+def keeps_head(folder: Path, labels: Sequence[str], *, multi_label: bool = False) -> bool:
     """Whether training can start from the classification head of a model: it has the same labels in the same order.
 
-    A head for another task, for multi-label classification, for regression or for other labels is replaced.
+    A head for another task, for regression or for other labels is replaced, and so is one of a multi-label model where
+    texts have one label, and the reverse.
     """
     if not is_classifier(folder):
         return False
-    if read_config(folder).get("problem_type") not in (None, "single_label_classification"):
+    accepted = (MULTI_LABEL,) if multi_label else (None, _SINGLE_LABEL)
+    if read_config(folder).get("problem_type") not in accepted:
         return False
     try:
         names = label_names(folder)
@@ -282,6 +287,15 @@ def index_files(folder: Path) -> list[Path]:
     return [folder / name for name in files]
 
 
+def check_code(folder: Path) -> None:
+    """Check that a model needs no code of its own, and is not quantized.
+
+    Raises:
+        BackboneError: it does, or is; or its `config.json` cannot be read.
+    """
+    _check_code(folder, read_config(folder))
+
+
 def _check_code(folder: Path, config: Mapping[str, Any]) -> None:
     settings = {CONFIG: config, TOKENIZER_CONFIG: _read_leniently(folder / TOKENIZER_CONFIG)}
     for name, document in settings.items():
@@ -298,26 +312,42 @@ def _check_code(folder: Path, config: Mapping[str, Any]) -> None:
         )
 
 
-def _check_task(folder: Path, config: Mapping[str, Any]) -> None:
-    """Refuse a model that is not a single-label classifier."""
-    problem = config.get("problem_type")
-    if problem == "multi_label_classification":
+def check_problem(folder: Path, *, multi_label: bool) -> None:
+    """That a tuned model does what the data has: one label for each text, or any number of them.
+
+    Raises:
+        BackboneError: it does not.
+    """
+    problem = read_config(folder).get("problem_type")
+    if (problem == MULTI_LABEL) == multi_label:
+        return
+    if multi_label:
         raise BackboneError(
-            f"{folder} is a multi-label classifier ({CONFIG} says problem_type {problem!r}): it gives each label a "
-            "probability of its own. sentopt supports one label per text so far, and would change its answers"
+            f"{folder} gives each text one label ({CONFIG} says problem_type {problem!r}), and the texts of the data "
+            f"have any number of labels. If the model was tuned to give any number of them, write {MULTI_LABEL!r} there"
         )
+    raise BackboneError(
+        f"{folder} is a multi-label classifier ({CONFIG} says problem_type {problem!r}): it gives a text any number of "
+        "labels, and each text of the data has one. Name columns of 0 and 1 with data.label_columns, a column of lists "
+        "with data.label_column, or what stands between the labels of a text with data.label_separator"
+    )
+
+
+def _check_task(folder: Path, config: Mapping[str, Any]) -> None:
+    """Refuse a model that is no classifier."""
+    problem = config.get("problem_type")
     if problem == "regression":
         raise BackboneError(
             f"{folder} is a regression model ({CONFIG} says problem_type {problem!r}): it returns a number, not a "
             "label. sentopt supports classifiers only"
         )
-    if problem not in (None, "single_label_classification"):
+    if problem not in (None, _SINGLE_LABEL, MULTI_LABEL):
         raise BackboneError(f"{folder / CONFIG}: problem_type {problem!r} is unknown to sentopt")
-    function = config.get("function_to_apply")
-    if function not in (None, "softmax", "default"):
+    function, own = config.get("function_to_apply"), "sigmoid" if problem == MULTI_LABEL else "softmax"
+    if function not in (None, own, "default"):
         raise BackboneError(
-            f"{folder} does not use softmax ({CONFIG} says function_to_apply {function!r}); sentopt supports "
-            "single-label classifiers only"
+            f"{folder} does not use {own} ({CONFIG} says function_to_apply {function!r}), which goes with its "
+            f"problem_type {problem!r}"
         )
 
 
@@ -366,6 +396,47 @@ def _check_names_of_weights(folder: Path, shapes: Iterable[str]) -> None:
     ):
         if names and all(name.startswith(prefix) for name in names):
             raise BackboneError(f"{folder} holds {what} (their names begin with {prefix!r}): {cure}")
+
+
+def is_adapter(folder: Path) -> bool:
+    """Whether a folder holds an adapter of PEFT and not a whole model."""
+    return (folder / _ADAPTER).is_file() and not ((folder / WEIGHTS).is_file() or (folder / INDEX).is_file())
+
+
+def adapter_base(folder: Path) -> tuple[str, str]:
+    """The base model of an adapter, as its settings name it, and its revision if that is a commit hash, else "".
+
+    Raises:
+        BackboneError: it is no LoRA of a classifier, needs a module that it names, or its weights are not safetensors.
+    """
+    settings = _read_object(folder / _ADAPTER)
+    kind, task = settings.get("peft_type"), settings.get("task_type")
+    base, revision = settings.get("base_model_name_or_path"), settings.get("revision")
+    if kind != "LORA":
+        raise BackboneError(f"{folder} is a PEFT adapter of the kind {kind!r}; sentopt merges LORA only")
+    if task not in (None, "SEQ_CLS"):
+        raise BackboneError(f"{folder} is a PEFT adapter for {task}, not for the classification of texts (SEQ_CLS)")
+    if settings.get("megatron_config"):
+        raise BackboneError(f"{folder} names a module that PEFT would import (megatron_core), and sentopt runs no code")
+    if not isinstance(base, str) or not base:
+        raise BackboneError(f"{folder / _ADAPTER} names no base_model_name_or_path, so there is nothing to merge with")
+    if not (folder / ADAPTER_WEIGHTS).is_file():
+        pickle = (folder / "adapter_model.bin").is_file()
+        raise BackboneError(
+            f"{folder} is a PEFT adapter of {base} without {ADAPTER_WEIGHTS}"
+            + ("; adapter_model.bin is a pickle, which can run code when it is read. " if pickle else ". ")
+            + "Save it with model.save_pretrained(folder)"
+        )
+    return base, revision if isinstance(revision, str) and _COMMIT.fullmatch(revision) else ""
+
+
+def adapter_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of the weights of an adapter.
+
+    Raises:
+        BackboneError: the file cannot be read or is damaged.
+    """
+    return _shapes(folder / ADAPTER_WEIGHTS)
 
 
 def _adapter(folder: Path) -> str:
@@ -457,7 +528,7 @@ def _shapes(path: Path) -> dict[str, tuple[int, ...]]:
         raise BackboneError(f"cannot read {path}: {error}") from error
 
 
-def _outputs(shapes: Mapping[str, tuple[int, ...]]) -> int | None:
+def head_outputs(shapes: Mapping[str, tuple[int, ...]]) -> int | None:
     """Number of outputs of the classification head; None if its last layer has an unusual name."""
     for ending in _HEADS:
         for name, shape in shapes.items():

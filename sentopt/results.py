@@ -16,13 +16,27 @@ from sentopt.records import FORMERLY, ONE_OR_MANY
 
 @dataclass(frozen=True)
 class PrepareResult:
-    """The data of a run: source, identity (hashes), labels, label counts per split, and notices."""
+    """The data of a run: source, identity (hashes), labels, texts of each label by split, and notices.
+
+    `texts` counts the texts of each split where a text may have any number of labels; else it is empty, and the counts
+    of the labels add up to it.
+    """
 
     source: str
     identity: dict[str, str]
     labels: tuple[str, ...]
     counts: dict[str, dict[str, int]]
     notices: tuple[str, ...]
+    texts: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def is_multi_label(self) -> bool:
+        """Whether a text may have any number of labels."""
+        return bool(self.texts)
+
+    def texts_of(self, split: str) -> int:
+        """How many texts a split has."""
+        return self.texts[split] if self.texts else sum(self.counts[split].values())
 
 
 @dataclass(frozen=True)
@@ -46,6 +60,7 @@ class EvalPoint:
     macro_precision: float
     macro_recall: float
     macro_f1: float
+    micro_f1: float | None = None
 
 
 @dataclass(frozen=True)
@@ -63,6 +78,9 @@ class SampleAnswer:
 @dataclass(frozen=True)
 class Confidence:
     """Confidence calibration of the model, measured on the test split.
+
+    Where a text has any number of labels, the error is of the probabilities of all labels, and a text counts as
+    answered if the presence or absence of every label is at least as probable as the threshold says.
 
     `temperature` was fitted on the validation split. `error` is the expected calibration error with the logits divided
     by it, `error_before` without.
@@ -96,7 +114,8 @@ class TrainResult(Steps):
 
     `parameters` counts trainable parameters. `validation` and `test` are scores in FP32, the precision of the saved
     weights; `evals` and `best_metric` are in the precision of training. `majority` is the accuracy of always answering
-    the most frequent label, by split.
+    the most frequent label, by split. Where a text has any number of labels, it is that of the most frequent set, and
+    each label has a threshold and a temperature, both fitted on the validation split.
     """
 
     backbone: str
@@ -111,6 +130,8 @@ class TrainResult(Steps):
     truncated: dict[str, int]
     samples: tuple[SampleAnswer, ...]
     notices: tuple[str, ...] = ()
+    thresholds: tuple[float, ...] = ()
+    temperatures: tuple[float, ...] = ()
 
     @property
     def are_pairs(self) -> bool:
@@ -267,7 +288,7 @@ class ExportResult:
 
 @dataclass(frozen=True)
 class CalibrationSummary:
-    """The INT8 calibration of the lean graph: training texts used, and the product with the largest error.
+    """The INT8 calibration of a graph: training texts used, and the product with the largest error.
 
     `worst_error` is the mean squared error of that product's output relative to its variance.
     """
@@ -298,12 +319,16 @@ class VocabularySummary:
 
 @dataclass(frozen=True)
 class QuantizeResult:
-    """The quantized graphs, the calibration of the lean ones, the trimmed vocabulary and the rule of each cascade."""
+    """The quantized graphs, the calibration of the lean ones, the trimmed vocabulary and the rule of each cascade.
+
+    `traced_calibration` is that of a traced graph.
+    """
 
     variants: tuple[MadeVariant, ...]
     calibration: CalibrationSummary | None
     vocabulary: VocabularySummary | None = None
     cascades: dict[str, CascadeRule] = field(default_factory=dict)
+    traced_calibration: CalibrationSummary | None = None
 
 
 @dataclass(frozen=True)

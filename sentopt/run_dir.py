@@ -17,6 +17,7 @@ Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 EXPORTS = Path("exports")
 AVERAGE_FILE = "average.json"
+THRESHOLDS_FILE = "thresholds.json"  # beside a checkpoint whose texts may have any number of labels
 """Beside averaged weights: the names of the averaged runs."""
 _LOCK = ".lock"
 _LISTED = 5

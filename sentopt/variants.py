@@ -40,7 +40,7 @@ class VariantSpec:
     Attributes:
         ships: whether a bundle can hold the variant.
         needs: what making and running it requires.
-        quantize: options for the INT8 of a traced graph; None for lean graphs, which are calibrated.
+        quantize: options for the dynamic INT8 of a traced graph; None for INT8 that is calibrated.
         stands_in_for: the variant that this one replaces if that one is not supported. Otherwise this one is made only
             on request.
         trimmed: the vocabulary lacks rare tokens, so the variant has a tokenizer of its own. Made only on request.
@@ -74,6 +74,11 @@ class VariantSpec:
     def bundle_file(self) -> str:
         """Path of the graph in a bundle: the names that optimum and transformers.js expect."""
         return "onnx/model_quantized.onnx" if self.dtype == "int8" else "onnx/model.onnx"
+
+    @property
+    def is_calibrated_trace(self) -> bool:
+        """Whether it is a traced graph whose INT8 is calibrated."""
+        return self.made_by == "quantize" and self.quantize is None and "lean" not in self.needs
 
     @property
     def engine(self) -> str:
@@ -114,6 +119,17 @@ VARIANTS: dict[str, VariantSpec] = {
             stands_in_for="lean-int8",
             ships=True,
             risk=6,
+        ),
+        VariantSpec(
+            "onnx-int8-calibrated",
+            "ONNX, the traced graph, INT8 with calibrated activations and one scale per weight column",
+            "quantize",
+            "onnx",
+            parent="onnx-fp32",
+            dtype="int8",
+            stands_in_for="lean-int8",
+            ships=True,
+            risk=4,
         ),
         VariantSpec(
             "onnx-int8-mixed",

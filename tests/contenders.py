@@ -29,7 +29,8 @@ class Contender:
 
     def __init__(self, candidate: Candidate, threads: int) -> None:
         (load_ms,) = milliseconds(lambda _: setattr(self, "classifier", candidate.open(threads=threads)), [None])
-        (first_ms,) = milliseconds(self.classifier.predict_proba, [["a first text"]])
+        first = ("a first text", "a second one") if self.classifier.encoder.pairs else "a first text"
+        (first_ms,) = milliseconds(self.classifier.predict_proba, [[first]])
         self.started = worker.Started(load_ms, first_ms)
 
     classifier: Any

@@ -13,6 +13,7 @@ from sentopt.data import memory, names, store
 from sentopt.data.examples import RawData, RawRow
 from sentopt.data.rows import Rows
 from sentopt.errors import DataError, RecipeError
+from sentopt.measure import label_sets
 from sentopt.recipe import DataSection, Recipe
 from sentopt.run_dir import EXPORTS, SPLITS, RunDir
 
@@ -76,6 +77,7 @@ def data_of(
         data,
         text_column=str(settings.get("data.text_column", section.text_column)),
         label_column=str(settings.get("data.label_column", section.label_column)),
+        label_columns=tuple(map(str, settings.get("data.label_columns", section.label_columns))),
         pair_column=str(settings.get("data.pair_column", section.pair_column)),
         all_labelled=tuned,
     )
@@ -84,7 +86,8 @@ def data_of(
     declared = list(section.labels)
     if _are_numbers_of_outputs(labels) and len(rows.labels) == len(labels):
         declared = list(rows.labels)
-    if labels and not rows.labels and not settings.get("data.labels") and memory.has_numbers(rows):
+    are_numbers = memory.has_numbers(rows) or memory.has_lists_of_numbers(rows)
+    if labels and not rows.labels and not settings.get("data.labels") and are_numbers:
         rows = memory.with_labels(rows, labels)
     digest = next(iter(memory.digests(rows).values()), "sha256:").partition(":")[2]
     return Data({"run.name": f"data-{digest[:8]}", **memory.overrides(rows), "data.labels": declared}, rows)
@@ -148,13 +151,17 @@ def stored_rows(run_dir: RunDir, recipe: Recipe) -> RawData | None:
     """The rows of a run whose data was in memory, as they are stored; None where the recipe names its data."""
     if recipe.data.dataset != memory.MEMORY:
         return None
-    labels = store.read_labels(run_dir)
+    labels, multi_label = store.read_labels(run_dir), store.is_multi_label(run_dir)
+
+    def written(label: int) -> object:
+        return tuple(labels[i] for i in label_sets.positions(label)) if multi_label else labels[label]
+
     splits = {
-        split: Rows.of(RawRow(e.text, labels[e.label], f"{split} row {i}") for i, e in enumerate(examples, 1))
+        split: Rows.of(RawRow(e.text, written(e.label), f"{split} row {i}") for i, e in enumerate(examples, 1))
         for split in SPLITS
         if (examples := store.read_split(run_dir, split))
     }
-    return RawData(dict(splits), labels, "the stored rows of another run")
+    return RawData(dict(splits), labels, "the stored rows of another run", multi_label=multi_label)
 
 
 def check_changes_nothing_trained(before: Recipe, after: Recipe) -> None:

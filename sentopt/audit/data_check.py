@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -15,11 +15,13 @@ from sentopt.audit import backbone_fit, near_duplicates, wrong_labels
 from sentopt.audit.backbone_fit import BackboneFit
 from sentopt.audit.doubts import Doubt
 from sentopt.audit.near_duplicates import Near
-from sentopt.data import duplicates, sources, splits
+from sentopt.data import duplicates, label_lists, set_splits, sources, splits
 from sentopt.data.examples import RawData, explained_by
 from sentopt.data.labels import Labelled, Named
 from sentopt.data.rows import Examples, Positions, Rows, Texts
+from sentopt.data.splits import CleanData
 from sentopt.errors import DataError
+from sentopt.measure import label_sets
 from sentopt.recipe import Recipe
 from sentopt.run_dir import Split
 
@@ -77,9 +79,11 @@ def run(recipe: Recipe, *, given: RawData | None = None, fetch: bool = False) ->
     raw = sources.load(recipe.data, given)
     notices = list(raw.notices)
     with explained_by(notices):
-        named = splits.labelled_rows(raw, recipe.data, notices)
-    seen = _Seen.of(named)
-    refusal = _refusal(raw, recipe, notices)
+        is_multi_label = label_lists.are_sets(raw, recipe.data)
+        reading = label_lists.labelled_rows if is_multi_label else splits.labelled_rows
+        named = reading(raw, recipe.data, notices)
+    seen = _Seen.of(named, multi_label=is_multi_label)
+    refusal = _refusal(raw, recipe, notices, set_splits.clean if is_multi_label else splits.clean)
     similar, told, judged = list[Doubt](), [_NOT_OF_PAIRS], 0
     if texts := seen.texts:
         wrong, judged, told = _wrong_labels(seen, texts, recipe.run.seed)
@@ -90,11 +94,11 @@ def run(recipe: Recipe, *, given: RawData | None = None, fetch: bool = False) ->
     fit = folder and backbone_fit.measure(
         folder, recipe.model.backbone, seen.examples.texts, max_length=recipe.model.max_length
     )
-    counts = Counter(seen.examples.counts())
+    counts = seen.counts()
     return DataCheck(
         raw.description,
         {split: len(part.rows) for split, part in named.splits.items()},
-        {name: counts[label] for label, name in enumerate(named.names)},
+        dict(zip(named.names, counts, strict=True)),
         judged,
         (*similar, *_empty(raw.splits)),
         fit or None,
@@ -111,14 +115,28 @@ class _Seen:
     rows: Rows
     examples: Examples
     splits: Positions
+    multi_label: bool
 
     @classmethod
-    def of(cls, named: Named) -> _Seen:
+    def of(cls, named: Named, *, multi_label: bool) -> _Seen:
         parts: dict[Split, Labelled] = {split: named.splits[split] for split in _ORDER if split in named.splits}
         rows = Rows.joined([part.rows for part in parts.values()])
         labels = np.concatenate([part.labels for part in parts.values()])
         numbers = [np.full(len(part.rows), _ORDER.index(split)) for split, part in parts.items()]
-        return cls(named.names, rows, Examples(rows.checked_texts(), labels), np.concatenate(numbers).astype(np.int64))
+        examples, numbered = Examples(rows.checked_texts(), labels), np.concatenate(numbers).astype(np.int64)
+        return cls(named.names, rows, examples, numbered, multi_label)
+
+    def counts(self) -> list[int]:
+        """How many rows have each label."""
+        if self.multi_label:
+            return [int(count) for count in label_sets.counts(self.examples.labels, len(self.names))]
+        counts = Counter(self.examples.counts())
+        return [counts[label] for label in range(len(self.names))]
+
+    def label_of(self, row: int) -> str:
+        """The label of a row in words, or all of its labels."""
+        label = int(self.examples.labels[row])
+        return label_sets.in_words(label, self.names) if self.multi_label else self.names[label]
 
     @property
     def texts(self) -> Texts | None:
@@ -126,20 +144,19 @@ class _Seen:
         return self.rows.texts if isinstance(self.rows.texts, Texts) else None
 
     def doubt(self, row: int, **about: object) -> Doubt:
-        split, label = _ORDER[int(self.splits[row])], self.names[int(self.examples.labels[row])]
+        split, label = _ORDER[int(self.splits[row])], self.label_of(row)
         return Doubt(split=split, place=self.rows.where(row), text=self.rows.texts[row], label=label, **about)  # type: ignore[arg-type]
 
     def is_like(self, near: Near) -> str:
         """In words, which row is nearly the same."""
         other = _ORDER[int(self.splits[near.other])]
-        label = self.names[int(self.examples.labels[near.other])]
-        return f"{near.likeness}: {self.rows.where(near.other)} ({other}), labelled {label}"
+        return f"{near.likeness}: {self.rows.where(near.other)} ({other}), labelled {self.label_of(near.other)}"
 
 
-def _refusal(raw: RawData, recipe: Recipe, notices: list[str]) -> str:
+def _refusal(raw: RawData, recipe: Recipe, notices: list[str], clean: Callable[..., CleanData]) -> str:
     """Why training would refuse the data; `notices` gets what it would tell."""
     try:
-        notices.extend(splits.clean(raw, recipe.data, seed=recipe.run.seed, tuned=recipe.model.tuned).notices)
+        notices.extend(clean(raw, recipe.data, seed=recipe.run.seed, tuned=recipe.model.tuned).notices)
     except DataError as error:
         return str(error).partition("\nnote: ")[0]
     return ""
@@ -147,6 +164,8 @@ def _refusal(raw: RawData, recipe: Recipe, notices: list[str]) -> str:
 
 def _wrong_labels(seen: _Seen, texts: Texts, seed: int) -> tuple[list[Doubt], int, list[str]]:
     """The likely wrong labels, how many distinct texts were looked at, and notices."""
+    if seen.multi_label:
+        return [], 0, ["likely wrong labels are not looked for where texts have any number of labels"]
     numbers = duplicates.numbered([texts])[0]
     distinct = duplicates.one_of_each(numbers, seen.examples.labels)[0]
     found = wrong_labels.find(seen.examples.take(distinct), seed=seed)
@@ -173,7 +192,7 @@ def _conflicts(seen: _Seen, texts: Texts) -> list[Doubt]:
         seen.doubt(
             near.row,
             kind="conflict",
-            suggested=seen.names[int(seen.examples.labels[near.other])],
+            suggested=seen.label_of(near.other),
             because=seen.is_like(near),
         )
         for near in found

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
 import logging
 import os
 import re
@@ -42,14 +43,16 @@ def resolve(name: str, revision: str = "", *, progress: Progress = SILENT) -> Pa
 
     Args:
         name: a local folder, a name of the table, or a hub id (`owner/model`, or `model` for the oldest ones), which
-            needs `revision`. A folder comes first.
-        revision: commit hash of a hub id that is not in the table.
+            needs `revision`. A folder comes first; an adapter is merged with its base model, in the cache.
+        revision: commit hash of a hub id that is not in the table; of an adapter, that of its base model.
         progress: is told how far a download has come.
 
     Raises:
         BackboneError: no source has it, or its files are not the pinned ones; the message names every source tried.
     """
     folder = Path(name).expanduser()
+    if model_files.is_adapter(folder):
+        return _resolve_adapter(folder, revision, progress)
     if (folder / "config.json").is_file():
         return folder
     if name in BACKBONES:
@@ -69,6 +72,9 @@ def resolve(name: str, revision: str = "", *, progress: Progress = SILENT) -> Pa
 def at_hand(name: str, revision: str = "") -> Path | None:
     """The folder that `resolve` gives without a download; None if there is none."""
     folder = Path(name).expanduser()
+    if model_files.is_adapter(folder):
+        merged = _merged(folder, *_base_of(folder, revision))
+        return merged if (merged / model_files.CONFIG).is_file() else None
     if (folder / "config.json").is_file():
         return folder
     if name in BACKBONES:
@@ -107,6 +113,10 @@ def identify(name: str, revision: str = "") -> str:
     (also those that an index places elsewhere), and the files of the tokenizer.
     """
     folder = Path(name).expanduser()
+    if model_files.is_adapter(folder):
+        files = {path for path in folder.iterdir() if path.suffix in _DECIDING and path.is_file()}
+        own = ",".join(f"{path.name}:{_digest(path)}" for path in sorted(files))
+        return f"{own};{identify(*_base_of(folder, revision))}"
     if (folder / "config.json").is_file():
         files = {path for path in folder.iterdir() if path.suffix in _DECIDING and path.is_file()}
         with contextlib.suppress(BackboneError):  # there is no index, or the stage that reads it will say what is wrong
@@ -172,6 +182,49 @@ def _resolve_known(backbone: Backbone, progress: Progress) -> Path:
             f"the backbone {backbone.name!r} cannot be kept in {cached.parent}: {first_line(error)}. "
             "SENTOPT_CACHE_DIR names another folder for the cache"
         ) from error
+
+
+def _base_of(adapter: Path, revision: str) -> tuple[str, str]:
+    """What `resolve` takes for the base model of an adapter: a folder, a known backbone, or a hub id and a revision."""
+    base, own = model_files.adapter_base(adapter)
+    for folder in (Path(base).expanduser(), adapter / base):
+        if (folder / model_files.CONFIG).is_file():
+            return str(folder), ""
+    known = next((backbone.name for backbone in BACKBONES.values() if backbone.hub_id == base), None)
+    return (known, "") if known else (base, revision or own)
+
+
+def _merged(adapter: Path, base: str, revision: str) -> Path:
+    named = hashlib.sha256(f"{identify(str(adapter), revision)}@{base}".encode()).hexdigest()
+    return cache_folder() / "adapters" / named[:32]
+
+
+def _resolve_adapter(adapter: Path, revision: str, progress: Progress) -> Path:
+    """The folder of the cache with the adapter and its base model in one, which is made if it is not there."""
+    base, revision = _base_of(adapter, revision)
+    if model_files.is_adapter(Path(base).expanduser()):
+        raise BackboneError(f"{adapter} is an adapter of {base}, which is an adapter itself")
+    try:
+        folder = resolve(base, revision, progress=progress)
+        model_files.check_code(folder)
+    except BackboneError as error:
+        raise BackboneError(f"{adapter} is a PEFT adapter, and its base model cannot be used: {error}") from error
+    merged = _merged(adapter, base, revision)
+    try:
+        merged.parent.mkdir(parents=True, exist_ok=True)
+        with lock.held(merged.parent / f".{merged.name}.lock", wait=_LONGEST_FETCH):
+            if not (merged / model_files.CONFIG).is_file():
+                from sentopt.backbones import adapters
+
+                _log.info("merging the adapter %s with %s", adapter, folder)
+                with atomic.replace_folder(merged, put_aside=True) as fresh:
+                    adapters.merge(adapter, folder, fresh)
+    except OSError as error:
+        raise BackboneError(
+            f"the merged adapter cannot be kept in {merged.parent}: {first_line(error)}. SENTOPT_CACHE_DIR names "
+            "another folder for the cache"
+        ) from error
+    return merged
 
 
 def _cached(backbone: Backbone) -> Path:

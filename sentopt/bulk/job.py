@@ -83,6 +83,7 @@ class UnitRecord:
         abstained: how many answers were left out for their low score.
         size: of the output file in bytes.
         labels: how often each was given.
+        without_label: answers of a multi-label model that have no label.
     """
 
     rows: int
@@ -92,6 +93,7 @@ class UnitRecord:
     abstained: int
     size: int
     labels: dict[str, int] = field(default_factory=dict)
+    without_label: int = 0
 
     @classmethod
     def sum(cls, parts: Sequence[UnitRecord], labels: Sequence[str]) -> UnitRecord:
@@ -107,6 +109,7 @@ class UnitRecord:
             abstained=sum(part.abstained for part in parts),
             size=sum(part.size for part in parts),
             labels={label: counts[label] for label in labels},
+            without_label=sum(part.without_label for part in parts),
         )
 
 

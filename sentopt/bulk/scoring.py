@@ -29,21 +29,23 @@ class Scorer:
         """Write the output file of a unit, then its record.
 
         The columns are those of the file, then `label`, `score` and `p_<label>` for each label; with the prefix
-        `predicted_` where the file has such names. They are null in a row without an answer.
+        `predicted_` where the file has such names. They are null in a row without an answer. A multi-label model gives
+        a list `labels` in the place of `label` and `score`.
 
         Raises:
             DataError: the file cannot be read, or its columns leave no names for the answers.
             OutputError: the output cannot be written.
         """
         job, labels = self._job, self._job.description.labels
-        added = table_scoring.free_columns(unit.source.place, labels, unit.columns)
+        sets = bool(self._classifier.thresholds)
+        added = table_scoring.free_columns(unit.source.place, labels, unit.columns, sets=sets)
         tally, unreadable = Tally(), 0
         with job.folder.adding(unit.name) as path:
-            with _writer(unit, path, added) as writer:
+            with _writer(unit, path, added, sets) as writer:
                 for window in self._reader.windows(unit):
                     texts: list[Text] = ["" if text is None else text for text in window.texts]
                     answers = table_scoring.answers_to(self._classifier, texts)
-                    writer.write(window.rows, [table_scoring.cells(added, answer) for answer in answers])
+                    writer.write(window.rows, [table_scoring.cells(added, answer, sets=sets) for answer in answers])
                     tally.add(answers)
                     unreadable += window.texts.count(None)
                     advance(len(texts))
@@ -57,14 +59,15 @@ class Scorer:
                 abstained=tally.abstained,
                 size=path.stat().st_size,
                 labels=tally.of_labels(labels),
+                without_label=tally.without_label,
             )
         job.finish(unit, record)
         return record
 
 
-def _writer(unit: Unit, path: Path, added: Sequence[str]) -> RowWriter | BatchWriter:
+def _writer(unit: Unit, path: Path, added: Sequence[str], sets: bool) -> RowWriter | BatchWriter:
     if unit.source.kind != "parquet":
         return RowWriter(path, [*unit.columns, *added])
-    types = scorable.arrow_types(table_scoring.types_of(added))
+    types = scorable.arrow_types(table_scoring.types_of(added, sets=sets))
     with units.opened(unit.source) as file:
         return BatchWriter(path, file.schema_arrow, types, row_groups.compression_of(file.metadata))

@@ -30,3 +30,5 @@ def of(summary: BulkSummary, place: str) -> Iterator[str]:
         if count:
             yield f"{count:,} row(s) {what}"
     yield from (f"  {label}: {count:,}" for label, count in total.labels.items())
+    if total.without_label:
+        yield f"  none of the labels: {total.without_label:,}"

@@ -64,7 +64,7 @@ def _summary(d: BundleDescription) -> str:
     what = f"A classifier of pairs of texts ({_listed(d.pair)})" if d.pair else "A text classifier"
     return f"""# {in_markdown(d.name)}
 
-{what} for the labels {_listed(d.labels)}. It runs in onnxruntime on any CPU, without PyTorch.
+{what} for the labels {_listed(d.labels)}{_any_number(d)}. It runs in onnxruntime on any CPU, without PyTorch.
 
 It is the variant {as_code(d.variant)} of a fine-tuned model. A statistical test on the test split showed that it loses
 less accuracy against that model in PyTorch than the margin allows. Made with sentopt."""
@@ -78,9 +78,9 @@ def _use(d: BundleDescription) -> str:
 from sentopt import Classifier  # numpy, onnxruntime, tokenizers
 
 clf = Classifier.load("path/of/this/folder", check=True)
-clf({example(d)})  # Prediction(label=..., score=..., probabilities=...)
+clf({example(d)})  # {_prediction(d)}
 ```
-
+{_thresholds(d)}
 Optimum (`ORTModelForSequenceClassification`) and transformers.js (`dtype: "{kind}"`, `top_k`) read the same folder.
 {_given(d)}{_cut(d)}"""
 
@@ -107,6 +107,31 @@ def example(d: BundleDescription, quote: str = '"') -> str:
     return f"({first}, {second})" if d.pair else first
 
 
+def _any_number(d: BundleDescription) -> str:
+    return ", of which a text may have any number (multi-label)" if d.thresholds else ""
+
+
+def _prediction(d: BundleDescription) -> str:
+    if d.thresholds:
+        return "Prediction(labels=(...), probabilities={...}, ...): labels may be empty"
+    return "Prediction(label=..., score=..., probabilities=...)"
+
+
+def _thresholds(d: BundleDescription) -> str:
+    """How a program that does not read sentopt.json gets the same labels."""
+    if not d.thresholds:
+        return ""
+    rows = [(in_markdown(label), f"{limit:.6g}") for label, limit in zip(d.labels, d.thresholds, strict=True)]
+    return f"""
+The `problem_type` is `multi_label_classification`: the probability of a label is the sigmoid of its logit, and a text
+has every label whose probability reaches its threshold. The pipeline of transformers gives the probabilities with
+`function_to_apply="sigmoid"` and `top_k=None`; the thresholds were tuned on the validation split, for the F1 of each
+label:
+
+{as_markdown(Table(("label", "threshold"), tuple(rows)))}
+"""
+
+
 def _read_end(d: BundleDescription) -> str:
     return "last" if d.truncation_side == "left" else "first"
 
@@ -115,10 +140,17 @@ def _quality(d: BundleDescription) -> str:
     verified, error = facts.verified(d), facts.calibration_error(d)
     n, accuracy = verified.test_texts, verified.accuracy
     low, high = wilson_interval(round(accuracy * n), n, _CONFIDENCE)
+    of_sets = bool(d.thresholds)
     rows = [
-        ("accuracy", f"{accuracy:.4f} (95 %: {low:.4f} to {high:.4f})"),
+        ("all labels right" if of_sets else "accuracy", f"{accuracy:.4f} (95 %: {low:.4f} to {high:.4f})"),
+        *([("micro F1", f"{verified.micro_f1:.4f}")] if verified.micro_f1 is not None else []),
         ("macro F1", f"{verified.macro_f1:.4f}"),
-        ("the same label as PyTorch", f"{verified.agreement:.4f}"),
+        *(
+            [("average precision", f"{verified.average_precision:.4f}")]
+            if verified.average_precision is not None
+            else []
+        ),
+        (f"the same label{'s' if of_sets else ''} as PyTorch", f"{verified.agreement:.4f}"),
     ]
     if error is not None:
         rows.append(("expected calibration error", f"{error:.4f}"))
@@ -184,11 +216,17 @@ def latency_in_words(d: BundleDescription) -> str:
 def _limits(d: BundleDescription) -> str:
     return f"""## Intended use and limits
 
-It sorts texts like those of its training data into {_listed(d.labels)}. The figures above hold for such
+It {_does(d)} {_listed(d.labels)}. The figures above hold for such
 texts: on other kinds of text, other languages, or later times it may be much worse, so measure it on your own before
 you rely on it. It reads the {_read_end(d)} {d.max_length} tokens only. It repeats prejudices of its training texts and
 of its backbone; do not decide about people with it alone. INT8 arithmetic differs between CPUs: `check=True`
 compares the answers on this one with those that were verified.{_elsewhere(d)}"""
+
+
+def _does(d: BundleDescription) -> str:
+    if d.thresholds:
+        return "gives texts like those of its training data any number of the labels"
+    return "sorts texts like those of its training data into"
 
 
 def _elsewhere(d: BundleDescription) -> str:

@@ -27,6 +27,9 @@ class BundleCheck:
 
     `deferred` golden texts were answered by the full model of a cascade (None: this is none). `rerouted` were deferred
     here and not where the bundle was made, or the reverse.
+
+    `thresholds` are those of a multi-label model, in the order of `labels`. `pair` names the two texts that a model of
+    text pairs is given.
     """
 
     variant: str
@@ -44,6 +47,8 @@ class BundleCheck:
     emulated_cpu: str = ""
     deferred: int | None = None
     rerouted: int = 0
+    thresholds: tuple[float, ...] = ()
+    pair: tuple[str, str] | None = None
 
 
 def check(bundle: Path) -> BundleCheck:
@@ -76,6 +81,8 @@ def _compared(classifier: Classifier, found: Comparison) -> BundleCheck:
         same_instruction_set=here.isa == measured.isa,
         deferred=found.deferred,
         rerouted=found.rerouted,
+        thresholds=description.thresholds,
+        pair=description.pair,
     )
 
 

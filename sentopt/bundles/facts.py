@@ -33,12 +33,14 @@ class ChangedOnCpu:
 
 @dataclass(frozen=True)
 class Verified:
-    """What the verification found on the test split."""
+    """What the verification found on the test split; `micro_f1` and `average_precision` of a multi-label model only."""
 
     test_texts: int
     accuracy: float
     macro_f1: float
     agreement: float
+    micro_f1: float | None
+    average_precision: float | None
     reason: str
     per_label: tuple[ClassScores, ...]
     elsewhere: tuple[ChangedOnCpu, ...]
@@ -92,6 +94,8 @@ def verified(description: BundleDescription) -> Verified:
             accuracy=found.number("accuracy", 0, 1),
             macro_f1=found.number("macro_f1", 0, 1),
             agreement=found.number("agreement_with_pytorch", 0, 1),
+            micro_f1=found.inner("sets").number("micro_f1", 0, 1) if "sets" in found else None,
+            average_precision=found.inner("sets").number("average_precision", 0, 1) if "sets" in found else None,
             reason=printable(found.text("reason")),
             per_label=tuple(_scores(scores) for scores in found.objects("per_label")) if "per_label" in found else (),
             elsewhere=_elsewhere(found),

@@ -17,6 +17,7 @@ from onnx import TensorProto, helper
 from sentopt.data import pairs
 from sentopt.data.splits import Example
 from sentopt.errors import BundleError
+from sentopt.measure.decision import SINGLE, Decision
 from sentopt.results import Verdict
 from sentopt.runtime.classifier import Classifier, softmax
 from sentopt.runtime.description import Text
@@ -74,6 +75,7 @@ def choose(
     expected: FloatArray,
     verdict: Verdict,
     router: Router | None = None,
+    decision: Decision = SINGLE,
 ) -> tuple[list[dict[str, Any]], float]:
     """Texts that this variant and PyTorch label the same, with PyTorch's probabilities; and the tolerance of a check.
 
@@ -90,12 +92,15 @@ def choose(
         expected: PyTorch's probabilities, float32 of shape (texts, labels).
         verdict: of the variant.
         router: of a cascade.
+        decision: makes labels of probabilities; of a set of labels, the lead is the smallest distance of a probability
+            to its threshold.
     """
     if router is None:
-        spread = _spread(examples, expected, verdict, 2 * _TEXTS)
-        kept = list(islice(_same_labels(classifier, examples, expected, [*spread[::2], *spread[1::2]]), _TEXTS))
+        spread = _spread(examples, expected, verdict, 2 * _TEXTS, decision)
+        rows = [*spread[::2], *spread[1::2]]
+        kept = list(islice(_same_labels(classifier, examples, expected, rows, decision=decision), _TEXTS))
     else:
-        spread = _spread(examples, expected, verdict, _ROUTED)
+        spread = _spread(examples, expected, verdict, _ROUTED, decision)
         kept = _both_ways(list(_same_labels(classifier, examples, expected, spread, router)))
     texts = [
         {
@@ -145,13 +150,14 @@ def _same_labels(
     expected: FloatArray,
     rows: Sequence[int],
     router: Router | None = None,
+    decision: Decision = SINGLE,
 ) -> Iterator[_Answered]:
     """Those of `rows` that this variant labels as PyTorch does."""
     for row in rows:
         text = examples[row].text
         logits, deferred = classifier.routed([text])
-        (answered,) = softmax(logits)
-        if answered.argmax() == _stored(expected[row]).argmax():
+        (answered,) = decision.probabilities(logits)
+        if _answer(answered, decision) == _answer(_stored(expected[row]), decision):
             distance = abs(router.distance(classifier, text)) if router else 0.0
             yield _Answered(row, float(np.abs(answered - expected[row]).max()), bool(deferred[0]), distance)
 
@@ -183,10 +189,17 @@ def _stored(probabilities: FloatArray) -> npt.NDArray[np.float64]:
     return np.round(probabilities.astype(float), 6)
 
 
-def _spread(examples: Sequence[Example], expected: FloatArray, verdict: Verdict, most: int) -> list[int]:
+def _answer(probabilities: npt.NDArray[Any], decision: Decision) -> int:
+    """The label of one text, or the code of its labels."""
+    given = np.asarray(probabilities, dtype=np.float32)
+    return int(decision.sets(given[None])[0] if decision.is_multi_label else probabilities.argmax())
+
+
+def _spread(
+    examples: Sequence[Example], expected: FloatArray, verdict: Verdict, most: int, decision: Decision
+) -> list[int]:
     """Rows of texts without near ties, from the least to the most certain, evenly spread."""
-    top_two = np.sort(expected, axis=1)[:, -2:]
-    lead = top_two[:, 1] - top_two[:, 0]
+    lead = decision.margins(expected)
     short = np.array([pairs.characters(e.text) <= _LONGEST for e in examples])
     clear = max(_LEAST_LEAD, min(_CLEAR_LEAD, 2.0 * verdict.max_probability_difference))
     usable = np.flatnonzero(short & (lead > clear))

@@ -21,7 +21,10 @@ from sentopt.runtime.description import Text
 
 @dataclass(frozen=True)
 class TableSummary:
-    """Counts of rows: all, without text, with a text that was cut, left unanswered; and of each label."""
+    """Counts of rows: all, without text, with a text that was cut, left unanswered; and of each label.
+
+    Of a multi-label model a row counts for each of its labels; `without_label` are answered rows that have none.
+    """
 
     rows: int
     empty: int
@@ -31,6 +34,7 @@ class TableSummary:
     labels: dict[str, int]
     columns: tuple[str, ...]
     notices: tuple[str, ...] = ()
+    without_label: int = 0
 
 
 def score_table(
@@ -47,6 +51,7 @@ def score_table(
     """Write the rows of `source` to `target` with the columns `label`, `score` and `p_<label>` added.
 
     `pair_column` has the second texts of pairs; without one, texts stand alone.
+    Of a multi-label model the columns are `labels` and `p_<label>`: a list, which CSV holds as JSON.
 
     If `source` has one of these columns, all added ones are named `predicted_label` and so on. The label is empty where
     the classifier abstains. A row without a text gets no answer: its added columns are null, or empty in CSV. `options`
@@ -63,13 +68,14 @@ def score_table(
     notices: list[str] = []
     columns = (text_column, pair_column) if pair_column else (text_column,)
     table = scorable.opened(source, target, columns, options, notices.append)
-    added = free_columns(source, classifier.labels, table.columns)
+    sets = bool(classifier.thresholds)
+    added = free_columns(source, classifier.labels, table.columns, sets=sets)
     tally = Tally()
     start = time.perf_counter()
-    with table.writer(types_of(added)) as writer, _bar(progress, table.count) as bar:
+    with table.writer(types_of(added, sets=sets)) as writer, _bar(progress, table.count) as bar:
         for window in table.windows:
             answers = answers_to(classifier, window.texts)
-            writer.write(window.rows, [cells(added, answer) for answer in answers])
+            writer.write(window.rows, [cells(added, answer, sets=sets) for answer in answers])
             tally.add(answers)
             bar.update(len(answers))
     return TableSummary(
@@ -81,14 +87,19 @@ def score_table(
         tally.of_labels(classifier.labels),
         columns=tuple(added),
         notices=tuple(notices),
+        without_label=tally.without_label,
     )
 
 
 class Tally:
-    """What became of rows: how many there are, got no answer, had a text that was cut, or got no label."""
+    """What became of rows: how many there are, got no answer, had a text that was cut, or got no label.
+
+    `abstained` answers were left out for their score; of those that were given, some of a multi-label model are
+    `without_label`.
+    """
 
     def __init__(self) -> None:
-        self.rows = self.unanswered = self.truncated = self.abstained = 0
+        self.rows = self.unanswered = self.truncated = self.abstained = self.without_label = 0
         self._labels: Counter[str] = Counter()
 
     def add(self, answers: Sequence[Prediction | None]) -> None:
@@ -98,7 +109,9 @@ class Tally:
         self.unanswered += len(answers) - len(given)
         self.truncated += sum(answer.truncated for answer in given)
         self.abstained += sum(answer.abstained for answer in given)
-        self._labels.update(answer.label for answer in given if not answer.abstained)
+        labelled = [answer.labels for answer in given if not answer.abstained]
+        self.without_label += labelled.count(())
+        self._labels.update(label for labels in labelled for label in labels)
 
     def of_labels(self, labels: Sequence[str]) -> dict[str, int]:
         """How often each label was given."""
@@ -115,22 +128,29 @@ def _is_there(text: Text) -> bool:
     return any(part.strip() for part in pairs.parts(text))
 
 
-def cells(columns: Sequence[str], answer: Prediction | None) -> dict[str, Any]:
-    """What an answer adds to a row: the values of these columns, or nothing in each of them."""
+def cells(columns: Sequence[str], answer: Prediction | None, *, sets: bool = False) -> dict[str, Any]:
+    """What an answer adds to a row: the values of these columns, or nothing in each of them.
+
+    `sets`: the model gives any number of labels; the row gets a list of them, or nothing where it abstains.
+    """
     if answer is None:
         return dict.fromkeys(columns)
+    each = [round(p, 6) for p in answer.probabilities.values()]
+    if sets:
+        return dict(zip(columns, [None if answer.abstained else list(answer.labels), *each], strict=True))
     label = "" if answer.abstained else answer.label
-    scores = [round(p, 6) for p in (answer.score, *answer.probabilities.values())]
-    return dict(zip(columns, [label, *scores], strict=True))
+    return dict(zip(columns, [label, round(answer.score, 6), *each], strict=True))
 
 
-def answer_columns(labels: Sequence[str], *, taken: Collection[str] = ()) -> list[str]:
+def answer_columns(labels: Sequence[str], *, taken: Collection[str] = (), sets: bool = False) -> list[str]:
     """Names of the columns that an answer adds to a row; with the prefix `predicted_` if one of them is `taken`.
+
+    `sets`: the model gives any number of labels.
 
     Raises:
         DataError: the prefixed names are taken, too.
     """
-    plain = ["label", "score", *(f"p_{label}" for label in labels)]
+    plain = [*(["labels"] if sets else ["label", "score"]), *(f"p_{label}" for label in labels)]
     if not set(plain) & set(taken):
         return plain
     renamed = [f"predicted_{name}" for name in plain]
@@ -141,19 +161,19 @@ def answer_columns(labels: Sequence[str], *, taken: Collection[str] = ()) -> lis
     return renamed
 
 
-def types_of(columns: Sequence[str]) -> scorable.Added:
+def types_of(columns: Sequence[str], *, sets: bool = False) -> scorable.Added:
     """The types of the columns that `answer_columns` names."""
-    return {name: float if i else str for i, name in enumerate(columns)}
+    return {name: float if i else list[str] if sets else str for i, name in enumerate(columns)}
 
 
-def free_columns(source: Path | str, labels: Sequence[str], columns: Sequence[str]) -> list[str]:
+def free_columns(source: Path | str, labels: Sequence[str], columns: Sequence[str], *, sets: bool = False) -> list[str]:
     """`answer_columns` for the rows of a table.
 
     Raises:
         DataError: its columns leave no names for the answers.
     """
     try:
-        return answer_columns(labels, taken=columns)
+        return answer_columns(labels, taken=columns, sets=sets)
     except DataError as error:
         raise DataError(f"{source}: {error}; rename them there") from error
 

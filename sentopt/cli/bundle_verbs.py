@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -11,12 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import sentopt
 from sentopt.cli.printing import EXIT_USAGE, WrongUsage, as_json, fail, note, print_json
-from sentopt.data import pairs
 
 if TYPE_CHECKING:
     from sentopt.data.options import TableOptions
-    from sentopt.runtime.classifier import Classifier, Prediction
-    from sentopt.runtime.description import Text
+    from sentopt.runtime.classifier import Classifier
 
 
 def predict(arguments: argparse.Namespace) -> int:
@@ -27,6 +24,7 @@ def predict(arguments: argparse.Namespace) -> int:
          sentopt predict --input reviews.csv --text-column review --output scored.csv
     A model of pairs takes both texts in turn, or with a tab between them from stdin.
     """
+    from sentopt.bundles import words
     from sentopt.data import piped
     from sentopt.files import outputs
     from sentopt.runtime.classifier import Classifier
@@ -44,23 +42,18 @@ def predict(arguments: argparse.Namespace) -> int:
         return _predict_table(classifier, arguments)
     if not arguments.texts and sys.stdin and sys.stdin.isatty():
         end = "Ctrl-Z and Enter" if sys.platform == "win32" else "Ctrl-D"
-        print(f"reading texts from the terminal, one a line; {end} ends", file=sys.stderr)
+        tab = "with a tab between both texts; " if classifier.encoder.pairs else ""
+        print(f"reading texts from the terminal, one a line; {tab}{end} ends", file=sys.stderr)
     truncated = 0
     lines = [arguments.texts] if arguments.texts else piped.windows(sys.stdin, encoding=arguments.encoding)
     for window in piped.paired(lines, given=bool(arguments.texts)) if classifier.encoder.pairs else lines:
         for text, answer in zip(window, classifier.predict(window), strict=True):
             truncated += answer.truncated
-            print(_as_line(text, answer, json_line=arguments.json))
+            print(words.of_answer(text, answer, sets=bool(classifier.thresholds), as_json=arguments.json))
         print(end="", flush=True)  # who gave these lines may wait for the answers before giving more
     if truncated:
         note(f"{truncated} text(s) were longer than {classifier.encoder.max_length} tokens and were cut")
     return 0
-
-
-def _as_line(text: Text, answer: Prediction, *, json_line: bool) -> str:
-    if json_line:
-        return json.dumps({**pairs.as_fields(text), **asdict(answer)})
-    return "\t".join(["?" if answer.abstained else answer.label, f"{answer.score:.4f}", *pairs.parts(text)])
 
 
 def _predict_table(classifier: Classifier, arguments: argparse.Namespace) -> int:
@@ -80,7 +73,7 @@ def _predict_table(classifier: Classifier, arguments: argparse.Namespace) -> int
     if arguments.json:
         return print_json(as_json(summary))
     print(f"{summary.rows} rows scored in {summary.seconds:.1f} s: {arguments.output}")
-    print("".join(f"  {label}: {count}\n" for label, count in summary.labels.items()), end="")
+    print(*words.of_counts(summary), sep="\n")
     return 0
 
 
@@ -195,7 +188,7 @@ def pack(arguments: argparse.Namespace) -> int:
     e.g. sentopt pack exports/quickstart/bundle --wheel --name my-sentiment --version 1.0
     """
     from sentopt.bundles.pack import install_hint
-    from sentopt.runtime.description import read_description, sha256_file
+    from sentopt.runtime.description import sha256_file
 
     bundle = _bundle(arguments)
     written = sentopt.pack(
@@ -210,7 +203,7 @@ def pack(arguments: argparse.Namespace) -> int:
     size, digest = written.stat().st_size, sha256_file(written)
     if arguments.json:
         return print_json({"file": str(written), "bytes": size, "sha256": digest})
-    print(f"{written}: {size / 1e6:.1f} MB, SHA-256 {digest}\n{install_hint(written, read_description(bundle))}")
+    print(f"{written}: {size / 1e6:.1f} MB, SHA-256 {digest}\n{install_hint(written)}")
     return 0
 
 

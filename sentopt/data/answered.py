@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from sentopt.runtime.classifier import softmax
+from sentopt.measure.decision import SINGLE, Decision
 from sentopt.runtime.session import BoolArray, FloatArray
 
 IntArray = npt.NDArray[np.int64]
@@ -21,14 +21,19 @@ _BANDS = 4  # of lengths
 
 @dataclass(frozen=True)
 class Answers:
-    """Of one model: the positions of the labels that it gives, and their probabilities; both of shape (texts,)."""
+    """Of one model: the positions of the labels that it gives, and their probabilities; both of shape (texts,).
+
+    Where a text has any number of labels, they are codes of sets, and the scores those of `Decision.scores`.
+    """
 
     labels: IntArray
     scores: FloatArray
 
     @classmethod
-    def of(cls, probabilities: FloatArray) -> Answers:
-        """The most probable label of each row of (texts, labels)."""
+    def of(cls, probabilities: FloatArray, decision: Decision = SINGLE) -> Answers:
+        """The answer of each row of (texts, labels)."""
+        if decision.is_multi_label:
+            return cls(decision.sets(probabilities), decision.scores(probabilities))
         return cls(probabilities.argmax(axis=1).astype(np.int64), probabilities.max(axis=1))
 
 
@@ -75,9 +80,9 @@ class Answered:
         return np.asarray(texts[np.argsort(-scores if surest_first else scores, kind="stable")], dtype=np.int64)
 
 
-def probabilities(logits: Path, rows: Sequence[int]) -> FloatArray:
+def probabilities(logits: Path, rows: Sequence[int], decision: Decision = SINGLE) -> FloatArray:
     """Of some rows of a file of logits: shape (rows, labels)."""
-    return np.asarray(softmax(np.load(logits, allow_pickle=False)[list(rows)]), dtype=np.float32)
+    return decision.probabilities(np.load(logits, allow_pickle=False)[list(rows)])
 
 
 def length_bands(tokens: IntArray) -> list[tuple[int, int]]:

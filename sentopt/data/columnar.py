@@ -173,12 +173,20 @@ def class_names(path: Path, kind: str, column: str) -> tuple[str, ...]:
     metadata = schema(path, kind).metadata or {}
     try:
         features = json.loads(metadata.get(b"huggingface", b"{}"))["info"]["features"]
-        feature = fields.find(features, column)
+        feature = _of_items(fields.find(features, column))
         names = feature["names"] if feature["_type"] == "ClassLabel" else []
     except (KeyError, TypeError, ValueError, RecursionError):
         return ()
     usable = isinstance(names, list) and all(isinstance(name, str) for name in names)
     return tuple(repaired(name) for name in names) if usable else ()
+
+
+def _of_items(feature: Any) -> Any:
+    """The feature of the items where `feature` is that of a list, however its version of `datasets` writes it."""
+    if isinstance(feature, list) and len(feature) == 1:
+        return _of_items(feature[0])
+    is_list = isinstance(feature, dict) and feature.get("_type") in ("Sequence", "List", "LargeList")
+    return _of_items(feature["feature"]) if is_list else feature
 
 
 def _schema(path: Path, kind: str) -> Any:

@@ -116,6 +116,7 @@ def one_of_each(numbers: Positions, labels: Positions) -> tuple[Positions, int]:
     """
     if not len(numbers):
         return numbers, 0
+    labels = np.unique(labels, return_inverse=True)[1].reshape(-1).astype(np.int64)  # codes of sets would overflow
     width = int(labels.max()) + 1
     pairs, pair, counts = np.unique(numbers * width + labels, return_inverse=True, return_counts=True)
     frequency = counts[pair.reshape(-1)]

@@ -27,7 +27,8 @@ class RawRow:
 class RawData:
     """Rows by split, the label names that the source declares, a description of the source in one line, and notices.
 
-    With `by_position`, a number among the labels is a position in `labels`, counted from 0.
+    With `by_position`, a number among the labels is a position in `labels`, counted from 0. With `multi_label`, a label
+    is a list of labels.
     """
 
     splits: Mapping[Split, Sequence[RawRow]]
@@ -35,6 +36,7 @@ class RawData:
     description: str
     notices: tuple[str, ...] = ()
     by_position: bool = False
+    multi_label: bool = False
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ FEW = 10
 _WHOLE = re.compile(r"-?\d{1,18}")
 _DATE = re.compile(r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}([T ].*)?|\d{1,2}[-/.]\d{1,2}[-/.]\d{4}([T ].*)?")
 _LITERAL = re.compile(r"\[.*\]|\{.*\}|b'.*'|b\".*\"", re.DOTALL)
+_LONGEST_LITERAL = 1000  # characters
 _NONE = ("none", "n/a", "#n/a", "na", "<na>", "null", "nil", "\\n", "-", "?")
 _MOST_TYPOS = 3
 _SIBLINGS = 3
@@ -80,17 +81,17 @@ def name_rows(
     Raises:
         DataError: a row has no label or an undeclared label, or the column holds scores, dates, ids or texts.
     """
-    values = _Values()
+    values = Values()
     written = {split: values.written(split_rows) for split, split_rows in rows.items()}
     notices.extend(values.notices())
     counts = Counter[str]()
     for labels in written.values():
         counts.update({label: count for label, count in labels.counts().items() if label})
     if declared:
-        names, position = declared, _match(counts, declared, by_position, notices)
+        names, position = declared, match_names(counts, declared, by_position, notices)
     else:
-        names, position = _infer(counts, notices)
-    named, unlabelled, wrong = {}, _Set(), _Set()
+        names, position = infer_names(counts, notices)
+    named, unlabelled, wrong = {}, RowSet(), RowSet()
     for split, labels in written.items():
         found = np.array([position.get(text, _NONE_GIVEN if _is_missing(text) else _UNKNOWN) for text in labels.texts])
         of_rows = found.astype(np.int64)[labels.rows.codes]
@@ -99,8 +100,8 @@ def name_rows(
         kept = np.flatnonzero(of_rows >= 0)
         named[split] = Labelled(labels.rows.take(kept), of_rows[kept])
     if wrong.size:
-        raise DataError(_wrong_labels(wrong, names))
-    _drop_unlabelled(unlabelled, _nan_hint({*counts} - {*position}, names), data, notices)
+        raise DataError(wrong_labels(wrong, names))
+    drop_unlabelled(unlabelled, nan_hint({*counts} - {*position}, names), data, notices)
     return Named(names, named)
 
 
@@ -120,7 +121,7 @@ class _Written:
         return counts
 
 
-class _Set:
+class RowSet:
     """A number of rows, and the first of them for a message."""
 
     def __init__(self) -> None:
@@ -129,12 +130,19 @@ class _Set:
         """The place and the label of each."""
 
     def add(self, written: _Written, positions: Positions) -> None:
+        """Rows at these positions."""
         self.size += len(positions)
         for row in positions[: SHOWN - len(self.shown)].tolist():
             self.shown.append((written.rows.where(row), written.texts[written.rows.codes[row]]))
 
+    def add_one(self, where: str, label: str) -> None:
+        """One row."""
+        self.size += 1
+        if len(self.shown) < SHOWN:
+            self.shown.append((where, label))
 
-def _nan_hint(unused: Iterable[str], names: Sequence[str]) -> str:
+
+def nan_hint(unused: Iterable[str], names: Sequence[str]) -> str:
     """A hint on how to keep a label that is written `nan`; by default it means no label."""
     written = sorted(label for label in unused if label.lower() == "nan")
     if not written:
@@ -148,7 +156,7 @@ def as_written(value: Any, where: str) -> str:
     Raises:
         DataError: it is a date, an object, several values, or bytes that are not UTF-8.
     """
-    return _Values()._text(value, where, 1)
+    return Values().text(value, where, 1)
 
 
 def _is_missing(label: str) -> bool:
@@ -161,7 +169,7 @@ def is_hidden(rows: Rows, others: Iterable[Rows]) -> str:
 
     Else an empty text.
     """
-    values = _Values()
+    values = Values()
     labels = set(values.written(rows).counts())
     if labels and labels <= {"", "nan"}:
         return "all empty"
@@ -170,7 +178,17 @@ def is_hidden(rows: Rows, others: Iterable[Rows]) -> str:
     return ""
 
 
-class _Values:
+def items_of(value: Any) -> list[Any] | None:
+    """The items of a list of labels, which may be written as a text; None for anything else."""
+    if isinstance(value, str) and (text := value.strip()) and text[0] == "[" and len(text) < _LONGEST_LITERAL:
+        try:
+            value = ast.literal_eval(text)
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            return None
+    return list(value) if isinstance(value, list | tuple | set | frozenset) else None
+
+
+class Values:
     """Converts labels to strings. `1`, `1.0` and `"1"` are the same label; None, NaN and blanks are an empty string."""
 
     def __init__(self) -> None:
@@ -186,10 +204,11 @@ class _Values:
         texts = [""] * len(rows.values)
         counts = np.bincount(rows.codes, minlength=len(texts)).tolist()
         for code, row in rows.labels():
-            texts[code] = self._text(rows.values[code], rows.where(row), counts[code])
+            texts[code] = self.text(rows.values[code], rows.where(row), counts[code])
         return _Written(rows, texts)
 
     def notices(self) -> list[str]:
+        """What to say of labels that were converted."""
         notices = []
         if self._unwrapped:
             notices.append(f"{self._unwrapped:,} label(s) are lists of one value, which is taken as the label")
@@ -197,7 +216,12 @@ class _Values:
             notices.append(f"{self._decoded:,} label(s) are bytes, which are read as UTF-8")
         return notices
 
-    def _text(self, value: Any, where: str, rows: int) -> str:
+    def text(self, value: Any, where: str, rows: int = 1) -> str:
+        """One label of `rows` rows as a string; an empty one where there is none.
+
+        Raises:
+            DataError: see `written`.
+        """
         if value is None or (isinstance(value, float) and math.isnan(value)):
             return ""
         if isinstance(value, bool):
@@ -214,7 +238,7 @@ class _Values:
         text = repaired(value.strip())
         if not normal_form(text):
             return ""
-        if _LITERAL.fullmatch(text) and len(text) < 1000:
+        if _LITERAL.fullmatch(text) and len(text) < _LONGEST_LITERAL:
             try:
                 literal = ast.literal_eval(text)
             except (ValueError, SyntaxError, MemoryError, RecursionError):
@@ -232,10 +256,10 @@ class _Values:
         if isinstance(value, list | tuple | set):
             if len(value) == 1:
                 self._unwrapped += rows
-                return self._text(next(iter(value)), where, rows)
+                return self.text(next(iter(value)), where, rows)
             raise DataError(
-                f"{where}: the label is a list ({str(value)[:60]}): several labels a text (multi-label) are not "
-                "supported; give each text one label"
+                f"{where}: the label is a list ({str(value)[:60]}), and others are not: where texts have any number of "
+                "labels, write a list for each text, or all of them as one text with data.label_separator"
             )
         if isinstance(value, dict):
             raise DataError(
@@ -247,7 +271,12 @@ class _Values:
         return str(value).strip()
 
 
-def _drop_unlabelled(unlabelled: _Set, nan: str, data: DataSection, notices: list[str]) -> None:
+def drop_unlabelled(unlabelled: RowSet, nan: str, data: DataSection, notices: list[str]) -> None:
+    """Note that these rows are left out, with a hint `nan`.
+
+    Raises:
+        DataError: the recipe does not leave them out.
+    """
     if not unlabelled.size:
         return
     shown = ", ".join(where for where, _ in unlabelled.shown)
@@ -260,7 +289,8 @@ def _drop_unlabelled(unlabelled: _Set, nan: str, data: DataSection, notices: lis
     notices.append(f"left out {unlabelled.size:,} row(s) without a label: {shown}{more}{'; ' if nan else ''}{nan}")
 
 
-def _wrong_labels(wrong: _Set, labels: Sequence[str]) -> str:
+def wrong_labels(wrong: RowSet, labels: Sequence[str]) -> str:
+    """What to say of rows whose label is none of `labels`."""
     shown = ", ".join(f"{where}: {label!r}{records.nearest(label, labels)}" for where, label in wrong.shown)
     more = f", and {wrong.size - SHOWN} more" if wrong.size > SHOWN else ""
     return (
@@ -269,7 +299,7 @@ def _wrong_labels(wrong: _Set, labels: Sequence[str]) -> str:
     )
 
 
-def _infer(counts: Counter[str], notices: list[str]) -> tuple[tuple[str, ...], dict[str, int]]:
+def infer_names(counts: Counter[str], notices: list[str]) -> tuple[tuple[str, ...], dict[str, int]]:
     """The names of all labels, in numerical or alphabetical order, and the position of each spelling."""
     missing = {value for value in counts if value.lower() == "nan"}
     counts = Counter({value: count for value, count in counts.items() if value not in missing})
@@ -388,8 +418,8 @@ def _note_doubtful(totals: Counter[str], notices: list[str]) -> None:
         parts = [normal_form(part) for part in re.split(r"[,;|/+]", name)]
         if len(parts) > 1 and all(part in folded for part in parts):
             notices.append(
-                f"the label {name!r} looks like several labels in one; it is used as one label "
-                "(several labels a text are not supported)"
+                f"the label {name!r} looks like several labels in one; it is used as one label. Where texts have any "
+                "number of labels, name what stands between them: --set data.label_separator=CHARACTER"
             )
             return
 
@@ -431,7 +461,7 @@ def _meant(name: str, counts: Mapping[str, int]) -> str:
     return near[0] if len(siblings) < _SIBLINGS else ""
 
 
-def _match(counts: Counter[str], names: tuple[str, ...], by_position: bool, notices: list[str]) -> dict[str, int]:
+def match_names(counts: Counter[str], names: tuple[str, ...], by_position: bool, notices: list[str]) -> dict[str, int]:
     """The position in `names` of each label as written: by spelling (ignoring case and blanks) or by number."""
     exact = {name.strip(): i for i, name in enumerate(names)}
     forms = Counter(normal_form(name) for name in names)

@@ -14,6 +14,7 @@ from typing import Any
 from sentopt import records
 from sentopt.data import fields, folders, pairs, stored_names
 from sentopt.data.examples import RawData, RawRow
+from sentopt.data.label_cells import flagged
 from sentopt.data.rows import Rows, RowsBuilder
 from sentopt.errors import DataError
 from sentopt.run_dir import SPLITS, Split
@@ -36,6 +37,7 @@ def read(
     *,
     text_column: str = "text",
     label_column: str = "label",
+    label_columns: Sequence[str] = (),
     pair_column: str = "",
     all_labelled: bool = False,
 ) -> RawData:
@@ -45,6 +47,7 @@ def read(
         data: see `sentopt.train`. What is not divided into splits is the train split.
         text_column: name of the column of texts, where there are columns.
         label_column: name of the column of labels.
+        label_columns: columns of 0 and 1 in its place, one for each label.
         pair_column: name of the column of second texts, where rows are pairs of texts. Where there are no columns, each
             text is a tuple of two.
         all_labelled: whether a test split must have labels, too, and names of labels are kept that no row has: the
@@ -53,7 +56,9 @@ def read(
     Raises:
         DataError: it is none of the kinds that are understood, or lacks a column.
     """
-    columns = _Columns((text_column, pair_column) if pair_column else (text_column,), label_column)
+    columns = _Columns(
+        (text_column, pair_column) if pair_column else (text_column,), label_column, tuple(label_columns)
+    )
     tables = _by_split(data, columns)
     splits: dict[Split, Rows] = {}
     stored: dict[stored_names.Names, str] = {}
@@ -61,12 +66,12 @@ def read(
     for split, table in tables.items():
         may_lack = split == "test" and not all_labelled
         rows = _rows(table, columns, split, notices if may_lack else None)
-        names = _class_names(table, label_column)
+        names = () if label_columns else _class_names(table, label_column)
         splits[split] = stored_names.named(rows, names)
         if names:
             stored.setdefault(names, "the features of the dataset")
     declared = next(iter(stored)) if all_labelled and len(stored) == 1 else ()
-    labels, named = stored_names.apply(splits, declared, stored, notices)
+    labels, named = stored_names.apply(splits, columns.flags or declared, stored, notices)
     described = ", ".join(f"{split}: {len(rows)} rows" for split, rows in named.items())
     return RawData(named, labels, f"given from Python ({described})", tuple(notices), by_position=True)
 
@@ -81,6 +86,15 @@ def has_numbers(data: RawData) -> bool:
     """Whether every label is a whole number."""
     labels = [label for rows in data.splits.values() for label in Rows.of(rows).distinct() if label is not None]
     return bool(labels) and all(isinstance(_whole(label), int) and not isinstance(label, bool) for label in labels)
+
+
+def has_lists_of_numbers(data: RawData) -> bool:
+    """Whether every label is a list of whole numbers, and not every one a list of one."""
+    labels = [label for rows in data.splits.values() for label in Rows.of(rows).distinct() if label is not None]
+    lists = [label for label in labels if isinstance(label, list | tuple)]
+    numbers = [_whole(one) for listed in lists for one in listed]
+    are_numbers = all(isinstance(one, int) and not isinstance(one, bool) for one in numbers)
+    return len(lists) == len(labels) and are_numbers and bool(numbers) and any(len(listed) != 1 for listed in lists)
 
 
 def as_one_table(data: RawData) -> RawData:
@@ -111,15 +125,21 @@ def _digest(rows: Iterable[RawRow], labels: Sequence[str]) -> str:
 
 @dataclass(frozen=True)
 class _Columns:
-    """Those of the texts, of which a pair has two, and that of the labels."""
+    """Those of the texts, of which a pair has two, and that of the labels; or `flags`, of 0 and 1, one for each."""
 
     texts: tuple[str, ...]
     label: str
+    flags: tuple[str, ...] = ()
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Those of the labels."""
+        return self.flags or (self.label,)
 
     @property
     def all(self) -> tuple[str, ...]:
-        """The label's is the last."""
-        return (*self.texts, self.label)
+        """Those of the texts first."""
+        return (*self.texts, *self.labels)
 
     @property
     def are_pairs(self) -> bool:
@@ -128,9 +148,9 @@ class _Columns:
 
     def keyword(self, column: str) -> str:
         """The argument that names a column."""
-        if column == self.label:
-            return "label_column"
-        return "text_column" if column == self.texts[0] else "pair_column"
+        if column in self.texts:
+            return ("text_column", "pair_column")[self.texts.index(column)]
+        return "label_columns" if self.flags else "label_column"
 
 
 def _by_split(data: object, columns: _Columns) -> dict[Split, object]:
@@ -160,6 +180,8 @@ def _named_splits(data: Mapping[Any, object]) -> dict[Split, object]:
 
 def _whole(label: object) -> object:
     """An integer for a float without a fraction: pandas makes them where a label is missing."""
+    if isinstance(label, list | tuple):
+        return [_whole(one) for one in label]
     return int(label) if isinstance(label, float) and label.is_integer() else label
 
 
@@ -171,8 +193,24 @@ def _rows(table: object, columns: _Columns, split: Split, unlabelled: list[str] 
     builder = RowsBuilder(pairs=columns.are_pairs)
     for number, (text, label) in enumerate(zip(texts, labels, strict=True), 1):
         where = f"{split} row {number}"
-        builder.add(_pair(text, where) if columns.are_pairs else _plain(text), _plain(label), where)
+        builder.add(_pair(text, where) if columns.are_pairs else _plain(text), _flags_of(label, columns, where), where)
     return builder.finish()
+
+
+def _flags_of(cells: object, columns: _Columns, where: str) -> object:
+    """The label of a row, or the names of those of its labels that are 1.
+
+    Raises:
+        DataError: there are not as many cells as labels, or one is neither 0 nor 1.
+    """
+    if not columns.flags or cells is None:
+        return _plain(cells)
+    row = _column(cells)
+    if len(row) != len(columns.flags):
+        raise DataError(
+            f"{where} has {len(row)} labels of 0 and 1; expected {len(columns.flags)}, one for each of label_columns="
+        )
+    return flagged([_plain(cell) for cell in row], columns.flags, where)
 
 
 def _pair(text: object, where: str) -> tuple[object, object]:
@@ -194,8 +232,9 @@ def _texts_and_labels(
         return _of_rows(table, columns)
     names, take = _with_fields(*_columns_of(table), columns.all)
     missing = [column for column in columns.all if column not in names]
-    if missing == [columns.label] and unlabelled is not None and not records.nearest(columns.label, names):
-        unlabelled.append(f"the test split has no column {columns.label!r}")
+    near = any(records.nearest(column, names) for column in columns.labels)
+    if tuple(missing) == columns.labels and unlabelled is not None and not near:
+        unlabelled.append(f"the test split has no column {', '.join(map(repr, columns.labels))}")
         texts = _taken(take, columns.texts)
         return texts, [None] * len(texts)
     if missing:
@@ -206,6 +245,9 @@ def _texts_and_labels(
     for column in columns.all:
         if names.count(column) > 1:
             raise DataError(f"the data has {names.count(column)} columns named {column!r}; keep one of them")
+    if columns.flags:
+        cells = [_column(take(column)) for column in columns.flags]
+        return _taken(take, columns.texts), list(zip(*cells, strict=True))
     return _taken(take, columns.texts), _column(take(columns.label))
 
 
@@ -247,7 +289,8 @@ def _of_rows(rows: list[Any], columns: _Columns) -> tuple[Sequence[object], Sequ
                 has = ", ".join(fields.names(rows[lacking - 1]))
                 raise DataError(f"row {lacking} of the data has no {column!r}; it has {has}")
         text_of = pairs.getter(columns.texts)
-        return [text_of(row) for row in rows], [fields.find(row, columns.label) for row in rows]
+        found = [[fields.find(row, column) for column in columns.labels] for row in rows]
+        return [text_of(row) for row in rows], found if columns.flags else [cells[0] for cells in found]
     if all(isinstance(row, tuple | list) and len(row) == 2 for row in rows):
         return [row[0] for row in rows], [row[1] for row in rows]
     raise DataError(f"a list of {type(rows[0]).__name__} is no labelled data; expected {_EXPECTED}")
@@ -297,4 +340,4 @@ def _class_names(table: object, label_column: str) -> tuple[str, ...]:
     """The names that `datasets` keeps beside the numbers of a column."""
     features = getattr(table, "features", None)
     feature = fields.get(features, label_column) if isinstance(features, Mapping) else None
-    return tuple(getattr(feature, "names", None) or ())
+    return stored_names.of_feature(feature)

@@ -69,11 +69,12 @@ def paired(lines: Iterable[list[str]], *, given: bool) -> Iterator[list[tuple[st
                 )
             yield list(zip(window[::2], window[1::2], strict=True))
             continue
-        found = []
+        found: list[tuple[str, str]] = []
         for line in window:
             number += 1
             first, tab, second = line.partition("\t")
             if not tab:
+                yield found
                 raise DataError(
                     f"standard input, line {number} holds one text ({line[:40]!r}), and the model answers pairs: "
                     "expected two texts with a tab between them"

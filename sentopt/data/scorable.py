@@ -25,8 +25,8 @@ from sentopt.runtime.description import Text
 
 _WINDOW = 512
 _SHOWN = 20
-Added = Mapping[str, type[str] | type[float]]
-"""The columns to add, with the type of their values."""
+Added = Mapping[str, type[str] | type[float] | type[list[str]]]
+"""The columns to add, with the type of their values; a list holds strings."""
 
 
 @dataclass(frozen=True)
@@ -180,4 +180,5 @@ def check_columns(source: Path | str, columns: Iterable[str], texts: Sequence[st
 def arrow_types(added: Added) -> dict[str, Any]:
     """The Arrow types of added columns."""
     pyarrow = require("pyarrow", extra="train")
-    return {name: pyarrow.string() if kind is str else pyarrow.float64() for name, kind in added.items()}
+    types = {str: pyarrow.string(), float: pyarrow.float64(), list[str]: pyarrow.list_(pyarrow.string())}
+    return {name: types[kind] for name, kind in added.items()}

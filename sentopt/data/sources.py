@@ -16,6 +16,7 @@ from sentopt._optional import require
 from sentopt.data import columnar, corrections, fields, folders, formats, pairs, stored_names, tables
 from sentopt.data.catalog import DATASETS, DatasetSpec, MirrorFile
 from sentopt.data.examples import RawData, RawRow, explained_by
+from sentopt.data.label_cells import LabelCells
 from sentopt.data.memory import MEMORY
 from sentopt.data.options import TableOptions
 from sentopt.data.rows import Rows, RowsBuilder
@@ -139,12 +140,12 @@ def text_columns(data: DataSection) -> tuple[str, ...]:
     return _columns(data)[0]
 
 
-def _columns(data: DataSection) -> tuple[tuple[str, ...], str]:
-    """Those of the texts, of which a pair has two, and that of the labels."""
+def _columns(data: DataSection) -> tuple[tuple[str, ...], LabelCells]:
+    """Those of the texts, of which a pair has two, and those of the labels."""
     spec = DATASETS.get(data.dataset)
     if not spec:
-        return pairs.columns(data), data.label_column
-    return pairs.columns(replace(data, text_column=spec.text_column)), spec.label_column
+        return pairs.columns(data), LabelCells(data.label_column, data.label_columns)
+    return pairs.columns(replace(data, text_column=spec.text_column)), LabelCells(spec.label_column)
 
 
 def _declared_labels(data: DataSection) -> tuple[str, ...]:
@@ -161,7 +162,7 @@ def _digest(path: Path) -> str:
 
 
 def _load_files(data: DataSection, files: dict[Split, list[_File]], scratch: Path | None) -> RawData:
-    texts, label = _columns(data)
+    texts, cells = _columns(data)
     notices: list[str] = []
     splits: dict[Split, Rows] = {}
     stored: dict[stored_names.Names, str] = {}
@@ -170,22 +171,23 @@ def _load_files(data: DataSection, files: dict[Split, list[_File]], scratch: Pat
         for number, part in enumerate(parts):
             builder = RowsBuilder(scratch / f"{split}-{number}" if scratch else None, pairs=len(texts) > 1)
             with explained_by(notices):
-                rows = _rows(part, texts, label, data, notices, builder, may_lack_labels=split == "test")
-            names = tables.class_names(part.path, label)
+                rows = _rows(part, texts, cells, data, notices, builder, may_lack_labels=split == "test")
+            names = () if cells.flags else tables.class_names(part.path, cells.column)
             found.append(stored_names.named(rows, names))
             if names:
                 stored.setdefault(names, part.path.name)
         splits[split] = Rows.joined(found)
     if data.dataset == "files":
         notices += _about_files(files)
-    labels, named = stored_names.apply(splits, data.labels or _declared_labels(data), stored, notices)
+    declared = data.labels or cells.flags or _declared_labels(data)
+    labels, named = stored_names.apply(splits, declared, stored, notices)
     return RawData(named, labels, _described(files), tuple(dict.fromkeys(notices)), by_position=not data.labels)
 
 
 def _rows(
     file: _File,
     texts: tuple[str, ...],
-    label: str,
+    cells: LabelCells,
     data: DataSection,
     notices: list[str],
     builder: RowsBuilder,
@@ -193,20 +195,23 @@ def _rows(
     may_lack_labels: bool,
 ) -> Rows:
     options = TableOptions(data.encoding, data.delimiter, data.quote)
-    names, rows = _table(file.path, (*texts, label), options, notices)
-    columns, text_of = dict.fromkeys(names), pairs.getter(texts)
+    wanted = (*texts, *cells.names)
+    names, rows = _table(file.path, wanted, options, notices)
+    columns, kind, text_of = dict.fromkeys(names), formats.reading_format(file.path), pairs.getter(texts)
     for position, row in islice(rows, file.start, file.stop):
         if not names:
             columns |= dict.fromkeys(row)
-            columns |= {name: None for name in (*texts, label) if name not in columns and _has(row, name)}
-        builder.add(text_of(row), fields.get(row, label), f"{file.path.name} {position}")
+            columns |= {name: None for name in wanted if name not in columns and _has(row, name)}
+        if columns.keys() & {*cells.flags} and not columns.keys() >= {*wanted}:
+            _check_columns(columns, texts, cells, file.path, kind)
+        where = f"{file.path.name} {position}"
+        builder.add(text_of(row), cells.of(row, where), where)
     if len(builder):
-        columns |= {} if {*texts, label} <= columns.keys() else dict.fromkeys(fields.names(row))
-        unlabelled = may_lack_labels and label not in columns
-        kind = formats.reading_format(file.path)
-        _check_columns(columns, texts, "" if unlabelled else label, file.path, kind)
+        columns |= {} if {*wanted} <= columns.keys() else dict.fromkeys(fields.names(row))
+        unlabelled = may_lack_labels and not columns.keys() & {*cells.names}
+        _check_columns(columns, texts, None if unlabelled else cells, file.path, kind)
         if unlabelled:
-            notices.append(f"{file.path.name} has no column {label!r}")
+            notices.append(f"{file.path.name} has no column {cells.names[0]!r}")
     return builder.finish()
 
 
@@ -245,22 +250,28 @@ def _about_files(files: dict[Split, list[_File]]) -> list[str]:
     return notices
 
 
-def _check_columns(columns: Iterable[str], texts: Sequence[str], label: str, path: Path, kind: str = "") -> None:
+def _check_columns(
+    columns: Iterable[str], texts: Sequence[str], cells: LabelCells | None, path: Path, kind: str = ""
+) -> None:
     names = [str(name) for name in columns]
-    keys = (*zip(("data.text_column", "data.pair_column"), texts, strict=False), ("data.label_column", label))
-    for key, column in keys:
-        if column and column not in names:
+    labels = [(cells.key, column) for column in cells.names] if cells else []
+    for key, column in (*zip(("data.text_column", "data.pair_column"), texts, strict=False), *labels):
+        if column not in names:
             has = f"{path} has no column {column!r}"
             its = f"it has {', '.join(map(repr, names[:20]))}"
-            if delimiter := _delimiter(names, (*texts, label)) if kind in ("csv", "tsv") else "":
+            wanted = (*texts, *(name for _, name in labels))
+            if delimiter := _delimiter(names, wanted) if kind in ("csv", "tsv") else "":
                 raise DataError(
                     f"{has}; {its}, which looks like several names with {delimiter!r} between them. "
                     f"Say so with --set {shlex.quote(f'data.delimiter={json.dumps(delimiter)}')}"
                 )
-            raise DataError(
-                f"{has}{records.nearest(column, names)}; {its}. "
-                f"{_misread(names, kind)}Name the right one with --set {key}=NAME"
-            )
+            raise DataError(f"{has}{records.nearest(column, names)}; {its}. {_misread(names, kind)}{_remedy(key)}")
+
+
+def _remedy(key: str) -> str:
+    if key == "data.label_columns":
+        return f"Correct the names in {key}"
+    return f"Name the right one with --set {key}=NAME"
 
 
 def _delimiter(columns: Sequence[str], wanted: Sequence[str]) -> str:
@@ -296,6 +307,7 @@ def _load_hub(data: DataSection, spec: DatasetSpec | None, scratch: Path | None)
     names = spec.hub_splits if spec else _named(data)
     text = (spec.hub_text_column or spec.text_column) if spec else data.text_column
     label = (spec.hub_label_column or spec.label_column) if spec else data.label_column
+    cells = LabelCells(label, () if spec else data.label_columns)
     texts = pairs.columns(replace(data, text_column=text))
     text_of = pairs.getter(texts)
     datasets = require("datasets", extra="train")
@@ -312,17 +324,19 @@ def _load_hub(data: DataSection, spec: DatasetSpec | None, scratch: Path | None)
             ) from error
         if table.num_rows:
             first = table[0]
-            inner = [column for column in (*texts, label) if _has(first, column)]
+            inner = [column for column in (*texts, *cells.names) if _has(first, column)]
             _check_columns(
-                dict.fromkeys([*table.column_names, *fields.names(first), *inner]), texts, label, Path(hub_id)
+                dict.fromkeys([*table.column_names, *fields.names(first), *inner]), texts, cells, Path(hub_id)
             )
         builder = RowsBuilder(scratch / split if scratch else None, pairs=len(texts) > 1)
         for i, row in enumerate(table, 1):
-            builder.add(text_of(row), fields.get(row, label), f"{hub_id} {name} row {i}")
-        class_names = () if spec else tuple(getattr(fields.get(table.features, label), "names", None) or ())
+            where = f"{hub_id} {name} row {i}"
+            builder.add(text_of(row), cells.of(row, where), where)
+        class_names = () if spec or cells.flags else stored_names.of_feature(fields.get(table.features, label))
         splits[split] = stored_names.named(builder.finish(), class_names)
         if class_names:
             stored.setdefault(class_names, hub_id)
     notices: list[str] = []
-    labels, named = stored_names.apply(splits, data.labels or (spec.labels if spec else ()), stored, notices)
+    declared = data.labels or cells.flags or (spec.labels if spec else ())
+    labels, named = stored_names.apply(splits, declared, stored, notices)
     return RawData(named, labels, f"{hub_id} at {revision[:12]}", tuple(notices), by_position=not data.labels)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,11 +28,15 @@ Splits = dict[Split, Examples]
 
 @dataclass(frozen=True)
 class CleanData:
-    """Three non-empty splits, the label names, and notices for the user."""
+    """Three non-empty splits, the label names, and notices for the user.
+
+    With `multi_label`, the label of an example is the code of its labels (`measure.label_sets`).
+    """
 
     splits: Splits
     labels: tuple[str, ...]
     notices: tuple[str, ...]
+    multi_label: bool = False
 
 
 def clean(raw: RawData, data: DataSection, *, seed: int, tuned: bool = False) -> CleanData:
@@ -62,8 +66,8 @@ def _clean(raw: RawData, data: DataSection, notices: list[str], *, seed: int, tu
         splits, named = _without_unused(splits, named)
     names = named.names
     _check_several(splits["train"], names)
-    as_validation = _same_as_test(splits, data, notices)
-    splits = _without_repeats(splits, data, notices)
+    as_validation = same_as_test(splits, data, notices)
+    splits = without_repeats(splits, data, notices)
     wanted: tuple[Split, ...] = ("test",) if as_validation else ("test", "validation")
     splits, names = _without_rare(splits, named, wanted, data, notices)
     missing = [split for split in wanted if split not in splits]
@@ -75,7 +79,7 @@ def _clean(raw: RawData, data: DataSection, notices: list[str], *, seed: int, tu
         _split_off(splits, split, size, seed, notices)
     if as_validation:
         splits["validation"] = splits["test"]
-    splits = {split: _limited(splits[split], getattr(data, f"{split}_limit"), seed) for split in SPLITS}
+    splits = {split: limited(splits[split], getattr(data, f"{split}_limit"), seed) for split in SPLITS}
     _check_classes(splits["train"], names)
     _note_few(splits["train"], names, notices)
     return CleanData(splits, names, tuple(notices))
@@ -87,14 +91,19 @@ def labelled_rows(raw: RawData, data: DataSection, notices: list[str]) -> labels
     Raises:
         DataError: a row has no label, labels cannot be used, or corrections are wrong.
     """
-    rows = _given(raw, data, notices)
+    rows = given_rows(raw, data, notices)
     named = labels.name_rows(rows, raw.labels, data, notices, by_position=raw.by_position)
     return corrections.apply(named, data, notices)
 
 
-def _given(raw: RawData, data: DataSection, notices: list[str]) -> dict[Split, Rows]:
+def given_rows(
+    raw: RawData,
+    data: DataSection,
+    notices: list[str],
+    is_hidden: Callable[[Rows, Sequence[Rows]], str] = labels.is_hidden,
+) -> dict[Split, Rows]:
     """The usable rows by split: without empty texts, splits with hidden labels, and empty splits."""
-    labelled = _without_hidden({split: Rows.of(rows) for split, rows in raw.splits.items()}, notices)
+    labelled = _without_hidden({split: Rows.of(rows) for split, rows in raw.splits.items()}, notices, is_hidden)
     if data.validation == TEST_AS_VALIDATION:
         labelled.pop("validation", None)
     given: dict[Split, Rows] = {}
@@ -146,13 +155,15 @@ def _is_broken(text: str) -> bool:
     return not text.isascii() and _BROKEN.search(text) is not None
 
 
-def _without_hidden(splits: Mapping[Split, Rows], notices: list[str]) -> dict[Split, Rows]:
+def _without_hidden(
+    splits: Mapping[Split, Rows], notices: list[str], is_hidden: Callable[[Rows, Sequence[Rows]], str]
+) -> dict[Split, Rows]:
     """Drop test and validation splits without labels. If test is dropped, validation becomes the test split."""
     usable = dict(splits)
     hidden: dict[Split, str] = {}
     for split in ("test", "validation"):
         others = [rows for other, rows in splits.items() if other != split]
-        if split in usable and (reason := labels.is_hidden(usable[split], others)):
+        if split in usable and (reason := is_hidden(usable[split], others)):
             hidden[split] = reason
             del usable[split]
     if "validation" in hidden:
@@ -191,7 +202,7 @@ def _check_classes(train: Examples, names: tuple[str, ...]) -> None:
         )
 
 
-def _same_as_test(splits: Splits, data: DataSection, notices: list[str]) -> bool:
+def same_as_test(splits: Splits, data: DataSection, notices: list[str]) -> bool:
     """Whether validation is the test split, either by the recipe or because both have the same texts."""
     flatters = "the best checkpoint is selected on the texts that also test it, which flatters the test figures"
     if data.validation == TEST_AS_VALIDATION:
@@ -209,7 +220,7 @@ def _same_as_test(splits: Splits, data: DataSection, notices: list[str]) -> bool
     return validation == test
 
 
-def _without_repeats(splits: Splits, data: DataSection, notices: list[str]) -> Splits:
+def without_repeats(splits: Splits, data: DataSection, notices: list[str]) -> Splits:
     kept, repeats = duplicates.without_repeats(splits)
     drop = data.duplicates == "drop"
     if drop and not len(kept["train"]):
@@ -271,7 +282,7 @@ def _without_rare(
 def _emptied(split: Split, examples: Examples, named: labels.Named) -> str:
     names = [named.names[label] for label in sorted(examples.counts())]
     return (
-        f"{split}: none of its {len(examples):,} text(s) has a label that is kept (it has {_quoted(names)}); "
+        f"{split}: none of its {len(examples):,} text(s) has a label that is kept (it has {quoted(names)}); "
         "it is split off train instead"
     )
 
@@ -288,17 +299,17 @@ def _left_out(
     notices = []
     for where, group in groups.items():
         dropped = sum(counts[label] for counts in texts.values() for label in group)
-        names = _quoted([named.names[label] for label in group])
+        names = quoted([named.names[label] for label in group])
         why = f"that occur in {where} only" if where else f"with fewer than {needed} texts"
         notices.append(f"left out {len(group)} label(s) {why} ({names}): {dropped:,} text(s)")
     if unused:
         notices.append(
-            f"left out {len(unused)} label(s) that no training text has ({_quoted([named.names[i] for i in unused])})"
+            f"left out {len(unused)} label(s) that no training text has ({quoted([named.names[i] for i in unused])})"
         )
     return notices
 
 
-def _quoted(names: Sequence[str]) -> str:
+def quoted(names: Sequence[str]) -> str:
     more = f" and {len(names) - labels.SHOWN} more" if len(names) > labels.SHOWN else ""
     return f"{', '.join(map(repr, names[: labels.SHOWN]))}{more}"
 
@@ -311,7 +322,7 @@ def _rare(rare: Sequence[int], counts: Counter[int], named: labels.Named, needed
         )
     common = [name for i, name in enumerate(named.names) if i not in rare]
     reports = [
-        f"label {named.names[label]!r} {_times(counts[label])}, {named.first(label)}"
+        f"label {named.names[label]!r} {times(counts[label])}, {named.first(label)}"
         f"{'' if named.names[label].isdigit() else records.nearest(named.names[label], common)}"
         for label in rare[: labels.SHOWN]
     ]
@@ -334,12 +345,12 @@ def _note_lacking(splits: Splits, names: tuple[str, ...], notices: list[str]) ->
             one = names[present.pop()]
             notices.append(
                 f"WARNING: the {split} split has one label only ({one!r}): its figures say nothing about "
-                f"{_quoted(lacking)}, and a model that always answers {one!r} is right everywhere. "
+                f"{quoted(lacking)}, and a model that always answers {one!r} is right everywhere. "
                 f"Correct its labels, or split it off train with --set data.{split}="
             )
         else:
             notices.append(
-                f"WARNING: the {split} split has no text of {len(lacking)} label(s) of train ({_quoted(lacking)}): "
+                f"WARNING: the {split} split has no text of {len(lacking)} label(s) of train ({quoted(lacking)}): "
                 "its figures say nothing about them"
             )
 
@@ -362,7 +373,7 @@ def _note_few(train: Examples, names: tuple[str, ...], notices: list[str]) -> No
         )
 
 
-def _times(count: int) -> str:
+def times(count: int) -> str:
     return {0: "has no training text", 1: "occurs once"}.get(count, f"has {count} distinct texts")
 
 
@@ -387,7 +398,7 @@ def _split_off(splits: Splits, split: Split, wanted: int, seed: int, notices: li
     notices.append(f"{split}: split off train, {len(held)} texts ({share}{least}, stratified, seed {seed})")
 
 
-def _limited(examples: Examples, limit: int, seed: int) -> Examples:
+def limited(examples: Examples, limit: int, seed: int) -> Examples:
     if not limit or limit >= len(examples):
         return examples
     return examples.take(np.sort(np.random.default_rng(seed).permutation(len(examples))[:limit]))

@@ -15,6 +15,14 @@ _WHOLE = re.compile(r"-?\d{1,9}(\.0)?")
 Names = tuple[str, ...]
 
 
+def of_feature(feature: object) -> Names:
+    """The names that `datasets` keeps beside the numbers of a column, or of the lists in it."""
+    if isinstance(feature, list) and len(feature) == 1:  # as older versions write a list
+        return of_feature(feature[0])
+    inner = getattr(feature, "feature", None)
+    return of_feature(inner) if inner is not None else tuple(getattr(feature, "names", None) or ())
+
+
 def named(rows: Rows, names: Names) -> Rows:
     """The rows with numbers replaced by label names; -1 means no label."""
     return rows.relabelled(lambda label: _name(label, names)) if names else rows
@@ -72,7 +80,12 @@ def _reconcile(
 
 def _used(names: Names, splits: Mapping[Split, Rows]) -> Names:
     """The names that occur in rows, ignoring case and blanks; all names if none occurs."""
-    labels = [label for rows in splits.values() for label in rows.distinct()]
+    labels = [
+        label
+        for rows in splits.values()
+        for written in rows.distinct()
+        for label in (written if isinstance(written, list | tuple) else [written])
+    ]
     forms = {normal_form(label) for label in labels if isinstance(label, str)}
     return tuple(name for name in names if normal_form(name) in forms) or names
 
@@ -94,6 +107,8 @@ def _note_unused(unused: Sequence[str], stored: Mapping[Names, str], notices: li
 
 def _by_number(label: object, names: Names) -> object:
     """The name of a number in a file without stored names, if another file of the data has stored names."""
+    if isinstance(label, list | tuple):
+        return [_by_number(one, names) for one in label]
     if isinstance(label, float) and label.is_integer():
         label = int(label)
     if isinstance(label, str) and label not in names and _WHOLE.fullmatch(label.strip()):
@@ -102,10 +117,14 @@ def _by_number(label: object, names: Names) -> object:
 
 
 def _renamed(label: object, others: Mapping[str, str]) -> object:
+    if isinstance(label, list | tuple):
+        return [_renamed(one, others) for one in label]
     return others.get(label, label) if isinstance(label, str) else label
 
 
 def _name(label: object, names: Names) -> object:
+    if isinstance(label, list | tuple):
+        return [_name(one, names) for one in label]
     if not isinstance(label, int) or isinstance(label, bool):
         return label
     if label == -1:

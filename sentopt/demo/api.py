@@ -27,12 +27,16 @@ from sentopt.demo.protocols import (
     Inputs,
     LabelScore,
     OneText,
+    Pair,
     ToClassify,
     ToInfer,
+    as_given,
+    set_of,
 )
 from sentopt.demo.routes import INFER, RELOAD, endpoint_of, model_of
 from sentopt.demo.service import Answers
 from sentopt.runtime.classifier import Prediction
+from sentopt.runtime.description import Text as Given
 
 Answer = Callable[..., Awaitable[Response]]
 Read = Callable[[bytes], BaseModel]
@@ -41,27 +45,52 @@ _WHICH = Field(default=None, description="the name of a bundle, where the server
 
 
 class Text(BaseModel):
-    """One text."""
+    """One text, or one pair of texts."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
     text: OneText = Field(examples=["The soup was cold and nobody cared."])
+    pair: OneText | None = Field(default=None, description="the second text, for a model of text pairs")
     model: str | None = _WHICH
+
+    @property
+    def given(self) -> Given:
+        """What the model is to answer."""
+        return self.text if self.pair is None else (self.text, self.pair)
+
+
+class ToExplain(Text):
+    """One text, or one pair of texts, and the label that is in question."""
+
+    label: str | None = Field(default=None, description="the label whose probability is explained; else the likeliest")
 
 
 class Texts(BaseModel):
-    """Several texts."""
+    """Several texts, or several pairs of texts as lists of two."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
-    texts: Annotated[list[OneText], AtMost] = Field(examples=[["Lovely people!", "It opens at nine."]])
+    texts: Annotated[list[OneText | Pair], AtMost] = Field(examples=[["Lovely people!", "It opens at nine."]])
     model: str | None = _WHICH
+
+    @property
+    def given(self) -> list[Given]:
+        """What the model is to answer."""
+        return [as_given(text) for text in self.texts]
 
 
 class Label(BaseModel):
-    """The answer to one text."""
+    """The answer to one text, or to one pair of texts.
+
+    A multi-label model gives `labels`, which may be none; `label` is the most probable one all the same.
+    """
 
     label: str
     score: float = Field(description="probability of the label")
-    probabilities: dict[str, float]
+    labels: list[str] = Field(
+        default=[], description="of a multi-label model: those that reach their thresholds, the most probable one first"
+    )
+    probabilities: dict[str, float] = Field(
+        description="of every label; of a multi-label model they do not add up to 1"
+    )
     truncated: bool = Field(description="whether the text was longer than the model reads")
 
 
@@ -79,16 +108,19 @@ class Labels(BaseModel):
 
 
 class WordWeight(BaseModel):
-    """A part of the text, and by how much it raises the probability of the label."""
+    """A part of the text, and by how much it raises the probability of the label; `of` is 1 in the second of a pair."""
 
     text: str
     start: int
     end: int
     weight: float
+    of: int
 
 
 class Reasons(LabelAndTime):
-    """The answer and the weight of each word; `texts` is how many texts were answered for it."""
+    """The answer and the weight of each word for the label `explained`; `texts` is how many were answered for it."""
+
+    explained: str
 
     words: list[WordWeight]
     texts: int
@@ -169,7 +201,7 @@ def _predict(models: Models) -> Answer:
         if isinstance(body, Inputs):
             answers = await models.meant(body.model).answer(body.texts)
             return _json(protocols.label_scores(answers, body), bundle=answers.by.short)
-        answers = await models.named(body.model).answer([body.text])
+        answers = await models.named(body.model).answer([body.given])
         return _json(label_json(answers), bundle=answers.by.short)
 
     return predict
@@ -178,17 +210,18 @@ def _predict(models: Models) -> Answer:
 def _predict_batch(models: Models) -> Answer:
     async def predict_batch(body: Texts) -> Response:
         """Classify several texts."""
-        answers = await models.named(body.model).answer(body.texts)
+        answers = await models.named(body.model).answer(body.given)
         return _json(label_json(answers, many=True), bundle=answers.by.short)
 
     return predict_batch
 
 
 def _explain(models: Models) -> Answer:
-    async def explain(body: Text) -> Response:
-        """Classify one text, and weigh its words by leaving out each once."""
-        explained = await models.named(body.model).explain(body.text)
-        return _json(explanation_json(explained), bundle=explained.bundle)
+    async def explain(body: ToExplain) -> Response:
+        """Classify one text, and weigh its words by leaving out each once; of a pair those of both texts."""
+        service = models.named(body.model)
+        explained = await service.explain(body.given, label=body.label)
+        return _json(explanation_json(explained, sets=bool(service.classifier.thresholds)), bundle=explained.bundle)
 
     return explain
 
@@ -215,7 +248,7 @@ def _infer(models: Models) -> Answer:
 _TABLE: tuple[tuple[str, Read, Any, Callable[[Models], Answer]], ...] = (
     ("/predict", _text_or_inputs, LabelAndTime | list[LabelScore] | list[list[LabelScore]], _predict),
     ("/predict_batch", Texts.model_validate_json, Labels, _predict_batch),
-    ("/explain", Text.model_validate_json, Reasons, _explain),
+    ("/explain", ToExplain.model_validate_json, Reasons, _explain),
     ("/classify", ToClassify.model_validate_json, Classification, _classify),
     ("/v1/classify", ToClassify.model_validate_json, Classification, _classify),
     (INFER, ToInfer.model_validate_json, Inferred, _infer),
@@ -320,16 +353,18 @@ def _add_reports(app: FastAPI, models: Models, reports: Reports | None) -> None:
 
 def label_json(answers: Answers, *, many: bool = False) -> dict[str, Any]:
     """Answers as JSON: a list for many texts, one object for a single one."""
-    labels = [_label(prediction) for prediction in answers.predictions]
-    said: dict[str, Any] = {"predictions": labels} if many else labels[0]
+    each = [{**_label(one), **set_of(one, answers)} for one in answers.predictions]
+    said: dict[str, Any] = {"predictions": each} if many else each[0]
     return {**said, "milliseconds": answers.milliseconds}
 
 
-def explanation_json(explanation: Explanation) -> dict[str, Any]:
-    """An explanation as JSON."""
+def explanation_json(explanation: Explanation, *, sets: bool = False) -> dict[str, Any]:
+    """An explanation as JSON; `sets`: the model gives any number of labels."""
     words = [asdict(word) for word in explanation.words]
     return {
         **_label(explanation.prediction),
+        **({"labels": explanation.prediction.labels} if sets else {}),
+        "explained": explanation.label,
         "words": words,
         "texts": explanation.texts,
         "milliseconds": explanation.milliseconds,

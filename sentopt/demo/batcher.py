@@ -14,11 +14,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
+from sentopt.data import pairs
 from sentopt.demo import asked
 from sentopt.demo.counters import OfModel
 from sentopt.demo.limits import Limits
 from sentopt.errors import RequestRefused
 from sentopt.runtime.classifier import Classifier, Prediction
+from sentopt.runtime.description import Text
 from sentopt.runtime.tokenization import Tokens
 
 _CALLS = 2  # of the model at once: while one is computing, the texts of the next are gathered and answers handed out
@@ -121,7 +123,7 @@ class Batcher:
         await asyncio.gather(*self._workers)
         self._threads.shutdown()
 
-    async def predict(self, texts: Sequence[str], *, counted: int | None = None) -> list[Prediction]:
+    async def predict(self, texts: Sequence[Text], *, counted: int | None = None) -> list[Prediction]:
         """The predictions of one request, in the order of `texts`.
 
         Args:
@@ -134,7 +136,7 @@ class Batcher:
         if not texts:
             return []
         loop = asyncio.get_running_loop()
-        if sum(map(len, texts)) > _INLINE_CHARACTERS:
+        if sum(map(pairs.characters, texts)) > _INLINE_CHARACTERS:
             tokens = await self._encode(texts)
         else:
             tokens = self._classifier.encoder.encode(texts)
@@ -147,10 +149,10 @@ class Batcher:
         asked.note(job.counted, job.deferred)
         return predictions
 
-    async def _encode(self, texts: Sequence[str]) -> list[Tokens]:
+    async def _encode(self, texts: Sequence[Text]) -> list[Tokens]:
         """Tokenize long texts in a thread. They count as waiting from now on, with as many tokens as they must have."""
         longest = self._classifier.encoder.max_length
-        self._admit(least := sum(min(longest, 1 + len(text) // _TOKEN_CHARACTERS) for text in texts))
+        self._admit(least := sum(min(longest, 1 + pairs.characters(text) // _TOKEN_CHARACTERS) for text in texts))
         self._coming += 1
         self._add(least)
         try:

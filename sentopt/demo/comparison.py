@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 
 from sentopt._optional import is_installed
 from sentopt.demo.run_facts import RunFacts
+from sentopt.demo.selection import NO_LABEL
 from sentopt.results import VerifyResult
 from sentopt.runtime.classifier import Classifier, Prediction
+from sentopt.runtime.description import Text
 from sentopt.variants import REFERENCE, VARIANTS, VariantSpec, runnable
 
 if TYPE_CHECKING:
@@ -43,7 +45,7 @@ class Comparison:
         self._opening = threading.Lock()
         self.missing = ""
 
-    def answers(self, text: str) -> Iterator[VariantAnswer]:
+    def answers(self, text: Text) -> Iterator[VariantAnswer]:
         """The answers of all variants, one after the other; that of the bundled variant comes first."""
         if self._specs is None:
             self._specs = self._runnable()
@@ -80,7 +82,7 @@ class Comparison:
         return Candidate.of(spec, self._facts.run_dir, self._bundled.labels, self._facts.recipe.model.max_length)
 
 
-def _ask(spec: VariantSpec, classifier: Classifier, text: str) -> VariantAnswer:
+def _ask(spec: VariantSpec, classifier: Classifier, text: Text) -> VariantAnswer:
     prediction = classifier(text)  # also the warm-up
     seconds = []
     for _ in range(_TIMED):
@@ -90,17 +92,21 @@ def _ask(spec: VariantSpec, classifier: Classifier, text: str) -> VariantAnswer:
     return VariantAnswer(spec.name, spec.summary, prediction, statistics.median(seconds) * 1e3)
 
 
-def disagreement(answers: list[VariantAnswer]) -> str:
-    """A sentence on whether all variants give the same label, as plain text."""
+def disagreement(answers: list[VariantAnswer], *, sets: bool = False) -> str:
+    """A sentence on whether all variants give the same label, or `sets` of the same labels, as plain text."""
     labels: dict[str, list[str]] = {}
     for answer in answers:
-        labels.setdefault(answer.prediction.label, []).append(answer.variant)
+        given = answer.prediction
+        said = (" and ".join(sorted(given.labels)) or NO_LABEL) if sets else given.label
+        labels.setdefault(said, []).append(answer.variant)
     if len(labels) == 1:
-        scores = [answer.prediction.score for answer in answers]
+        by_label = zip(*(answer.prediction.probabilities.values() for answer in answers), strict=True)
+        compared = list(by_label) if sets else [[answer.prediction.score for answer in answers]]
+        spread = max(max(each) - min(each) for each in compared)
         return (
-            f"All variants agree; their scores differ by at most {max(scores) - min(scores):.4f}."
+            f"All variants agree; their {'probabilities' if sets else 'scores'} differ by at most {spread:.4f}."
             if len(answers) > 1
             else ""
         )
-    said = (f"{', '.join(names)} {'says' if len(names) == 1 else 'say'} {label}" for label, names in labels.items())
-    return f"They disagree: {'; '.join(said)}."
+    told = (f"{', '.join(names)} {'says' if len(names) == 1 else 'say'} {label}" for label, names in labels.items())
+    return f"They disagree: {'; '.join(told)}."

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sentopt.runtime.classifier import Prediction
+from sentopt.runtime.description import Text
 
 # Han and Kana are written without spaces: there each character is a unit. Emoji and punctuation stay together.
 _SPACELESS = r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]"
@@ -28,32 +29,44 @@ _UNIT = re.compile(rf"{_SPACELESS}|{_LETTERS}(?:['’-]{_LETTERS})*|[^\w\s]+")
 
 
 @dataclass(frozen=True)
+class Span:
+    """The characters `start` to `end` (exclusive) of a text, or of text `of` of a pair, counted from 0."""
+
+    start: int
+    end: int
+    of: int = 0
+
+
+@dataclass(frozen=True)
 class Word:
     """The characters `start` to `end` (exclusive) of a text; `weight`, from -1 to 1, is its share in the probability.
 
-    A positive weight supports the label: without the word its probability is lower by so much.
+    A positive weight supports the label: without the word its probability is lower by so much. `of` is 1 for a word of
+    the second text of a pair.
     """
 
     text: str
     start: int
     end: int
     weight: float
+    of: int = 0
 
 
 @dataclass(frozen=True)
 class Explanation:
     """The answer to the whole text, the weights of its words, and how many texts were answered in how much time.
 
-    The model reads the characters `start` to `end` (exclusive); words beyond have no weight and are not in `words`.
+    The weights are shares in the probability of `label`. `read` are the first character that the model reads and the
+    one behind the last, of the text, or of both texts of a pair; words beyond have no weight and are not in `words`.
     `bundle` is the beginning of the hash of the bundle that answered.
     """
 
     prediction: Prediction
+    label: str
     words: tuple[Word, ...]
     texts: int
     milliseconds: float
-    start: int
-    end: int
+    read: tuple[tuple[int, int], ...]
     bundle: str = ""
 
 
@@ -88,21 +101,52 @@ def grouped(spans: Sequence[tuple[int, int]], most: int) -> list[tuple[int, int]
     return [(spans[a][0], spans[b - 1][1]) for a, b in itertools.pairwise(edges)]
 
 
-def without_each(text: str, spans: Sequence[tuple[int, int]]) -> list[str]:
-    """For each span, the text without it."""
-    return [(text[:start].rstrip() + " " + text[end:].lstrip()).strip() for start, end in spans]
+def spans_of(texts: Sequence[str], most: int, *, by_phrase: bool = False) -> list[Span]:
+    """`parts` or `phrases` of a text alone, or of both texts of a pair: `most` are shared by their numbers of words."""
+    cut = phrases if by_phrase else parts
+    whole = [len(cut(text, len(text))) for text in texts]
+    room = whole
+    if sum(whole) > most:
+        first = most * whole[0] // sum(whole)
+        if len(whole) > 1:  # a text with words has a part at least
+            first = min(max(first, min(1, whole[0])), most - min(1, whole[1]))
+        room = [first, most - first]
+    return [Span(a, b, i) for i, text in enumerate(texts) for a, b in cut(text, room[i])]
 
 
-def weigh(text: str, spans: Sequence[tuple[int, int]], predictions: Sequence[Prediction]) -> tuple[Word, ...]:
+def without_each(texts: Sequence[str], spans: Sequence[Span]) -> list[Text]:
+    """For each span, the text without it; of a pair both, of which one lacks it."""
+    found: list[Text] = []
+    for span in spans:
+        whole = texts[span.of]
+        left = (whole[: span.start].rstrip() + " " + whole[span.end :].lstrip()).strip()
+        if len(texts) == 1:
+            found.append(left)
+        else:
+            found.append((texts[0], left) if span.of else (left, texts[1]))
+    return found
+
+
+def weigh(
+    texts: Sequence[str], spans: Sequence[Span], predictions: Sequence[Prediction], *, label: str | None = None
+) -> tuple[Word, ...]:
     """The weights of the words at `spans`.
 
     Args:
-        text: the whole text.
-        spans: start and end of each word, of length n.
+        texts: the whole text, or both texts of a pair.
+        spans: of the words, of length n.
         predictions: of the text itself and then of `without_each`, of length n + 1.
+        label: the one whose probability is explained; None: the most probable one.
     """
     whole, *others = predictions
+    label = label or whole.label
     return tuple(
-        Word(text[start:end], start, end, whole.score - other.probabilities[whole.label])
-        for (start, end), other in zip(spans, others, strict=True)
+        Word(
+            texts[span.of][span.start : span.end],
+            span.start,
+            span.end,
+            whole.probabilities[label] - other.probabilities[label],
+            span.of,
+        )
+        for span, other in zip(spans, others, strict=True)
     )

@@ -38,7 +38,13 @@ class Loaded:
     def facts(self) -> dict[str, Any]:
         """Which bundle this is, for those who look whether another one answers."""
         description = self.classifier.description
-        named = {"run": description.name, "variant": description.variant} if description else {}
+        named: dict[str, Any] = {}
+        if description:
+            named = {"run": description.name, "variant": description.variant}
+            if description.pair:
+                named["pair"] = description.pair
+            if description.thresholds:
+                named["thresholds"] = dict(zip(description.labels, description.thresholds, strict=True))
         return {"sha256": self.sha256, **named, "loaded": int(self.since)}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sentopt.demo.text_lists import names_label, positions
+from sentopt.demo.text_lists import names_label, positions, sets_of
 
 
 @dataclass(frozen=True)
@@ -62,3 +62,53 @@ def mark(values: Sequence[str], answers: Sequence[tuple[str, float] | None], lab
         blank=sum(not value for value, _ in answered),
         by_position=any(place is not None and not names_label(value, labels) for value, place in answered),
     )
+
+
+@dataclass(frozen=True)
+class MarkedSets:
+    """Answers of a multi-label model that were compared with labels, of which a text has any number.
+
+    `counts[i]` are of label i: texts that have it and were answered so, that were answered so and have it not, and that
+    have it and were not answered so. `wrong` are positions in the list, each with the labels that stand there.
+    `unknown` are values with something that is no label, each once.
+    """
+
+    labels: tuple[str, ...]
+    texts: int
+    counts: tuple[tuple[int, int, int], ...]
+    wrong: tuple[tuple[int, tuple[str, ...]], ...]
+    unknown: tuple[str, ...]
+
+    @property
+    def right(self) -> int:
+        """Texts that are answered with all of their labels and no others."""
+        return self.texts - len(self.wrong)
+
+
+def mark_sets(values: Sequence[str], answers: Sequence[Sequence[str] | None], labels: Sequence[str]) -> MarkedSets:
+    """Compare answers with the labels of a column; a blank cell is a text without labels.
+
+    Args:
+        values: cells of the column, of length n.
+        answers: labels of each text, None for a blank text, of length n.
+        labels: of the model.
+    """
+    counts = [[0, 0, 0] for _ in labels]
+    wrong: list[tuple[int, tuple[str, ...]]] = []
+    unknown: dict[str, None] = {}
+    texts = 0
+    for i, (own, answer) in enumerate(zip(sets_of(values, labels), answers, strict=True)):
+        if answer is None:
+            continue
+        if own is None:
+            unknown[values[i].strip()] = None
+            continue
+        texts += 1
+        given = {labels.index(label) for label in answer}
+        if own != given:
+            wrong.append((i, tuple(labels[place] for place in sorted(own))))
+        for column, places in enumerate((own & given, given - own, own - given)):
+            for place in places:
+                counts[place][column] += 1
+    each = tuple((both, added, missed) for both, added, missed in counts)
+    return MarkedSets(tuple(labels), texts, each, tuple(wrong), tuple(unknown))

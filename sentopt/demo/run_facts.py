@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sentopt import manifest, recipe
+from sentopt.data import pairs
 from sentopt.data.examples import Example
 from sentopt.errors import SentoptError
 from sentopt.manifest import Artefact, Manifest
@@ -21,6 +22,7 @@ from sentopt.report.section import Section
 from sentopt.report.sections import sections
 from sentopt.results import BundleResult
 from sentopt.run_dir import RunDir
+from sentopt.runtime.description import Text
 
 _FOLDERS = re.compile(r"(?<![\w:/])/(?:[^\s/:,;]+/)+")
 
@@ -51,13 +53,17 @@ class RunFacts:
             return []
         return [Example(text, label) for _, text, label in self.test_lines()]
 
-    def test_lines(self) -> Iterator[tuple[int, str, int]]:
-        """Place in bytes, text and label of each line of the test split; the file is never in memory as a whole."""
+    def test_lines(self) -> Iterator[tuple[int, Text, int]]:
+        """Place in bytes, text and label of each line of the test split; the file is never in memory as a whole.
+
+        The label is a position; of a multi-label text, bit i of it stands for label i.
+        """
         place = 0
         with self.run_dir.split("test").open("rb") as stream:
             for line in stream:
                 row = json.loads(line)
-                yield place, row["text"], row["label"]
+                label = row["label"] if "label" in row else sum(1 << position for position in row["labels"])
+                yield place, pairs.of_fields(row), label
                 place += len(line)
 
     def is_recorded(self, path: Path) -> bool:

@@ -16,6 +16,7 @@ from sentopt.variants import REFERENCE
 PAGE = 25  # rows
 _LONGEST_LABEL = 60  # characters
 REFERENCE_NAME = "PyTorch"
+NO_LABEL = "none of the labels"
 Kind = Literal["wrong", "lost", "gained", "doubtful", "all"]
 KINDS: tuple[tuple[str, Kind], ...] = (
     ("wrong answers", "wrong"),
@@ -31,7 +32,8 @@ KINDS: tuple[tuple[str, Kind], ...] = (
 class SplitAnswers:
     """The distinct test texts, and what a variant and PyTorch answer to them; arrays of shape (texts,).
 
-    `rows` count from 1 in the test split. `tokens` are those that are read of a text.
+    `rows` count from 1 in the test split. `tokens` are those that are read of a text. Where the texts have `sets` of
+    labels (multi-label), these stand in `answered` as bits: bit i for label i.
     """
 
     variant: str
@@ -39,9 +41,20 @@ class SplitAnswers:
     rows: IntArray
     tokens: IntArray
     answered: Answered
+    sets: bool = False
+
+    def name(self, answer: int) -> str:
+        """A label by its position, or the labels of a set."""
+        if not self.sets:
+            return self.labels[answer]
+        return ", ".join(label for i, label in enumerate(self.labels) if answer >> i & 1) or NO_LABEL
+
+    def has(self, answers: IntArray, label: int) -> BoolArray:
+        """Which of some answers, of shape (texts,), are a label, or have it among others."""
+        return np.asarray(answers >> label & 1, dtype=bool) if self.sets else np.asarray(answers == label)
 
     def counts(self, texts: IntArray) -> IntArray:
-        """How many of some texts have each label and each answer: shape (labels in the data, answers)."""
+        """How many of some texts have each label and each answer: shape (labels in the data, answers); not of sets."""
         shape = (len(self.labels), len(self.labels))
         cells = np.ravel_multi_index((self.answered.truth[texts], self.answered.own.labels[texts]), shape)
         return np.bincount(cells, minlength=shape[0] * shape[1]).reshape(shape)
@@ -87,9 +100,9 @@ def select(answers: SplitAnswers, filters: Filters) -> IntArray:
     own = answers.answered
     passing = _of_kind(answers, filters) & _in_range(answers, filters)
     if filters.truth is not None:
-        passing &= own.truth == filters.truth
+        passing &= answers.has(own.truth, filters.truth)
     if filters.answer is not None:
-        passing &= own.own.labels == filters.answer
+        passing &= answers.has(own.own.labels, filters.answer)
     return own.by_score(np.flatnonzero(passing), surest_first=filters.surest_first)
 
 

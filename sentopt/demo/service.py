@@ -12,15 +12,20 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from sentopt.data import pairs
 from sentopt.demo import explanation
 from sentopt.demo.batcher import Batcher, Waiting
 from sentopt.demo.counters import Counters, Observed
-from sentopt.demo.explanation import Explanation
+from sentopt.demo.explanation import Explanation, Span
 from sentopt.demo.limits import Limits
 from sentopt.demo.loaded import Loaded
 from sentopt.demo.text_log import TextLog
 from sentopt.errors import RequestRefused
 from sentopt.runtime.classifier import Classifier, Prediction
+from sentopt.runtime.description import Text
+
+_EXPECTED = "texts are strings, and several of them a list of strings"
+_EXPECTED_PAIRS = "a pair is a list of two strings, and several of them a list of pairs"
 
 
 @dataclass(frozen=True)
@@ -101,6 +106,12 @@ class Service:
         """The bundle that answers now."""
         return self._turn.loaded
 
+    @property
+    def pair(self) -> tuple[str, str] | None:
+        """The names of the two texts that the bundle is given; None: it is given one."""
+        description = self.classifier.description
+        return description.pair if description else None
+
     async def start(self) -> None:
         """Warm up with a first batch, which allocates the buffers and measures the speed; then accept requests."""
         await self._warm_up(self._turn)
@@ -135,8 +146,13 @@ class Service:
 
     async def _warm_up(self, turn: _Turn) -> None:
         turn.batcher.start()
-        await turn.batcher.predict(["a text to warm up with"] * turn.loaded.classifier.tuning.max_batch, counted=0)
-        await asyncio.gather(*(turn.batcher.predict(["and one alone"], counted=0) for _ in range(4)))
+        classifier = turn.loaded.classifier
+        many, one = (
+            (text, "and another one") if classifier.encoder.pairs else text
+            for text in ("a text to warm up with", "and one alone")
+        )
+        await turn.batcher.predict([many] * classifier.tuning.max_batch, counted=0)
+        await asyncio.gather(*(turn.batcher.predict([one], counted=0) for _ in range(4)))
 
     async def _end(self, turn: _Turn) -> None:
         """Wait for the requests of a bundle that was replaced, and keep its counts."""
@@ -171,7 +187,7 @@ class Service:
             tokens_per_second=self._turn.batcher.tokens_per_second,
         )
 
-    async def answer(self, texts: Sequence[str]) -> Answers:
+    async def answer(self, texts: Sequence[Text]) -> Answers:
         """Classify texts.
 
         Raises:
@@ -184,47 +200,78 @@ class Service:
         self._keep(texts, predictions)
         return Answers(tuple(predictions), (time.perf_counter() - start) * 1e3, turn.loaded)
 
-    async def explain(self, text: str, *, by_phrase: bool = False) -> Explanation:
-        """Classify a text and weigh its words, or its phrases, as far as they are read.
+    async def explain(self, text: Text, *, by_phrase: bool = False, label: str | None = None) -> Explanation:
+        """Classify a text and weigh its words, or its phrases, as far as they are read; of a pair those of both texts.
+
+        Args:
+            text: what to answer.
+            by_phrase: weigh phrases.
+            label: the one whose probability is explained; None: the most probable one.
 
         Raises:
-            RequestRefused: as `answer`.
+            RequestRefused: as `answer`, or there is no such label.
         """
         self.check([text])
         start = time.perf_counter()
         with self._turn.request() as turn:
-            read = turn.loaded.classifier.encoder.read_part(text)
-            cut = explanation.phrases if by_phrase else explanation.parts
+            if label is not None and label not in turn.loaded.classifier.labels:
+                raise RequestRefused(422, f"there is no label {label!r:.80}; this model has {self._labels_in_words()}")
+            reads = turn.loaded.classifier.encoder.read_parts(text)
             # Without what is not read: else an unread word would come in for each that is left out.
-            seen = text[read.start : read.end]
-            spans = cut(seen, self.limits.words)
+            seen = [part[read.start : read.end] for part, read in zip(pairs.parts(text), reads, strict=True)]
+            spans = explanation.spans_of(seen, self.limits.words, by_phrase=by_phrase)
             predictions = await turn.batcher.predict([text, *explanation.without_each(seen, spans)], counted=1)
-        words = explanation.weigh(text, [(a + read.start, b + read.start) for a, b in spans], predictions)
+        read = tuple((one.start, one.end) for one in reads)
+        spans = [Span(one.start + read[one.of][0], one.end + read[one.of][0], one.of) for one in spans]
+        words = explanation.weigh(pairs.parts(text), spans, predictions, label=label)
         self._keep([text], predictions[:1])
         milliseconds = (time.perf_counter() - start) * 1e3
         return Explanation(
-            *(predictions[0], words, len(predictions), milliseconds, read.start, read.end), bundle=turn.loaded.short
+            *(predictions[0], label or predictions[0].label, words, len(predictions), milliseconds, read),
+            bundle=turn.loaded.short,
         )
 
-    def _keep(self, texts: Sequence[str], predictions: Sequence[Prediction]) -> None:
-        if self._log is not None and not self._log.add(texts, predictions):
+    def _labels_in_words(self) -> str:
+        return ", ".join(self.classifier.labels)
+
+    def _keep(self, texts: Sequence[Text], predictions: Sequence[Prediction]) -> None:
+        if self._log is not None and not self._log.add(texts, predictions, sets=bool(self.classifier.thresholds)):
             self._counted.unlogged.inc(len(texts))
 
-    def check(self, texts: Sequence[str]) -> None:
+    def check(self, texts: Sequence[Text]) -> None:
         """Refuse a value that is no list of texts, too many texts, and texts that are too long.
 
         Raises:
             RequestRefused: with the reason.
         """
-        if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
-            raise RequestRefused(422, "texts are strings, and several of them a list of strings")
+        if isinstance(texts, str):
+            raise RequestRefused(422, _EXPECTED)
+        for text in texts:
+            self._check_kind(text)
         if len(texts) > self.limits.texts:
             raise RequestRefused(
                 413, f"{len(texts):,} texts in one request; at most {self.limits.texts:,} are answered"
             )
         for position, text in enumerate(texts):
-            if len(text) > self.limits.characters:
-                which = f"text {position + 1} has" if len(texts) > 1 else "the text has"
+            if (characters := pairs.characters(text)) > self.limits.characters:
+                what = "pair" if self.pair else "text"
+                which = f"{what} {position + 1} has" if len(texts) > 1 else f"the {what} has"
                 raise RequestRefused(
-                    413, f"{which} {len(text):,} characters; at most {self.limits.characters:,} are answered"
+                    413, f"{which} {characters:,} characters; at most {self.limits.characters:,} are answered"
                 )
+
+    def _check_kind(self, text: object) -> None:
+        """Refuse what the model is not given: a single text where it takes pairs, or the reverse, or no text at all."""
+        is_pair = isinstance(text, tuple | list) and len(text) == 2 and all(isinstance(part, str) for part in text)
+        if not is_pair and not isinstance(text, str):
+            raise RequestRefused(422, _EXPECTED_PAIRS if self.pair else _EXPECTED)
+        if is_pair and not self.pair:
+            raise RequestRefused(
+                422, "this model answers single texts, no pairs, and a pair was sent: send each text as one string"
+            )
+        if self.pair and not is_pair:
+            raise RequestRefused(
+                422,
+                f"this model answers pairs of texts ({' and '.join(map(repr, self.pair))}), and a single text was "
+                "sent: expected both of them",
+            )

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sentopt.data import answered, store
+from sentopt.data import pairs, store
 from sentopt.data.answered import Answered, Answers, IntArray
 from sentopt.data.duplicates import normal_form
 from sentopt.demo.run_facts import RunFacts
@@ -22,6 +22,8 @@ from sentopt.demo.selection import SplitAnswers, display_name
 from sentopt.errors import InputError, RunDirError
 from sentopt.results import Verdict, VerifyResult
 from sentopt.runtime.classifier import Classifier
+from sentopt.runtime.description import Text
+from sentopt.runtime.session import FloatArray
 from sentopt.variants import REFERENCE
 
 _ROUNDING = 1e-9  # of a share
@@ -72,7 +74,7 @@ class StoredAnswers:
                 self._answers[variant] = self._read_answers(split, variant)
             return self._answers[variant]
 
-    def texts(self, rows: Sequence[int], *, most: int | None = None) -> list[str]:
+    def texts(self, rows: Sequence[int], *, most: int | None = None) -> list[Text]:
         """The texts in these rows of the test split, which count from 1.
 
         Raises:
@@ -80,13 +82,13 @@ class StoredAnswers:
             InputError: they have more than `most` characters together.
         """
         split = self._current()
-        found: list[str] = []
+        found: list[Text] = []
         characters = 0
         with self._test_file.open("rb") as stream:
             for place in split.places[np.searchsorted(split.rows, np.array(rows, dtype=np.int64) - 1)]:
                 stream.seek(int(place))
-                found.append(str(json.loads(stream.readline())["text"]))
-                characters += len(found[-1])
+                found.append(pairs.of_fields(json.loads(stream.readline())))
+                characters += pairs.characters(found[-1])
                 if most is not None and characters > most:
                     raise InputError(f"the texts have more than {most:,} characters. Choose fewer of them.")
         return found
@@ -144,20 +146,29 @@ class StoredAnswers:
         self._check(path)
         if np.load(path, mmap_mode="r", allow_pickle=False).shape != (lines, len(self._classifier.labels)):
             raise RunDirError(_outdated(variant))
-        probabilities = answered.probabilities(path, rows.tolist())
+        probabilities = self._classifier.probabilities(np.load(path, allow_pickle=False)[rows])
         if not np.isfinite(probabilities).all():
             raise RunDirError(
                 f"{display_name(variant)} gives no numbers for some texts, so its answers cannot be listed. "
                 "Choose another variant."
             )
-        return Answers.of(probabilities)
+        return self._answers_of(probabilities)
+
+    def _answers_of(self, probabilities: FloatArray) -> Answers:
+        """Labels and scores of probabilities; sets of labels are bits, whose score is that of the least sure label."""
+        if not self._classifier.thresholds:
+            return Answers.of(probabilities)
+        present = probabilities >= np.array(self._classifier.thresholds, dtype=np.float32)
+        codes = present @ (np.int64(1) << np.arange(present.shape[1], dtype=np.int64))
+        return Answers(codes, np.where(present, probabilities, 1.0 - probabilities).min(axis=1))
 
     def _read_answers(self, split: _TestSplit, variant: str) -> SplitAnswers:
         own, path = split.reference, self._facts.run_dir.answers(variant)
         if variant != REFERENCE:
             own = self._read_logits(variant, path, split.rows, split.lines)
         both = Answered(split.truth, own, split.reference)
-        answers = SplitAnswers(variant, tuple(self._classifier.labels), split.rows + 1, split.tokens, both)
+        sets = bool(self._classifier.thresholds)
+        answers = SplitAnswers(variant, tuple(self._classifier.labels), split.rows + 1, split.tokens, both, sets)
         if not self._is_verified(answers):
             raise RunDirError(_outdated(variant))
         return answers
@@ -167,12 +178,15 @@ class StoredAnswers:
         verdict, both = self._verdicts().get(answers.variant), answers.answered
         if verdict is None:
             return answers.variant == REFERENCE
-        counts = answers.counts(np.arange(len(both.truth)))
         agreement = float((both.own.labels == both.reference.labels).mean())
-        return np.array_equal(counts, verdict.scores.confusion) and abs(agreement - verdict.agreement) < _ROUNDING
+        if abs(agreement - verdict.agreement) >= _ROUNDING:
+            return False
+        if answers.sets:  # of which a verdict has no confusions
+            return abs(float(both.right.mean()) - verdict.scores.accuracy) < _ROUNDING
+        return np.array_equal(answers.counts(np.arange(len(both.truth))), verdict.scores.confusion)
 
 
-def _digest(text: str) -> bytes:
+def _digest(text: Text) -> bytes:
     """The same for texts that count as one (`distinct_rows`), and shorter than they are."""
     return hashlib.blake2b(normal_form(text).encode("utf-8", "surrogatepass"), digest_size=16).digest()
 

@@ -31,6 +31,7 @@ TEXT = "text"
 _TEXT_NAMES = ("text", "texts", "review", "reviews", "sentence", "comment", "tweet", "message", "content", "body")
 _LABEL_NAMES = ("label", "labels", "sentiment", "class", "target", "category", "y")
 _DELIMITERS = "\t,;|"
+_BETWEEN_LABELS = ";|,"
 _DIGITS = 5  # of a number that may be a position
 _LOOKED_AT = 200  # lines that tell a table from texts
 _LONGEST_NAME = 40  # characters of a column's name
@@ -200,18 +201,74 @@ def likely_text(texts: TextList) -> int:
     return usual[0] if usual else max(range(len(names)), key=lambda i: sum(len(row[i]) for row in texts.rows))
 
 
-def likely_label(texts: TextList, labels: Sequence[str], text_column: int) -> int | None:
-    """The column that holds labels of the model, if there is one: by its values, one with a usual name first."""
-    others = [i for i in range(len(texts.columns)) if i != text_column]
+def likely_pair(texts: TextList, names: tuple[str, str], labels: Sequence[str]) -> tuple[int, int]:
+    """The columns that most likely hold both texts of pairs: those of their names, else those with the longest cells.
+
+    Raises:
+        InputError: there is only one column.
+    """
+    if len(texts.columns) < 2:
+        raise InputError(
+            f"the table has one column, {texts.columns[0]!r}; expected one for each text of a pair: "
+            f"{' and '.join(map(repr, names))}"
+        )
+    folded = [name.casefold() for name in texts.columns]
+    found = [folded.index(name.casefold()) if name.casefold() in folded else None for name in names]
+    taken = [i for i in found if i is not None]
+    left = [i for i in range(len(folded)) if i not in taken]
+    label = likely_label(texts, labels, *taken)
+    if label is not None and len(left) > found.count(None):
+        left.remove(label)
+    by_length = sorted(left, key=lambda i: -sum(len(row[i]) for row in texts.rows))
+    rest = iter(sorted(by_length[: found.count(None)]))
+    first, second = (next(rest) if i is None else i for i in found)
+    return first, second
+
+
+def likely_label(texts: TextList, labels: Sequence[str], *text_columns: int, sets: bool = False) -> int | None:
+    """The column that holds labels of the model, if there is one: by its values, one with a usual name first.
+
+    `sets`: a cell may hold several labels, see `sets_of`.
+    """
+    others = [i for i in range(len(texts.columns)) if i not in text_columns]
     usual = [i for i in others if texts.columns[i].casefold() in _LABEL_NAMES]
     for i in [*usual, *(i for i in others if i not in usual)]:
         values = [value for value in texts.column(i) if value.strip()]
-        known = sum(place is not None for place in positions(values, labels))
+        if sets:
+            known = sum(found is not None for found in sets_of(values, labels))
+        else:
+            known = sum(place is not None for place in positions(values, labels))
         if i in usual and 2 * known >= len(values) > 0:
             return i
         if values and known == len(values) and not are_numbers(values):
             return i
     return None
+
+
+def sets_of(values: Sequence[str], labels: Sequence[str]) -> list[frozenset[int] | None]:
+    """For each value the positions of the labels that it names, none of them where it is blank; None where one is none.
+
+    A value is a list as JSON has it, or names with one of the characters ; | , between them. The name of a label may
+    hold such a character.
+    """
+    folded = {_plain(label): i for i, label in enumerate(labels)}
+    return [_set_of(value, folded) for value in values]
+
+
+def _set_of(value: str, folded: Mapping[str, int]) -> frozenset[int] | None:
+    written = value.strip()
+    if written.startswith("["):
+        try:
+            items = json.loads(written)
+        except ValueError:
+            items = written.strip("[]").replace("'", "").split(",")  # as Python writes a list
+        names = [str(item) for item in items] if isinstance(items, list) else [written]
+    else:
+        names = [written]
+        for delimiter in _BETWEEN_LABELS:
+            names = [part for name in names for part in ([name] if _plain(name) in folded else name.split(delimiter))]
+    found = [folded.get(_plain(name)) for name in names if name.strip()]
+    return None if None in found else frozenset(place for place in found if place is not None)
 
 
 def positions(values: Sequence[str], labels: Sequence[str]) -> list[int | None]:

@@ -9,8 +9,10 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from sentopt.data import pairs
 from sentopt.errors import ServingError
 from sentopt.runtime.classifier import Prediction
+from sentopt.runtime.description import Text
 
 _LONGEST_LINE = 2**20
 _log = logging.getLogger("sentopt.demo")
@@ -53,12 +55,15 @@ class TextLog:
             with contextlib.suppress(OSError):
                 os.close(descriptor)
 
-    def add(self, texts: Sequence[str], predictions: Sequence[Prediction]) -> bool:
-        """Add a line for each text; whether that could be done.
+    def add(self, texts: Sequence[Text], predictions: Sequence[Prediction], *, sets: bool = False) -> bool:
+        """Add a line for each text; whether that could be done. `sets` adds the labels of a multi-label model.
 
         The first failure is told in the server's log. Nothing of the lines is left in the file then.
         """
-        lines = [{"text": t, "label": p.label, "score": p.score} for t, p in zip(texts, predictions, strict=True)]
+        lines = [
+            {**pairs.as_fields(text), "label": p.label, "score": p.score, **({"labels": p.labels} if sets else {})}
+            for text, p in zip(texts, predictions, strict=True)
+        ]
         return self._append("".join(json.dumps(line) + "\n" for line in lines).encode())
 
     def _append(self, data: bytes) -> bool:
@@ -100,4 +105,4 @@ def _is_answer(line: bytes) -> bool:
         entry = json.loads(line)
     except ValueError:
         return False
-    return isinstance(entry, dict) and set(entry) == {"text", "label", "score"}
+    return isinstance(entry, dict) and set(entry) - {"pair", "labels"} == {"text", "label", "score"}

@@ -9,6 +9,8 @@ Angelopoulos et al., "Learn then Test", 2021, apply it to models). `benchmarks/g
 """
 
 from sentopt.gate.criteria import Answers, distribution_shift, judge
+from sentopt.gate.label_sets import check_reference_of_sets
+from sentopt.gate.label_sets import judge as judge_sets
 from sentopt.gate.reference import check_reference
 from sentopt.gate.rules import FEW_TEXTS, Rules, fixed_sequence, is_exact, outcome, testing_order, validation_counts
 from sentopt.gate.words import advise, describe, explain, foresee, too_few_unlabelled, unlabelled_can_decide
@@ -19,6 +21,7 @@ __all__ = [
     "Rules",
     "advise",
     "check_reference",
+    "check_reference_of_sets",
     "describe",
     "distribution_shift",
     "explain",
@@ -26,6 +29,7 @@ __all__ = [
     "foresee",
     "is_exact",
     "judge",
+    "judge_sets",
     "outcome",
     "testing_order",
     "too_few_unlabelled",

@@ -55,7 +55,7 @@ def judge(answers: Answers, labels: Sequence[str], rules: Rules) -> tuple[Criter
     criteria = [_accuracy(answers, changes, rules), *_recalls(answers, changes, labels, rules)]
     if rules.macro_f1:
         criteria.append(_macro_f1(answers, changes, labels, rules))
-    criteria.append(_agreement(answers, rules))
+    criteria.append(agreement_of(answers, rules))
     return tuple(criteria)
 
 
@@ -116,7 +116,8 @@ class _Changes:
         return min(1.0, float(changed * worst / present.sum()))
 
 
-def _paired(answers: Answers, margin: float, confidence: float) -> PairedComparison:
+def paired(answers: Answers, margin: float, confidence: float) -> PairedComparison:
+    """Right answers of reference and candidate on the labelled texts."""
     return stats.paired_non_inferiority(
         answers.reference == answers.truth, answers.candidate == answers.truth, margin=margin, confidence=confidence
     )
@@ -158,11 +159,11 @@ def distribution_shift(labelled: IntArray, free: IntArray, labels: Sequence[str]
 
 
 def _accuracy(answers: Answers, changes: _Changes | None, rules: Rules) -> Criterion:
-    comparison = _paired(answers, rules.margin, changes.confidence if changes else rules.confidence)
-    return _compared("accuracy", comparison, changes.upper() if changes and _same_change_rate(answers) else None)
+    comparison = paired(answers, rules.margin, changes.confidence if changes else rules.confidence)
+    return compared("accuracy", comparison, changes.upper() if changes and _same_change_rate(answers) else None)
 
 
-def _compared(name: str, comparison: PairedComparison, label_free: float | None) -> Criterion:
+def compared(name: str, comparison: PairedComparison, label_free: float | None) -> Criterion:
     """The criterion of a paired comparison. `label_free` is the limit by changes alone.
 
     `label_free` is used only if the observed loss is within the margin: texts without labels may be easier than the
@@ -208,9 +209,9 @@ def _recalls(answers: Answers, changes: _Changes | None, labels: Sequence[str], 
 
 def _recall(name: str, answers: Answers, changes: _Changes | None, labels: Sequence[int], rules: Rules) -> Criterion:
     confidence = changes.confidence if changes else rules.confidence
-    comparison = _paired(answers.of(labels), rules.recall_margin, confidence)
+    comparison = paired(answers.of(labels), rules.recall_margin, confidence)
     valid = changes if changes and _same_change_rate(answers) else None
-    criterion = _compared(
+    criterion = compared(
         f"recall of {name}", comparison, valid.recall_loss_upper(answers.truth, labels) if valid else None
     )
     needed = stats.fewest_texts(margin=rules.recall_margin, confidence=confidence)
@@ -222,10 +223,10 @@ def _recall(name: str, answers: Answers, changes: _Changes | None, labels: Seque
 
 def _proven_worse(answers: Answers, rare: Sequence[int], labels: Sequence[str], rules: Rules) -> list[Criterion]:
     """The rare labels whose recall is proven worse by more than the margin."""
-    comparisons = [_paired(answers.of([i]), rules.recall_margin, rules.confidence) for i in rare]
+    comparisons = [paired(answers.of([i]), rules.recall_margin, rules.confidence) for i in rare]
     worse = stats.holm([comparison.p_worse for comparison in comparisons], 1.0 - rules.confidence)
     return [
-        replace(_compared(f"recall of {labels[i]}", comparison, None), outcome="fail")
+        replace(compared(f"recall of {labels[i]}", comparison, None), outcome="fail")
         for i, comparison, proven in zip(rare, comparisons, worse, strict=True)
         if proven
     ]
@@ -269,7 +270,7 @@ def _macro_f1(answers: Answers, changes: _Changes | None, labels: Sequence[str],
     )
 
 
-def _agreement(answers: Answers, rules: Rules) -> Criterion:
+def agreement_of(answers: Answers, rules: Rules) -> Criterion:
     """The share of answers that change, on all texts: the agreement needs no labels."""
     changed, n = int((answers.reference != answers.candidate).sum()), len(answers.reference)
     if _same_change_rate(answers):

@@ -10,6 +10,9 @@ from sentopt.gate.rules import Rules
 from sentopt.measure import stats
 from sentopt.results import Criterion
 
+ACCURACY, SUBSET_ACCURACY, MICRO_F1, MACRO_F1 = "accuracy", "subset accuracy", "micro F1", "macro F1"
+"""Names of criteria."""
+ACCURACIES = (ACCURACY, SUBSET_ACCURACY)
 _LISTED = 3
 _FACTORS = (1.25, 1.5, 2, 3, 4, 6, 8, 12, 16, 24, 32)
 _UNLABELLED = (500, 1_000, 2_000, 3_000, 5_000, 10_000, 20_000)
@@ -17,7 +20,12 @@ _USUAL_CHANGE = 0.005
 
 
 def foresee(
-    test: Mapping[str, int], validation: Mapping[str, int], rules: Rules, *, unlabelled: bool
+    test: Mapping[str, int],
+    validation: Mapping[str, int],
+    rules: Rules,
+    *,
+    unlabelled: bool,
+    texts: tuple[int, int] | None = None,
 ) -> tuple[str, ...]:
     """Limits of what a test split can decide, known before training; empty if there are none.
 
@@ -26,8 +34,10 @@ def foresee(
         validation: the same for the validation texts if they are evidence, else empty.
         rules: what must be proven.
         unlabelled: whether there are texts without labels; they may decide what labelled texts cannot.
+        texts: how many distinct test and validation texts there are, where each may have any number of labels.
     """
-    words = [] if unlabelled else _whole(sum(test.values()), sum(validation.values()), rules)
+    whole = texts or (sum(test.values()), sum(validation.values()))
+    words = [] if unlabelled else _whole(*whole, rules)
     counts = {label: count + validation.get(label, 0) for label, count in test.items()}
     fewest = rules.fewest_of_a_label(len(counts), rules.confidence)
     rare = {label: count for label, count in counts.items() if count < fewest}
@@ -83,7 +93,7 @@ def describe(criterion: Criterion) -> str:
     c = criterion
     margin = f"{c.margin * 100:g}"
     if c.outcome == "undecided":
-        each = " of each label" if c.name == "macro F1" else ""
+        each = " of each label" if c.name == MACRO_F1 else ""
         return f"{c.name} not decided: {c.texts} texts, {c.needed} needed{each}"
     if c.name == "agreement":
         figures = f"{c.lost} of {c.texts} labels change, at most {c.limit:.2%}"
@@ -107,7 +117,11 @@ def explain(criteria: Sequence[Criterion], serving_mode: str, rules: Rules) -> s
         failures = ", ".join(describe(criterion) for criterion in failed[:_LISTED])
         return "; ".join([f"{failures} ({serving_mode})", *advise(criteria, rules)])
     undecided = [describe(criterion) for criterion in criteria if criterion.outcome == "undecided"]
-    others = ["the recall of every label", *(["macro F1"] if rules.macro_f1 else []), "the agreement"]
+    others = [
+        "the recall of every label",
+        *(criterion.name for criterion in criteria if criterion.name in (MICRO_F1, MACRO_F1)),
+        "the agreement",
+    ]
     proven = f"{describe(criteria[0])} ({serving_mode}); so are {', '.join(others[:-1])} and {others[-1]}"
     return "; ".join([describe(criteria[0]) + f" ({serving_mode})", *undecided] if undecided else [proven])
 
@@ -133,16 +147,16 @@ def _remedies(criterion: Criterion, changed: float, rules: Rules) -> list[str]:
     wider = f"{(np.floor(criterion.limit * 1000.0) + 1.0) / 10.0:g}"
     if criterion.name == "agreement":
         return [f"--set verify.max_changed={wider}"]
-    if criterion.name == "macro F1":
+    if criterion.name in (MACRO_F1, MICRO_F1):
         return [f"--set verify.margin={wider}"]
     remedies = []
     for factor in _FACTORS:
         n, lost, gained = (round(x * factor) for x in (criterion.texts, criterion.lost, criterion.gained))
         if stats.compare_counts(n, lost, gained, margin=criterion.margin, confidence=criterion.confidence).non_inferior:
-            which = "labelled texts" if criterion.name == "accuracy" else "texts of that label"
+            which = "labelled texts" if criterion.name in ACCURACIES else "texts of that label"
             remedies.append(f"about {n} {which} at these rates")
             break
-    if criterion.name != "accuracy":
+    if criterion.name not in ACCURACIES:
         return remedies
     half = 1.0 - (1.0 - rules.confidence) / 2.0
     for n in _UNLABELLED if rules.unlabelled_counts else ():

@@ -17,7 +17,7 @@ import numpy as np
 from sentopt.graph import lean
 from sentopt.graph.architecture import Architecture, Dense, FloatArray
 from sentopt.graph.products import Site, TappedProducts, quantize_columns
-from sentopt.progress import SILENT, Advance, Progress
+from sentopt.progress import SILENT, Progress
 from sentopt.runtime.description import Text
 from sentopt.runtime.session import OnnxSession
 from sentopt.runtime.tokenization import TextEncoder, Tokens
@@ -64,50 +64,66 @@ def calibrate(
     `strengths` are the degrees of smoothing to try besides none; 1 moves the whole spread into the weight. `read`
     gives the tokens of a text that the model reads, if these are not all.
     """
-    tokens = _sample(encoder, texts, read)
+    tokens = sample(encoder, texts, read)
     products = TappedProducts()
-    model = lean.write(architecture, products).SerializeToString()
-    with progress.count("quantize: calibration", len(tokens), "texts") as advance:
-        activations = _record(model, [name for name, _ in products.taps], tokens, encoder, advance)
+    session = OnnxSession(lean.write(architecture, products).SerializeToString())
+    activations = record(session, [name for name, _ in products.taps], tokens, encoder, progress)
+    recorded = {site: activations[f"tap.{site}"] for site in products.denses}
+    return quantize_all(products.denses, recorded, tokens, strengths, progress)
+
+
+def quantize_all(
+    denses: Mapping[str, Dense],
+    activations: Mapping[str, Activations],
+    tokens: Sequence[Tokens],
+    strengths: Sequence[float] = STRENGTHS,
+    progress: Progress = SILENT,
+) -> Calibration:
+    """Quantize every site of `denses`; its activations were recorded on `tokens`. See `quantize_sites`."""
     sites: dict[str, Site] = {}
     errors: dict[str, float] = {}
-    with progress.count("quantize: calibration", len(products.denses), "products") as advance:
-        for names in _by_weight(products.denses):
-            recorded = {site: activations[f"tap.{site}"] for site in names}
-            for site, found in quantize_sites(products.denses[names[0]], recorded, strengths).items():
+    with progress.count("quantize: calibration", len(denses), "products") as advance:
+        for names in _by_weight(denses):
+            recorded = {site: activations[site] for site in names}
+            for site, found in quantize_sites(denses[names[0]], recorded, strengths).items():
                 sites[site], errors[site] = found
                 advance(1)
     return Calibration(sites, errors, len(tokens), sum(len(t.ids) for t in tokens))
 
 
-def _sample(encoder: TextEncoder, texts: Sequence[Text], read: Callable[[Tokens], Tokens] | None) -> list[Tokens]:
+def sample(encoder: TextEncoder, texts: Sequence[Text], read: Callable[[Tokens], Tokens] | None = None) -> list[Tokens]:
     """Evenly spaced texts within the limits on texts and tokens; at least one."""
     step = max(1, len(texts) // MAX_TEXTS)
-    sample: list[Tokens] = []
+    chosen: list[Tokens] = []
     budget = MAX_TOKENS
     encoded = encoder.encode(list(texts[::step][:MAX_TEXTS]))
     for tokens in map(read, encoded) if read else encoded:
-        if sample and len(tokens.ids) > budget:
+        if chosen and len(tokens.ids) > budget:
             break
-        sample.append(tokens)
+        chosen.append(tokens)
         budget -= len(tokens.ids)
-    return sample
+    return chosen
 
 
-def _record(
-    model: bytes, names: Sequence[str], tokens: Sequence[Tokens], encoder: TextEncoder, advance: Advance
+def record(
+    session: OnnxSession,
+    names: Sequence[str],
+    tokens: Sequence[Tokens],
+    encoder: TextEncoder,
+    progress: Progress = SILENT,
 ) -> dict[str, Activations]:
-    session = OnnxSession(model)
+    """The activations in the graph outputs `names`, by name. One text at a time is computed, and kept in memory."""
     every = max(1, sum(len(t.ids) for t in tokens) // _ROWS)
     activations: dict[str, Activations] = {}
     position = 0
-    for text in tokens:
-        for name, output in zip(names, session.outputs(encoder.pad([text]), names), strict=True):
-            rows = output.reshape(-1, output.shape[-1])
-            sample = rows if rows.shape[0] < len(text.ids) else rows[-position % every :: every]
-            _add(activations, name, rows, sample)
-        position += len(text.ids)
-        advance(1)
+    with progress.count("quantize: calibration", len(tokens), "texts") as advance:
+        for text in tokens:
+            for name, output in zip(names, session.outputs(encoder.pad([text]), names), strict=True):
+                rows = output.reshape(-1, output.shape[-1])
+                drawn = rows if rows.shape[0] < len(text.ids) else rows[-position % every :: every]
+                _add(activations, name, rows, drawn)
+            position += len(text.ids)
+            advance(1)
     return activations
 
 

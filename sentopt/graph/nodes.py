@@ -14,7 +14,7 @@ from sentopt.graph.architecture import Dense
 
 OPSET = 17
 _IR_VERSION = 8  # the newest version that onnxruntime 1.20 reads
-_CONTRIB = "com.microsoft"
+CONTRIB = "com.microsoft"
 _LARGE = 1024  # bytes of a constant
 
 
@@ -95,9 +95,27 @@ class GraphWriter:
         """A node with several outputs."""
         label = self._prefix + (name or f"{operator}_{len(self._nodes)}")
         names = [label] if outputs == 1 else [f"{label}.{i}" for i in range(outputs)]
-        domain = _CONTRIB if contrib else ""
+        domain = CONTRIB if contrib else ""
         self._nodes.append(helper.make_node(operator, list(inputs), names, name=label, domain=domain, **attributes))
         return names
+
+    def keep(self, node: onnx.NodeProto) -> None:
+        """Add a node of another graph as it is."""
+        self._nodes.append(node)
+
+    def rename_last(self, output: str) -> None:
+        """Give the only output of the last node the name that it has in another graph."""
+        self._nodes[-1].output[0] = output
+
+    @property
+    def nodes(self) -> Sequence[onnx.NodeProto]:
+        """The nodes in topological order."""
+        return self._nodes
+
+    @property
+    def initializers(self) -> Sequence[onnx.TensorProto]:
+        """The constants of this writer; those of a branch that are large are its outer writer's."""
+        return list(self._constants.values())
 
     def dense(self, x: str, dense: Dense, *, name: str = "") -> str:
         """`x @ weight + bias` in FP32."""
@@ -115,8 +133,8 @@ class GraphWriter:
 
     def _domains(self) -> dict[str, int]:
         """Other engines refuse onnxruntime's own domain; it is named only where a node is of it."""
-        contrib = any(node.domain == _CONTRIB for node in _with_branches(self._nodes))
-        return {"": OPSET, **({_CONTRIB: 1} if contrib else {})}
+        contrib = any(node.domain == CONTRIB for node in _with_branches(self._nodes))
+        return {"": OPSET, **({CONTRIB: 1} if contrib else {})}
 
     def model(
         self,

@@ -1,4 +1,4 @@
-"""Policies for the matrix products of a lean graph: FP32, or INT8 with calibrated activations.
+"""Policies for the matrix products of a graph: FP32, or INT8 with calibrated activations.
 
 The INT8 answer for a text depends neither on the other texts of the batch nor on the CPU:
 
@@ -94,6 +94,15 @@ class Site:
     smoothing: FloatArray | None = None
 
 
+@dataclass(frozen=True)
+class Bytes:
+    """The names of a quantized activation, of its scale and of its zero point."""
+
+    values: str
+    scale: str
+    zero_point: str
+
+
 class Int8Products(FloatProducts):
     """INT8 at the given `sites`, FP32 elsewhere. Tables and FP32 weights are stored as INT8 with one scale per row.
 
@@ -111,34 +120,38 @@ class Int8Products(FloatProducts):
         quantization = self._sites.get(site)
         if quantization is None:
             return super().product(graph, x, dense, site)
-        weight = dense.weight
         if quantization.smoothing is not None:
-            weight = weight * quantization.smoothing[:, None]
             x = graph.add("Mul", x, graph.constant(np.float32(1.0) / quantization.smoothing))
+        return self.multiply(graph, self.to_bytes(graph, x, quantization), dense, quantization, name=site)
+
+    def to_bytes(self, graph: GraphWriter, x: str, site: Site) -> Bytes:
+        """An activation that is divided by the smoothing already, as unsigned bytes."""
+        scale = graph.scalar(site.scale)
+        zero_point = graph.constant(np.array(site.zero_point, dtype=np.uint8))
+        return Bytes(graph.add("QuantizeLinear", x, scale, zero_point), scale, zero_point)
+
+    def multiply(self, graph: GraphWriter, x: Bytes, dense: Dense, site: Site, *, name: str) -> str:
+        """The product of an activation with a weight whose rows are yet to be multiplied by the smoothing."""
+        weight = dense.weight if site.smoothing is None else dense.weight * site.smoothing[:, None]
         rounded, scales = self.round(weight)
-        scale, zero_point = (
-            graph.scalar(quantization.scale),
-            graph.constant(np.array(quantization.zero_point, dtype=np.uint8)),
-        )
-        bytes_ = graph.add("QuantizeLinear", x, scale, zero_point)
         if self._standard:
-            sums = graph.add("MatMulInteger", bytes_, graph.constant(rounded), zero_point)
+            sums = graph.add("MatMulInteger", x.values, graph.constant(rounded), x.zero_point)
             scaled = graph.add(
                 "Mul",
                 graph.add("Cast", sums, to=TensorProto.FLOAT),
-                graph.constant(np.float32(quantization.scale) * scales),
+                graph.constant(np.float32(site.scale) * scales),
             )
-            return graph.add("Add", scaled, graph.constant(dense.bias), name=site)
+            return graph.add("Add", scaled, graph.constant(dense.bias), name=name)
         return graph.add(
             "MatMulIntegerToFloat",
-            bytes_,
+            x.values,
             graph.constant(rounded),
-            scale,
+            x.scale,
             graph.constant(scales),
-            zero_point,
+            x.zero_point,
             "",
             graph.constant(dense.bias),
-            name=site,
+            name=name,
             contrib=True,
         )
 

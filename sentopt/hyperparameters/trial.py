@@ -45,7 +45,8 @@ def run(recipe: Recipe, prepared: RunDir, original: Recipe, promising: Promising
     folder = backbones.resolve(recipe.model.backbone, recipe.model.revision)
     tokenizer = checkpoints.load_tokenizer(folder, recipe.model.max_length)
     train, validation = store.read_split(prepared, "train"), store.read_split(prepared, "validation")
-    model = checkpoints.load_untuned(folder, store.read_labels(prepared), tokenizer, recipe.train)
+    labels, multi_label = store.read_labels(prepared), store.is_multi_label(prepared)
+    model = checkpoints.load_untuned(folder, labels, tokenizer, recipe.train, multi_label=multi_label)
     judge = Judge(recipe.train.metric, rungs(recipe, original, len(train)), promising)
     told = TellProgress(recipe.train.metric, progress)
     with atomic.scratch_folder(prepared.root / "trial") as nowhere:

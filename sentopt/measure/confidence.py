@@ -11,6 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from sentopt.measure import label_sets
+from sentopt.measure.decision import SINGLE, Decision
+
 FloatArray = npt.NDArray[np.floating[Any]]
 IntArray = npt.NDArray[np.integer[Any]]
 
@@ -95,10 +98,32 @@ def expected_calibration_error(probabilities: FloatArray, labels: IntArray) -> f
     return sum(gaps) / len(labels)
 
 
-def coverage(probabilities: FloatArray, labels: IntArray, thresholds: tuple[float, ...]) -> tuple[CoveragePoint, ...]:
+def calibration_error(probabilities: FloatArray, labels: IntArray, decision: Decision = SINGLE) -> float:
+    """`expected_calibration_error`; where a text has any number of labels, of the probability of every label.
+
+    Then each probability of each text is compared with how often texts with such a probability have the label.
+
+    Args:
+        probabilities: of shape (texts, labels).
+        labels: positions, or codes of label sets, of shape (texts,).
+        decision: which of the two.
+    """
+    if not decision.is_multi_label:
+        return expected_calibration_error(probabilities, labels)
+    has = label_sets.matrix(np.asarray(labels, dtype=np.int64), probabilities.shape[1]).reshape(-1)
+    flat = np.asarray(probabilities, dtype=np.float64).reshape(-1)
+    bins = np.minimum((flat * _BINS).astype(int), _BINS - 1)
+    gaps = np.abs(np.bincount(bins, weights=flat - has, minlength=_BINS))
+    return float(gaps.sum()) / max(1, len(flat))
+
+
+def coverage(
+    probabilities: FloatArray, labels: IntArray, thresholds: tuple[float, ...], decision: Decision = SINGLE
+) -> tuple[CoveragePoint, ...]:
     """Answered share and accuracy for each abstention threshold."""
-    confidence = probabilities.max(axis=1)
-    right = probabilities.argmax(axis=1) == labels
+    given = np.asarray(probabilities, dtype=np.float32)
+    confidence = decision.scores(given)
+    right = (decision.sets(given) if decision.is_multi_label else given.argmax(axis=1)) == labels
     points = []
     for threshold in thresholds:
         answered = confidence >= threshold

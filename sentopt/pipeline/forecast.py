@@ -147,10 +147,12 @@ def measure(
     from sentopt.training import hints, rehearsal
 
     folder = backbones.resolve(recipe.model.backbone, recipe.model.revision)
-    able = limits.capable(recipe, folder, sum(prepared.counts["validation"].values()))
+    able = limits.capable(recipe, folder, prepared.texts_of("validation"))
+    if prepared.is_multi_label:
+        able -= {"student"}
     specs = limits.among(able, recipe, source=recipe.run.name)
     measured = rehearsal.rehearse(recipe, run_dir)
-    texts = {split: sum(counts.values()) for split, counts in prepared.counts.items()}
+    texts = {split: prepared.texts_of(split) for split in prepared.counts}
     evidence, most_lost = _what_may_be_lost(recipe, run_dir)
     lengths, max_length = measured.train_lengths, recipe.model.max_length
     taught = _teaching(measured, recipe, run_dir, texts, progress)

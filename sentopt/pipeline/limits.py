@@ -9,6 +9,7 @@ from sentopt import backbones
 from sentopt import recipe as recipes
 from sentopt._optional import check_installed
 from sentopt.backends.opening import capabilities
+from sentopt.data import store
 from sentopt.errors import RecipeError
 from sentopt.gate import deferral
 from sentopt.graph import families
@@ -17,7 +18,12 @@ from sentopt.progress import SILENT, Progress
 from sentopt.recipe import TEST_AS_VALIDATION, DistillSection, Recipe
 from sentopt.run_dir import RunDir
 from sentopt.stages import exporters
+from sentopt.training import trackers
 from sentopt.variants import Need, VariantSpec, runnable
+
+_NO_STUDENT_OF_SETS = (
+    "no student and no cascade: where texts have any number of labels, no single probability says which to defer"
+)
 
 
 def within_model(recipe: Recipe, *, fetch: bool, progress: Progress = SILENT) -> tuple[Recipe, tuple[str, ...]]:
@@ -34,6 +40,17 @@ def within_model(recipe: Recipe, *, fetch: bool, progress: Progress = SILENT) ->
         return recipe, ()
     shorter = recipes.with_overrides(recipe, {"model.max_length": longest}, source=model.backbone)
     return shorter, (f"texts are cut at {longest} tokens, not at {model.max_length}: {model.backbone} reads no more",)
+
+
+def check_training(recipe: Recipe) -> None:
+    """Check that what this recipe's training needs is installed, before it begins.
+
+    Raises:
+        MissingExtraError: a package is not installed.
+    """
+    trackers.check_installed(recipe)
+    if recipe.train.peft == "lora" and not recipe.model.tuned:
+        check_installed("peft", extra="peft")
 
 
 def check_packages(recipe: Recipe) -> None:
@@ -56,6 +73,8 @@ def variants(recipe: Recipe, run_dir: RunDir, *, made_by: str = "") -> list[Vari
         RecipeError: the recipe asks for others.
     """
     able = capable(recipe, run_dir.checkpoint, _lines(run_dir.split("validation")))
+    if store.is_multi_label(run_dir):
+        able -= {"student"}
     specs = among(able, recipe, source=str(run_dir.recipe))
     return [spec for spec in specs if made_by in ("", spec.made_by)]
 
@@ -117,6 +136,8 @@ def no_student(recipe: Recipe, checkpoint: Path, validation_texts: int) -> str |
 
 def without_student(recipe: Recipe, run_dir: RunDir) -> tuple[str, ...]:
     """What to say of a run that has no student."""
+    if store.is_multi_label(run_dir):
+        return () if recipe.distill.layers == (0,) else (_NO_STUDENT_OF_SETS,)
     reason = no_student(recipe, run_dir.checkpoint, _lines(run_dir.split("validation")))
     return (reason,) if reason and not recipe.export.variants else ()
 

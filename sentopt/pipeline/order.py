@@ -32,7 +32,7 @@ from sentopt.results import (
     VerifyResult,
 )
 from sentopt.run_dir import RunDir
-from sentopt.training import distributed, trackers
+from sentopt.training import distributed
 
 Depth = Literal["quick", "full"]
 
@@ -82,7 +82,7 @@ class Pipeline:
         """
         check_installed("torch", extra="train")
         if self.force or not self.cache.has("train"):  # later, the stages ask where they are not current
-            trackers.check_installed(self.recipe)
+            limits.check_training(self.recipe)
             if depth:
                 limits.check_packages(self.recipe)
         self._fit_to_model()
@@ -102,7 +102,7 @@ class Pipeline:
         depends = dependencies.train(self.recipe, self.cache)
         key = manifest.fingerprint(depends)
         if not self.recipe.model.tuned and (self.force or not self.cache.is_current("train", key)):
-            trackers.check_installed(self.recipe)
+            limits.check_training(self.recipe)
             self.cache.save_recipe()  # the other ranks read it
             self.cache.forget("gain")
             ranks.announce(key, self.recipe.model, self.run_dir)

@@ -264,6 +264,7 @@ def _contradictions(recipe: Recipe) -> list[str]:
             data.text_column != data.label_column,
             f"data.label_column: expected another column than data.text_column, found {data.label_column!r} for both",
         ),
+        *_of_label_sets(data),
         (
             data.pair_column not in (data.text_column, data.label_column),
             f"data.pair_column: expected another column than data.text_column and data.label_column, found "
@@ -292,6 +293,35 @@ def _contradictions(recipe: Recipe) -> list[str]:
         ),
     ]
     return [message for holds, message in checks if not holds]
+
+
+def _of_label_sets(data: DataSection) -> list[tuple[object, str]]:
+    """Whether each of these holds, and what to say if it does not."""
+    several, separator = data.label_columns, data.label_separator
+    own_columns = data.dataset in ("files", "hub", "sample", _MEMORY)
+    return [
+        (
+            not (several and separator),
+            "data.label_separator: the labels are in columns of their own (data.label_columns); give one of the two",
+        ),
+        (
+            not several or not data.labels or set(data.labels) == set(several),
+            f"data.labels: the names of data.label_columns are the labels ({', '.join(several)}); leave it empty",
+        ),
+        (
+            data.text_column not in several,
+            f"data.label_columns: expected other columns than data.text_column, found {data.text_column!r} in both",
+        ),
+        (
+            not (several or separator) or own_columns,
+            f"data.label_{'columns' if several else 'separator'}: the dataset {data.dataset!r} has one label for each "
+            "text; it is for files, data of the hub, and data from Python",
+        ),
+        (
+            not (several or separator) or not data.corrections,
+            "data.corrections: corrects the one label of a text; where it has any number of labels, correct the data",
+        ),
+    ]
 
 
 def identity(section: DataSection | TrainSection | ExportSection) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from sentopt.measure.label_sets import MOST_LABELS
 from sentopt.measure.timing import Figure
 from sentopt.recipe.fields import Keys, Spelling, declared, option
 from sentopt.runtime.description import Reads
@@ -33,6 +34,10 @@ def _is_folder_name(text: str) -> bool:
 
 def _are_labels(labels: Sequence[str]) -> bool:
     return len(labels) != 1 and len(set(labels)) == len(labels)
+
+
+def _are_label_columns(columns: Sequence[str]) -> bool:
+    return len(columns) != 1 and len(columns) <= MOST_LABELS and all(columns) and len(set(columns)) == len(columns)
 
 
 def _is_encoding(name: str) -> bool:
@@ -152,8 +157,24 @@ class DataSection:
     )
     label_column: str = option(
         "label",
-        help="Column of the labels, or a field inside of one.",
+        help="Column of the labels, or a field inside of one. Where it holds lists, a text has any number of labels.",
         like=("label", "label_column_name", "label_field", "target"),
+    )
+    label_columns: tuple[str, ...] = option(
+        (),
+        valid=_are_label_columns,
+        expected=f"no columns, or 2 to {MOST_LABELS} different ones",
+        help="Columns of 0 and 1, one for each label, whose names are the labels: a text has any number of them "
+        "(multi-label). They stand in the place of data.label_column.",
+        like=("label_column_names", "target_columns", "targets", "multi_label_columns"),
+        added_later=True,
+    )
+    label_separator: str = option(
+        "",
+        help="What stands between the labels of a text in data.label_column, as in 'anger;joy': a text has any number "
+        "of labels (multi-label), none where the cell is empty. Empty: the cell is one label.",
+        like=("label_delimiter", "label_sep", "labels_separator"),
+        added_later=True,
     )
     pair_column: str = option(
         "",
@@ -334,7 +355,8 @@ class TrainSection:
         0.0,
         at_least=0,
         below=1,
-        help="Share of each target that is spread over all labels.",
+        help="Share of each target that is spread over all labels; where a text has any number of labels, over having "
+        "a label and not having it.",
         also=("label_smoothing_factor",),
         like=("smoothing",),
     )
@@ -356,13 +378,15 @@ class TrainSection:
     )
     class_weights: Literal["none", "balanced"] = option(
         "none",
-        help="'balanced' gives every label the same total weight in the loss, however rare it is.",
+        help="'balanced' gives every label the same total weight in the loss, however rare it is. Where a text has any "
+        "number of labels, the texts with a label together weigh as much as those without it.",
         like=("class_weight", "balanced"),
     )
     calibrate: bool = option(
         True,
         help="Divide the logits by a temperature fitted on the validation split, so that scores are probabilities, if "
-        "that helps there by more than chance. No label changes.",
+        "that helps there by more than chance. No label changes. Where a text has any number of labels, each label has "
+        "a temperature of its own.",
         like=("calibration", "temperature", "temperature_scaling"),
     )
     eval_strategy: Literal["epoch", "steps"] = option(
@@ -381,11 +405,17 @@ class TrainSection:
     logging_steps: int = option(
         10, at_least=1, unit="steps", help="Steps between two logged losses.", like=("log_steps", "log_every")
     )
-    metric: Literal["accuracy", "macro_f1"] = option(
+    metric: Literal["accuracy", "macro_f1", "micro_f1"] = option(
         "macro_f1",
         help="Metric on the validation split that chooses the best checkpoint. With 'macro_f1', verification tests "
-        "macro F1, too.",
-        also=(Spelling("metric_for_best_model", {"eval_accuracy": "accuracy", "eval_macro_f1": "macro_f1"}),),
+        "macro F1, too. Where a text has any number of labels, 'accuracy' is the share of texts whose labels are all "
+        "right, and 'micro_f1' the F1 of all labels of all texts; else 'micro_f1' is the accuracy.",
+        also=(
+            Spelling(
+                "metric_for_best_model",
+                {"eval_accuracy": "accuracy", "eval_macro_f1": "macro_f1", "eval_micro_f1": "micro_f1"},
+            ),
+        ),
         like=("best_metric", "eval_metric"),
     )
     report_to: tuple[Tracker, ...] = option(
@@ -418,6 +448,40 @@ class TrainSection:
         False,
         help="Keep the embeddings as pretrained, which shortens a training step on a CPU by about a tenth.",
         like=("freeze", "freeze_embedding"),
+    )
+    peft: Literal["none", "lora"] = option(
+        "none",
+        help="'lora' freezes the encoder and trains small matrices beside its linear layers, and the head. They are "
+        "added to the weights before anything is saved, so the checkpoint is an ordinary one. Optimizer and "
+        "checkpoints need little memory; the learning rate should be about ten times as high. Needs the extra peft.",
+        like=("lora", "adapter", "adapters", "use_lora", "use_peft"),
+        added_later=True,
+    )
+    lora_rank: int = option(
+        16,
+        at_least=1,
+        at_most=1024,
+        help="Rank of LoRA's matrices: columns of the first, rows of the second.",
+        like=("lora_r", "rank", "r"),
+        added_later=True,
+    )
+    lora_alpha: int = option(
+        32,
+        at_least=1,
+        help="LoRA's product counts lora_alpha / lora_rank times.",
+        added_later=True,
+    )
+    lora_dropout: float = option(
+        0.05, at_least=0, below=1, help="Dropout of what LoRA's matrices read.", added_later=True
+    )
+    lora_target_modules: tuple[str, ...] = option(
+        (),
+        valid=_are_distinct,
+        expected="names of linear layers, each once",
+        help="Linear layers of the encoder that get LoRA, by their names or the ends of these, such as query and "
+        "value. Empty: all.",
+        like=("target_modules", "lora_targets", "lora_modules"),
+        added_later=True,
     )
     precision: Literal["auto", "fp32", "bf16", "fp16"] = option(
         "auto",
@@ -594,7 +658,7 @@ class ExportSection:
     )
     standard_operators: bool = option(
         False,
-        help="Write lean-int8 with operators of the ONNX standard alone, for engines other than onnxruntime. The "
+        help="Write calibrated INT8 with operators of the ONNX standard alone, for engines other than onnxruntime. The "
         "labels are the same; onnxruntime takes a few percent longer.",
         like=("qdq", "contrib", "standard"),
     )

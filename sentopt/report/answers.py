@@ -26,11 +26,28 @@ def confidence_section(trained: TrainResult, examined: ExamineResult | None) -> 
         "An application can leave texts unanswered whose score is low (`Classifier.load(..., abstain_below=0.9)`). "
         "The table shows how many texts are still answered then, and how accurate these answers are."
     )
+    if trained.thresholds:
+        lead += (
+            " Where a text has any number of labels, its score is the probability of the label whose presence or "
+            "absence is least probable, and an answer is accurate if all labels are right."
+        )
     labels = len(trained.test.per_class)
     tables = [_coverage(shown, who), *([_bands(all_bands(examined.bands, labels))] if examined else [])]
-    return Section(
-        "What the scores are worth", (_calibration(trained.confidence, examined), lead), tables=tuple(tables)
-    )
+    fits = [_calibration(trained.confidence, examined), *_calibration_of_labels(trained)]
+    return Section("What the scores are worth", (" ".join(fits), lead), tables=tuple(tables))
+
+
+def _calibration_of_labels(trained: TrainResult) -> list[str]:
+    """What temperatures did, where each label has one."""
+    own = [t for t in trained.temperatures if t != 1.0]
+    if not own:
+        return []
+    before, after = trained.confidence.error_before, trained.confidence.error
+    return [
+        f"The logits of {len(own)} of {len(trained.temperatures)} labels are divided by temperatures "
+        f"({min(own):.3f} to {max(own):.3f}), which were fitted on the validation split and are stored in the weights. "
+        f"Without them PyTorch's error on all test texts would be {before:.4f} and not {after:.4f}."
+    ]
 
 
 def _calibration(trained: Confidence, examined: ExamineResult | None) -> str:
@@ -79,9 +96,14 @@ def _bands(bands: Sequence[ScoreBand]) -> Table:
     return Table(("score", "texts", "mean score", "right (95 %)"), rows, title="How often a score is right")
 
 
-def answer_section(reference: Scores, shown: Scores, who: str, examined: ExamineResult | None) -> Section:
-    """Accuracy by label and by length of the variant `who`, whose scores are `shown`; `reference` are PyTorch's."""
-    texts = sum(c.support for c in shown.per_class)
+def answer_section(
+    reference: Scores, shown: Scores, who: str, examined: ExamineResult | None, thresholds: Sequence[float] = ()
+) -> Section:
+    """Accuracy by label and by length of the variant `who`, whose scores are `shown`; `reference` are PyTorch's.
+
+    `thresholds` are those of the labels where a text may have any number of them.
+    """
+    texts = shown.texts
     beside = (
         f" PyTorch on the same texts: accuracy {reference.accuracy:.4f}, macro F1 {reference.macro_f1:.4f}."
         if shown is not reference
@@ -90,23 +112,44 @@ def answer_section(reference: Scores, shown: Scores, who: str, examined: Examine
     text = (
         f"{who} on {texts:,} test texts: accuracy {share(round(shown.accuracy * texts), texts)}, "
         f"macro precision {shown.macro_precision:.4f}, macro recall {shown.macro_recall:.4f}, "
-        f"macro F1 {shown.macro_f1:.4f}.{beside}"
+        f"macro F1 {shown.macro_f1:.4f}.{beside}{_of_sets(shown)}"
     )
     tables = [
-        by_label(shown),
-        confusion(shown),
+        by_label(shown, thresholds),
+        *([confusion(shown)] if shown.confusion else []),
         *([_lengths(examined.lengths)] if examined and examined.lengths else []),
     ]
     return Section("Answers on the test split", (text,), tables=tuple(tables))
 
 
-def by_label(scores: Scores) -> Table:
-    """Precision, recall with its interval, F1 and support of each label."""
-    rows = tuple(
-        (c.label, f"{c.precision:.4f}", share(round(c.recall * c.support), c.support), f"{c.f1:.4f}", str(c.support))
-        for c in scores.per_class
+def _of_sets(scores: Scores) -> str:
+    """What there is to say besides where a text has any number of labels; else nothing."""
+    if scores.sets is None:
+        return ""
+    found = scores.sets
+    return (
+        " A text has any number of labels, and counts as right if all of them are (subset accuracy). Of all labels of "
+        f"all texts together, the precision is {found.micro_precision:.4f}, the recall {found.micro_recall:.4f} and "
+        f"the micro F1 {found.micro_f1:.4f}. The mean average precision, which no threshold decides, is "
+        f"{found.average_precision:.4f}."
     )
-    return Table(("label", "precision", "recall (95 %)", "F1", "texts"), rows, title="By label")
+
+
+def by_label(scores: Scores, thresholds: Sequence[float] = ()) -> Table:
+    """Precision, recall with its interval, F1 and support of each label, and its threshold if there are any."""
+    rows = tuple(
+        (
+            c.label,
+            *([f"{thresholds[i]:.4f}"] if thresholds else []),
+            f"{c.precision:.4f}",
+            share(round(c.recall * c.support), c.support),
+            f"{c.f1:.4f}",
+            str(c.support),
+        )
+        for i, c in enumerate(scores.per_class)
+    )
+    headings = ("label", *(["threshold"] if thresholds else []), "precision", "recall (95 %)", "F1", "texts")
+    return Table(headings, rows, title="By label")
 
 
 def confusion(scores: Scores) -> Table:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from sentopt.gate.words import ACCURACIES
 from sentopt.measure.stats import compare_counts
 from sentopt.results import Verdict
 from sentopt.variants import REFERENCE
@@ -46,7 +47,7 @@ def differences(verdicts: Sequence[Verdict]) -> list[Difference]:
 def _difference(verdict: Verdict) -> Difference:
     """The lower limit is the one that the gate recorded. It may rest on more texts than those of the test split."""
     compared, lower = verdict.comparison, verdict.comparison.lower
-    if judged := next((c for c in verdict.criteria if c.name == "accuracy"), None):
+    if judged := next((c for c in verdict.criteria if c.name in ACCURACIES), None):
         lower = -judged.limit
         compared = compare_counts(
             judged.texts, judged.lost, judged.gained, margin=judged.margin, confidence=judged.confidence

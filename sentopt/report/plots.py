@@ -44,12 +44,14 @@ def _figures(run_dir: RunDir, manifest: Manifest) -> dict[str, Any]:
         trained = manifest.result("train", TrainResult)
         if trained.steps:  # a model that was fine-tuned elsewhere has no loss to show
             figures["loss"] = _loss(trained)
-        figures["confusion"] = _confusion(*shown_scores(trained, manifest))
+        shown, who = shown_scores(trained, manifest)
+        if shown.confusion:
+            figures["confusion"] = _confusion(shown, who)
         if (examined := examination(manifest)) and examined.bands:
             figures["scores"] = _scores(examined, len(trained.test.per_class))
     verdicts = manifest.result("verify", VerifyResult).verdicts if "verify" in manifest.stages else ()
-    if shown := differences(verdicts):
-        figures["differences"] = _differences(shown, {v.variant: v for v in verdicts})
+    if against := differences(verdicts):
+        figures["differences"] = _differences(against, {v.variant: v for v in verdicts})
     if "bench" in manifest.stages:
         bench = manifest.result("bench", BenchResult)
         selection = manifest.result("select", Selection) if "select" in manifest.stages else None
@@ -183,7 +185,7 @@ def _tradeoff(bench: BenchResult, verdicts: Sequence[Verdict], selection: Select
     rows = [row for row in bench.rows if row.variant in judged]
     for row in rows:
         own, verdict = colours.of_variant(row.variant), judged[row.variant]
-        accuracy, texts = verdict.scores.accuracy, sum(c.support for c in verdict.scores.per_class)
+        accuracy, texts = verdict.scores.accuracy, verdict.scores.texts
         milliseconds, ships = row.latency.figure(latency), selection is not None and selection.variant == row.variant
         label = f"{row.variant} ({'ships' if ships else verdict_word(row.variant, verdict)})"
         low, high = wilson_interval(round(accuracy * texts), texts, 0.95) if texts else (accuracy, accuracy)

@@ -45,6 +45,10 @@ _QUALITY = ("variant", "accuracy (95 %)", "agreement", "verdict")
 _SPEED = ("mean ms", "p50", "p99", "texts/s", "MB", "speedup")
 _CONFIDENCE = 0.95
 _LISTED_LABELS = 12
+_ACCURACY = "accuracy: right labels on the test split, with its 95 % interval; agreement: same label as PyTorch"
+_ACCURACY_OF_SETS = (
+    "accuracy: test texts whose labels are all right, with its 95 % interval; agreement: the same labels as PyTorch"
+)
 _CURVES = ("Where are the training curves?", "questions/training-curves.md")
 
 
@@ -81,7 +85,7 @@ def legend(verdicts: Sequence[Verdict], bench: BenchResult, selection: Selection
     shown = {row.variant for row in bench.rows}
     words = {verdict_word(name, v) for name in shown for v in verdicts if v.variant == name}
     lines = [
-        "accuracy: right labels on the test split, with its 95 % interval; agreement: same label as PyTorch",
+        _ACCURACY_OF_SETS if any(v.scores.sets for v in verdicts) else _ACCURACY,
         "mean, p50, p99: ms for one text, the average, the median and the 99th percentile",
         f"speedup: PyTorch's {decisive_figure(bench, selection)} divided by this one",
         *_on_deferred(verdicts, bench),
@@ -175,7 +179,9 @@ def sections(
         _training_section(trained, images),
         replace(
             _answer_section(trained, manifest, examined),
-            images=picked(images, "confusion", alt_texts.confusion(*shown_scores(trained, manifest))),
+            images=picked(images, "confusion", alt_texts.confusion(*shown_scores(trained, manifest)))
+            if trained.test.confusion
+            else (),
         ),
         replace(
             answers.confidence_section(trained, examined),
@@ -192,7 +198,7 @@ def sections(
 def _run_section(manifest: Manifest) -> Section:
     """What the run was made from: data, labels, model, machine, date."""
     prepared, trained = manifest.result("prepare", PrepareResult), manifest.result("train", TrainResult)
-    counts = ", ".join(f"{sum(c.values()):,} {split}" for split, c in prepared.counts.items())
+    counts = ", ".join(f"{prepared.texts_of(split):,} {split}" for split in prepared.counts)
     labels = [*prepared.labels[:_LISTED_LABELS], *(["..."] if len(prepared.labels) > _LISTED_LABELS else [])]
     how = f"fine-tuned here in {_duration(trained.seconds)}" if trained.steps else "fine-tuned elsewhere"
     items = (
@@ -251,7 +257,7 @@ def _judged_scores(manifest: Manifest, variant: str) -> Scores | None:
 def _answer_section(trained: TrainResult, manifest: Manifest, examined: ExamineResult | None) -> Section:
     shown, who = shown_scores(trained, manifest)
     reference = shown if who == "PyTorch" else _judged_scores(manifest, REFERENCE) or trained.test
-    return answers.answer_section(reference, shown, who, examined)
+    return answers.answer_section(reference, shown, who, examined, trained.thresholds)
 
 
 def _verdict_section(manifest: Manifest, images: dict[str, Path]) -> Section:
@@ -304,17 +310,22 @@ def _verdict_section(manifest: Manifest, images: dict[str, Path]) -> Section:
 
 
 def _training_section(trained: TrainResult, images: dict[str, Path]) -> Section:
+    of_sets = bool(trained.thresholds)
     evals = Table(
-        ("step", "epoch", "validation loss", "accuracy", "macro precision", "macro recall", "macro F1"),
+        (
+            *("step", "epoch", "validation loss", "accuracy", "macro precision", "macro recall", "macro F1"),
+            *(["micro F1"] if of_sets else []),
+        ),
         tuple(
             (
                 str(e.step),
                 f"{e.epoch:.2f}",
                 *(f"{x:.4f}" for x in (e.loss, e.accuracy, e.macro_precision, e.macro_recall, e.macro_f1)),
+                *([f"{e.micro_f1:.4f}"] if of_sets and e.micro_f1 is not None else []),
             )
             for e in trained.evals
         ),
-        title="Evaluations on the validation split",
+        title=f"Evaluations on the validation split{', with the thresholds that suit it best' if of_sets else ''}",
     )
     tables = (evals, samples(trained)) if trained.evals else (samples(trained),)
     paragraphs = (training(trained), against_majority(trained))
@@ -324,7 +335,8 @@ def _training_section(trained: TrainResult, images: dict[str, Path]) -> Section:
 
 def trained_in_words(trained: TrainResult, gain: TeachingGain | None = None) -> str:
     """A finished training for a terminal: figures, labels, confusion, sample texts, and what a teacher gained."""
-    shown = answers.by_label(trained.test), answers.confusion(trained.test), samples(trained)
+    confusion = [answers.confusion(trained.test)] if trained.test.confusion else []
+    shown = answers.by_label(trained.test, trained.thresholds), *confusion, samples(trained)
     taught = [teaching.in_words(gain)] if gain else []
     return "\n\n".join([training(trained), against_majority(trained), *taught, *map(as_text, shown)])
 
@@ -342,7 +354,7 @@ def training(trained: TrainResult) -> str:
     n, low, high = _accuracy_interval(trained.validation)
     quality = (
         f"Validation accuracy in FP32 {trained.validation.accuracy:.4f} of {n} texts "
-        f"(95 % interval {low:.4f} to {high:.4f}), macro F1 {trained.validation.macro_f1:.4f}."
+        f"(95 % interval {low:.4f} to {high:.4f}), {_f1(trained.validation)}."
     )
     if not trained.steps:
         size = f"{trained.parameters:,} parameters"
@@ -369,14 +381,19 @@ def against_majority(trained: TrainResult) -> str:
         beats = f"not proven (95 % interval {low:.4f} to {high:.4f}) to beat"
     others = ", ".join(f"{split} {trained.majority[split]:.4f}" for split in ("train", "validation"))
     return (
-        f"Test accuracy {trained.test.accuracy:.4f}, macro F1 {trained.test.macro_f1:.4f}: {beats} the majority "
+        f"Test accuracy {trained.test.accuracy:.4f}, {_f1(trained.test)}: {beats} the majority "
         f"baseline of {trained.majority['test']:.4f} ({others})."
     )
 
 
+def _f1(scores: Scores) -> str:
+    micro = f", micro F1 {scores.sets.micro_f1:.4f}" if scores.sets else ""
+    return f"macro F1 {scores.macro_f1:.4f}{micro}"
+
+
 def _accuracy_interval(scores: Scores) -> tuple[int, float, float]:
     """How many texts were scored, and the 95 % limits of the accuracy; 0 to 1 where there are none."""
-    n = sum(c.support for c in scores.per_class)
+    n = scores.texts
     return (n, *(wilson_interval(round(scores.accuracy * n), n, _CONFIDENCE) if n else (0.0, 1.0)))
 
 
@@ -401,7 +418,7 @@ def _data_section(prepared: PrepareResult, trained: TrainResult) -> Section:
         (
             split,
             *(str(counts.get(label, 0)) for label in prepared.labels),
-            str(sum(counts.values())),
+            str(prepared.texts_of(split)),
             str(trained.truncated[split]),
         )
         for split, counts in prepared.counts.items()
@@ -418,7 +435,7 @@ def _provenance_section(manifest: Manifest) -> Section:
         tuple((name, f"{entry.seconds:.1f}", entry.finished) for name, entry in _reported(manifest).items()),
         title="Stages",
     )
-    checks = [*_export_checks(manifest), *_int8_checks(manifest)]
+    checks = [*_export_checks(manifest), *int8_checks(manifest)]
     return Section("How it was made", (), tuple(checks), tables=(stages, versions))
 
 
@@ -438,7 +455,8 @@ def _export_checks(manifest: Manifest) -> list[str]:
     ]
 
 
-def _int8_checks(manifest: Manifest) -> list[str]:
+def int8_checks(manifest: Manifest) -> list[str]:
+    """What there is to say of the quantized graphs."""
     if "quantize" not in manifest.stages:
         return []
     quantized = manifest.result("quantize", QuantizeResult)
@@ -450,12 +468,13 @@ def _int8_checks(manifest: Manifest) -> list[str]:
             f"{vocabulary.lost:,} of them into the unknown token; "
             f"{vocabulary.changed_texts:,} of {vocabulary.texts:,} texts have such a word."
         )
-    if (calibration := quantized.calibration) is not None:
-        told.append(
-            f"The lean INT8 graph: {calibration.products} matrix products calibrated on {calibration.texts} training "
-            f"texts ({calibration.tokens} tokens). The largest relative error of an output is "
-            f"{calibration.worst_error:.1e} ({calibration.worst_product})."
-        )
+    for kind, calibration in (("lean", quantized.calibration), ("calibrated traced", quantized.traced_calibration)):
+        if calibration is not None:
+            told.append(
+                f"The {kind} INT8 graph: {calibration.products} matrix products calibrated on {calibration.texts} "
+                f"training texts ({calibration.tokens} tokens). The largest relative error of an output is "
+                f"{calibration.worst_error:.1e} ({calibration.worst_product})."
+            )
     return told
 
 

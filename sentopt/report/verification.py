@@ -11,7 +11,7 @@ from sentopt.report import alt_texts
 from sentopt.report.differences import differences, explained, signed
 from sentopt.report.section import Section, picked
 from sentopt.report.tables import Table, counted
-from sentopt.results import BenchResult, ReferenceCheck, Verdict, VerifyResult
+from sentopt.results import BenchResult, Verdict, VerifyResult
 from sentopt.variants import REFERENCE
 
 PAGES = (("Verification", "verification.md"),)
@@ -63,7 +63,7 @@ def section(recipe: Recipe, verified: VerifyResult, images: Mapping[str, Path]) 
     confidence = recipe.verify.confidence
     shown = differences(verified.verdicts)
     paragraphs = (
-        _reference_in_words(verified.reference, confidence),
+        _reference_in_words(verified, confidence),
         *notices,
         _procedure(verified, confidence),
         *([explained(shown)] if shown and "differences" in images else []),
@@ -72,7 +72,7 @@ def section(recipe: Recipe, verified: VerifyResult, images: Mapping[str, Path]) 
     return Section(
         "How the verdicts were made",
         paragraphs,
-        _rules(recipe),
+        _rules_of_sets(recipe) if any(v.scores.sets for v in verified.verdicts) else _rules(recipe),
         tables=(_against_reference(verified), _criteria(verified)),
         images=picked(images, "differences", alt_texts.differences(shown)) if shown else (),
         pages=PAGES,
@@ -108,9 +108,10 @@ def _against_reference(verified: VerifyResult) -> Table:
     return Table(headings, rows, title="Each variant against PyTorch, on the test split")
 
 
-def _reference_in_words(check: ReferenceCheck, confidence: float) -> str:
+def _reference_in_words(verified: VerifyResult, confidence: float) -> str:
     """Whether the PyTorch model is worth comparing with."""
-    if not check.proven:
+    check = verified.reference
+    if not check.proven or any(v.scores.sets for v in verified.verdicts):
         return f"{check.words[:1].upper()}{check.words[1:]}."
     return (
         f"The PyTorch model is proven to be better than guessing: its balanced accuracy on {check.texts:,} test texts "
@@ -132,6 +133,23 @@ def _rules(recipe: Recipe) -> tuple[str, ...]:
         "The test is Tango's score test for paired proportions (Statistics in Medicine 17, 1998) with an exact "
         "binomial limit, one-sided. It is applied to micro-batches and to single texts, and the worse of both counts.",
         "FP32 graphs that give PyTorch's labels and probabilities are exact and need no test.",
+    )
+
+
+def _rules_of_sets(recipe: Recipe) -> tuple[str, ...]:
+    """Where a text has any number of labels."""
+    verify = recipe.verify
+    measured = "its micro F1 and its macro F1 are" if recipe.train.metric == "macro_f1" else "and its micro F1 are"
+    points = "point" if verify.margin == 1.0 else "points"
+    _, recall, _, method, exact = _rules(recipe)
+    return (
+        f"Its subset accuracy (all labels of a text are right), {measured} less than {verify.margin:g} percentage "
+        f"{points} below PyTorch's, which answers with the thresholds of the run.",
+        f"{recall} Of a label, it is the share of the texts with it that get it; of several, of the texts with one of "
+        "them that get all of these that they have.",
+        f"Fewer than {verify.max_changed:g} % of the texts get other labels than PyTorch gives.",
+        f"{method} The limits of both F1 are those of a paired bootstrap over texts.",
+        exact,
     )
 
 

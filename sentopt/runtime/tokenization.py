@@ -194,6 +194,23 @@ class TextEncoder:
             return [self._encode_pair(_checked_pair(text, first + i)) for i, text in enumerate(texts)]
         return [self._encode(_checked(text, first + i)) for i, text in enumerate(texts)]
 
+    def read_parts(self, text: Text) -> tuple[ReadPart, ...]:
+        """`read_part` of a text alone, or of both texts of a pair. `tokens` counts those of the pair in both.
+
+        Raises:
+            InputError: it is neither, or not what the model is given.
+            BundleError: the tokenizer cannot encode it.
+        """
+        if not self.pairs:
+            return (self.read_part(_checked(text, 0)),)
+        pair = tuple(map(repaired, _checked_pair(text, 0)))
+        parts = self.shortened((pair[0], pair[1]))
+        with _in_words("the tokenizer failed"):
+            encoding = self._tokenizer.encode(*parts)
+        own = [[i for i, part in enumerate(encoding.sequence_ids) if part == number] for number in (0, 1)]
+        cut = [bool(encoding.overflowing) and self._count(parts[i]) > len(own[i]) for i in (0, 1)]
+        return tuple(self._read(pair[i], parts[i], encoding, own[i], cut=cut[i]) for i in (0, 1))
+
     def read_part(self, text: str) -> ReadPart:
         """What of a text is read, for people who want to see it; `encode` is what the model needs.
 
@@ -207,19 +224,26 @@ class TextEncoder:
             for part, complete in self._parts(text)
             if (encoding := self._encoding(part)).overflowing or complete
         )
-        before = len(text) - len(part) if self.side == "left" else 0
         own = [i for i, special in enumerate(encoding.special_tokens_mask) if not special]
+        return self._read(text, part, encoding, own, cut=bool(encoding.overflowing))
+
+    def _read(self, text: str, part: str, encoding: Encoding, own: Sequence[int], *, cut: bool) -> ReadPart:
+        """What is read of `text`: `own` are the positions of its tokens in the encoding of `part`, one end of it."""
+        before = len(text) - len(part) if self.side == "left" else 0
         spans = [(before + encoding.offsets[i][0], before + encoding.offsets[i][1]) for i in own]
-        pieces = tuple(encoding.tokens[i] for i in own)
         unknown = self._unknown_id()
-        cut = bool(encoding.overflowing) and bool(spans)
+        if cut and not spans:
+            start = end = len(text) if self.side == "left" else 0
+        else:
+            start = spans[0][0] if cut and self.side == "left" else 0
+            end = spans[-1][1] if cut and self.side == "right" else len(text)
         return ReadPart(
-            start=spans[0][0] if cut and self.side == "left" else 0,
-            end=spans[-1][1] if cut and self.side == "right" else len(text),
-            pieces=pieces,
+            start=start,
+            end=end,
+            pieces=tuple(encoding.tokens[i] for i in own),
             ids=tuple(encoding.ids[i] for i in own),
             tokens=len(encoding.ids),
-            cut=bool(encoding.overflowing),
+            cut=cut,
             unknown=tuple(text[a:b] for i, (a, b) in zip(own, spans, strict=True) if encoding.ids[i] == unknown),
         )
 

@@ -19,11 +19,12 @@ from sentopt.bundles import golden
 from sentopt.data import catalog, pairs, store
 from sentopt.errors import EmulationError
 from sentopt.files import atomic
+from sentopt.measure.decision import Decision
 from sentopt.progress import SILENT, Progress
 from sentopt.recipe import Recipe
 from sentopt.results import BenchResult, BundleResult, ExamineResult, PrepareResult, StringInput, Verdict
 from sentopt.run_dir import RunDir
-from sentopt.runtime.classifier import Classifier, softmax
+from sentopt.runtime.classifier import Classifier
 from sentopt.runtime.comparison import compare
 from sentopt.runtime.description import DESCRIPTION_FILE, Cascade, schema_of, sha256_file
 from sentopt.runtime.options import Options
@@ -75,7 +76,7 @@ def run(
         BundleError: the written bundle does not load or does not answer as verified.
     """
     spec, fallback = shipment.spec, shipment.fallback
-    labels = store.read_labels(run_dir)
+    labels, decision = store.read_labels(run_dir), store.read_decision(run_dir)
     with atomic.replace_folder(run_dir.bundle) as folder:
         model = folder / spec.bundle_file
         model.parent.mkdir(parents=True)
@@ -92,17 +93,20 @@ def run(
         files = sorted(path for path in folder.rglob("*") if path.is_file())
         encoder = TextEncoder.load(folder, max_length=recipe.model.max_length, pairs=store.are_pairs(run_dir))
         texts, tolerance = golden.choose(
-            Classifier.open(model, encoder, labels, options=Options(engine=spec.engine)),
+            Classifier.open(
+                model, encoder, labels, options=Options(engine=spec.engine), thresholds=decision.thresholds
+            ),
             store.read_split(run_dir, "test"),
-            softmax(np.load(run_dir.reference, allow_pickle=False)),
+            decision.probabilities(np.load(run_dir.reference, allow_pickle=False)),
             shipment.verdict,
             _router(model, shipment.cascade, len(labels)) if shipment.cascade else None,
+            decision,
         )
         description = {
-            **_description(recipe, folder, shipment, encoder, labels, files, store.read_pair(run_dir)),
+            **_description(recipe, folder, shipment, encoder, labels, files, decision, store.read_pair(run_dir)),
             "golden_tolerance": tolerance,
             "golden": texts,
-            **_in_webassembly(model, spec, encoder, texts, shipment.verdict, progress),
+            **_in_webassembly(model, spec, encoder, texts, shipment.verdict, progress, decision),
             "confidence": records.to_json(shipment.examined.confidence),
             "score_bands": records.to_json(shipment.examined.bands),
             # A trimmed vocabulary has other ids.
@@ -136,16 +140,18 @@ def _description(
     encoder: TextEncoder,
     labels: Sequence[str],
     files: Sequence[Path],
+    decision: Decision,
     pair: tuple[str, str] | None,
 ) -> dict[str, Any]:
     spec, verdict, bench = shipment.spec, shipment.verdict, shipment.bench
     row = next(row for row in bench.rows if row.variant == spec.name)
     return {
-        "schema_version": schema_of(encoder.side, pairs=encoder.pairs),
+        "schema_version": schema_of(encoder.side, multi_label=decision.is_multi_label, pairs=encoder.pairs),
         "made_by": f"sentopt {__version__}",
         "name": recipe.run.name,
         "engine": spec.engine,
         "labels": list(labels),
+        **_sets(decision),
         **({"pair": list(pair)} if pair else {}),
         "max_length": recipe.model.max_length,
         "truncation_side": encoder.side,
@@ -162,6 +168,7 @@ def _description(
             "exact": verdict.exact,
             "accuracy": verdict.scores.accuracy,
             "macro_f1": verdict.scores.macro_f1,
+            **({"sets": records.to_json(verdict.scores.sets)} if verdict.scores.sets else {}),
             "per_label": [records.to_json(scores) for scores in verdict.scores.per_class],
             "agreement_with_pytorch": verdict.agreement,
             "comparison": records.to_json(verdict.comparison),
@@ -176,6 +183,13 @@ def _description(
             "row": records.to_json(row),
         },
     }
+
+
+def _sets(decision: Decision) -> dict[str, Any]:
+    """What makes sets of labels of probabilities; nothing where each text has one label."""
+    if not decision.is_multi_label:
+        return {}
+    return {"problem_type": decision.problem_type, "thresholds": list(decision.thresholds)}
 
 
 def _graph(folder: Path, spec: VariantSpec) -> dict[str, Any]:
@@ -195,6 +209,7 @@ def _in_webassembly(
     texts: Sequence[dict[str, Any]],
     verdict: Verdict,
     progress: Progress,
+    decision: Decision,
 ) -> dict[str, Any]:
     """What a browser may differ by from PyTorch on the golden texts; nothing where that cannot be measured here."""
     if not texts or not webassembly.is_available():
@@ -208,9 +223,10 @@ def _in_webassembly(
         return {}
     found = compare(
         [text["probabilities"] for text in texts],
-        softmax(answers.logits),
+        decision.probabilities(answers.logits),
         recorded_deferred=[text.get("deferred") for text in texts],
         deferred=answers.deferred,
+        thresholds=decision.thresholds,
     )
     largest = found.largest_difference
     if found.changed:
@@ -275,7 +291,7 @@ def _made_from(recipe: Recipe, data: PrepareResult) -> dict[str, Any]:
         "dataset": listed.hub_id if listed else recipe.data.hub_id or dataset,
         "files": data.source,
         "sha256": dict(data.identity),
-        "texts": {split: sum(counts.values()) for split, counts in data.counts.items()},
+        "texts": {split: data.texts_of(split) for split in data.counts},
         "backbone": known.hub_id if known else Path(backbone).name if Path(backbone).is_dir() else backbone,
         "backbone_revision": known.revision if known else recipe.model.revision,
         "backbone_license": known.license if known else "",

@@ -14,6 +14,7 @@ from sentopt.data import answered, pairs, store
 from sentopt.data.answered import SURE, Answered, Answers, IntArray
 from sentopt.files import atomic
 from sentopt.measure import confidence, familiarity
+from sentopt.measure.decision import Decision
 from sentopt.measure.familiarity import Familiarity
 from sentopt.recipe import Recipe
 from sentopt.results import (
@@ -50,6 +51,7 @@ class _Split:
     reference: FloatArray
     tokens: list[tuple[int, ...]]
     encoder: TextEncoder
+    decision: Decision
 
     @property
     def lengths(self) -> IntArray:
@@ -63,7 +65,7 @@ class _Split:
 
     def answered_by(self, own: FloatArray) -> Answered:
         """The answers of a variant with the probabilities `own`."""
-        return Answered(self.truth, Answers.of(own), Answers.of(self.reference))
+        return Answered(self.truth, Answers.of(own, self.decision), Answers.of(self.reference, self.decision))
 
 
 def run(
@@ -77,9 +79,9 @@ def run(
     thresholds = tuple(point.threshold for point in trained.coverage)
     own = Confidence(
         temperature=trained.temperature,
-        error=confidence.expected_calibration_error(split.own, split.truth),
+        error=confidence.calibration_error(split.own, split.truth, split.decision),
         error_before=trained.error_before,
-        coverage=confidence.coverage(split.own, split.truth, thresholds),
+        coverage=confidence.coverage(split.own, split.truth, thresholds, split.decision),
     )
     labels = store.read_labels(run_dir)
     wrong = _wrong(split, labels)
@@ -89,7 +91,7 @@ def run(
         variant=variant,
         texts=len(split.texts),
         confidence=own,
-        reference_error=confidence.expected_calibration_error(split.reference, split.truth),
+        reference_error=confidence.calibration_error(split.reference, split.truth, split.decision),
         bands=tuple(_score_bands(split)),
         lengths=tuple(_length_bands(split)),
         wrong_texts=len(wrong),
@@ -106,14 +108,16 @@ def _read(recipe: Recipe, run_dir: RunDir, variant: str) -> _Split:
     examples = store.read_split(run_dir, "test").take(rows)
     texts = list(examples.texts)
     encoder = TextEncoder.load(run_dir.checkpoint, max_length=recipe.model.max_length, pairs=store.are_pairs(run_dir))
+    decision = store.read_decision(run_dir)
     return _Split(
         rows=rows,
         texts=texts,
         truth=examples.labels,
-        own=answered.probabilities(run_dir.answers(variant), rows),
-        reference=answered.probabilities(run_dir.reference, rows),
+        own=answered.probabilities(run_dir.answers(variant), rows, decision),
+        reference=answered.probabilities(run_dir.reference, rows, decision),
         tokens=[t.ids for t in encoder.encode(texts)],
         encoder=encoder,
+        decision=decision,
     )
 
 
@@ -153,7 +157,7 @@ def _wrong(split: _Split, labels: Sequence[str]) -> list[WrongAnswer]:
 
 def _changes(split: _Split, name: str, run_dir: RunDir, labels: Sequence[str]) -> ChangedAnswers | None:
     """What a variant loses and gains against PyTorch on the distinct test texts; None for one that gives no numbers."""
-    probabilities = answered.probabilities(run_dir.answers(name), split.rows)
+    probabilities = answered.probabilities(run_dir.answers(name), split.rows, split.decision)
     if not np.isfinite(probabilities).all():
         return None
     own = split.answered_by(probabilities)
@@ -168,10 +172,10 @@ def _fields(split: _Split, own: Answered, i: int, labels: Sequence[str]) -> dict
     return {
         "row": split.rows[i] + 1,
         **pairs.as_fields(split.texts[i]),
-        "truth": labels[int(own.truth[i])],
-        "answer": labels[int(own.own.labels[i])],
+        "truth": split.decision.in_words(own.truth[i], labels),
+        "answer": split.decision.in_words(own.own.labels[i], labels),
         "score": float(own.own.scores[i]),
-        "reference_answer": labels[int(own.reference.labels[i])],
+        "reference_answer": split.decision.in_words(own.reference.labels[i], labels),
         "reference_score": float(own.reference.scores[i]),
     }
 
@@ -203,8 +207,13 @@ def _length_bands(split: _Split) -> list[LengthBand]:
 
 
 def _score_bands(split: _Split) -> list[ScoreBand]:
-    """Bands of a tenth; those without texts are left out."""
-    scores, right = split.own.max(axis=1), split.answered.right
+    """Bands of a tenth; those without texts are left out.
+
+    The score is that of the most probable label. Where a text has any number of them, it is right if the text has it.
+    """
+    scores, right = split.decision.best(split.own), split.answered.right
+    if split.decision.is_multi_label:
+        right = np.asarray((split.truth >> split.own.argmax(axis=1)) & 1, dtype=np.bool_)
     band = np.minimum((scores * _SCORE_BANDS).astype(int), _SCORE_BANDS - 1)
     return [
         ScoreBand(

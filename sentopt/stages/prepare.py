@@ -8,17 +8,19 @@ from dataclasses import replace
 from pathlib import Path
 
 from sentopt import backbones, model_files
-from sentopt.data import sources, store
+from sentopt.data import label_lists, set_splits, sources, store
 from sentopt.data.examples import RawData
 from sentopt.data.rows import Examples
 from sentopt.data.splits import CleanData, clean
-from sentopt.errors import DataError
+from sentopt.errors import DataError, RecipeError
 from sentopt.files import atomic
+from sentopt.measure import label_sets
 from sentopt.recipe import Recipe
 from sentopt.results import PrepareResult
 from sentopt.run_dir import AVERAGE_FILE, SPLITS, RunDir
 from sentopt.runtime.names import fault_of_label, fault_of_name
 from sentopt.runtime.strict_json import shown
+from sentopt.variants import VARIANTS
 
 
 def run(recipe: Recipe, run_dir: RunDir, *, given: RawData | None = None) -> PrepareResult:
@@ -36,17 +38,49 @@ def run(recipe: Recipe, run_dir: RunDir, *, given: RawData | None = None) -> Pre
 
 def _prepared(recipe: Recipe, run_dir: RunDir, given: RawData | None, scratch: Path) -> PrepareResult:
     raw = sources.load(recipe.data, given, scratch=scratch)
-    data = clean(raw, recipe.data, seed=recipe.run.seed, tuned=recipe.model.tuned and not _is_average(recipe))
+    cleaned = set_splits.clean if label_lists.are_sets(raw, recipe.data) else clean
+    data = cleaned(raw, recipe.data, seed=recipe.run.seed, tuned=recipe.model.tuned and not _is_average(recipe))
+    data = replace(data, notices=(*data.notices, *_check_task(recipe, data)))
     if recipe.model.tuned:
-        names = model_files.label_names(backbones.resolve(recipe.model.backbone, recipe.model.revision))
+        folder = backbones.resolve(recipe.model.backbone, recipe.model.revision)
+        model_files.check_problem(folder, multi_label=data.multi_label)
+        names = model_files.label_names(folder)
         data = in_order_of_model(data, named_by_user(names, recipe.data.labels), counted=given is not None)
     _check_names(data.labels)
     store.write(run_dir, data, columns=_text_columns(recipe))
-    counts: dict[str, dict[str, int]] = {
-        split: {data.labels[label]: count for label, count in sorted(data.splits[split].counts().items())}
-        for split in SPLITS
-    }
-    return PrepareResult(raw.description, sources.identify(recipe.data), data.labels, counts, data.notices)
+    counts: dict[str, dict[str, int]] = {split: _counts(data, data.splits[split]) for split in SPLITS}
+    texts = {str(split): len(data.splits[split]) for split in SPLITS} if data.multi_label else {}
+    return PrepareResult(raw.description, sources.identify(recipe.data), data.labels, counts, data.notices, texts)
+
+
+def _counts(data: CleanData, examples: Examples) -> dict[str, int]:
+    """How many texts have each label; of single labels, those that occur."""
+    if not data.multi_label:
+        return {data.labels[label]: count for label, count in sorted(examples.counts().items())}
+    counts = label_sets.counts(examples.labels, len(data.labels)).tolist()
+    return dict(zip(data.labels, counts, strict=True))
+
+
+def _check_task(recipe: Recipe, data: CleanData) -> tuple[str, ...]:
+    """What of a recipe is for texts with one label only, and left out here.
+
+    Raises:
+        RecipeError: it cannot be left out.
+    """
+    if not data.multi_label:
+        return ()
+    if recipe.train.teacher:
+        raise RecipeError(
+            "train.teacher", ["texts have any number of labels here, and a teacher's answers are learnt for one each"]
+        )
+    if staged := [name for name in recipe.export.variants if VARIANTS[name].stages]:
+        raise RecipeError(
+            "export.variants",
+            [f"{', '.join(staged)}: where texts have any number of labels, there is no student and no cascade"],
+        )
+    if recipe.data.unlabelled:
+        return ("data.unlabelled is not used: where texts have any number of labels, only labelled texts are evidence",)
+    return ()
 
 
 def _check_names(labels: Sequence[str]) -> None:
@@ -107,9 +141,15 @@ def in_order_of_model(data: CleanData, names: Sequence[str], *, counted: bool = 
         if len(spelled) > 1
     )
     shown = [spellings[i][0] if len(spellings.get(i, ())) == 1 else name for i, name in enumerate(names)]
-    position = dict(enumerate(numbers))
-    splits = {split: Examples.of(examples).relabelled(position) for split, examples in data.splits.items()}
+    splits = {split: _moved(Examples.of(examples), numbers, data) for split, examples in data.splits.items()}
     return replace(data, splits=splits, labels=tuple(shown), notices=(*data.notices, *merged))
+
+
+def _moved(examples: Examples, numbers: Sequence[int], data: CleanData) -> Examples:
+    """The same texts with label i at position `numbers[i]`."""
+    if data.multi_label:
+        return Examples(examples.texts, label_sets.moved(examples.labels, numbers))
+    return examples.relabelled(dict(enumerate(numbers)))
 
 
 def _are_positions(labels: Sequence[str], names: Sequence[str]) -> bool:

@@ -1,13 +1,14 @@
 """Stage `quantize`: the INT8 graphs.
 
 Traced graphs get dynamic INT8 by onnxruntime's quantizer, which Optimum calls where it traced them: weights are rounded
-here, activations at run time. Lean graphs are written from the checkpoint, with activations calibrated on training
-texts. A trimmed graph also gets a tokenizer of its own.
+here, activations at run time. They also get INT8 with activations calibrated on training texts, as lean graphs do,
+which are written from the checkpoint. A trimmed graph also gets a tokenizer of its own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import onnx
@@ -15,8 +16,8 @@ import onnx
 from sentopt.data import store
 from sentopt.errors import ExportError
 from sentopt.files import atomic
-from sentopt.graph import families, lean, vocabulary
-from sentopt.graph.calibration import calibrate
+from sentopt.graph import families, lean, traced, vocabulary
+from sentopt.graph.calibration import Calibration, calibrate
 from sentopt.graph.products import Int8Products
 from sentopt.progress import SILENT, Progress
 from sentopt.recipe import Recipe
@@ -37,30 +38,76 @@ def run(
     """Write a graph for each of `specs`.
 
     Raises:
-        ExportError: the quantizer failed.
+        ExportError: the quantizer failed, or a traced graph has no product that can be calibrated.
     """
-    to_convert = [spec for spec in specs if spec.quantize]
-    traced = []
-    exporter = exporters.choose(recipe.export.exporter)[0] if to_convert else "torch"
-    with progress.count("quantize", len(to_convert), "traced graphs") as advance:
-        for spec in to_convert:
-            traced.append(_make(recipe, run_dir, spec, exporter))
-            advance(1)
-    lean_specs = [spec for spec in specs if not spec.quantize]
+    dynamic = _dynamic(recipe, run_dir, [spec for spec in specs if spec.quantize], progress)
+    calibrated, of_traced = _calibrated(recipe, run_dir, [spec for spec in specs if spec.is_calibrated_trace], progress)
+    lean_specs = [spec for spec in specs if "lean" in spec.needs]
     if not lean_specs:
-        return QuantizeResult(tuple(traced), None)
+        return QuantizeResult((*dynamic, *calibrated), None, traced_calibration=of_traced)
+    made = _lean(recipe, run_dir, lean_specs, progress)
+    return replace(made, variants=(*dynamic, *calibrated, *made.variants), traced_calibration=of_traced)
+
+
+def _dynamic(
+    recipe: Recipe, run_dir: RunDir, specs: Sequence[VariantSpec], progress: Progress
+) -> tuple[MadeVariant, ...]:
+    """Dynamic INT8 of traced graphs."""
+    exporter = exporters.choose(recipe.export.exporter)[0] if specs else "torch"
+    made = []
+    with progress.count("quantize", len(specs), "traced graphs") as advance:
+        for spec in specs:
+            made.append(_make(recipe, run_dir, spec, exporter))
+            advance(1)
+    return tuple(made)
+
+
+def _calibrated(
+    recipe: Recipe, run_dir: RunDir, specs: Sequence[VariantSpec], progress: Progress
+) -> tuple[tuple[MadeVariant, ...], CalibrationSummary | None]:
+    """Calibrated INT8 of traced graphs; a summary of the last calibration."""
+    if not specs:
+        return (), None
+    pairs = store.are_pairs(run_dir)
+    encoder = TextEncoder.load(run_dir.checkpoint, max_length=recipe.model.max_length, pairs=pairs)
+    texts = store.read_split(run_dir, "train").texts
+    made, summary = [], None
+    for spec in specs:
+        graph = traced.TracedGraph(onnx.load(run_dir.model(str(spec.parent))))
+        calibrated = traced.calibrate(graph, encoder, texts, progress=progress)
+        summary = _summary(calibrated.calibration)
+        products = Int8Products(calibrated.calibration.sites, standard=recipe.export.standard_operators)
+        with atomic.replace_folder(run_dir.variant(spec.name)) as folder:
+            try:
+                made.append(_save(traced.write(graph, calibrated, products), folder, spec, recipe, run_dir))
+            except ValueError as error:  # of protobuf, which cannot write 2 GiB
+                raise ExportError(f"cannot write {spec.name}: {error}") from error
+    return tuple(made), summary
+
+
+def _save(model: onnx.ModelProto, folder: Path, spec: VariantSpec, recipe: Recipe, run_dir: RunDir) -> MadeVariant:
+    described.graph(model, recipe, run_dir)
+    onnx.save(model, folder / "model.onnx")
+    return MadeVariant(spec.name, (folder / "model.onnx").stat().st_size)
+
+
+def _summary(calibrated: Calibration) -> CalibrationSummary:
+    worst = max(calibrated.errors, key=lambda site: calibrated.errors[site])
+    return CalibrationSummary(
+        calibrated.texts, calibrated.tokens, len(calibrated.sites), worst, calibrated.errors[worst]
+    )
+
+
+def _lean(recipe: Recipe, run_dir: RunDir, specs: Sequence[VariantSpec], progress: Progress) -> QuantizeResult:
+    """INT8 of the lean graph, of its student and of their cascades."""
     pairs = store.are_pairs(run_dir)
     architecture = families.read(run_dir.checkpoint, pairs=pairs)
     encoder = TextEncoder.load(run_dir.checkpoint, max_length=recipe.model.max_length, pairs=pairs)
     texts = list(store.read_split(run_dir, "train").texts)
     calibrated = calibrate(architecture, encoder, texts, progress=progress)
-    worst = max(calibrated.errors, key=lambda site: calibrated.errors[site])
-    calibration = CalibrationSummary(
-        calibrated.texts, calibrated.tokens, len(calibrated.sites), worst, calibrated.errors[worst]
-    )
-    variants, vocabulary_summary = list(traced), None
+    variants, vocabulary_summary = [], None
     full = Int8Products(calibrated.sites, standard=recipe.export.standard_operators)
-    for spec in lean_specs:
+    for spec in specs:
         if spec.stages:
             continue
         with atomic.replace_folder(run_dir.variant(spec.name)) as folder:
@@ -68,13 +115,10 @@ def run(
             if spec.trimmed:
                 kept, vocabulary_summary = _trim_tokenizer(recipe, run_dir, encoder, texts, folder)
                 model = vocabulary.trim(architecture, kept)
-            graph = lean.write(model, full, tiled=spec.tiled)
-            described.graph(graph, recipe, run_dir)
-            onnx.save(graph, folder / "model.onnx")
-            variants.append(MadeVariant(spec.name, (folder / "model.onnx").stat().st_size))
-    staged = [spec for spec in lean_specs if spec.stages]
+            variants.append(_save(lean.write(model, full, tiled=spec.tiled), folder, spec, recipe, run_dir))
+    staged = [spec for spec in specs if spec.stages]
     made, rules = two_stages.make(recipe, run_dir, staged, architecture, calibrated.sites, encoder, texts, progress)
-    return QuantizeResult((*variants, *made), calibration, vocabulary_summary, rules)
+    return QuantizeResult((*variants, *made), _summary(calibrated), vocabulary_summary, rules)
 
 
 def _trim_tokenizer(
@@ -96,7 +140,7 @@ def _make(recipe: Recipe, run_dir: RunDir, spec: VariantSpec, exporter: exporter
     assert spec.quantize is not None
     with atomic.replace_folder(run_dir.variant(spec.name)) as folder:
         target = folder / "model.onnx"
-        quantizer = _with_optimum if exporter == "optimum" else _with_onnxruntime
+        quantizer = _with_optimum if exporter == "optimum" else with_onnxruntime
         try:
             with silenced():
                 quantizer(run_dir.model(spec.parent), target, spec.quantize)
@@ -130,7 +174,7 @@ def _with_optimum(source: Path, target: Path, options: QuantizeOptions) -> None:
             extra.unlink()
 
 
-def _with_onnxruntime(source: Path, target: Path, options: QuantizeOptions) -> None:
+def with_onnxruntime(source: Path, target: Path, options: QuantizeOptions) -> None:
     """The same quantization without Optimum, which calls this function as well."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
 

@@ -6,7 +6,7 @@ Where the recipe names a classifier that is tuned already, nothing is trained: i
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +20,19 @@ from sentopt.data import pairs, store
 from sentopt.data.rows import Examples
 from sentopt.errors import BackboneError, RecipeError
 from sentopt.files import arrays, journal
-from sentopt.measure import confidence, metrics
+from sentopt.measure import confidence, set_metrics
+from sentopt.measure.decision import SINGLE, Decision, untuned
 from sentopt.measure.scores import Scores
 from sentopt.progress import SILENT, Progress
-from sentopt.recipe import Recipe
+from sentopt.recipe import Recipe, TrainSection
 from sentopt.results import Confidence, EvalPoint, LossPoint, SampleAnswer, TrainResult
 from sentopt.run_dir import SPLITS, RunDir, Split
-from sentopt.runtime.classifier import Classifier, Prediction, softmax
+from sentopt.runtime.classifier import Classifier
 from sentopt.runtime.description import Text
 from sentopt.runtime.session import FloatArray
 from sentopt.runtime.tokenization import TextEncoder
 from sentopt.training import checkpoints, hints, lengths, soft_labels, unknown_tokens
+from sentopt.training.checkpoints import Calibrated
 from sentopt.training.fit import Fit, fit, make_deterministic
 from sentopt.training.malloc import reusing_freed_memory
 from sentopt.training.soft_labels import SoftLabels
@@ -49,6 +51,7 @@ class _Start:
     tokenizer: Any
     encoder: TextEncoder
     soft_labels: SoftLabels | None
+    multi_label: bool
 
     @classmethod
     def read(cls, recipe: Recipe, run_dir: RunDir) -> _Start:
@@ -60,7 +63,21 @@ class _Start:
         splits = {split: store.read_split(run_dir, split) for split in SPLITS}
         encoder = checkpoints.encoder_of(tokenizer, recipe.model.max_length, pairs=store.are_pairs(run_dir))
         answers = soft_labels.read(run_dir.soft_labels) if recipe.train.teacher else None
-        return cls(store.read_labels(run_dir), splits, folder, tokenizer, encoder, answers)
+        multi_label = store.is_multi_label(run_dir)
+        return cls(store.read_labels(run_dir), splits, folder, tokenizer, encoder, answers, multi_label)
+
+    @property
+    def decision(self) -> Decision:
+        """How answers follow from the logits of a model that is not tuned yet."""
+        return untuned(len(self.labels)) if self.multi_label else SINGLE
+
+    def untuned_model(self, train: TrainSection) -> Any:
+        """The backbone with a fresh head."""
+        return checkpoints.load_untuned(self.folder, self.labels, self.tokenizer, train, multi_label=self.multi_label)
+
+    def tuned_model(self) -> Any:
+        """A classifier that was tuned elsewhere."""
+        return checkpoints.load_tuned(self.folder, self.labels, self.tokenizer, multi_label=self.multi_label)
 
     @property
     def learned_texts(self) -> int:
@@ -81,7 +98,7 @@ class _Start:
 
 @dataclass(frozen=True)
 class _Answers:
-    """How a model answers a split: logits, float32 of shape (texts, labels), and the positions of the right labels."""
+    """How a model answers a split: logits, float32 of shape (texts, labels), and the right labels, int64 (texts,)."""
 
     logits: FloatArray
     truth: np.ndarray
@@ -95,9 +112,9 @@ class _Answers:
             logits = classifier.logits(list(examples.texts))
         return cls(logits, examples.labels)
 
-    def scores(self, labels: tuple[str, ...]) -> Scores:
+    def scores(self, labels: tuple[str, ...], decision: Decision) -> Scores:
         """Accuracy and what else there is to say of these answers."""
-        return metrics.score(self.logits.argmax(axis=1), self.truth, labels)
+        return set_metrics.score_logits(self.logits, self.truth, decision, labels)
 
 
 def run(
@@ -123,12 +140,14 @@ def run(
     notices = list(_notices(recipe, start))
     for notice in notices:
         note(notice)
-    fitted, untuned = _tuned(recipe, run_dir, start, resume_key=resume_key, progress=progress)
+    fitted, asked = _tuned(recipe, run_dir, start, resume_key=resume_key, progress=progress)
     losses, evals = _loss_history(fitted.history), _eval_history(fitted.history)
-    if hint := hints.undertrained(losses, evals, recipe.train, labels=len(start.labels)):
+    outcomes = 2 if start.multi_label else len(start.labels)  # each label is there or not
+    if hint := hints.undertrained(losses, evals, recipe.train, labels=outcomes):
         notices.append(hint)
         note(hint)
-    on_validation, temperature = _save(recipe, run_dir, start, fitted.model, progress)
+    on_validation, calibrated = _save(recipe, run_dir, start, fitted.model, progress)
+    decision = calibrated.decision
 
     # What everything is compared with is what was saved, as anybody else will load it.
     classifier = start.classifier(TorchEngine.load(run_dir.checkpoint))
@@ -139,17 +158,19 @@ def run(
     return TrainResult(
         **vars(fitted.steps),
         backbone=recipe.model.backbone,
-        parameters=sum(p.numel() for p in fitted.model.parameters() if p.requires_grad),
+        parameters=fitted.parameters,
         metric=recipe.train.metric,
         loss=losses,
         evals=evals,
-        validation=on_validation.scores(start.labels),
-        test=on_test.scores(start.labels),
-        confidence=_confidence(on_test, temperature),
+        validation=on_validation.scores(start.labels, decision),
+        test=on_test.scores(start.labels, decision),
+        confidence=_confidence(on_test, calibrated),
         majority={split: start.splits[split].majority() for split in SPLITS},
         truncated={split: lengths.count_truncated(start.encoder, start.splits[split].texts) for split in SPLITS},
-        samples=_sample_answers(samples, untuned, classifier.predict(samples)),
+        samples=_sample_answers(samples, asked, _asked(classifier, samples, decision)),
         notices=tuple(notices),
+        thresholds=decision.thresholds,
+        temperatures=calibrated.temperatures if start.multi_label else (),
     )
 
 
@@ -161,19 +182,19 @@ def join_training(recipe: Recipe, run_dir: RunDir, *, resume_key: str) -> None:
     """
     make_deterministic(recipe.run.seed)
     start = _Start.read(recipe, run_dir)
-    model = checkpoints.load_untuned(start.folder, start.labels, start.tokenizer, recipe.train)
+    model = start.untuned_model(recipe.train)
     _fit(recipe, run_dir, start, model, resume_key=resume_key, progress=SILENT)
 
 
 def _tuned(
     recipe: Recipe, run_dir: RunDir, start: _Start, *, resume_key: str, progress: Progress
-) -> tuple[Fit, list[Prediction]]:
+) -> tuple[Fit, list[_Asked]]:
     """The tuned model, and the sample texts as the untuned one answers them; none where nothing is trained."""
     if recipe.model.tuned:
-        return Fit.without_training(checkpoints.load_tuned(start.folder, start.labels, start.tokenizer)), []
-    model = checkpoints.load_untuned(start.folder, start.labels, start.tokenizer, recipe.train)
-    untuned = start.classifier(TorchEngine(model)).predict(start.samples(recipe))
-    return _fit(recipe, run_dir, start, model, resume_key=resume_key, progress=progress), untuned
+        return Fit.without_training(start.tuned_model()), []
+    model = start.untuned_model(recipe.train)
+    asked = _asked(start.classifier(TorchEngine(model)), start.samples(recipe), start.decision)
+    return _fit(recipe, run_dir, start, model, resume_key=resume_key, progress=progress), asked
 
 
 def _fit(recipe: Recipe, run_dir: RunDir, start: _Start, model: Any, *, resume_key: str, progress: Progress) -> Fit:
@@ -191,21 +212,25 @@ def _fit(recipe: Recipe, run_dir: RunDir, start: _Start, model: Any, *, resume_k
     )
 
 
-def _save(recipe: Recipe, run_dir: RunDir, start: _Start, model: Any, progress: Progress) -> tuple[_Answers, float]:
-    """Write the calibrated checkpoint and its validation logits; the answers before that, and the temperature."""
+def _save(
+    recipe: Recipe, run_dir: RunDir, start: _Start, model: Any, progress: Progress
+) -> tuple[_Answers, Calibrated]:
+    """Write the calibrated checkpoint and its validation logits; these answers, and what was fitted to them."""
     answers = _Answers.of(start.classifier(TorchEngine(model)), start, "validation", progress)
     _check_finite(recipe, start.folder, answers.logits)
-    temperature = checkpoints.save_calibrated(
+    calibrated = checkpoints.save_calibrated(
         model,
         start.tokenizer,
         run_dir.checkpoint,
         logits=answers.logits,
         truth=answers.truth,
         calibrate=recipe.train.calibrate,
+        multi_label=start.multi_label,
     )
-    arrays.write(run_dir.validation_reference, answers.logits / np.float32(temperature))
+    answers = replace(answers, logits=calibrated.divided(answers.logits))
+    arrays.write(run_dir.validation_reference, answers.logits)
     _check_tokens(recipe, start.folder, run_dir, list(start.splits["test"].texts[:_PARITY_TEXTS]))
-    return answers, temperature
+    return answers, calibrated
 
 
 def _notices(recipe: Recipe, start: _Start) -> tuple[str, ...]:
@@ -222,6 +247,7 @@ def _notices(recipe: Recipe, start: _Start) -> tuple[str, ...]:
         unknown_tokens.notice(found, recipe.model.backbone),
         hints.too_short(measured, recipe.train, max_length=recipe.model.max_length),
         "" if recipe.model.tuned else hints.more_epochs(recipe.train, start.learned_texts),
+        "" if recipe.model.tuned else hints.low_rate(recipe.train),
         "" if recipe.model.tuned else hints.unused_gpu(mps=torch.backends.mps.is_available(), cuda=on_cuda),
     )
     return tuple(notice for notice in told if notice)
@@ -254,26 +280,45 @@ def _check_finite(recipe: Recipe, folder: Path, logits: FloatArray) -> None:
     raise RecipeError("train.learning_rate", [f"training ended in weights that give no finite numbers: {advice}"])
 
 
-def _confidence(answers: _Answers, temperature: float) -> Confidence:
-    logits, truth = answers.logits, answers.truth
-    probabilities = softmax(logits)
+def _confidence(answers: _Answers, calibrated: Calibrated) -> Confidence:
+    decision, truth = calibrated.decision, answers.truth
+    probabilities = decision.probabilities(answers.logits)
+    before = decision.probabilities(calibrated.undivided(answers.logits))
     return Confidence(
-        temperature=temperature,
-        error=confidence.expected_calibration_error(probabilities, truth),
-        error_before=confidence.expected_calibration_error(softmax(logits * np.float32(temperature)), truth),
-        coverage=confidence.coverage(probabilities, truth, _THRESHOLDS),
+        temperature=1.0 if decision.is_multi_label else calibrated.temperatures[0],
+        error=confidence.calibration_error(probabilities, truth, decision),
+        error_before=confidence.calibration_error(before, truth, decision),
+        coverage=confidence.coverage(probabilities, truth, _THRESHOLDS, decision),
     )
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """The answer to a sample text, and the probability of its most probable label."""
+
+    answer: str
+    score: float
+
+
+def _asked(classifier: Classifier, texts: Sequence[Text], decision: Decision) -> list[_Asked]:
+    """The answers of a model to the sample texts."""
+    if not texts:
+        return []
+    logits = classifier.logits(texts)
+    scores = decision.best(decision.probabilities(logits)).tolist()
+    names = [decision.in_words(answer, classifier.labels) for answer in decision.answers(logits).tolist()]
+    return list(map(_Asked, names, scores))
+
+
 def _sample_answers(
-    texts: Sequence[Text], untuned: Sequence[Prediction], tuned: Sequence[Prediction]
+    texts: Sequence[Text], untuned: Sequence[_Asked], tuned: Sequence[_Asked]
 ) -> tuple[SampleAnswer, ...]:
-    before: Sequence[Prediction | None] = untuned or [None] * len(tuned)
+    before: Sequence[_Asked | None] = untuned or [None] * len(tuned)
     return tuple(
         SampleAnswer(
-            untuned_label=b.label if b else None,
+            untuned_label=b.answer if b else None,
             untuned_score=b.score if b else None,
-            tuned_label=after.label,
+            tuned_label=after.answer,
             tuned_score=after.score,
             **pairs.as_fields(text),
         )
@@ -299,6 +344,7 @@ def _eval_history(history: Sequence[dict[str, Any]]) -> tuple[EvalPoint, ...]:
             macro_precision=float(entry["eval_macro_precision"]),
             macro_recall=float(entry["eval_macro_recall"]),
             macro_f1=float(entry["eval_macro_f1"]),
+            micro_f1=float(entry["eval_micro_f1"]),
         )
         for entry in history
         if "eval_loss" in entry

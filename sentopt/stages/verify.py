@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from sentopt import gate
 from sentopt.backends import emulation
@@ -19,13 +18,14 @@ from sentopt.data import pairs, store, unlabelled
 from sentopt.errors import EmulationError, RunDirError
 from sentopt.files import arrays, atomic
 from sentopt.gate import Answers, Rules
-from sentopt.measure import hardware, metrics
+from sentopt.measure import hardware, set_metrics
+from sentopt.measure.decision import SINGLE, Decision
 from sentopt.measure.stats import IntArray, paired_non_inferiority, proportion_lower
 from sentopt.progress import SILENT, Progress
 from sentopt.recipe import TEST_AS_VALIDATION, Recipe, VerifySection
 from sentopt.results import BatchFlips, CpuFlips, Criterion, Outcome, ReferenceCheck, Verdict, VerifyResult
 from sentopt.run_dir import RunDir
-from sentopt.runtime.classifier import Classifier, softmax
+from sentopt.runtime.classifier import Classifier
 from sentopt.runtime.description import Text
 from sentopt.runtime.session import BoolArray, FloatArray
 from sentopt.variants import REFERENCE, VARIANTS, VariantSpec
@@ -58,7 +58,7 @@ class _Evidence:
 
     `whole` is the whole test split. `rows` are the positions of its distinct texts, which `test` holds. `validation`
     either determines the order of the variants (`ordered_by="validation"`) or is evidence. `unlabelled` holds texts
-    without labels.
+    without labels. `decision` makes answers of logits.
     """
 
     whole: _Texts
@@ -68,6 +68,7 @@ class _Evidence:
     unlabelled: _Texts
     ordered_by: Literal["validation", "table"]
     notices: tuple[str, ...]
+    decision: Decision
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ def run(
     labels = store.read_labels(run_dir)
     evidence = _evidence(recipe, run_dir, labels, progress)
     judged = {}
-    elsewhere = _Elsewhere.of(recipe.verify, progress)
+    elsewhere = _Elsewhere.of(recipe.verify, progress, evidence.decision)
     for spec in specs:
         if spec.name == REFERENCE:  # its saved logits are the reference
             judged[spec.name] = _compare_reference(evidence, labels, recipe)
@@ -123,7 +124,7 @@ def _evidence(recipe: Recipe, run_dir: RunDir, labels: Sequence[str], progress: 
     whole = _Texts(list(examples.texts), examples.labels, _saved_logits(run_dir, len(examples), len(labels)))
     rows, validation_rows = store.read_distinct(run_dir)
     test = whole.take(rows)
-    torch_model = _Torch(run_dir, labels, recipe.model.max_length)
+    torch_model, decision = _Torch(run_dir, labels, recipe.model.max_length), store.read_decision(run_dir)
     none = _Texts([], np.zeros(0, dtype=np.int64), np.zeros((0, len(labels)), dtype=np.float32))
     validation = none
     if recipe.data.validation != TEST_AS_VALIDATION:
@@ -131,7 +132,7 @@ def _evidence(recipe: Recipe, run_dir: RunDir, labels: Sequence[str], progress: 
     by_table = gate.validation_counts(recipe, len(test.texts)) or not validation.texts
     unlabelled_texts = none
     notices: tuple[str, ...] = ()
-    if recipe.counts_unlabelled:
+    if recipe.counts_unlabelled and not decision.is_multi_label:
         unlabelled_texts, notices = _unlabelled(recipe, run_dir, labels, test, none, torch_model, progress)
         labelled = len(test.texts) + (len(validation.texts) if by_table else 0)
         if unlabelled_texts.texts:
@@ -140,7 +141,7 @@ def _evidence(recipe: Recipe, run_dir: RunDir, labels: Sequence[str], progress: 
     for notice in notices:
         progress.say(f"note: {notice}")
     ordered_by: Literal["validation", "table"] = "table" if by_table else "validation"
-    return _Evidence(whole, rows, test, validation, unlabelled_texts, ordered_by, notices)
+    return _Evidence(whole, rows, test, validation, unlabelled_texts, ordered_by, notices, decision)
 
 
 def _unlabelled(
@@ -211,7 +212,7 @@ def _judge(
     texts = evidence.whole.texts
     answers = 2 * len(texts) + len(texts[:_FLIP_TEXTS]) if spec.ships else len(texts)
     with progress.count(f"verify: {spec.name}", answers, "answers") as advance, counted(classifier, advance):
-        whole, routes, batch_flips = _answer(classifier, texts, ships=spec.ships)
+        whole, routes, batch_flips = _answer(classifier, texts, evidence.decision, ships=spec.ships)
     routes = routes if spec.stages == "cascade" else None
     cpu_flips: tuple[CpuFlips, ...] = ()
     if spec.dtype == "int8" and spec.backend == "onnx":
@@ -224,7 +225,7 @@ def _judge(
         deferred=None if routes is None else float(routes[evidence.rows].mean()),
     )
     if spec.ships:
-        _write_flips(run_dir, spec.name, evidence.whole, labels, whole[verdict.serving_mode])
+        _write_flips(run_dir, spec.name, evidence.whole, labels, whole[verdict.serving_mode], evidence.decision)
         arrays.write(run_dir.answers(spec.name), whole[verdict.serving_mode])
     return replace(judged, verdict=verdict)
 
@@ -234,7 +235,7 @@ def _rows(modes: ModeLogits, rows: Sequence[int]) -> ModeLogits:
 
 
 def _answer(
-    classifier: Classifier, texts: Sequence[Text], *, ships: bool
+    classifier: Classifier, texts: Sequence[Text], decision: Decision, *, ships: bool
 ) -> tuple[ModeLogits, BoolArray | None, BatchFlips | None]:
     """Logits in each serving mode, which single texts are deferred, label changes in padded batches in file order."""
     if not ships:
@@ -243,7 +244,7 @@ def _answer(
     single, routes = classifier.routed(texts, batch_size=1)
     sample = texts[:_FLIP_TEXTS]
     padded = classifier.logits(sample, batch_size=_FLIP_BATCH)
-    flips = BatchFlips(_FLIP_BATCH, len(sample), _count_changes(padded, single[: len(sample)]))
+    flips = BatchFlips(_FLIP_BATCH, len(sample), _count_changes(padded, single[: len(sample)], decision))
     return {_BATCHED: batched, _SINGLE: single}, routes, flips
 
 
@@ -255,11 +256,12 @@ class _Elsewhere:
     texts: int
     progress: Progress
     notices: list[str]
+    decision: Decision
 
     @classmethod
-    def of(cls, verify: VerifySection, progress: Progress) -> _Elsewhere:
+    def of(cls, verify: VerifySection, progress: Progress, decision: Decision) -> _Elsewhere:
         """Those that can be emulated here. Where the recipe leaves them to sentopt, those that cannot be go untold."""
-        elsewhere = cls([], verify.cpu_texts, progress, [])
+        elsewhere = cls([], verify.cpu_texts, progress, [], decision)
         for cpu in verify.cpu if verify.cpu_texts else ():
             if not (problem := emulation.problem(cpu)):
                 elsewhere.cpus.append(cpu)
@@ -274,7 +276,17 @@ class _Elsewhere:
         found, sample = [], texts[: self.texts]
         for cpu in self.cpus:
             try:
-                found.append(emulated_flips(candidate, sample, native, cpu=cpu, routes=routes, progress=self.progress))
+                found.append(
+                    emulated_flips(
+                        candidate,
+                        sample,
+                        native,
+                        cpu=cpu,
+                        routes=routes,
+                        progress=self.progress,
+                        decision=self.decision,
+                    )
+                )
             except EmulationError as error:
                 self.tell(f"{candidate.spec.name} was not tested on an emulated {cpu}: {error}")
         return tuple(found)
@@ -294,6 +306,7 @@ def emulated_flips(
     cpu: str,
     routes: BoolArray | None = None,
     progress: Progress = SILENT,
+    decision: Decision = SINGLE,
 ) -> CpuFlips:
     """Label changes of `texts` on an emulated CPU.
 
@@ -304,6 +317,7 @@ def emulated_flips(
         cpu: the CPU model.
         routes: which of them a cascade defers here.
         progress: where the texts are counted.
+        decision: makes labels of logits.
 
     Raises:
         EmulationError: the CPU cannot be emulated, or did not answer.
@@ -315,12 +329,12 @@ def emulated_flips(
     if routes is not None and there.deferred is not None:
         rerouted = int((there.deferred != routes[: len(texts)]).sum())
     largest = float(np.abs(there.logits - native).max())
-    return CpuFlips(cpu, len(texts), _count_changes(there.logits, native), largest, rerouted)
+    return CpuFlips(cpu, len(texts), _count_changes(there.logits, native, decision), largest, rerouted)
 
 
 def _compare_reference(evidence: _Evidence, labels: Sequence[str], recipe: Recipe) -> _Judged:
     modes = {_BATCHED: evidence.test.reference}
-    verdict = _verdict(REFERENCE, _BATCHED, modes, evidence.test, (), Rules.of(recipe), labels)
+    verdict = _verdict(REFERENCE, _BATCHED, modes, evidence, (), Rules.of(recipe), labels)
     return _Judged(replace(verdict, exact=True))
 
 
@@ -334,12 +348,12 @@ def _compare(
     progress: Progress,
 ) -> _Judged:
     """Judge the worse serving mode on all evidence. Exact graphs need the test split only."""
-    test, rules = evidence.test, Rules.of(recipe)
+    test, rules, decision = evidence.test, Rules.of(recipe), evidence.decision
     if not all(np.isfinite(logits).all() for logits in modes.values()):
-        broken = _verdict(spec.name, _BATCHED, modes, test, (), rules, labels)
+        broken = _verdict(spec.name, _BATCHED, modes, evidence, (), rules, labels)
         return _Judged(replace(broken, passed=False, reason="some logits are NaN or infinite"), 0.0)
-    if spec.dtype == "float32" and all(_is_exact(test, logits) for logits in modes.values()):
-        return _Judged(replace(_verdict(spec.name, _BATCHED, modes, test, (), rules, labels), exact=True))
+    if spec.dtype == "float32" and all(_is_exact(test, logits, decision) for logits in modes.values()):
+        return _Judged(replace(_verdict(spec.name, _BATCHED, modes, evidence, (), rules, labels), exact=True))
     if not spec.ships or spec.stages:  # a student and its threshold are fitted to these texts
         evidence = replace(evidence, unlabelled=evidence.unlabelled.take([]))
         if not (spec.ships and evidence.ordered_by == "validation"):
@@ -349,15 +363,17 @@ def _compare(
     with progress.count(what, answers, "answers") as advance, counted(classifier, advance):
         validation = _answer_in_modes(classifier, evidence.validation, modes)
         unlabelled_logits = _answer_in_modes(classifier, evidence.unlabelled, modes)
-    judged = {}
+    judged, judge = {}, gate.judge_sets if decision.is_multi_label else gate.judge
     for mode in modes:
         pooled = [(test, modes[mode])]
         if evidence.ordered_by == "table":
             pooled.append((evidence.validation, validation[mode]))
-        judged[mode] = gate.judge(_answers(pooled, (evidence.unlabelled, unlabelled_logits[mode])), labels, rules)
+        free = (evidence.unlabelled, unlabelled_logits[mode])
+        judged[mode] = judge(_answers(pooled, free, decision), labels, rules)
     worst = min(judged, key=lambda mode: (_WORST_FIRST.index(gate.outcome(judged[mode])), -judged[mode][0].limit))
-    verdict = _verdict(spec.name, worst, modes, test, judged[worst], rules, labels)
-    changed, texts = _count_changes(validation[_BATCHED], evidence.validation.reference), len(evidence.validation.texts)
+    verdict = _verdict(spec.name, worst, modes, evidence, judged[worst], rules, labels)
+    texts = len(evidence.validation.texts)
+    changed = _count_changes(validation[_BATCHED], evidence.validation.reference, decision)
     if spec.stages and texts:  # its threshold was chosen on these texts: their agreement is too good by chance
         return _Judged(verdict, proportion_lower(texts - changed, texts, rules.confidence))
     return _Judged(verdict, 1.0 - changed / max(1, texts))
@@ -369,18 +385,20 @@ def _answer_in_modes(classifier: Classifier, texts: _Texts, modes: Iterable[str]
     return {mode: classifier.logits(texts.texts, batch_size=1 if mode == _SINGLE else None) for mode in modes}
 
 
-def _is_exact(test: _Texts, logits: FloatArray) -> bool:
-    difference = float(np.abs(softmax(logits) - softmax(test.reference)).max())
-    return gate.is_exact(test.reference.argmax(axis=1), logits.argmax(axis=1), difference)
+def _is_exact(test: _Texts, logits: FloatArray, decision: Decision) -> bool:
+    difference = float(np.abs(decision.probabilities(logits) - decision.probabilities(test.reference)).max())
+    return gate.is_exact(decision.answers(test.reference), decision.answers(logits), difference)
 
 
-def _answers(labelled: Sequence[tuple[_Texts, FloatArray]], free: tuple[_Texts, FloatArray]) -> Answers:
+def _answers(
+    labelled: Sequence[tuple[_Texts, FloatArray]], free: tuple[_Texts, FloatArray], decision: Decision
+) -> Answers:
     return Answers(
         truth=np.concatenate([texts.truth for texts, _ in labelled]),
-        reference=np.concatenate([texts.reference.argmax(axis=1) for texts, _ in labelled]),
-        candidate=np.concatenate([logits.argmax(axis=1) for _, logits in labelled]),
-        free_reference=free[0].reference.argmax(axis=1),
-        free_candidate=free[1].argmax(axis=1),
+        reference=np.concatenate([decision.answers(texts.reference) for texts, _ in labelled]),
+        candidate=np.concatenate([decision.answers(logits) for _, logits in labelled]),
+        free_reference=decision.answers(free[0].reference),
+        free_candidate=decision.answers(free[1]),
     )
 
 
@@ -388,14 +406,15 @@ def _verdict(
     name: str,
     serving_mode: str,
     modes: ModeLogits,
-    test: _Texts,
+    evidence: _Evidence,
     criteria: tuple[Criterion, ...],
     rules: Rules,
     labels: Sequence[str],
 ) -> Verdict:
     """The verdict on a variant in one serving mode, regardless of other variants."""
-    logits, reference = modes[serving_mode], test.reference
-    answers, before = logits.argmax(axis=1), reference.argmax(axis=1)
+    test, decision = evidence.test, evidence.decision
+    logits, expected = modes[serving_mode], decision.probabilities(test.reference)
+    answers, before = decision.answers(logits), decision.answers(test.reference)
     return Verdict(
         variant=name,
         passed=gate.outcome(criteria) != "fail",
@@ -404,10 +423,12 @@ def _verdict(
         comparison=paired_non_inferiority(
             before == test.truth, answers == test.truth, margin=rules.margin, confidence=rules.confidence
         ),
-        scores=metrics.score(answers, test.truth, labels),
+        scores=set_metrics.score_logits(logits, test.truth, decision, labels),
         agreement=float((answers == before).mean()),
-        max_probability_difference=max(float(np.abs(softmax(x) - softmax(reference)).max()) for x in modes.values()),
-        changed_labels=_count_changes(logits, reference),
+        max_probability_difference=max(
+            float(np.abs(decision.probabilities(x) - expected).max()) for x in modes.values()
+        ),
+        changed_labels=_count_changes(logits, test.reference, decision),
         criteria=criteria,
     )
 
@@ -428,24 +449,22 @@ def _apply_sequence(judged: Mapping[str, _Judged], order: Sequence[str], evidenc
     return verdicts
 
 
-def _count_changes(one: FloatArray, other: FloatArray) -> int:
-    return int((one.argmax(axis=1) != other.argmax(axis=1)).sum())
+def _count_changes(one: FloatArray, other: FloatArray, decision: Decision) -> int:
+    return int((decision.answers(one) != decision.answers(other)).sum())
 
 
-def _write_flips(run_dir: RunDir, name: str, test: _Texts, labels: Sequence[str], logits: FloatArray) -> None:
-    """Write the texts whose label changed; `margin` is the difference of the two highest probabilities."""
-    p_reference, p_variant = softmax(test.reference), softmax(logits)
+def _write_flips(
+    run_dir: RunDir, name: str, test: _Texts, labels: Sequence[str], logits: FloatArray, decision: Decision
+) -> None:
+    """Write the texts whose label changed, or whose labels did; `margin` is that of `Decision.margins`."""
+    before, after = decision.answers(test.reference), decision.answers(logits)
+    margins = [decision.margins(decision.probabilities(x)) for x in (test.reference, logits)]
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     pair = ["pair"] if any(not isinstance(text, str) for text in test.texts[:1]) else []
     writer.writerow(["row", "label", "pytorch", "pytorch_margin", "variant", "variant_margin", "text", *pair])
-    for row in np.flatnonzero(test.reference.argmax(axis=1) != logits.argmax(axis=1)):
-        margins = [_margin(p[row]) for p in (p_reference, p_variant)]
-        names = [labels[int(i)] for i in (test.truth[row], p_reference[row].argmax(), p_variant[row].argmax())]
-        answers = names[0], names[1], f"{margins[0]:.4f}", names[2], f"{margins[1]:.4f}"
-        writer.writerow([int(row) + 1, *answers, *pairs.parts(test.texts[int(row)])])
+    for row in np.flatnonzero(before != after).tolist():
+        truth, own, variant = (decision.in_words(x[row], labels) for x in (test.truth, before, after))
+        shown = [f"{margin[row]:.4f}" for margin in margins]
+        writer.writerow([row + 1, truth, own, shown[0], variant, shown[1], *pairs.parts(test.texts[row])])
     atomic.write_text(run_dir.flips(name), buffer.getvalue())
-
-
-def _margin(probabilities: npt.NDArray[np.float32]) -> float:
-    return float(np.diff(np.sort(probabilities)[-2:])[0])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,16 @@ from sentopt.backends.torch import TorchEngine
 from sentopt.data import pairs
 from sentopt.errors import BackboneError
 from sentopt.files import atomic
-from sentopt.measure import confidence
+from sentopt.measure import confidence, label_sets, thresholds
+from sentopt.measure.decision import SINGLE, Decision
+from sentopt.measure.label_sets import MULTI_LABEL, SINGLE_LABEL
 from sentopt.recipe import TrainSection
+from sentopt.run_dir import THRESHOLDS_FILE
+from sentopt.runtime.classifier import sigmoid
 from sentopt.runtime.description import Text, truncation_side
 from sentopt.runtime.session import FloatArray
 from sentopt.runtime.tokenization import TextEncoder, Tokens
+from sentopt.training import lora
 
 _PADDING_TOLERANCE = 1e-3
 _MOST_ADDED_TOKENS = 50
@@ -106,34 +112,41 @@ def encoder_of(tokenizer: Any, max_length: int, *, pairs: bool = False) -> TextE
     )
 
 
-def load_untuned(folder: Path, labels: Sequence[str], tokenizer: Any, train: TrainSection) -> Any:
+def load_untuned(
+    folder: Path, labels: Sequence[str], tokenizer: Any, train: TrainSection, *, multi_label: bool = False
+) -> Any:
     """The backbone with a fresh classification head, drawn from PyTorch's random state.
 
     A head in the folder is kept only where it tells the same labels in the same order (`model_files.keeps_head`).
     Attention is `eager`: on a CPU, `sdpa` falls back to a slower backward pass (measured: 1.1 to 1.4 times).
 
+    With `train.peft`, the encoder is frozen and has LoRA beside its weights, see `lora.add`.
+
     Raises:
         BackboneError: transformers cannot load it, or it does not go with its tokenizer.
+        RecipeError: see `lora.add`.
     """
-    model, found = _load(folder, labels, tokenizer)
+    model, found = _load(folder, labels, tokenizer, multi_label=multi_label)
     _check_body(folder, model, found)
-    if not model_files.keeps_head(folder, labels):
+    if not model_files.keeps_head(folder, labels, multi_label=multi_label):
         _redraw_head(model, found)
     if not train.encoder_dropout:
         _switch_off_dropout(model.base_model)
     if train.freeze_embeddings:
         embeddings = getattr(model.base_model, "embeddings", None) or model.get_input_embeddings()
         embeddings.requires_grad_(False)
+    if train.peft == "lora":
+        lora.add(model, train)
     return model
 
 
-def load_tuned(folder: Path, labels: Sequence[str], tokenizer: Any) -> Any:
+def load_tuned(folder: Path, labels: Sequence[str], tokenizer: Any, *, multi_label: bool = False) -> Any:
     """A classifier that was tuned elsewhere, with the given names in place of its own.
 
     Raises:
         BackboneError: the checkpoint has no classification head, or one of another size.
     """
-    model, found = _load(folder, labels, tokenizer)
+    model, found = _load(folder, labels, tokenizer, multi_label=multi_label)
     _check_sizes(folder, model, _mismatched(found))
     if found["missing_keys"]:
         names = ", ".join(sorted(found["missing_keys"])[:3])
@@ -211,8 +224,8 @@ def _telling(encoder: TextEncoder, texts: Sequence[str]) -> list[str]:
     return found
 
 
-def save(model: Any, tokenizer: Any, target: Path) -> None:
-    """Write a folder that the Auto classes load.
+def save(model: Any, tokenizer: Any, target: Path, thresholds: Sequence[float] = ()) -> None:
+    """Write a folder that the Auto classes load, and the thresholds of its labels where a text may have any number.
 
     Raises:
         BackboneError: the tokenizer cannot be saved in the format that the runtime reads.
@@ -221,6 +234,8 @@ def save(model: Any, tokenizer: Any, target: Path) -> None:
         model.save_pretrained(folder, safe_serialization=True)
         tokenizer.save_pretrained(folder)
         _state_truncation(folder / model_files.TOKENIZER_CONFIG, tokenizer.truncation_side)
+        if thresholds:
+            (folder / THRESHOLDS_FILE).write_text(json.dumps(list(thresholds)) + "\n", encoding="utf-8")
         if not (folder / "tokenizer.json").is_file():
             raise BackboneError(
                 "the tokenizer saves no tokenizer.json, which the runtime needs; "
@@ -228,34 +243,73 @@ def save(model: Any, tokenizer: Any, target: Path) -> None:
             )
 
 
+@dataclass(frozen=True)
+class Calibrated:
+    """What was fitted to the validation split: the temperatures of the logits, one for all or one for each label, and
+    how answers follow from the logits that are divided by them."""
+
+    temperatures: tuple[float, ...]
+    decision: Decision
+
+    def divided(self, logits: FloatArray) -> FloatArray:
+        """The logits as the saved model gives them."""
+        return np.asarray(logits / np.array(self.temperatures, dtype=np.float32), dtype=np.float32)
+
+    def undivided(self, logits: FloatArray) -> FloatArray:
+        """The inverse."""
+        return np.asarray(logits * np.array(self.temperatures, dtype=np.float32), dtype=np.float32)
+
+
 def save_calibrated(
-    model: Any, tokenizer: Any, target: Path, *, logits: FloatArray, truth: np.ndarray, calibrate: bool
-) -> float:
+    model: Any,
+    tokenizer: Any,
+    target: Path,
+    *,
+    logits: FloatArray,
+    truth: np.ndarray,
+    calibrate: bool,
+    multi_label: bool = False,
+) -> Calibrated:
     """Save the model, its logits divided by the temperature that suits `truth` best.
+
+    Where a text may have any number of labels, each label has a temperature, and a threshold that suits `truth` best.
 
     Args:
         model: what gave the logits; its last linear layer is divided in place.
         tokenizer: goes into the same folder.
         target: the folder, which the Auto classes load.
         logits: those of the validation split, float32 of shape (texts, labels).
-        truth: the positions of their labels, of shape (texts,).
-        calibrate: without it, the model is saved as it is.
+        truth: the positions of their labels, of shape (texts,), or their codes (`measure.label_sets`).
+        calibrate: without it, the model is saved as it is; it has thresholds all the same.
+        multi_label: whether `truth` are codes.
 
     Returns:
-        The temperature; 1.0 without `calibrate`, and where none helps by more than chance.
+        The temperatures, each 1.0 without `calibrate` and where none helps by more than chance, and the thresholds.
 
     Raises:
         BackboneError: see `divide_logits` and `save`.
     """
-    temperature = confidence.temperature_that_helps(logits, truth) if calibrate else 1.0
+    fitted = Calibrated((1.0,), SINGLE)
+    if multi_label:
+        fitted = _fitted_to_sets(logits, truth, calibrate=calibrate)
+    elif calibrate:
+        fitted = Calibrated((confidence.temperature_that_helps(logits, truth),), SINGLE)
     if calibrate:
-        divide_logits(model, temperature)
-    save(model, tokenizer, target)
-    return temperature
+        divide_logits(model, *fitted.temperatures)
+    save(model, tokenizer, target, fitted.decision.thresholds)
+    return fitted
 
 
-def divide_logits(model: Any, temperature: float) -> None:
-    """Divide the last linear layer by `temperature`, so that everything that reads the model gives such logits.
+def _fitted_to_sets(logits: FloatArray, truth: np.ndarray, *, calibrate: bool) -> Calibrated:
+    has = label_sets.matrix(truth, logits.shape[1])
+    temperatures = thresholds.temperatures(logits, has) if calibrate else (1.0,) * logits.shape[1]
+    divided = Calibrated(temperatures, SINGLE).divided(logits)
+    return Calibrated(temperatures, Decision(thresholds.best(sigmoid(divided), has)))
+
+
+def divide_logits(model: Any, *temperatures: float) -> None:
+    """Divide the last linear layer by one temperature, or each of its rows by one, so that all that reads the model
+    gives such logits.
 
     Raises:
         BackboneError: the logits are not that layer's output.
@@ -263,21 +317,22 @@ def divide_logits(model: Any, temperature: float) -> None:
     heads = [m for m in model.modules() if isinstance(m, torch.nn.Linear) and m.out_features == model.config.num_labels]
     example = torch.full((1, 4), min(5, model.config.vocab_size - 1))
     mask = torch.ones_like(example)
+    divisor = torch.tensor(temperatures, dtype=torch.float32)
     with torch.inference_mode():
         before = model(input_ids=example, attention_mask=mask).logits
         if heads:
             for tensor in (heads[-1].weight, heads[-1].bias):
                 if tensor is not None:
-                    tensor.data.div_(temperature)
+                    tensor.data.div_(divisor if tensor.ndim == 1 else divisor[:, None])
         after = model(input_ids=example, attention_mask=mask).logits
-    if not torch.allclose(after, before / temperature, rtol=1e-3, atol=1e-5):
+    if not torch.allclose(after, before / divisor, rtol=1e-3, atol=1e-5):
         raise BackboneError(
             f"the logits of {type(model).__name__} do not come from a last linear layer, so no temperature can be "
             "divided out of them; switch it off with --set train.calibrate=false"
         )
 
 
-def _load(folder: Path, labels: Sequence[str], tokenizer: Any) -> tuple[Any, dict[str, Any]]:
+def _load(folder: Path, labels: Sequence[str], tokenizer: Any, *, multi_label: bool) -> tuple[Any, dict[str, Any]]:
     """The model, and what transformers says of the weights that it found."""
     _agree_on_padding(folder, tokenizer)
     try:
@@ -301,7 +356,7 @@ def _load(folder: Path, labels: Sequence[str], tokenizer: Any) -> tuple[Any, dic
     if getattr(model.config, "pad_token_id", None) is None:
         model.config.pad_token_id = tokenizer.pad_token_id
     _check_embeddings(folder, model, tokenizer)
-    model.config.problem_type = "single_label_classification"
+    model.config.problem_type = MULTI_LABEL if multi_label else SINGLE_LABEL
     _check_padding(folder, model, tokenizer)
     return model, found
 

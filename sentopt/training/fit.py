@@ -27,13 +27,14 @@ from sentopt.backends.torch import limit_threads
 from sentopt.data.rows import Examples
 from sentopt.errors import RecipeError, TrainingInterrupted
 from sentopt.files import atomic, durable, journal
-from sentopt.measure import metrics
+from sentopt.measure import metrics, set_metrics
+from sentopt.measure.label_sets import MULTI_LABEL
 from sentopt.progress import SILENT, Progress
 from sentopt.recipe import Recipe, TrainSection
 from sentopt.results import Steps
 from sentopt.run_dir import RunDir
 from sentopt.runtime.cores import available_cores
-from sentopt.training import distributed, malloc, schedule, tokenized, trackers
+from sentopt.training import distributed, lora, malloc, schedule, set_loss, tokenized, trackers
 from sentopt.training.adversarial import AdversarialEmbeddings
 from sentopt.training.callbacks import (
     DropOldCheckpoints,
@@ -63,11 +64,15 @@ _TOKENS = "tokens"
 
 @dataclass(frozen=True)
 class Fit:
-    """The tuned model, and what there is to tell about the way to it; `history` is the Trainer's."""
+    """The tuned model, and what there is to tell about the way to it; `history` is the Trainer's.
+
+    `parameters` is the number of weights that training could change.
+    """
 
     model: Any
     steps: Steps
     history: Sequence[dict[str, Any]]
+    parameters: int
 
     @classmethod
     def without_training(cls, model: Any) -> Fit:
@@ -84,7 +89,7 @@ class Fit:
             best_step=0,
             best_metric=0.0,
         )
-        return cls(model, nothing, history=())
+        return cls(model, nothing, history=(), parameters=_trainable(model))
 
 
 @malloc.reusing_freed_memory()
@@ -101,7 +106,7 @@ def fit(
     resume_key: str,
     progress: Progress = SILENT,
 ) -> Fit:
-    """Tune `model`, keeping the Trainer's checkpoints in `folder` until it has finished.
+    """Tune `model`, keeping the Trainer's checkpoints in `folder` until it has finished. LoRA is merged then.
 
     With `soft_labels`, it learns a teacher's answers beside the labels, and texts that have no label.
 
@@ -136,10 +141,15 @@ def fit(
         )
     # accelerate wraps the forward method of what it trains in mixed-precision autocast
     tuned = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
-    fitted = Fit(tuned, _steps(trainer, clock, checkpoint), state.log_history)
+    fitted = Fit(tuned, _steps(trainer, clock, checkpoint), state.log_history, _trainable(tuned))
+    lora.merge(tuned)
     del trainer
     gc.collect()  # a network file system removes no folder with a file that is still mapped
     return fitted
+
+
+def _trainable(model: Any) -> int:
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 
 def _steps(trainer: _Trainer, clock: StepClock, checkpoint: str | None) -> Steps:
@@ -232,10 +242,14 @@ class _Trainer(Trainer):
         averaged: EmaWeights | None,
         adversary: AdversarialEmbeddings | None,
         teaching: TeacherLoss | None,
+        multi_label: bool,
+        smoothing: float,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
         self.teaching = teaching
+        self.multi_label = multi_label
+        self.smoothing = smoothing
         self.sampler = sampler
         self.class_weights = class_weights
         self.averaged = averaged
@@ -263,13 +277,17 @@ class _Trainer(Trainer):
         if self.teaching and soft_labels is not None:
             loss = self.teaching.of(outputs.logits.float(), labels, soft_labels, class_weights=weights)
             return (loss, outputs) if return_outputs else loss
-        loss = torch.nn.functional.cross_entropy(
-            outputs.logits.float(),
-            labels,
-            weight=None if weights is None else weights.to(labels.device),
-            label_smoothing=self.args.label_smoothing_factor if model.training else 0.0,
-        )
+        smoothing = self.smoothing if model.training else 0.0
+        loss = self._loss(outputs.logits.float(), labels, weights, smoothing)
         return (loss, outputs) if return_outputs else loss
+
+    def _loss(
+        self, logits: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor | None, smoothing: float
+    ) -> torch.Tensor:
+        weights = None if weights is None else weights.to(labels.device)
+        if self.multi_label:
+            return set_loss.of(logits, labels, weights=weights, smoothing=smoothing)
+        return torch.nn.functional.cross_entropy(logits, labels, weight=weights, label_smoothing=smoothing)
 
     def _kept_weights(self) -> AbstractContextManager[None]:
         """The model has the weights that are evaluated and saved in this context."""
@@ -285,6 +303,10 @@ class _Trainer(Trainer):
             super().save_model(output_dir, _internal_call)
         if self.averaged and self.args.should_save:
             self.averaged.save_last(Path(output_dir or self.args.output_dir))
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        """With LoRA, the weights that it freezes are left out: they are those of the pretrained model."""
+        super()._save(output_dir, lora.trained_state(self.model, state_dict or self.model.state_dict()))
 
     def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
         """Whatever comes into the new folder is known to be the Trainer's, even where this process is killed."""
@@ -325,15 +347,18 @@ def _trainer_of_all(recipe: Recipe, folder: Path, model: Any, tokenizer: Any, va
 def _trainer(
     recipe: Recipe, folder: Path, model: Any, tokenizer: Any, train: Tokenized, validation: list[Encoded]
 ) -> _Trainer:
+    multi_label = model.config.problem_type == MULTI_LABEL
     trainer = _Trainer(
         model=model,
-        args=_arguments(recipe, folder, len(train.labels)),
+        args=_arguments(recipe, folder, len(train.labels), multi_label=multi_label),
         train_dataset=train.texts,
         eval_dataset=sorted(validation, key=lambda e: len(e["input_ids"])),  # little padding
         processing_class=tokenizer,
         data_collator=DataCollatorWithPadding(tokenizer),
-        compute_metrics=_eval_metrics,
-        class_weights=_class_weights(recipe.train, train.labels, model.config.num_labels),
+        compute_metrics=_metrics_of_sets if multi_label else _eval_metrics,
+        multi_label=multi_label,
+        smoothing=recipe.train.label_smoothing,
+        class_weights=_class_weights(recipe.train, train.labels, model.config.num_labels, multi_label=multi_label),
         averaged=EmaWeights(model, recipe.train.ema_decay) if recipe.train.ema_decay else None,
         adversary=_adversary(model, recipe.train.adversarial),
         teaching=TeacherLoss.of_recipe(recipe.train) if recipe.train.teacher else None,
@@ -351,7 +376,7 @@ def _trainer(
     return trainer
 
 
-def _arguments(recipe: Recipe, folder: Path, texts: int) -> Arguments:
+def _arguments(recipe: Recipe, folder: Path, texts: int, *, multi_label: bool) -> Arguments:
     train = recipe.train
     precision = _precision(train.precision)
     on_cuda = torch.cuda.is_available()
@@ -369,7 +394,7 @@ def _arguments(recipe: Recipe, folder: Path, texts: int) -> Arguments:
         weight_decay=train.weight_decay,
         warmup_steps=math.ceil(schedule.steps_for(train, texts) * train.warmup_ratio),
         lr_scheduler_type=train.scheduler,
-        label_smoothing_factor=train.label_smoothing,
+        label_smoothing_factor=0.0 if multi_label else train.label_smoothing,  # the Trainer smooths no sets of labels
         eval_strategy=train.eval_strategy,
         save_strategy=train.eval_strategy,
         eval_steps=train.eval_steps or None,
@@ -421,10 +446,17 @@ def _adversary(model: Any, length: float) -> AdversarialEmbeddings | None:
     return AdversarialEmbeddings(model.get_input_embeddings(), length) if length else None
 
 
-def _class_weights(train: TrainSection, given: NDArray[np.int64], labels: int) -> torch.Tensor | None:
-    """Inversely proportional to frequency, with a mean of 1 over the texts: scikit-learn's "balanced"."""
+def _class_weights(
+    train: TrainSection, given: NDArray[np.int64], labels: int, *, multi_label: bool
+) -> torch.Tensor | None:
+    """Inversely proportional to frequency, with a mean of 1 over the texts: scikit-learn's "balanced".
+
+    Where a text has any number of labels, those of `set_loss`.
+    """
     if train.class_weights == "none":
         return None
+    if multi_label:
+        return set_loss.balanced(given, labels)
     known = torch.from_numpy(given[given != NO_LABEL])
     return len(known) / (labels * torch.bincount(known, minlength=labels).float())
 
@@ -433,7 +465,11 @@ def _eval_metrics(prediction: Any) -> dict[str, float]:
     given = {"predictions": prediction.predictions.argmax(axis=1), "references": prediction.label_ids}
     macro = metrics.MacroScores(keep_in_memory=True).compute(**given, num_labels=prediction.predictions.shape[1])
     accuracy = metrics.Accuracy(keep_in_memory=True).compute(**given)
-    return {**accuracy, **macro}
+    return {**accuracy, **macro, "micro_f1": accuracy["accuracy"]}
+
+
+def _metrics_of_sets(prediction: Any) -> dict[str, float]:
+    return set_metrics.while_training(prediction.predictions, prediction.label_ids)
 
 
 def _resumable(folder: Path, resume_key: str) -> str:

@@ -18,6 +18,7 @@ _FITTING = 0.99
 # steps, where longer training gains nothing; 0.09 on 1,044 of its texts, where 26 steps are too few.
 _FALL = 0.04
 _LEAST_POINTS = 8
+_LEAST_LORA_RATE = 1e-4  # Hu et al. 2022 use 2e-4 to 5e-4 for RoBERTa
 
 
 def too_short(lengths: TokenLengths, train: TrainSection, *, max_length: int) -> str:
@@ -56,6 +57,16 @@ def more_epochs(train: TrainSection, train_texts: int) -> str:
     return (
         f"small data: {epochs:g} epochs instead of {train.epochs:g}, to make {schedule.steps_for(train, train_texts)} "
         f"steps; --set train.min_steps=0 keeps to {train.epochs:g}"
+    )
+
+
+def low_rate(train: TrainSection) -> str:
+    """What to say where the learning rate is one for whole models and LoRA alone is trained, else nothing."""
+    if train.peft != "lora" or train.learning_rate >= _LEAST_LORA_RATE:
+        return ""
+    return (
+        f"LoRA learns slowly with a learning rate of {train.learning_rate:g}, which suits whole models: "
+        "--set train.learning_rate=5e-4 is usual"
     )
 
 

@@ -22,9 +22,10 @@ from sentopt import manifest, model_files
 from sentopt.data import store
 from sentopt.errors import BackboneError
 from sentopt.files import atomic
+from sentopt.measure import label_sets
+from sentopt.measure.label_sets import MULTI_LABEL, SINGLE_LABEL
 from sentopt.run_dir import RunDir
 
-_SINGLE_LABEL = "single_label_classification"
 _SECRET = ("token", "key", "password", "secret")
 
 
@@ -89,10 +90,11 @@ def of(given: object, tokenizer: object = None) -> LiveModel:
         raise BackboneError(
             "the model has adapters beside its weights; merge them first: (model.merge_and_unload(), tokenizer)"
         )
-    if model.config.num_labels < 2 or getattr(model.config, "problem_type", None) not in (None, _SINGLE_LABEL):
+    problem = getattr(model.config, "problem_type", None)
+    if model.config.num_labels < 2 or problem not in (None, SINGLE_LABEL, MULTI_LABEL):
         raise BackboneError(
-            f"the model has {model.config.num_labels} output(s) and the problem type {model.config.problem_type!r}; "
-            "expected a classifier that gives each text one of two or more labels"
+            f"the model has {model.config.num_labels} output(s) and the problem type {problem!r}; "
+            "expected a classifier that gives each text one of two or more labels, or any number of them"
         )
     if not hasattr(tokenizer, "save_pretrained"):
         raise BackboneError("the model comes without a tokenizer: give it with tokenizer=, or as (model, tokenizer)")
@@ -165,6 +167,8 @@ def own_metrics(live: LiveModel, run_dir: RunDir) -> dict[str, float]:
 
     logits = np.load(run_dir.reference, allow_pickle=False)
     truth = store.read_split(run_dir, "test").labels
+    if store.is_multi_label(run_dir):  # as a Trainer of such a model has them
+        truth = label_sets.matrix(truth, logits.shape[1]).astype(np.float32)
     preprocess = getattr(live.trainer, "preprocess_logits_for_metrics", None)
     if preprocess is not None:
         logits = preprocess(torch.from_numpy(logits), torch.from_numpy(truth)).numpy()

@@ -104,12 +104,13 @@ def rehearse(recipe: Recipe, run_dir: RunDir) -> Rehearsal:
         make_deterministic(recipe.run.seed)
         folder = backbones.resolve(recipe.model.backbone, recipe.model.revision)
         labels, train = store.read_labels(run_dir), store.read_split(run_dir, "train")
+        multi_label = store.is_multi_label(run_dir)
         started = time.perf_counter()
         tokenizer = checkpoints.load_tokenizer(folder, recipe.model.max_length)
         if recipe.model.tuned:
-            model = checkpoints.load_tuned(folder, labels, tokenizer)
+            model = checkpoints.load_tuned(folder, labels, tokenizer, multi_label=multi_label)
         else:
-            model = checkpoints.load_untuned(folder, labels, tokenizer, recipe.train)
+            model = checkpoints.load_untuned(folder, labels, tokenizer, recipe.train, multi_label=multi_label)
         load_seconds = time.perf_counter() - started
         pairs = store.are_pairs(run_dir)
         limit = model_files.length_limit(folder) or lengths.LONGEST

@@ -21,7 +21,7 @@ from sentopt.backends.torch import TorchEngine
 from sentopt.data import store
 from sentopt.errors import BackboneError, RunDirError
 from sentopt.files import atomic
-from sentopt.measure import metrics
+from sentopt.measure import metrics, set_metrics
 from sentopt.recipe import Recipe
 from sentopt.run_dir import AVERAGE_FILE, RunDir
 from sentopt.runtime.classifier import Classifier
@@ -35,7 +35,8 @@ _SAME_START = 0.5  # cosine of two weight matrices: over 0.95 with a common star
 class Soup:
     """An averaged model: scores by `metric` on the validation split, of each run and of the average.
 
-    The logits of the average were divided by `temperature`.
+    The logits of the average were divided by `temperature`, or by one for each label where a text may have any number
+    of them; then it is 1 here.
     """
 
     metric: str
@@ -76,18 +77,29 @@ def average(runs: Sequence[RunDir], target: RunDir) -> Soup:
 
     texts, truth = [e.text for e in validation], np.array([e.label for e in validation], dtype=np.int64)
 
+    multi_label = store.is_multi_label(runs[0])
+
     def score_of(logits: FloatArray) -> float:
+        if multi_label:  # with thresholds that suit the logits, as the average gets them
+            return set_metrics.while_training(logits, truth)[first.train.metric]
         return float(getattr(metrics.score(logits.argmax(axis=1), truth, labels), first.train.metric))
 
-    members = [checkpoints.load_tuned(run.checkpoint, labels, tokenizer) for run in runs]
+    members = [checkpoints.load_tuned(run.checkpoint, labels, tokenizer, multi_label=multi_label) for run in runs]
     scores = tuple(score_of(classifier_of(model).logits(texts)) for model in members)
     model = _mean(members, runs)
     logits = classifier_of(model).logits(texts)
     with target.locked():
         manifest.claim(target)
-        temperature = checkpoints.save_calibrated(
-            model, tokenizer, target.averaged, logits=logits, truth=truth, calibrate=first.train.calibrate
+        calibrated = checkpoints.save_calibrated(
+            model,
+            tokenizer,
+            target.averaged,
+            logits=logits,
+            truth=truth,
+            calibrate=first.train.calibrate,
+            multi_label=multi_label,
         )
+    temperature = 1.0 if multi_label else calibrated.temperatures[0]
     soup = Soup(first.train.metric, tuple(str(run.root) for run in runs), scores, score_of(logits), temperature)
     atomic.write_text(target.averaged / AVERAGE_FILE, json.dumps(records.to_json(soup), indent=1) + "\n")
     return soup

@@ -168,13 +168,17 @@ class Teacher:
 
         Raises:
             RecipeError: the run's recipe cannot be read.
-            RunDirError: its checkpoint is not what its training wrote.
+            RunDirError: its checkpoint is not what its training wrote, or gives texts any number of labels.
         """
         max_length = recipes.load(str(run_dir.recipe)).model.max_length
         if not _is_intact(run_dir, "train"):
             raise RunDirError(
                 f"{_KEY}: the checkpoint of {run_dir.root} is not what its training wrote. Run "
                 f"`sentopt train --run-dir {run_dir.root}` again, or copy the checkpoint to a folder of its own"
+            )
+        if store.is_multi_label(run_dir):
+            raise RunDirError(
+                f"{_KEY}: {run_dir.root} gives texts any number of labels (multi-label), a teacher gives each one"
             )
         labels, spec = store.read_labels(run_dir), _fastest(run_dir)
         candidate = Candidate.of(spec, run_dir, labels, max_length) if spec else None
@@ -189,6 +193,7 @@ class Teacher:
         """
         try:
             model_files.check(folder, tuned=True)
+            model_files.check_problem(folder, multi_label=False)
             labels = tuple(model_files.label_names(folder))
         except BackboneError as error:
             raise BackboneError(f"{_KEY}: {error}") from error

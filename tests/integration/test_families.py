@@ -13,7 +13,8 @@ from csv_files import read_csv
 from sentopt import recipe
 from sentopt.backends.torch import TorchEngine
 from sentopt.pipeline import Pipeline
-from sentopt.results import ExportResult, TrainResult, VerifyResult
+from sentopt.report import sections
+from sentopt.results import ExportResult, QuantizeResult, TrainResult, VerifyResult
 from sentopt.run_dir import RunDir
 from sentopt.runtime.classifier import Classifier
 from sentopt.runtime.tokenization import Batch, TextEncoder
@@ -37,7 +38,7 @@ NAMES = {
     "gpt2": "GPT-2",
     "megatron-bert": "Megatron-BERT",
 }
-LEAN, TRACED = ("lean-fp32", "lean-int8"), ("onnx-fp32", "onnx-int8")
+LEAN, TRACED = ("lean-fp32", "lean-int8"), ("onnx-fp32", "onnx-int8-calibrated")
 
 
 def save_backbone(family: str, folder: Path) -> None:
@@ -100,6 +101,17 @@ def test_it_is_trained_exported_quantized_and_judged(run: Pipeline) -> None:
     assert verdicts[fp32].batch_flips is not None
     assert verdicts[fp32].batch_flips.changed == 0
     assert verdicts[int8].agreement > 0.7
+
+
+@pytest.mark.parametrize("run", tiny_models.TRACED, indirect=True)
+def test_a_traced_graph_is_calibrated_and_the_report_says_on_what(run: Pipeline) -> None:
+    quantized = run.manifest.result("quantize", QuantizeResult)
+    found = quantized.traced_calibration
+    assert quantized.calibration is None
+    assert found is not None
+    assert (found.products, found.worst_error < 0.01) == (8, True)
+    said = "The calibrated traced INT8 graph: 8 matrix products calibrated on "
+    assert any(line.startswith(said) for line in sections.int8_checks(run.manifest))
 
 
 def test_the_documentation_says_what_graph_it_gets(run: Pipeline) -> None:

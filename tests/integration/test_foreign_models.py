@@ -175,7 +175,7 @@ REFUSED: dict[str, tuple[Change, str]] = {
     # heads
     "multi-label": (
         config(problem_type="multi_label_classification"),
-        "is a multi-label classifier (config.json says problem_type 'multi_label_classification'): it gives each label",
+        "is a multi-label classifier (config.json says problem_type 'multi_label_classification'): it gives a text any",
     ),
     "regression": (
         config(problem_type="regression"),
@@ -388,7 +388,7 @@ REFUSED: dict[str, tuple[Change, str]] = {
             having("adapter_config.json", ADAPTER),
             having("adapter_model.safetensors"),
         ),
-        "Adapter.from_pretrained('{model}', num_labels=N).merge_and_unload().save_pretrained('merged')",
+        "{model} is a PEFT adapter, and its base model cannot be used: there is no folder owner/base",
     ),
     "an empty folder": (
         lambda folder: shutil.rmtree(folder) or folder.mkdir(),

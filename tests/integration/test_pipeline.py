@@ -289,7 +289,8 @@ def test_an_architecture_without_lean_graph_falls_back_on_the_traced_one(
     assert "note: no lean graph for this model (architecture 'megatron-bert' is not one of bert, " in captured.err
     result = json.loads(captured.out)
     verdicts = {v["variant"]: v for v in result["verify"]["verdicts"] if v["variant"].startswith(("onnx", "lean"))}
-    assert list(verdicts) == ["onnx-fp32", "onnx-int8", "onnx-int8-per-channel", "onnx-int8-mixed"]
+    int8 = ["onnx-int8", "onnx-int8-per-channel", "onnx-int8-calibrated", "onnx-int8-mixed"]
+    assert list(verdicts) == ["onnx-fp32", *int8]
     assert all((root / "variants" / name / "model.onnx").is_file() for name in verdicts)
     assert verdicts["onnx-fp32"]["passed"]
     assert verdicts["onnx-fp32"]["agreement"] == 1.0

@@ -60,3 +60,8 @@ def test_nothing_is_said_of_a_training_that_is_not_known() -> None:
     assert caution.scope(description(made_from={**ORIGIN, "tuned_elsewhere": True})) == ""
     assert caution.scope(description()) == ""
     assert caution.scope(None) == ""
+
+
+def test_of_a_set_the_most_probable_label_is_unsure() -> None:
+    said = caution.in_words(caution.bands(description()), 0.55, sets=True)
+    assert "4 of 10 test texts whose most probable label has such a probability (0.5 to 0.6) have it" in said

@@ -23,8 +23,8 @@ def service(*golden: Golden) -> Any:
     def predict(texts: list[str]) -> list[Any]:
         return [SimpleNamespace(label="good", score=0.5 + len(text) / 1_000) for text in texts]
 
-    classifier = SimpleNamespace(labels=("bad", "good"), description=description, predict=predict)
-    return SimpleNamespace(classifier=classifier, limits=Limits(characters=500))
+    classifier = SimpleNamespace(labels=("bad", "good"), thresholds=(), description=description, predict=predict)
+    return SimpleNamespace(classifier=classifier, limits=Limits(characters=500), pair=None)
 
 
 def run_with(*found: Example) -> Any:
@@ -36,17 +36,17 @@ def test_texts_of_the_test_split_are_called_so() -> None:
     assert chosen.heading == "Examples from the test split:"
     assert len(set(chosen.texts)) == 6
     assert [int(text.split()[1]) % 2 for text in chosen.texts] == [1, 0, 0, 1, 0, 1]
-    assert chosen.labels == ("good", "bad", "bad", "good", "bad", "good")
-    assert chosen.label_of(chosen.texts[1]) == "bad"
-    assert chosen.label_of("another text") is None
+    assert [label for (label,) in chosen.labels] == ["good", "bad", "bad", "good", "bad", "good"]
+    assert chosen.labels_of(chosen.texts[1]) == ("bad",)
+    assert chosen.labels_of("another text") is None
 
 
 def test_the_first_one_is_answered_rightly_and_surely() -> None:
     texts = [Example("w" * 60, 0), Example("a" * 20, 1), Example("b" * 50, 1), Example("c" * 30, 1)]
     chosen = examples.choose(service(), run_with(*texts))
-    assert (chosen.texts[0], chosen.labels[0]) == ("b" * 50, "good")
+    assert (chosen.texts[0], chosen.labels[0]) == ("b" * 50, ("good",))
     wrong = examples.choose(service(), run_with(Example("one", 0), Example("two", 0)))
-    assert wrong.labels == ("bad", "bad")
+    assert wrong.labels == (("bad",), ("bad",))
 
 
 def test_lengths_differ() -> None:

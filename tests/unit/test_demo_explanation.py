@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from sentopt.demo.explanation import Word, parts, phrases, weigh, without_each
+from sentopt.demo.explanation import Span, Word, parts, phrases, spans_of, weigh, without_each
 from sentopt.runtime.classifier import Prediction
 
 FAMILY = "\U0001f468\u200d\U0001f469\u200d\U0001f467"  # three people, joined
@@ -74,8 +74,8 @@ def test_marks_stay_with_their_letters(word: str) -> None:
 @pytest.mark.parametrize("text", ["", " ", "\n\t \u3000"])
 def test_without_words_there_is_nothing_to_leave_out(text: str) -> None:
     assert parts(text, 5) == []
-    assert without_each(text, []) == []
-    assert weigh(text, [], [answer("good", good=1.0)]) == ()
+    assert without_each([text], []) == []
+    assert weigh([text], [], [answer("good", good=1.0)]) == ()
 
 
 def test_words_of_any_text_cover_it_once_and_in_order() -> None:
@@ -100,43 +100,69 @@ def test_groups_cover_every_word_once_in_order_and_evenly(most: int) -> None:
 
 def test_weighed_words_are_found_where_they_are_said_to_be() -> None:
     for text in random_texts(seed=2):
-        spans = parts(text, 7)
-        weighed = weigh(text, spans, [answer("good", good=0.5)] * (len(spans) + 1))
-        assert [(word.start, word.end) for word in weighed] == spans
+        spans = spans_of([text], 7)
+        weighed = weigh([text], spans, [answer("good", good=0.5)] * (len(spans) + 1))
+        assert [Span(word.start, word.end) for word in weighed] == spans
         assert all(text[word.start : word.end] == word.text for word in weighed)
 
 
 def test_leaving_a_part_out_leaves_everything_else() -> None:
     for text in random_texts(seed=3):
-        spans = parts(text, 9)
-        for (start, end), left in zip(spans, without_each(text, spans), strict=True):
-            assert left.split() == (text[:start] + " " + text[end:]).split()
+        spans = spans_of([text], 9)
+        for span, left in zip(spans, without_each([text], spans), strict=True):
+            assert isinstance(left, str)
+            assert left.split() == (text[: span.start] + " " + text[span.end :]).split()
             assert left == left.strip()
 
 
 def test_each_text_lacks_one_word() -> None:
     text = "Cold soup, nobody cared"
-    assert without_each(text, parts(text, 10)) == [
+    assert without_each([text], spans_of([text], 10)) == [
         "soup, nobody cared",
         "Cold , nobody cared",
         "Cold soup nobody cared",
         "Cold soup, cared",
         "Cold soup, nobody",
     ]
-    assert without_each("alone", [(0, 5)]) == [""]
+    assert without_each(["alone"], [Span(0, 5)]) == [""]
+
+
+def test_of_a_pair_one_text_lacks_a_word_and_the_other_stays() -> None:
+    pair = ("cold soup", "the soup")
+    spans = spans_of(pair, 10)
+    assert [(pair[span.of][span.start : span.end], span.of) for span in spans] == [
+        *(("cold", 0), ("soup", 0), ("the", 1), ("soup", 1))
+    ]
+    assert without_each(pair, spans) == [
+        ("soup", "the soup"),
+        ("cold", "the soup"),
+        ("cold soup", "soup"),
+        ("cold soup", "the"),
+    ]
+
+
+@pytest.mark.parametrize(("first", "second", "parts"), [(300, 100, [15, 5]), (500, 1, [19, 1]), (0, 90, [0, 20])])
+def test_both_texts_share_the_parts_by_their_words(first: int, second: int, parts: list[int]) -> None:
+    spans = spans_of(("a " * first, "b " * second), 20)
+    assert [sum(span.of == i for span in spans) for i in (0, 1)] == parts
+
+
+def test_any_label_can_be_weighed() -> None:
+    whole, without = answer("good", good=0.75, bad=0.25), answer("bad", good=0.125, bad=0.875)
+    assert weigh(["not"], [Span(0, 3)], [whole, without], label="bad")[0].weight == -0.625
 
 
 def test_weights_are_what_the_label_of_the_whole_text_loses() -> None:
     text = "not bad"
     whole = answer("good", good=0.75, bad=0.25)
     without_not, without_bad = answer("bad", good=0.125, bad=0.875), answer("good", good=1.0, bad=0.0)
-    found = weigh(text, parts(text, 10), [whole, without_not, without_bad])
+    found = weigh([text], spans_of([text], 10), [whole, without_not, without_bad])
     assert found == (Word("not", 0, 3, 0.625), Word("bad", 4, 7, -0.25))
 
 
 def test_every_part_needs_an_answer() -> None:
     with pytest.raises(ValueError, match="shorter"):
-        weigh("not bad", [(0, 3), (4, 7)], [answer("good", good=1.0)] * 2)
+        weigh(["not bad"], [Span(0, 3), Span(4, 7)], [answer("good", good=1.0)] * 2)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from sentopt.demo.loaded import Loaded
 from sentopt.demo.protocols import Inputs, ToClassify, ToInfer
 from sentopt.demo.service import Answers
 from sentopt.runtime.classifier import Prediction
+from sentopt.runtime.description import Text
 
 LABELS = ("bad", "fair", "good")
 
@@ -22,7 +23,7 @@ class Encoder:
 
 
 class Model:
-    labels, description, encoder = LABELS, None, Encoder()
+    labels, thresholds, description, encoder = LABELS, (), None, Encoder()
 
 
 def answers(count: int) -> Answers:
@@ -40,9 +41,13 @@ SORTED = [{"label": "good", "score": 0.6}, {"label": "fair", "score": 0.3}, {"la
         (["a"], ["a"], SORTED),
         ([["a"]], ["a"], [SORTED]),
         ([["a"], ["b"]], ["a", "b"], [SORTED, SORTED]),
+        (["a", "b"], [("a", "b")], SORTED),
+        ([["a", "b"]], [("a", "b")], [SORTED]),
     ],
 )
-def test_inputs_are_read_and_answered_as_by_text_embeddings_inference(inputs: Any, texts: list[str], said: Any) -> None:
+def test_inputs_are_read_and_answered_as_by_text_embeddings_inference(
+    inputs: Any, texts: list[Text], said: Any
+) -> None:
     asked = Inputs.model_validate({"inputs": inputs, "truncate": True, "parameters": {"top_k": None}})
     assert asked.texts == texts
     assert protocols.label_scores(answers(len(texts)), asked) == said
@@ -51,8 +56,9 @@ def test_inputs_are_read_and_answered_as_by_text_embeddings_inference(inputs: An
 @pytest.mark.parametrize(
     ("body", "why"),
     [
-        ({"inputs": ["a", "b"]}, "is a pair there"),
-        ({"inputs": [["a", "b"]]}, "no pairs"),
+        ({"inputs": ["a", "b", "c"]}, "is a pair there"),
+        ({"inputs": [["a", "b", "c"]]}, "of two texts that are a pair"),
+        ({"inputs": [["a"], []]}, "of two texts that are a pair"),
         ({"inputs": [["a"], "b"]}, "is a pair there"),
         ({"inputs": []}, "at least 1 item"),
         ({"inputs": 3}, "valid string"),
@@ -96,16 +102,24 @@ def test_tensors_are_answered_by_the_open_inference_protocol() -> None:
     ("body", "why"),
     [
         (infer(shape=[3]), "is not that of 2 texts"),
-        (infer(shape=[1, 2]), "is not that of 2 texts"),
         (infer(datatype="FP32"), "BYTES"),
         ({"inputs": []}, "at least 1 item"),
         ({**infer(), "outputs": [{"name": "logits"}]}, "label"),
-        ({**infer(), "outputs": [{"name": "label"}] * 4}, "at most 3"),
+        ({**infer(), "outputs": [{"name": "label"}] * 5}, "at most 4"),
+        (infer(shape=[2, 2], data=[["a", "b"], ["c"]]), "is not that of 3 texts"),
+        (infer(shape=[2, 1], data=[["a", "b"]]), "is not that of 2 texts"),
+        (infer(shape=[1, 3], data=["a", "b", "c"]), "is not that of 3 texts"),
     ],
 )
 def test_tensors_that_do_not_fit_are_refused(body: Any, why: str) -> None:
     with pytest.raises(ValidationError, match=why):
         ToInfer.model_validate(body)
+
+
+@pytest.mark.parametrize("data", [["a", "b", "c", "d"], [["a", "b"], ["c", "d"]]])
+def test_a_tensor_of_two_columns_has_pairs(data: Any) -> None:
+    asked = ToInfer.model_validate(infer(shape=[2, 2], data=data))
+    assert asked.inputs[0].texts == [("a", "b"), ("c", "d")]
 
 
 def test_the_model_of_a_path_is_any_name_but_nothing_else_is_open() -> None:

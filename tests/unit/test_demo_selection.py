@@ -128,3 +128,19 @@ def test_an_empty_list_says_so_and_what_to_do() -> None:
 def test_labels_are_cut_in_the_sentence() -> None:
     assert selection.short_label("x" * 200) == "x" * 59 + "…"
     assert selection.short_label("a\u202eb") == "a�b"
+
+
+def test_sets_of_labels_are_restricted_by_each_of_them() -> None:
+    truth, own = np.array([0b000, 0b011, 0b100, 0b001]), np.array([0b000, 0b011, 0b101, 0b010])
+    scores = np.array([0.9, 0.8, 0.7, 0.6], dtype=np.float32)
+    both = Answered(truth, Answers(own, scores), Answers(truth, scores))
+    given = SplitAnswers("lean-int8", LABELS, np.arange(4) + 1, np.full(4, 5), both, sets=True)
+    assert [given.name(int(code)) for code in truth] == ["none of the labels", "bad, so so", "good", "bad"]
+
+    def listed(**filters: int) -> list[int]:
+        return sorted(selection.select(given, Filters("all", **filters)).tolist())
+
+    assert listed(truth=0) == [1, 3]
+    assert listed(answer=0) == [1, 2]
+    assert listed(truth=0, answer=1) == [1, 3]
+    assert sorted(selection.select(given, Filters("wrong")).tolist()) == [2, 3]

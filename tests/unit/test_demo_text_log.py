@@ -83,3 +83,17 @@ def test_a_log_that_is_removed_or_read_only_stops_nothing(tmp_path: Path) -> Non
     reading = os.open(tmp_path / "other", os.O_RDONLY)
     assert TextLog(path, reading).add(["a"], [ANSWER]) is False
     os.close(reading)
+
+
+def test_pairs_and_sets_of_labels_are_logged(tmp_path: Path) -> None:
+    path = tmp_path / "texts.jsonl"
+    answer = Prediction("good", 0.9, {"good": 0.9}, False, labels=("good", "fine"))
+    for _ in range(2):  # such a file is taken again
+        with TextLog.open(path) as log:
+            assert log.add([("a", "b")], [answer])
+            assert log.add(["c"], [answer], sets=True)
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert lines == 2 * [
+        {"text": "a", "pair": "b", "label": "good", "score": 0.9},
+        {"text": "c", "label": "good", "score": 0.9, "labels": ["good", "fine"]},
+    ]

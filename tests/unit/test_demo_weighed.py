@@ -45,7 +45,7 @@ class Marks(HTMLParser):
 def explained(text: str, *, read: tuple[int, int] | None = None, **weights: float) -> Explanation:
     words = tuple(Word(w, text.index(w), text.index(w) + len(w), weight) for w, weight in weights.items())
     prediction = Prediction("good", 0.9, {"good": 0.9, "bad": 0.1}, False)
-    return Explanation(prediction, words, len(words) + 1, 12.0, *(read or (0, len(text))))
+    return Explanation(prediction, "good", words, len(words) + 1, 12.0, (read or (0, len(text)),))
 
 
 def test_support_is_green_and_the_opposite_red_each_with_its_number_on_one_scale() -> None:
@@ -98,3 +98,18 @@ def test_the_words_say_what_the_colours_mean_and_what_it_took() -> None:
     assert "3 texts answered in 12 ms" in said
     assert "struck out" not in said
     assert "without the phrase" in weighed.in_words(explained("lovely", lovely=0.4), "lovely", by_phrase=True)
+
+
+def test_both_texts_of_a_pair_stand_below_their_names() -> None:
+    words = (Word("lovely", 0, 6, 0.3), Word("so<up", 4, 9, -0.2, 1))
+    prediction = Prediction("good", 0.9, {"good": 0.9, "bad": 0.1}, False)
+    found = Explanation(prediction, "good", words, 3, 12.0, ((0, 6), (4, 9)))
+    pair = ("lovely people", "the so<up")
+    page = weighed.as_html(pair, found, ("text", "<aspect>"))
+    marks = Marks(page)
+    assert marks.text.startswith("textlovely people<aspect>the so<up")
+    assert marks.struck == " peoplethe "
+    assert [mark["class"] for mark in marks.marks.values()] == ["for", "against"]
+    said = weighed.in_words(found, pair)
+    assert "Each word of both texts was left out once" in said
+    assert "2 words beyond the limit" in said

@@ -624,8 +624,8 @@ LABELS: dict[str, Labels] = {
         ("anger", "joy", "joy,anger"),
         [1, 0, 2],
         [
-            "the label 'joy,anger' looks like several labels in one; it is used as one label "
-            "(several labels a text are not supported)"
+            "the label 'joy,anger' looks like several labels in one; it is used as one label. Where texts have any "
+            "number of labels, name what stands between them: --set data.label_separator=CHARACTER"
         ],
     ),
     "left out": (
@@ -743,22 +743,22 @@ RARE = (
 LONG = [f"this is a long text that somebody wrote about things {i}" for i in range(20)]
 NOT_LABELS: dict[str, tuple[list[tuple[str, Any]], list[str], str]] = {
     "several": (
-        pairs(60, [0, 1], [1]),
+        pairs(60, [0, 1], 1),
         [],
-        "a.jsonl line 1: the label is a list ([0, 1]): several labels a text (multi-label) are not supported; "
-        "give each text one label",
+        "a.jsonl line 1: the label is a list ([0, 1]), and others are not: where texts have any number of labels, "
+        "write a list for each text, or all of them as one text with data.label_separator",
     ),
     "several as text": (
-        pairs(60, "['joy']", "['joy', 'anger']"),
+        pairs(60, "joy", "['joy', 'anger']"),
         [],
-        "a.jsonl line 2: the label is a list (['joy', 'anger']): several labels a text (multi-label) are not "
-        "supported; give each text one label",
+        "a.jsonl line 2: the label is a list (['joy', 'anger']), and others are not: where texts have any number of "
+        "labels, write a list for each text, or all of them as one text with data.label_separator",
     ),
     "none of several": (
-        pairs(60, [0], []),
+        pairs(60, 0, []),
         [],
-        "a.jsonl line 2: the label is a list ([]): several labels a text (multi-label) are not supported; "
-        "give each text one label",
+        "a.jsonl line 2: the label is a list ([]), and others are not: where texts have any number of labels, write a "
+        "list for each text, or all of them as one text with data.label_separator",
     ),
     "objects": (
         pairs(60, {"a": 1, "b": 0}),
@@ -1333,7 +1333,7 @@ def test_no_traceback_and_no_run_for_what_is_no_data(tmp_path: Path, capsys: pyt
     assert cli.main(["train", "--data", str(tmp_path / "reviews.csv"), "--set", "train.metric=f1"]) == 2
     assert capsys.readouterr().err == (
         "sentopt: --set: 1 problem in the recipe\n"
-        "  - train.metric: expected one of 'accuracy', 'macro_f1', found 'f1' (str)\n"
+        "  - train.metric: expected one of 'accuracy', 'macro_f1', 'micro_f1', found 'f1' (str)\n"
     )
     assert [path.name for path in tmp_path.iterdir()] == ["reviews.csv"]
 

@@ -1,6 +1,6 @@
 """Answers beside the labels that a list brings."""
 
-from sentopt.demo.own_labels import mark
+from sentopt.demo.own_labels import mark, mark_sets
 
 LABELS = ("bad", "good")
 
@@ -31,3 +31,13 @@ def test_numbers_that_count_labels_are_told() -> None:
     assert mark(["0", "1"], answers, LABELS).by_position
     assert not mark(["bad", "good"], answers, LABELS).by_position
     assert not mark(["1", "2"], [("1", 0.9), ("2", 0.9)], ("1", "2")).by_position
+
+
+def test_sets_of_labels_are_compared_label_by_label() -> None:
+    values = ["joy; anger", "", "joy", "sad", "joy", '["fear"]']
+    answers = [("anger", "joy"), (), ("fear",), ("joy",), None, ("fear", "joy")]
+    found = mark_sets(values, answers, ("anger", "joy", "fear"))
+    assert (found.texts, found.right) == (4, 2)
+    assert found.counts == ((1, 0, 0), (1, 1, 1), (1, 1, 0))
+    assert found.wrong == ((2, ("joy",)), (5, ("fear",)))
+    assert found.unknown == ("sad",)

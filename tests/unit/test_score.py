@@ -16,11 +16,17 @@ class OneLabel:
     """Answers every text with the same label."""
 
     labels = ("good", "bad")
+    thresholds = ()
 
     def predict(self, texts: Sequence[str]) -> list[Any]:
         return [
             SimpleNamespace(
-                label="good", score=0.9, probabilities={"good": 0.9, "bad": 0.1}, truncated=False, abstained=False
+                label="good",
+                score=0.9,
+                probabilities={"good": 0.9, "bad": 0.1},
+                truncated=False,
+                abstained=False,
+                labels=("good",),
             )
             for _ in texts
         ]

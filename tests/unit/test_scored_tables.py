@@ -37,6 +37,7 @@ class OneLabel:
     """Answers every text with the same label, and remembers the texts."""
 
     labels = ("good", "bad")
+    thresholds = ()
 
     def __init__(self) -> None:
         self.texts: list[str] = []
@@ -46,7 +47,12 @@ class OneLabel:
         self.texts += texts
         return [
             SimpleNamespace(
-                label="good", score=0.9, probabilities={"good": 0.9, "bad": 0.1}, truncated=False, abstained=False
+                label="good",
+                score=0.9,
+                probabilities={"good": 0.9, "bad": 0.1},
+                truncated=False,
+                abstained=False,
+                labels=("good",),
             )
             for _ in texts
         ]
@@ -886,9 +892,10 @@ from sentopt.bundles import score
 from sentopt.errors import MissingExtraError
 class Model:
     labels = ("good",)
+    thresholds = ()
     def predict(self, texts):
         return [SimpleNamespace(label="good", score=1.0, probabilities={{"good": 1.0}}, truncated=False,
-                abstained=False) for _ in texts]
+                abstained=False, labels=("good",)) for _ in texts]
 folder = Path({str(tmp_path)!r})
 (folder / "in.csv").write_text("text,n\\na,007\\n")
 (folder / "in.jsonl").write_text('{{"data": {{"text": "a"}}}}\\n{{"x": 1.10}}\\n')
@@ -916,7 +923,9 @@ assert not (folder / "out.parquet").exists() and not list(folder.glob(".tmp-*"))
 def test_memory_does_not_grow_with_the_number_of_rows(source_name: str, target_name: str, tmp_path: Path) -> None:
     """The beginning of a file, from which its dialect is detected, is held: both files are longer than that."""
     classifier, peaks, words = OneLabel(), [], "some words " * 40
-    model: Any = SimpleNamespace(labels=OneLabel.labels, predict=lambda texts: classifier.predict(["a"]) * len(texts))
+    model: Any = SimpleNamespace(
+        labels=OneLabel.labels, thresholds=(), predict=lambda texts: classifier.predict(["a"]) * len(texts)
+    )
     for count in (3_000, 12_000):
         source = tmp_path / f"{count}-{source_name}"
         is_csv = ".csv" in source_name

@@ -250,3 +250,48 @@ def test_a_long_cell_of_pasted_text_is_no_table() -> None:
 
 def test_line_separators_within_a_text_do_not_end_it() -> None:
     assert text_lists.from_lines("a\u2028b\x0bc\nd").rows == (("a\u2028b\x0bc",), ("d",))
+
+
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [
+        ("joy", {1}),
+        (" Joy ; ANGER ", {0, 1}),
+        ("joy|fear, or not", {1, 2}),
+        ("fear, or not", {2}),
+        ("fear, or not, joy", None),
+        ('["anger", "fear, or not"]', {0, 2}),
+        ("['joy', 'anger']", {0, 1}),
+        ("[]", set()),
+        ("", set()),
+        ("sad", None),
+        ("joy; sad", None),
+        ("[1]", None),
+    ],
+)
+def test_a_cell_may_hold_several_labels(value: str, found: set[int] | None) -> None:
+    assert text_lists.sets_of([value], ("anger", "joy", "fear, or not")) == [
+        None if found is None else frozenset(found)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("pasted", "columns"),
+    [
+        ("aspect\ttext\na\tlong text", (1, 0)),
+        ("n\tText\tASPECT\n1\ta\tb", (1, 2)),
+        ("aspect\tlabel\treview\nx\tgood\ta long one", (2, 0)),
+        ("premise\tlabel\thypothesis\na long one\tgood\ta short", (0, 2)),
+        ("label\ttext\ngood\tbad", (1, 0)),
+    ],
+)
+def test_the_columns_of_pairs_are_found_by_name_or_by_length(pasted: str, columns: tuple[int, int]) -> None:
+    table = text_lists.from_table(pasted, most=5)
+    assert text_lists.likely_pair(table, ("text", "aspect"), ("good", "bad")) == columns
+
+
+def test_a_table_of_pairs_has_two_columns() -> None:
+    with pytest.raises(
+        InputError, match="has one column, 'text'; expected one for each text of a pair: 'text' and 'b'"
+    ):
+        text_lists.likely_pair(text_lists.from_table("text\na", most=5), ("text", "b"), ("good", "bad"))

@@ -2,18 +2,20 @@ import pytest
 
 from sentopt.variants import VARIANTS, Need, runnable
 
+STAND_INS = ["onnx-int8-per-channel", "onnx-int8-calibrated", "onnx-int8-mixed"]
+
 
 def names(have: set[str], wanted: tuple[str, ...] = ()) -> list[str]:
     return [spec.name for spec in runnable(have, wanted)]  # type: ignore[arg-type]
 
 
 def test_a_plain_cpu_runs_what_needs_nothing() -> None:
-    assert names(set()) == ["torch", "onnx-fp32", "onnx-int8", "onnx-int8-per-channel", "onnx-int8-mixed"]
+    assert names(set()) == ["torch", "onnx-fp32", "onnx-int8", *STAND_INS]
 
 
 def test_lean_rows_take_the_place_of_those_that_stand_in_for_them() -> None:
     assert names({"lean"}) == ["torch", "onnx-fp32", "onnx-int8", "lean-fp32", "lean-int8"]
-    assert "onnx-int8-mixed" in names({"lean"}, ("onnx-int8-mixed",))
+    assert all(name in names({"lean"}, (name,)) for name in STAND_INS)
 
 
 def test_lean_rows_are_left_out_where_the_architecture_is_unknown_even_if_wanted() -> None:
@@ -51,10 +53,17 @@ def test_unknown_rows_are_named() -> None:
         runnable(set(), ("onnx-int9",))
 
 
+def test_calibrated_int8_is_tested_before_dynamic_int8() -> None:
+    dynamic = [spec.risk for spec in VARIANTS.values() if spec.quantize]
+    assert VARIANTS["lean-int8"].risk < VARIANTS["onnx-int8-calibrated"].risk < min(dynamic)
+
+
 @pytest.mark.parametrize("spec", VARIANTS.values(), ids=lambda spec: spec.name)
 def test_rows_are_consistent(spec) -> None:  # type: ignore[no-untyped-def]
     is_lean = "lean" in spec.needs
-    assert (spec.quantize is not None) == (spec.made_by == "quantize" and not is_lean)
+    is_dynamic = spec.made_by == "quantize" and not is_lean and not spec.is_calibrated_trace
+    assert (spec.quantize is not None) == is_dynamic
+    assert spec.is_calibrated_trace == (spec.name == "onnx-int8-calibrated")
     assert spec.parent is None or spec.parent in VARIANTS
     assert spec.parent is None or ("lean" in VARIANTS[spec.parent].needs) == is_lean
     assert spec.stands_in_for is None or "lean" in VARIANTS[spec.stands_in_for].needs

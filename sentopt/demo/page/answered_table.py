@@ -7,26 +7,31 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from sentopt.data import pairs
 from sentopt.data.answered import IntArray
 from sentopt.demo.selection import REFERENCE_NAME, SplitAnswers, display_name, short_label
 from sentopt.files import safe_csv
 from sentopt.report.tables import scrolling
+from sentopt.runtime.description import Text
 
 _LONGEST = 300  # characters of a text that are shown at once
 _ONE_LINE = 60  # characters of the HTML of a cell after the first, which is not broken into lines
 _WIDEST = 12  # labels of a table of confusions; of more, the commonest confusions are listed
 _COMMONEST = 20
-_SHORT_HEADINGS = ("text", "label in the data", "answer", "score", REFERENCE_NAME, "its score", "tokens", "row")
-_WORDS = (0, 1, 2, 4)  # columns
+_SHORT_HEADINGS = ("label in the data", "answer", "score", REFERENCE_NAME, "its score", "tokens", "row")
+_WORDS = (0, 1, 3)  # columns behind those of the texts
 
 
-def rows_html(answers: SplitAnswers, texts: IntArray, contents: Sequence[str]) -> str:
+def rows_html(
+    answers: SplitAnswers, texts: IntArray, contents: Sequence[Text], names: Sequence[str] = ("text",)
+) -> str:
     """A table of some texts; empty where there are none.
 
     Args:
         answers: of a variant.
         texts: their positions.
         contents: the texts themselves.
+        names: of the column of the texts, or of those of both texts of pairs.
     """
     if not len(texts):
         return ""
@@ -36,18 +41,21 @@ def rows_html(answers: SplitAnswers, texts: IntArray, contents: Sequence[str]) -
         mark = ' <b title="likely wrong">?</b>' if doubtful[i] else ""
         shown = [html.escape(short_label(cell)) for cell in cells]
         shown[0] += mark
-        body.append([_text(text), *shown])
+        body.append([*map(_text, pairs.parts(text)), *shown])
+    words = [*range(len(names)), *(len(names) + i for i in _WORDS)]
     caption = f"Texts with the answers of {display_name(answers.variant)}"
-    return _table(caption, _SHORT_HEADINGS, body, _WORDS)
+    return _table(caption, (*names, *_SHORT_HEADINGS), body, words)
 
 
-def as_csv(answers: SplitAnswers, texts: IntArray, contents: Sequence[str]) -> str:
+def as_csv(answers: SplitAnswers, texts: IntArray, contents: Sequence[Text]) -> str:
     """The same as CSV, with whole texts and labels, and a column that says which labels are likely wrong."""
     name = display_name(answers.variant)
-    headings = ("text", "label", f"answer of {name}", "score", "pytorch", "pytorch_score", "tokens", "row", "doubtful")
+    of_text = dict.fromkeys(key for text in contents for key in pairs.as_fields(text)) or ("text",)
+    own = (f"answer of {name}", "score", "pytorch", "pytorch_score")
+    headings = (*of_text, "label", *own, "tokens", "row", "doubtful")
     doubtful = answers.answered.doubtful[texts]
     rows = (
-        (text, *cells, "yes" if doubt else "")
+        (*pairs.parts(text), *cells, "yes" if doubt else "")
         for text, cells, doubt in zip(contents, _cells(answers, texts), doubtful.tolist(), strict=True)
     )
     return safe_csv.to_csv(headings, rows)
@@ -86,13 +94,13 @@ def _commonest(names: Sequence[str], counts: IntArray, of: IntArray, what: str) 
 
 def _cells(answers: SplitAnswers, texts: IntArray) -> Iterable[tuple[str, ...]]:
     """Of each text: label in the data, answer, score, PyTorch's answer and score, tokens, row."""
-    both, labels = answers.answered, answers.labels
+    both = answers.answered
     for i in texts.tolist():
         yield (
-            labels[both.truth[i]],
-            labels[both.own.labels[i]],
+            answers.name(both.truth[i]),
+            answers.name(both.own.labels[i]),
             f"{both.own.scores[i]:.4f}",
-            labels[both.reference.labels[i]],
+            answers.name(both.reference.labels[i]),
             f"{both.reference.scores[i]:.4f}",
             f"{answers.tokens[i]}",
             f"{answers.rows[i]}",

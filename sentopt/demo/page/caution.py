@@ -64,19 +64,24 @@ def unlike(usual: Familiarity | None, read: ReadPart) -> list[str]:
     return said
 
 
-def in_words(scores: tuple[ScoreBand, ...], score: float) -> str:
+def in_words(scores: tuple[ScoreBand, ...], score: float, *, sets: bool = False) -> str:
     """What to say of an answer with this score, as HTML; nothing where most of these are right, or too few are known.
 
     Args:
         scores: bands of a tenth, from the lowest one.
         score: of the answer.
+        sets: the model gives any number of labels, and the score is that of the most probable one, which the text has
+            or not.
     """
     band = next((band for band in reversed(scores) if band.least <= score), None)
     if band is None or score > band.least + 0.1 or band.texts < _FEWEST or band.right > _OFTEN_WRONG * band.texts:
         return ""
+    which, right = "with such a score", "were answered rightly"
+    if sets:
+        which, right = "whose most probable label has such a probability", "have it"
     return (
-        f"<b>unsure</b>: {band.right:,} of {band.texts:,} test texts with such a score ({band.least:.1f} to "
-        f"{band.least + 0.1:.1f}) were answered rightly"
+        f"<b>unsure</b>: {band.right:,} of {band.texts:,} test texts {which} ({band.least:.1f} to "
+        f"{band.least + 0.1:.1f}) {right}"
     )
 
 

@@ -38,6 +38,10 @@ _LEAD = (
     f"label that is likely wrong: the variant and PyTorch both give the same other one, and score {SURE:g} or more. "
     "Rows count in `data/test.jsonl`."
 )
+_LEAD_OF_SETS = (
+    " A text has any number of labels: an answer is right if all of them are, and its score is the probability of the "
+    "label whose presence or absence is the least probable."
+)
 
 
 class ErrorsTab:
@@ -56,7 +60,8 @@ class ErrorsTab:
             return
         self._stored = StoredAnswers(facts, service.classifier)
         self._readers = readers
-        gr.Markdown(_LEAD)
+        self._names = service.pair or ("text",)
+        gr.Markdown(_LEAD + (_LEAD_OF_SETS if service.classifier.thresholds else ""))
         filters = self._make_filters(service.classifier.labels)
         self._confusion = gr.HTML(elem_id="errors-confusion", elem_classes="evidence", padding=False)
         self._status = gr.HTML(live.status(), elem_id="errors-status", padding=False)
@@ -144,11 +149,15 @@ class ErrorsTab:
         answers, filters = self._chosen(chosen)
         listed = selection.page(selection.select(answers, filters), number)
         contents = self._stored.texts(answers.rows[listed.texts].tolist())
-        counts, of = selection.confusion(answers, filters)
+        confusion = ""
+        if not answers.sets:  # an answer of several labels confuses no two of them
+            counts, of = selection.confusion(answers, filters)
+            what = selection.counted_in_words(answers, filters)
+            confusion = answered_table.confusion_html(answers.labels, counts, of, what)
         return (
-            answered_table.confusion_html(answers.labels, counts, of, selection.counted_in_words(answers, filters)),
+            confusion,
             live.status(f"<p>{html.escape(selection.in_words(answers, filters, listed))}</p>"),
-            answered_table.rows_html(answers, listed.texts, contents),
+            answered_table.rows_html(answers, listed.texts, contents, self._names),
             listed.number,
             gr.update(interactive=not listed.is_first),
             gr.update(interactive=not listed.is_last),

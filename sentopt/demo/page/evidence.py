@@ -6,8 +6,8 @@ import gradio as gr
 
 from sentopt.bundles import card
 from sentopt.bundles import facts as recorded
-from sentopt.demo.limits import Limits
 from sentopt.demo.run_facts import RunFacts
+from sentopt.demo.service import Service
 from sentopt.report import cascades, render
 from sentopt.report.markup import in_markdown
 from sentopt.report.tables import counted
@@ -32,28 +32,32 @@ def about(description: BundleDescription, facts: RunFacts | None) -> None:
         _show(facts, [t for t, section in facts.sections.items() if t not in _BENCHMARKS and not section.images])
 
 
-def endpoints(address: str, limits: Limits) -> None:
+def endpoints(address: str, service: Service) -> None:
     """How to call the server from other software."""
+    limits, one, many, asked, call = service.limits, *_requests(service.pair)
+    given = "label, score, probabilities, truncated, milliseconds"
+    if service.classifier.thresholds:
+        given = f"labels (those that reach their thresholds), {given}; label is the most probable one"
     gr.Markdown(
         f"""
 Three endpoints take and return JSON. `/openapi.json` describes them in full.
 
 | endpoint | request | response |
 |---|---|---|
-| `POST /predict` | `{{"text": "..."}}` | label, score, probabilities, truncated, milliseconds |
-| `POST /predict_batch` | `{{"texts": ["...", "..."]}}` | the same for each text |
-| `POST /explain` | `{{"text": "..."}}` | the same, and the weight of each word |
+| `POST /predict` | `{one}` | {given} |
+| `POST /predict_batch` | `{many}` | the same for each |
+| `POST /explain` | `{one}` | the same, and the weight of each word |
 | `GET /healthz`, `GET /readyz` | | whether the server runs, and whether it accepts requests |
 | `GET /metrics` | | counters for Prometheus: requests, errors, latency, batch sizes, waiting texts |
 
 ```sh
-curl {address}/predict -H "Content-Type: application/json" -d '{{"text": "Lovely people!"}}'
+curl {address}/predict -H "Content-Type: application/json" -d '{asked}'
 ```
 
 ```python
 from gradio_client import Client  # the same three, by name
 
-Client("{address}").predict("Lovely people!", api_name="/predict")
+Client("{address}").predict({call}, api_name="/predict")
 ```
 
 At most {limits.texts:,} texts a request, {limits.characters:,} characters a text and {limits.body_bytes:,} bytes a
@@ -62,6 +66,18 @@ wait longer than about {limits.wait_seconds:g} s is refused at once with 503 and
 arrive together are answered in one batch.
 """,
         elem_classes="evidence",
+    )
+
+
+def _requests(pair: tuple[str, str] | None) -> tuple[str, str, str, str]:
+    """The bodies of a request for one text and for many, an example, and the arguments of Gradio's client."""
+    if pair is None:
+        return '{"text": "..."}', '{"texts": ["...", "..."]}', '{"text": "Lovely people!"}', '"Lovely people!"'
+    return (
+        '{"text": "...", "pair": "..."}',
+        '{"texts": [["...", "..."], ["...", "..."]]}',
+        '{"text": "Lovely people, cold soup.", "pair": "the soup"}',
+        '"Lovely people, cold soup.", "the soup"',
     )
 
 

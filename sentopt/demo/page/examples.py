@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from sentopt.data import pairs
+from sentopt.data.examples import Example
+from sentopt.demo.page.given import is_blank
 from sentopt.demo.run_facts import RunFacts
 from sentopt.demo.service import Service
+from sentopt.runtime.classifier import Classifier, Prediction
+from sentopt.runtime.description import Golden, Text
 
 _FEWEST, _MOST = 6, 12
 _SHORT = 160  # characters
+_ANY_TEXT = "This is an example."
 
 
 @dataclass(frozen=True)
 class Examples:
-    """Texts to try, and where they come from, as a heading says it.
+    """Texts to try, or pairs of them, and where they come from, as a heading says it.
 
-    `labels` are those that the texts have in the data; empty where there is no data.
+    `labels` are those that the texts have in the data, of which a multi-label text has any number; empty where there is
+    no data.
     """
 
     heading: str
-    texts: tuple[str, ...]
-    labels: tuple[str, ...] = ()
+    texts: tuple[Text, ...]
+    labels: tuple[tuple[str, ...], ...] = ()
 
-    def label_of(self, text: str) -> str | None:
-        """The label of an example in the data; None for any other text."""
+    def labels_of(self, text: Text) -> tuple[str, ...] | None:
+        """The labels of an example in the data; None for any other text."""
         return dict(zip(self.texts, self.labels, strict=False)).get(text)
 
 
@@ -34,38 +40,74 @@ def choose(service: Service, facts: RunFacts | None) -> Examples:
 
     The first one, which a visitor finds answered, is the one that is answered most surely and as the data has it.
     """
-    labels = service.classifier.labels
+    classifier, longest = service.classifier, service.limits.characters
     if facts is not None and (examples := facts.test_examples()):
-        by_label: list[list[str]] = [[] for _ in labels]
-        for example in examples:
-            if 0 <= example.label < len(labels) and isinstance(example.text, str):
-                by_label[example.label].append(example.text)
-        by_label = _without_contradictions(by_label)
-        if texts := pick(by_label, longest=service.limits.characters):
-            known = {text: labels[i] for i, of_label in enumerate(by_label) for text in of_label}
+        of_text = _labels_by_text(classifier, examples)
+        if texts := pick(_by_label(classifier, of_text), longest=longest):
             return _clearest_first(
-                service, Examples("Examples from the test split:", texts, tuple(known[text] for text in texts))
+                service, Examples("Examples from the test split:", texts, tuple(of_text[text] for text in texts))
             )
-    by_label = [[] for _ in labels]
-    description = service.classifier.description
-    for golden in description.golden if description else ():
-        if isinstance(golden.text, str):
-            by_label[max(range(len(labels)), key=golden.probabilities.__getitem__)].append(golden.text)
-    return Examples("Examples:", pick(by_label, longest=service.limits.characters) or ("This is an example.",))
+    golden = classifier.description.golden if classifier.description else ()
+    of_text = {one.text: _labels_of_golden(classifier, one) for one in golden}
+    any_text: Text = (_ANY_TEXT, _ANY_TEXT) if service.pair else _ANY_TEXT
+    return Examples("Examples:", pick(_by_label(classifier, of_text), longest=longest) or (any_text,))
+
+
+def _labels_by_text(classifier: Classifier, examples: Sequence[Example]) -> dict[Text, tuple[str, ...]]:
+    """Of each distinct text the labels in the data; without texts that stand there with several.
+
+    `Example.label` is a position; of a multi-label text, bit i of it stands for label i.
+    """
+    labels = classifier.labels
+    found: dict[Text, tuple[str, ...]] = {}
+    codes: dict[Text, set[int]] = {}
+    for one in examples:
+        codes.setdefault(one.text, set()).add(one.label)
+    for text, (code, *others) in codes.items():
+        if others:
+            continue
+        if classifier.thresholds:
+            found[text] = tuple(label for i, label in enumerate(labels) if code >> i & 1)
+        elif 0 <= code < len(labels):
+            found[text] = (labels[code],)
+    return found
+
+
+def _labels_of_golden(classifier: Classifier, golden: Golden) -> tuple[str, ...]:
+    """The labels that PyTorch gave a golden text."""
+    named = list(zip(classifier.labels, golden.probabilities, strict=True))
+    if not classifier.thresholds:
+        return (max(named, key=lambda one: one[1])[0],)
+    return tuple(label for (label, p), limit in zip(named, classifier.thresholds, strict=True) if p >= limit)
+
+
+def _by_label(classifier: Classifier, of_text: dict[Text, tuple[str, ...]]) -> list[list[Text]]:
+    """The texts of each label; in the end those without any, of a model that gives any number."""
+    groups = [[text for text, labels in of_text.items() if label in labels] for label in classifier.labels]
+    return [*groups, [text for text, labels in of_text.items() if not labels]] if classifier.thresholds else groups
 
 
 def _clearest_first(service: Service, examples: Examples) -> Examples:
     """The example with the surest right answer goes to the front; the others keep their order."""
     predictions = service.classifier.predict(list(examples.texts))
+    sets = bool(service.classifier.thresholds)
     right = [
-        (p.score, -i) for i, (p, label) in enumerate(zip(predictions, examples.labels, strict=True)) if p.label == label
+        (one.score, -i)
+        for i, (one, labels) in enumerate(zip(predictions, examples.labels, strict=True))
+        if _is_right(one, labels, sets)
     ]
     first = -max(right)[1] if right else 0
     order = [first, *(i for i in range(len(examples.texts)) if i != first)]
     return Examples(examples.heading, tuple(examples.texts[i] for i in order), tuple(examples.labels[i] for i in order))
 
 
-def pick(by_label: Sequence[Sequence[str]], *, longest: int) -> tuple[str, ...]:
+def _is_right(prediction: Prediction, labels: tuple[str, ...], sets: bool) -> bool:
+    if sets:  # a text without labels is no good start
+        return bool(labels) and set(prediction.labels) == set(labels)
+    return (prediction.label,) == labels
+
+
+def pick(by_label: Sequence[Sequence[Text]], *, longest: int) -> tuple[Text, ...]:
     """A few texts of each label, in turn.
 
     They are spread evenly over the lengths of the short ones of a label. A label without short texts gives its
@@ -83,19 +125,13 @@ def pick(by_label: Sequence[Sequence[str]], *, longest: int) -> tuple[str, ...]:
     return tuple(dict.fromkeys(picked))[:count]
 
 
-def _without_contradictions(by_label: Sequence[Sequence[str]]) -> list[list[str]]:
-    """Without texts that stand there with several labels."""
-    counts = Counter(text for texts in by_label for text in dict.fromkeys(texts))
-    return [[text for text in texts if counts[text] == 1] for texts in by_label]
-
-
-def _evenly(texts: Sequence[str], count: int, shift: float) -> list[str]:
+def _evenly(texts: Sequence[Text], count: int, shift: float) -> list[Text]:
     """`count` texts, one of each equal part, at the same share `shift` of its part."""
     count = min(count, len(texts))
     return [texts[int((i + shift) * len(texts) / count)] for i in range(count)]
 
 
-def _short_ones(texts: Sequence[str], longest: int) -> list[str]:
-    distinct = [text for text in dict.fromkeys(texts) if text.strip() and len(text) <= longest]
-    by_length = sorted(distinct, key=len)
-    return [text for text in by_length if len(text) <= _SHORT] or by_length[:1]
+def _short_ones(texts: Sequence[Text], longest: int) -> list[Text]:
+    distinct = [text for text in dict.fromkeys(texts) if not is_blank(text) and pairs.characters(text) <= longest]
+    by_length = sorted(distinct, key=pairs.characters)
+    return [text for text in by_length if pairs.characters(text) <= _SHORT] or by_length[:1]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import html
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -118,10 +118,10 @@ def build(service: Service, bundle: Path, address: str, readers: Readers = "nobo
             with _tab("About"):
                 evidence.about(description, facts)
             with _tab("API"):
-                evidence.endpoints(address, service.limits)
+                evidence.endpoints(address, service)
         try_it.split.click(
-            lambda text: (text, gr.update(selected=_LIST)),
-            try_it.text,
+            lambda text, *others: (text, gr.update(selected=_LIST)),
+            try_it.texts,
             [score_list.source, tabs],
             **QUIET,
         )
@@ -139,6 +139,11 @@ def _tab(name: str, **options: Any) -> Iterator[gr.Tab]:
 
 
 def _named_endpoints(service: Service) -> None:
+    for endpoint in _of_pairs(service) if service.pair else _of_texts(service):
+        gr.api(endpoint, api_name=endpoint.__name__)
+
+
+def _of_texts(service: Service) -> Sequence[Callable[..., Any]]:
     @shown
     async def predict(text: str) -> dict[str, Any]:
         """Classify one text."""
@@ -152,18 +157,47 @@ def _named_endpoints(service: Service) -> None:
     @shown
     async def explain(text: str) -> dict[str, Any]:
         """Classify one text and weigh its words."""
-        return explanation_json(await service.explain(text))
+        return explanation_json(await service.explain(text), sets=bool(service.classifier.thresholds))
 
-    for endpoint in (predict, predict_batch, explain):
-        gr.api(endpoint, api_name=endpoint.__name__)
+    return predict, predict_batch, explain
+
+
+def _of_pairs(service: Service) -> Sequence[Callable[..., Any]]:
+    @shown
+    async def predict(text: str, pair: str) -> dict[str, Any]:
+        """Classify one pair of texts."""
+        return label_json(await service.answer([(text, pair)]))
+
+    @shown
+    async def predict_batch(texts: list[list[str]]) -> dict[str, Any]:
+        """Classify several pairs of texts, each a list of two."""
+        return label_json(await service.answer(texts), many=True)  # type: ignore[arg-type]
+
+    @shown
+    async def explain(text: str, pair: str) -> dict[str, Any]:
+        """Classify one pair of texts and weigh the words of both."""
+        return explanation_json(await service.explain((text, pair)), sets=bool(service.classifier.thresholds))
+
+    return predict, predict_batch, explain
 
 
 def _heading(description: BundleDescription) -> str:
     verified = recorded.verified(description)
-    labels = ", ".join(description.labels)
+    labels = f"<b>{html.escape(', '.join(description.labels))}</b>"
+    what = "a text"
+    if description.pair:
+        what = f"a pair of texts ({html.escape(' and '.join(description.pair))})"
+    if description.thresholds:
+        told = (
+            f"Gives {what} any number of the labels {labels}, or none. Macro F1 is {verified.macro_f1:.3f} on "
+            f"{verified.test_texts:,} test texts; {verified.agreement:.1%} of them get the labels"
+        )
+    else:
+        told = (
+            f"Sorts {what} into {labels}. {verified.accuracy:.1%} of {verified.test_texts:,} test texts get the right "
+            f"one, {verified.agreement:.1%} the one"
+        )
     return (
         f"<header><h1>{html.escape(description.name)}</h1>"
-        f"<p>Sorts a text into <b>{html.escape(labels)}</b>. {verified.accuracy:.1%} of "
-        f"{verified.test_texts:,} test texts get the right one, {verified.agreement:.1%} the one "
-        f"that the PyTorch model gives. Variant: {html.escape(description.variant)}.</p></header>"
+        f"<p>{told} that the PyTorch model gives. Variant: {html.escape(description.variant)}.</p></header>"
     )

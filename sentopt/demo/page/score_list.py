@@ -13,10 +13,10 @@ from typing import Any, TypeVar
 
 import gradio as gr
 
-from sentopt.bundles.score import answer_columns
-from sentopt.demo import text_lists
-from sentopt.demo.own_labels import mark
-from sentopt.demo.page import live, scored
+from sentopt.bundles import score
+from sentopt.data import pairs
+from sentopt.demo import own_labels, text_lists
+from sentopt.demo.page import given, live, scored
 from sentopt.demo.page.events import QUIET, download
 from sentopt.demo.page.examples import Examples
 from sentopt.demo.service import Service
@@ -25,6 +25,7 @@ from sentopt.errors import DataError, InputError, RequestRefused
 from sentopt.files import safe_csv
 from sentopt.report.tables import counted
 from sentopt.runtime.classifier import Prediction
+from sentopt.runtime.description import Text
 
 T = TypeVar("T")
 _AT_ONCE = 100  # texts between two steps of the progress bar
@@ -74,7 +75,8 @@ class ScoreList:
         """Make the components, and say what happens when they are used."""
         self._service = service
         self._limits = service.limits
-        self._labels = service.classifier.labels
+        self._labels, self._thresholds = service.classifier.labels, service.classifier.thresholds
+        self._pair = service.pair
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="sentopt-lists")
         with gr.Row():
             with gr.Column():
@@ -92,22 +94,37 @@ class ScoreList:
             "", html_template=_file_field(largest), js_on_load=_UPLOAD, elem_id="upload", padding=False
         )
         self._remove = gr.Button("Remove the file", size="sm", visible=False, elem_id="remove-file")
-        pasted = "\n".join(" ".join(text.split()) for text in examples.texts[:_PASTED])
-        self.source = gr.Textbox(pasted, label="Or paste lines or a table", lines=8, max_lines=20, elem_id="list-texts")
-        self._kind = gr.Radio([_LINES, _TABLE], value=_LINES, label="What was pasted", elem_id="kind")
+        rows = ["\t".join(" ".join(part.split()) for part in pairs.parts(text)) for text in examples.texts[:_PASTED]]
+        pasted = "\n".join(["\t".join(self._pair), *rows] if self._pair else rows)
+        what = "a table with a column for each text" if self._pair else "lines or a table"
+        self.source = gr.Textbox(pasted, label=f"Or paste {what}", lines=8, max_lines=20, elem_id="list-texts")
+        self._kind = gr.Radio(  # a line is no pair
+            [_LINES, _TABLE],
+            value=_TABLE if self._pair else _LINES,
+            label="What was pasted",
+            visible=not self._pair,
+            elem_id="kind",
+        )
+        texts = "pairs" if self._pair else "texts"
         gr.HTML(
-            f"<p class=hint>At most {self._limits.texts:,} texts of {self._limits.characters:,} characters. For larger "
-            "files, use <code>sentopt predict --input FILE</code> on your machine.</p>",
+            f"<p class=hint>At most {self._limits.texts:,} {texts} of {self._limits.characters:,} characters. For "
+            "larger files, use <code>sentopt predict --input FILE</code> on your machine.</p>",
             padding=False,
         )
 
     def _make_choices(self) -> None:
-        self._found = gr.HTML(_lines_in_words(str(self.source.value)), elem_id="found", padding=False)
-        self._text_column = gr.Dropdown([], label="Column with the texts", visible=False, elem_id="text-column")
+        found, *columns = self._at_the_start()
+        self._found = gr.HTML(found, elem_id="found", padding=False)
+        headings = [f"Column with {name}" for name in self._pair or ("the texts", "the second texts")]
+        self._text_columns = [
+            gr.Dropdown(choices, value=value, label=heading, visible=bool(self._pair), elem_id=name)
+            for name, heading, (choices, value) in zip(("text-column", "pair-column"), headings, columns, strict=True)
+        ]
         self._label_column = gr.Dropdown(
-            [(_NO_LABELS, _NONE)],
+            [(_NO_LABELS, _NONE), *columns[0][0]],
+            value=_NONE,
             label="Column with the right labels, if there is one",
-            visible=False,
+            visible=bool(self._pair),
             elem_id="label-column",
         )
         self._button = gr.Button("Score them", variant="primary", elem_id="score")
@@ -116,7 +133,7 @@ class ScoreList:
         self._download = gr.Button("Download as CSV", elem_id="download")  # shown where the summary has counts
 
     def _connect(self) -> None:
-        columns = [self._found, self._text_column, self._label_column, self._refusal]
+        columns = [self._found, *self._text_columns, self._label_column, self._refusal]
         pasted = [self.source, self._kind]
         events = [self._upload.upload, self._remove.click, self.source.change, self._kind.input, self._button.click]
         results = [self._refusal, self._summary, self._comparison, self._table, self._csv]
@@ -135,7 +152,7 @@ class ScoreList:
         self._kind.input(self._look, [self._upload, *pasted], columns, **QUIET)
         self._button.click(
             self._score,
-            [self._upload, *pasted, self._text_column, self._label_column],
+            [self._upload, *pasted, self._label_column, *self._text_columns],
             results,
             api_visibility="private",
         )
@@ -144,36 +161,45 @@ class ScoreList:
     async def _look(self, file: object, pasted: object, kind: object) -> tuple[Any, ...]:
         """What was found, the choices of columns, and a refusal."""
         source = _Source.of(file, pasted, kind)
-        hidden = gr.update(visible=False)
+        hidden = [gr.update(visible=False)] * 3
         if not source.is_table:
-            return _lines_in_words(source.pasted), hidden, hidden, live.alert()
+            return _lines_in_words(source.pasted), *hidden, live.alert()
         try:
             return await self._in_thread(self._choices, source)
         except InputError as error:
-            return live.status(), hidden, hidden, live.alert(str(error))
+            return live.status(), *hidden, live.alert(str(error))
 
     async def _look_at_pasted(self, file: object, pasted: object) -> tuple[Any, ...]:
         is_table = isinstance(pasted, str) and await self._in_thread(text_lists.looks_like_table, pasted)
-        kind = _TABLE if is_table else _LINES
+        kind = _TABLE if is_table or self._pair else _LINES
         return kind, *await self._look(file, pasted, kind)
 
     async def _look_at_file(self, file: object) -> tuple[Any, ...]:
-        pasted = gr.update(visible=not file)
-        return gr.update(visible=bool(file)), pasted, pasted, *await self._look(file, "", _LINES)
+        pasted, kind = gr.update(visible=not file), gr.update(visible=not file and not self._pair)
+        return gr.update(visible=bool(file)), pasted, kind, *await self._look(file, "", _LINES)
 
     async def _without_file(self) -> tuple[Any, ...]:
-        shown = gr.update(visible=True)
-        return "", gr.update(visible=False), shown, shown
+        return "", gr.update(visible=False), gr.update(visible=True), gr.update(visible=not self._pair)
+
+    def _at_the_start(self) -> tuple[Any, ...]:
+        """What is said of the examples, and the choices of the columns of texts with what is chosen."""
+        if self._pair is None:
+            return _lines_in_words(str(self.source.value)), ([], None), ([], None)
+        source = _Source("", str(self.source.value), _TABLE)
+        texts = source.read(self._limits.texts)
+        names = [(name, i) for i, name in enumerate(texts.columns)]
+        return _table_in_words(source, texts), (names, 0), (names, 1)
 
     def _choices(self, source: _Source) -> tuple[Any, ...]:
         """What was read, and the dropdowns of the columns with what they are likely for."""
         texts = source.read(self._limits.texts)
-        text_column = text_lists.likely_text(texts)
-        label_column = text_lists.likely_label(texts, self._labels, text_column)
+        columns = self._likely_columns(texts)
+        label_column = text_lists.likely_label(texts, self._labels, *columns, sets=bool(self._thresholds))
         names = [(name, i) for i, name in enumerate(texts.columns)]
+        chosen = [gr.update(choices=names, value=column, visible=True) for column in columns]
         return (
             _table_in_words(source, texts),
-            gr.update(choices=names, value=text_column, visible=True),
+            *(chosen if self._pair else [*chosen, gr.update(visible=False)]),
             gr.update(
                 choices=[(_NO_LABELS, _NONE), *names],
                 value=_NONE if label_column is None else label_column,
@@ -187,63 +213,94 @@ class ScoreList:
         file: object,
         pasted: object,
         kind: object,
-        text_column: object,
         label_column: object,
+        text_column: object,
+        pair_column: object,
         progress: Any = gr.Progress(),  # noqa: B008
     ) -> tuple[Any, ...]:
-        source = _Source.of(file, pasted, kind)
+        source = _Source.of(file, pasted, _TABLE if self._pair else kind)
         try:
             texts = await self._in_thread(source.read, self._limits.texts)
-            column = text_column if isinstance(text_column, int) and source.is_table else text_lists.likely_text(texts)
-            answers, milliseconds = await self._answers(texts.column(column), progress)
+            columns = self._likely_columns(texts)
+            if source.is_table:
+                asked = (text_column, pair_column)
+                columns = [own if isinstance(own, int) else likely for own, likely in zip(asked, columns, strict=False)]
+            answers, milliseconds = await self._answers(_texts_of(texts, columns), progress)
             labels = label_column if isinstance(label_column, int) and source.is_table else _NONE
-            return await self._in_thread(self._shown, texts, answers, milliseconds, column, labels)
+            return await self._in_thread(self._shown, texts, answers, milliseconds, columns, labels)
         except (InputError, RequestRefused, DataError) as error:
             return live.alert(str(error)), *_cleared()[1:]
+
+    def _likely_columns(self, texts: TextList) -> list[int]:
+        """The column of the texts, or those of both texts of pairs.
+
+        Raises:
+            InputError: pairs are expected, and there is one column.
+        """
+        if self._pair is None:
+            return [text_lists.likely_text(texts)]
+        return list(text_lists.likely_pair(texts, self._pair, self._labels))
 
     async def _in_thread(self, work: Callable[..., T], *args: Any) -> T:
         """Reading takes a while, and some files take long: they keep each other waiting, and nobody else."""
         return await asyncio.get_running_loop().run_in_executor(self._readers, work, *args)
 
-    async def _answers(self, texts: list[str], progress: Any) -> tuple[list[Prediction | None], float]:
+    async def _answers(self, texts: list[Text], progress: Any) -> tuple[list[Prediction | None], float]:
         """The answer to each text, None for a blank one, and the milliseconds that they took."""
         self._service.check(texts)
-        given = [text for text in texts if text.strip()]
+        filled = [text for text in texts if not given.is_blank(text)]
         predictions: list[Prediction] = []
         milliseconds = 0.0
-        for start in range(0, len(given), _AT_ONCE):
-            progress((start, len(given)), desc="scoring", unit="texts")
-            answers = await self._service.answer(given[start : start + _AT_ONCE])
+        for start in range(0, len(filled), _AT_ONCE):
+            progress((start, len(filled)), desc="scoring", unit="texts")
+            answers = await self._service.answer(filled[start : start + _AT_ONCE])
             predictions += answers.predictions
             milliseconds += answers.milliseconds
         in_order = iter(predictions)
-        return [next(in_order) if text.strip() else None for text in texts], milliseconds
+        return [None if given.is_blank(text) else next(in_order) for text in texts], milliseconds
 
     def _shown(
         self,
         texts: TextList,
         answers: list[Prediction | None],
         milliseconds: float,
-        text_column: int,
+        text_columns: list[int],
         label_column: int,
     ) -> tuple[str, ...]:
         """Values of the results."""
         if not any(answers):
             return live.alert(), live.status("<p>There is no text to score.</p>"), "", "", ""
-        added = answer_columns(self._labels, taken=texts.columns)
-        comparison = ""
-        if label_column != _NONE:
-            pairs = [None if answer is None else (answer.label, answer.score) for answer in answers]
-            marked = mark(texts.column(label_column), pairs, self._labels)
-            comparison = scored.marked(texts, answers, marked, text_column)
-        rows = [[*row, *_cells(answer, len(added))] for row, answer in zip(texts.rows, answers, strict=True)]
+        sets = bool(self._thresholds)
+        added = score.answer_columns(self._labels, taken=texts.columns, sets=sets)
+        comparison = "" if label_column == _NONE else self._compared(texts, answers, text_columns, label_column)
+        rows = [[*row, *_cells(answer, len(added), sets)] for row, answer in zip(texts.rows, answers, strict=True)]
+        table = "" if sets else scored.by_score(answers, self._labels)
         return (
             live.alert(),
-            live.status(scored.in_words(answers, milliseconds, self._labels)),
+            live.status(scored.in_words(answers, milliseconds, self._labels, sets=sets)),
             comparison,
-            scored.by_score(answers, self._labels) + scored.rows(texts, answers, text_column),
+            table + scored.rows(texts, answers, text_columns, sets=sets),
             safe_csv.to_csv([*texts.columns, *added], rows),
         )
+
+    def _compared(
+        self, texts: TextList, answers: list[Prediction | None], text_columns: list[int], label_column: int
+    ) -> str:
+        """The answers beside the labels of a column, as HTML."""
+        values = texts.column(label_column)
+        if self._thresholds:
+            given_sets = [None if answer is None else answer.labels for answer in answers]
+            found = own_labels.mark_sets(values, given_sets, self._labels)
+            return scored.marked_sets(texts, answers, found, text_columns)
+        single = [None if answer is None else (answer.label, answer.score) for answer in answers]
+        return scored.marked(texts, answers, own_labels.mark(values, single, self._labels), text_columns)
+
+
+def _texts_of(texts: TextList, columns: list[int]) -> list[Text]:
+    """The texts of a column, or the pairs of two."""
+    if len(columns) == 1:
+        return list(texts.column(columns[0]))
+    return list(zip(*map(texts.column, columns), strict=True))
 
 
 def _cleared() -> list[str]:
@@ -251,10 +308,13 @@ def _cleared() -> list[str]:
     return [live.alert(), live.status(), "", "", ""]
 
 
-def _cells(answer: Prediction | None, count: int) -> list[str]:
+def _cells(answer: Prediction | None, count: int, sets: bool) -> list[str]:
     if answer is None:
         return [""] * count
-    return [answer.label, *(f"{p:.4f}" for p in (answer.score, *answer.probabilities.values()))]
+    probabilities = [f"{p:.4f}" for p in answer.probabilities.values()]
+    if sets:
+        return [json.dumps(answer.labels, ensure_ascii=False), *probabilities]
+    return [answer.label, f"{answer.score:.4f}", *probabilities]
 
 
 def _file_field(largest: int) -> str:

@@ -1,0 +1,120 @@
+"""Adapter folders of PEFT: LoRA is merged with its base model once, into an ordinary model folder.
+
+Only the JSON settings and safetensors of the adapter are read, and no code of it is run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from sentopt import model_files
+from sentopt._optional import needs_extra
+from sentopt.errors import BackboneError
+
+_TOKENIZER = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.txt",
+    "vocab.json",
+    "merges.txt",
+    "*.model",
+)
+
+
+def merge(adapter: Path, base: Path, target: Path) -> None:
+    """Write the base model with the adapter merged into it, and a tokenizer, to the empty folder `target`.
+
+    The tokenizer is the adapter's, or the base model's if the adapter has none. The names of the labels are the base
+    model's if it has as many as the adapter's head has outputs.
+
+    Raises:
+        BackboneError: the adapter does not fit the base model, or there is no classification head.
+        MissingExtraError: PEFT is not installed.
+    """
+    shapes = model_files.adapter_shapes(adapter)
+    with needs_extra("peft"):
+        from peft import PeftModel, get_peft_model_state_dict
+    with _undisturbed():
+        model = _base_model(base, model_files.head_outputs(shapes), adapter)
+        try:
+            adapted = PeftModel.from_pretrained(model, str(adapter), is_trainable=False)
+            found = set(get_peft_model_state_dict(adapted, save_embedding_layers=False))
+        except Exception as error:  # PEFT and PyTorch raise whatever they stumble over
+            raise BackboneError(f"{adapter} does not fit its base model {base}: {_first_line(error)}") from error
+        _check_all_used(adapter, base, shapes, found)
+        merged = adapted.merge_and_unload()
+        merged.save_pretrained(target, safe_serialization=True)
+    source = adapter if any(_files(adapter, model_files.TOKENIZER_FILES)) else base
+    for file in _files(source, _TOKENIZER):
+        shutil.copyfile(file, target / file.name)
+
+
+def _base_model(base: Path, outputs: int | None, adapter: Path) -> Any:
+    """The base model as a classifier with the adapter's number of outputs; without one, its own head must be there."""
+    from transformers import AutoConfig, AutoModelForSequenceClassification
+
+    config = AutoConfig.from_pretrained(base, trust_remote_code=False)
+    if outputs is not None and config.num_labels != outputs:
+        config.num_labels = outputs  # names them LABEL_0, LABEL_1, ...
+    try:
+        model, found = AutoModelForSequenceClassification.from_pretrained(
+            base,
+            config=config,
+            trust_remote_code=False,
+            use_safetensors=True,
+            dtype="float32",
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+        )
+    except Exception as error:  # transformers raises whatever it stumbles over
+        raise BackboneError(f"transformers cannot load {base}, the base of {adapter}: {_first_line(error)}") from error
+    if outputs is None and found["missing_keys"]:
+        raise BackboneError(
+            f"{adapter} has no classification head, and its base model {base} has none either. Save the head with the "
+            "adapter: LoraConfig(task_type='SEQ_CLS') does, or modules_to_save names it"
+        )
+    return model
+
+
+def _check_all_used(adapter: Path, base: Path, shapes: Mapping[str, object], found: set[str]) -> None:
+    """PEFT only warns of weights that it did not expect or did not find."""
+    if differing := sorted(found.symmetric_difference(shapes)):
+        where = "has" if differing[0] in shapes else "lacks"
+        raise BackboneError(
+            f"{adapter} does not fit its base model {base}: its adapter_model.safetensors {where} the weight "
+            f"{differing[0]}. Is base_model_name_or_path in its adapter_config.json right?"
+        )
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Context that leaves PyTorch's random state and the log of transformers as they were."""
+    import warnings
+
+    import torch
+    from transformers.utils import logging
+
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            torch.manual_seed(0)
+            yield
+    finally:
+        logging.set_verbosity(verbosity)
+
+
+def _files(folder: Path, patterns: tuple[str, ...]) -> list[Path]:
+    return [file for pattern in patterns for file in sorted(folder.glob(pattern)) if file.is_file()]
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
