@@ -201,12 +201,13 @@ JS_BLOCKS = [block for page in PAGES for block in blocks(page) if block.language
 
 
 @pytest.mark.parametrize("block", JS_BLOCKS, ids=str)
-def test_javascript_of_the_pages_runs(block: Block, app: Path, fp32_bundle: Path) -> None:
+def test_javascript_of_the_pages_runs(block: Block, app: Path, fp32_bundle: Path, pair_bundle: Path) -> None:
     """What needs a bundler is parsed here; its lines are those of `VITE_MAIN`, which is built and visited."""
     script = app / "page.mjs"
-    place = "exports/quickstart/bundle" if "exports/" in block.code else "path/or/address/of/bundle"
-    (app / place).parent.mkdir(parents=True)
-    (app / place).symlink_to(fp32_bundle)
+    places = ("exports/quickstart/bundle", "exports/pairs/bundle", "path/or/address/of/bundle")
+    for place, bundle in zip(places, (fp32_bundle, pair_bundle, fp32_bundle), strict=True):
+        (app / place).parent.mkdir(parents=True)
+        (app / place).symlink_to(bundle)
     script.write_text(block.code, encoding="utf-8")
     bundled = "?url" in block.code
     done = subprocess.run(

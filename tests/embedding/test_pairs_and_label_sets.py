@@ -14,6 +14,7 @@ import onnx
 import pytest
 from c_program import answer, operators
 from kinds_of_bundles import random_pairs
+from tokenizers import ByteLevelBPETokenizer
 from web_pages import CHROMIUM, INSTALLED, NODE, PACKAGE, make_page, node, screenshots, use_page
 
 from sentopt import Classifier, Prediction
@@ -297,3 +298,41 @@ def test_c_refuses_pairs_without_types(
 ) -> None:
     done = answer(str(program), str(described(pair_bundle, tmp_path)), lines=[line])
     assert (done.returncode, complaint in done.stderr) == (1, True), done.stderr
+
+
+SEQUENCES = [{"Sequence": {"id": name, "type_id": number}} for number, name in enumerate("AB")]
+SEPARATOR = {"SpecialToken": {"id": "</s>", "type_id": 0}}
+PROCESSORS = {
+    "two types": {
+        "type": "TemplateProcessing",
+        "single": [SEQUENCES[0], SEPARATOR],
+        "pair": [SEQUENCES[0], SEPARATOR, SEQUENCES[1], SEPARATOR],
+        "special_tokens": {"</s>": {"id": "</s>", "ids": [2], "tokens": ["</s>"]}},
+    },
+    "RoBERTa": {
+        "type": "RobertaProcessing",
+        "sep": ["</s>", 2],
+        "cls": ["<s>", 1],
+        "trim_offsets": True,
+        "add_prefix_space": False,
+    },
+}
+
+
+@in_node
+@pytest.mark.parametrize("processor", PROCESSORS)
+def test_pairs_of_byte_level_tokens_are_those_of_python(processor: str, tmp_path: Path) -> None:
+    """RoBERTa's tokens have one type in Python, and two in the JavaScript library."""
+    trained = ByteLevelBPETokenizer()
+    texts = [text for pair in random_pairs(200, seed=7) for text in pair]
+    trained.train_from_iterator(texts, vocab_size=400, special_tokens=["<pad>", "<s>", "</s>"], show_progress=False)
+    document = json.loads(trained.to_str())
+    (tmp_path / "tokenizer.json").write_text(json.dumps({**document, "post_processor": PROCESSORS[processor]}))
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"pad_token": "<pad>"}))
+    facts = {"max_length": 32, "pad_token_id": 0, "pair": ["text", "aspect"]}
+    (tmp_path / "sentopt.json").write_text(json.dumps(facts))
+    pairs = [*random_pairs(400, seed=8), ("", ""), ("", "a"), ("a", "")]
+    encoded = TextEncoder.load(tmp_path, max_length=32, pairs=True).encode(pairs)
+    found = node(HERE / "token_ids.mjs", tmp_path, stdin=pairs)
+    assert [(one["ids"], one["types"]) for one in found] == [(list(t.ids), list(t.type_ids)) for t in encoded]
+    assert any(any(t.type_ids) for t in encoded) == (processor == "two types")
