@@ -106,7 +106,6 @@ class Candidate:
     @classmethod
     def of(cls, spec: VariantSpec, run_dir: RunDir, labels: Sequence[str], max_length: int) -> Candidate:
         """The variant in a run directory."""
-        from sentopt.data import store  # not in the process of a contender, whose start and memory are measured
 
         checkpoint = run_dir.checkpoint.resolve()
         is_torch = spec.backend == "torch"
@@ -153,9 +152,7 @@ class Candidate:
     def from_json(cls, text: str) -> Candidate:
         """The inverse of `to_json`."""
         name, checkpoint, model, labels, max_length, pairs, thresholds = json.loads(text)
-        return cls(
-            VARIANTS[name], Path(checkpoint), Path(model), tuple(labels), max_length, pairs, tuple(thresholds)
-        )
+        return cls(VARIANTS[name], Path(checkpoint), Path(model), tuple(labels), max_length, pairs, tuple(thresholds))
 
 
 def _torch_sees_cuda() -> bool:
