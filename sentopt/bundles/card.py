@@ -63,7 +63,7 @@ def body(description: BundleDescription) -> str:
 def _summary(d: BundleDescription) -> str:
     return f"""# {in_markdown(d.name)}
 
-A text classifier for the labels {_listed(d.labels)}{_any_number(d)}. It runs in onnxruntime on any CPU, without PyTorch.
+A text classifier for the labels {_listed(d.labels)}{_freely(d)}. It runs in onnxruntime on any CPU, without PyTorch.
 
 It is the variant {as_code(d.variant)} of a fine-tuned model. A statistical test on the test split showed that it loses
 less accuracy against that model in PyTorch than the margin allows. Made with sentopt."""
@@ -84,7 +84,7 @@ Optimum (`ORTModelForSequenceClassification`) and transformers.js (`dtype: "{kin
 Texts are cut: the {_read_end(d)} {d.max_length} tokens of each are read."""
 
 
-def _any_number(d: BundleDescription) -> str:
+def _freely(d: BundleDescription) -> str:
     return ", of which a text may have any number (multi-label)" if d.thresholds else ""
 
 
