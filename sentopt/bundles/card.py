@@ -64,7 +64,7 @@ def _summary(d: BundleDescription) -> str:
     what = f"A classifier of pairs of texts ({_listed(d.pair)})" if d.pair else "A text classifier"
     return f"""# {in_markdown(d.name)}
 
-{what} for the labels {_listed(d.labels)}{_any_number(d)}. It runs in onnxruntime on any CPU, without PyTorch.
+{what} for the labels {_listed(d.labels)}{_freely(d)}. It runs in onnxruntime on any CPU, without PyTorch.
 
 It is the variant {as_code(d.variant)} of a fine-tuned model. A statistical test on the test split showed that it loses
 less accuracy against that model in PyTorch than the margin allows. Made with sentopt."""
@@ -107,7 +107,7 @@ def example(d: BundleDescription, quote: str = '"') -> str:
     return f"({first}, {second})" if d.pair else first
 
 
-def _any_number(d: BundleDescription) -> str:
+def _freely(d: BundleDescription) -> str:
     return ", of which a text may have any number (multi-label)" if d.thresholds else ""
 
 

@@ -202,7 +202,7 @@ def _rows(
         if not names:
             columns |= dict.fromkeys(row)
             columns |= {name: None for name in wanted if name not in columns and _has(row, name)}
-        if columns.keys() & {*cells.flags} and not columns.keys() >= {*wanted}:
+        if cells.flags and columns.keys() & {*cells.flags} and not columns.keys() >= {*wanted}:
             _check_columns(columns, texts, cells, file.path, kind)
         where = f"{file.path.name} {position}"
         builder.add(text_of(row), cells.of(row, where), where)

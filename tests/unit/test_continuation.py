@@ -41,6 +41,8 @@ def test_there_are_later_keys() -> None:
     of_teachers = ["teacher", "teacher_weight", "teacher_temperature", "teacher_copies"]
     expected = [
         "data.corrections",
+        "data.label_columns",
+        "data.label_separator",
         "train.min_steps",
         "train.report_to",
         *(f"train.{name}" for name in of_teachers),
