@@ -9,7 +9,6 @@ TEXTS = {  # of the training splits, at least
     "imdb-8k-distilbert": 8000,
     "imdb-8k-minilm": 8000,
     "quickstart": 10_734,
-    "quoted-minilm": 6000,
     "sst2-distilbert": 60_000,
     "sst2-minilm": 60_000,
     "trainer-basics": 2000,
