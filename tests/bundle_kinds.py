@@ -31,9 +31,11 @@ def multi_label(bundle: Path, folder: Path, *, thresholds: Sequence[float] = THR
     return _written(bundle, folder, {**facts, **kind, **changes}, texts)
 
 
-def of_pairs(bundle: Path, folder: Path, *, names: Sequence[str] = PAIR, **changes: Any) -> Path:
+def of_pairs(
+    bundle: Path, folder: Path, *, names: Sequence[str] = PAIR, pairs: Sequence[Text] = PAIRS, **changes: Any
+) -> Path:
     """A copy of a bundle that is given pairs of texts."""
-    return _written(bundle, folder, {**_facts(bundle), "pair": list(names), **changes}, PAIRS)
+    return _written(bundle, folder, {**_facts(bundle), "pair": list(names), **changes}, pairs)
 
 
 def _facts(bundle: Path) -> dict[str, Any]:

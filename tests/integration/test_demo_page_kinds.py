@@ -153,6 +153,18 @@ def test_a_table_has_a_column_for_each_text(pairs: Visit, pair_bundle: Path, tmp
     assert [row["predicted_label"] for row in rows] == [expected[0].label, "", expected[1].label]
 
 
+def test_quotes_in_the_examples_spoil_no_table(browser: Any, pair_bundle: Path, tmp_path: Path) -> None:
+    quoted = [('"great day', 'the "food"'), ("terrible\tday", '"')]
+    bundle = bundle_kinds.of_pairs(pair_bundle, tmp_path / "quoted", pairs=quoted)
+    with serving("--bundle", str(bundle)) as server:
+        visit = Visit(browser, server.address)
+        visit.open("Score a list")
+        visit.page.click("#score")
+        visit.wait_for("#summary", "2 texts in")
+        assert '"great day' in visit.text_of("#scored")
+        visit.context.close()
+
+
 def test_one_column_is_no_table_of_pairs(pairs: Visit) -> None:
     pairs.open("Score a list")
     pairs.page.fill("#list-texts textarea", "text\ngreat day\n")

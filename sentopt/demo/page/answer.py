@@ -30,17 +30,18 @@ def bars(prediction: Prediction | None, thresholds: Sequence[float] = ()) -> str
         return '<div class="answer"><p class=label>&nbsp;</p></div>'
     limits = dict(zip(prediction.probabilities, thresholds, strict=False))
     likeliest = sorted(prediction.probabilities.items(), key=lambda item: -item[1])
-    items = "".join(_bar(label, probability, limits.get(label)) for label, probability in likeliest[:_MOST])
+    items = "".join(_bar(prediction, label, limits.get(label)) for label, _ in likeliest[:_MOST])
     more = len(likeliest) - _MOST
     rest = f"<p class=hint>{counted(more, 'less likely label')} not shown.</p>" if more > 0 else ""
     lead = _chips(prediction) if thresholds else f"<p class=label>{html.escape(prediction.label)}</p>"
     return f'<div class="answer">{lead}<ul class=bars>{items}</ul>{rest}</div>'
 
 
-def _bar(label: str, probability: float, limit: float | None) -> str:
+def _bar(prediction: Prediction, label: str, limit: float | None) -> str:
+    probability = prediction.probabilities[label]
     if limit is None:
         return bar(label, f"{probability:.1%}", probability)
-    reached = "\N{CHECK MARK} " if probability >= limit else ""
+    reached = "\N{CHECK MARK} " if label in prediction.labels else ""
     return bar(label, f"{reached}{probability:.1%}, counts from {limit:.1%}", probability, limit)
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import csv
 import html
+import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,8 +96,8 @@ class ScoreList:
             "", html_template=_file_field(largest), js_on_load=_UPLOAD, elem_id="upload", padding=False
         )
         self._remove = gr.Button("Remove the file", size="sm", visible=False, elem_id="remove-file")
-        rows = ["\t".join(" ".join(part.split()) for part in pairs.parts(text)) for text in examples.texts[:_PASTED]]
-        pasted = "\n".join(["\t".join(self._pair), *rows] if self._pair else rows)
+        rows = [[" ".join(part.split()) for part in pairs.parts(text)] for text in examples.texts[:_PASTED]]
+        pasted = _as_table([self._pair, *rows]) if self._pair else "\n".join(text for (text,) in rows)
         what = "a table with a column for each text" if self._pair else "lines or a table"
         self.source = gr.Textbox(pasted, label=f"Or paste {what}", lines=8, max_lines=20, elem_id="list-texts")
         self._kind = gr.Radio(  # a line is no pair
@@ -186,9 +188,13 @@ class ScoreList:
         if self._pair is None:
             return _lines_in_words(str(self.source.value)), ([], None), ([], None)
         source = _Source("", str(self.source.value), _TABLE)
-        texts = source.read(self._limits.texts)
+        try:
+            texts = source.read(self._limits.texts)
+            first, second = self._likely_columns(texts)
+        except InputError:  # examples are anything
+            return live.status(), ([], None), ([], None)
         names = [(name, i) for i, name in enumerate(texts.columns)]
-        return _table_in_words(source, texts), (names, 0), (names, 1)
+        return _table_in_words(source, texts), (names, first), (names, second)
 
     def _choices(self, source: _Source) -> tuple[Any, ...]:
         """What was read, and the dropdowns of the columns with what they are likely for."""
@@ -306,6 +312,13 @@ def _texts_of(texts: TextList, columns: list[int]) -> list[Text]:
 def _cleared() -> list[str]:
     """Values of the results where there are none."""
     return [live.alert(), live.status(), "", "", ""]
+
+
+def _as_table(rows: Sequence[Sequence[str]]) -> str:
+    """Rows with tabs between the cells, as a spreadsheet copies them."""
+    written = io.StringIO()
+    csv.writer(written, delimiter="\t", lineterminator="\n").writerows(rows)
+    return written.getvalue().rstrip("\n")
 
 
 def _cells(answer: Prediction | None, count: int, sets: bool) -> list[str]:
