@@ -59,7 +59,7 @@ def with_string_input(bundle: Path, folder: Path) -> Path:
     shutil.copytree(bundle, folder)
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(string_input, "RANDOM_TEXTS", 100)
-        patched.setattr(string_input, "_every_character", lambda per_text: iter(()))
+        patched.setattr(string_input, "every_character", lambda per_text: iter(()))
         string_input.add_graph(folder, [], seed=0)
     return folder
 
