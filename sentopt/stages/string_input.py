@@ -40,7 +40,7 @@ RANDOM_TEXTS = 10_000
 _BATCH = 32
 _TOLERANCE = 1e-5
 _SHOWN = 5
-_TOKENS_PER_CHARACTER = 8  # maximum for nearly all characters, in the two contexts of `_every_character`
+_TOKENS_PER_CHARACTER = 8  # maximum for nearly all characters, in the two contexts of `every_character`
 HARD_TEXTS = (
     "",
     " ",
@@ -197,7 +197,7 @@ def parity_texts(folder: Path, seed: int) -> Iterator[str]:
     for token in special:
         yield from (token, f"a{token}b {token.lower()} {token.upper()}", " ".join(token), token[:-1], token * 3)
         yield from (token + other for other in special)
-    yield from _every_character(max(1, (length - 2) // _TOKENS_PER_CHARACTER))
+    yield from every_character(max(1, (length - 2) // _TOKENS_PER_CHARACTER))
     yield from random_texts(RANDOM_TEXTS, seed, special)
 
 
@@ -224,7 +224,7 @@ def random_texts(count: int, seed: int, special: Sequence[str] = ()) -> Iterator
         yield "".join(letters)
 
 
-def _every_character(per_text: int) -> Iterator[str]:
+def every_character(per_text: int) -> Iterator[str]:
     """All assigned Unicode characters, each alone and inside a word, `per_text` characters in each text."""
     codes = (chr(code) for code in range(sys.maxunicode + 1))
     known = [c for c in codes if unicodedata.category(c) not in ("Cn", "Cs", "Co")]

@@ -59,7 +59,7 @@ def with_string_input(bundle: Path, folder: Path) -> Path:
     shutil.copytree(bundle, folder)
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(string_input, "RANDOM_TEXTS", 100)
-        patched.setattr(string_input, "_every_character", lambda per_text: iter(()))
+        patched.setattr(string_input, "every_character", lambda per_text: iter(()))
         string_input.add_graph(folder, [], seed=0)
     return folder
 
@@ -336,3 +336,17 @@ def test_pairs_of_byte_level_tokens_are_those_of_python(processor: str, tmp_path
     found = node(HERE / "token_ids.mjs", tmp_path, stdin=pairs)
     assert [(one["ids"], one["types"]) for one in found] == [(list(t.ids), list(t.type_ids)) for t in encoded]
     assert any(any(t.type_ids) for t in encoded) == (processor == "two types")
+
+
+@in_node
+def test_transformers_js_refuses_a_multi_label_bundle_that_it_would_read_as_another(
+    label_sets_bundle: Path, tmp_path: Path
+) -> None:
+    bundle = shutil.copytree(label_sets_bundle, tmp_path / "bundle")
+    config = json.loads((bundle / "config.json").read_text())
+    del config["problem_type"]
+    (bundle / "config.json").write_text(json.dumps(config))
+    command = [str(NODE), str(PACKAGE / "transformers.mjs"), str(bundle)]
+    done = subprocess.run(command, input="[]", capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert 'lacks "problem_type": "multi_label_classification", which sentopt.json has' in done.stderr

@@ -37,8 +37,9 @@ asInPython(tokenizer._tokenizer, file);
 const encoder = { encode: (text, options) => ({ ids: tokenizer.encode(text, options) }) };
 classifier.tokenizer = facts.pair ? pairTokenizer() : textTokenizer();
 // It applies the sigmoid function where config.json says "multi_label_classification", as the bundle's does.
-const applied = classifier.model.config.problem_type === facts.problem_type;
-if (isMultiLabel(facts) && !applied) fail("config.json does not say that this is a multi-label model");
+if (isMultiLabel(facts) && !isMultiLabel(classifier.model.config)) {
+  fail(`config.json of ${bundle} lacks "problem_type": "multi_label_classification", which sentopt.json has`);
+}
 
 const answers = [];
 for (const text of await textsOnStdin(facts.pair)) {
