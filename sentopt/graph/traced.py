@@ -35,7 +35,7 @@ from sentopt.runtime.session import OnnxSession
 from sentopt.runtime.tokenization import TextEncoder, Tokens
 
 _FEWEST = 1_024
-_LARGEST_MESSAGE = 1_900_000_000  # protobuf ends at 2 GiB
+LARGEST_MESSAGE = 1_900_000_000  # protobuf ends at 2 GiB
 _PREFIX = "int8."
 
 
@@ -223,7 +223,7 @@ def calibrate(
 
 def _session(model: onnx.ModelProto) -> OnnxSession:
     """A session of a graph of any size: one of 2 GB or more cannot be passed in memory."""
-    if sum(len(tensor.raw_data) for tensor in model.graph.initializer) < _LARGEST_MESSAGE:
+    if sum(len(tensor.raw_data) for tensor in model.graph.initializer) < LARGEST_MESSAGE:
         return OnnxSession(model.SerializeToString())
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         path = Path(folder) / "model.onnx"

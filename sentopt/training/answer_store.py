@@ -65,7 +65,7 @@ def answers(
         what: is counted, for `progress`.
         again: answer all texts, and replace what is stored.
     """
-    keys = [_key(text) for text in texts]
+    keys = [key_of(text) for text in texts]
     with closing(_Store(digest)) as store:
         known = {} if again else store.read(keys, width=4 * len(classifier.labels))
         missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in known}
@@ -83,11 +83,11 @@ def answers(
         return Answers(logits, len(pending), store.trouble)
 
 
-def _key(text: Text) -> bytes:
+def key_of(text: Text) -> bytes:
     """SHA-256 of a text; of a pair, that of the hashes of both texts."""
     if isinstance(text, str):
         return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
-    return hashlib.sha256(b"".join(map(_key, text))).digest()
+    return hashlib.sha256(b"".join(map(key_of, text))).digest()
 
 
 class _Store:

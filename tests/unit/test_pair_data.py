@@ -282,7 +282,7 @@ def test_soft_labels_keep_pairs(tmp_path: Path) -> None:
 
 
 def test_stored_answers_tell_pairs_apart() -> None:
-    keys = {answer_store._key(text) for text in ("ab", ("a", "b"), ("ab", ""), ("", "ab"), ("b", "a"))}
+    keys = {answer_store.key_of(text) for text in ("ab", ("a", "b"), ("ab", ""), ("", "ab"), ("b", "a"))}
     assert len(keys) == 5
 
 
