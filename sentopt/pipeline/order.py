@@ -71,7 +71,8 @@ class Pipeline:
         work = partial(steps.prepare, self.recipe, self.run_dir, self.given)
         depends = dependencies.prepare(self.recipe)
         result = self.cache.run("prepare", PrepareResult, depends, [self.run_dir.data], work)
-        self.cache.note(*result.notices, *evidence.foresee(self.recipe, self.run_dir, result))
+        left_out = limits.of_data(self.recipe, result)
+        self.cache.note(*result.notices, *left_out, *evidence.foresee(self.recipe, self.run_dir, result))
         self._prepared = result
         return result
 

@@ -310,6 +310,8 @@ def test_what_is_for_single_labels_is_refused_or_left_out(
     (tmp_path / "more.csv").write_text("text\nmore of it\n")
     assert train(moods, backbone, tmp_path / "b", *QUICK, f"data.unlabelled={tmp_path / 'more.csv'}") == 0
     assert "data.unlabelled is not used" in capsys.readouterr().err
+    assert train(moods, backbone, tmp_path / "b", *QUICK, teacher) == 2  # its data are prepared already
+    assert "a teacher's answers are learnt for one" in capsys.readouterr().err
     assert train(moods, backbone, tmp_path / "c", *QUICK, "export.variants=['student-int8']") == 2
     assert "student-int8: where texts have any number of labels, there is no student" in capsys.readouterr().err
 

@@ -364,9 +364,11 @@ def test_a_tokenizer_without_a_separator_is_noted(backbone: Path) -> None:
 def test_types_of_tokens_that_the_model_does_not_know_are_refused(backbone: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(backbone, tmp_path / "backbone")
     config = json.loads((folder / "config.json").read_text())
-    tokenizer = checkpoints.load_tokenizer(folder, 32)
-    tokenizer.model_input_names = ["input_ids", "attention_mask"]
-    checkpoints.give_types(tokenizer, folder)
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    names = {"model_input_names": ["input_ids", "attention_mask"]}
+    (folder / "tokenizer_config.json").write_text(json.dumps({**settings, **names}))
+    assert "token_type_ids" not in checkpoints.load_tokenizer(folder, 32)(["great"], ["great"])
+    tokenizer = checkpoints.load_tokenizer(folder, 32, pairs=True)
     assert tokenizer(["great"], ["great"])["token_type_ids"] == [[0, 0, 0, 1, 1]]
     tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A", pair="[CLS] $A [SEP] $B:2", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
