@@ -331,10 +331,21 @@ def test_a_teacher_of_pairs_answers_copies_and_further_pairs(
     assert all(len(pair) == 2 for pair in texts)
 
 
+@pytest.mark.parametrize("is_verified", [True, False])
 def test_a_teacher_of_single_texts_is_refused(
-    finished_run: Path, tmp_path: Path, paired_options: list[str], capsys: pytest.CaptureFixture[str]
+    is_verified: bool,
+    finished_run: Path,
+    tmp_path: Path,
+    paired_options: list[str],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    options = [*paired_options, "--run-dir", str(tmp_path / "taught"), "--set", f"train.teacher=['{finished_run}']"]
+    teacher = shutil.copytree(finished_run, tmp_path / "teacher")
+    if not is_verified:
+        manifest_file = RunDir(teacher).manifest
+        document = json.loads(manifest_file.read_text())
+        document["stages"] = {name: document["stages"][name] for name in ("prepare", "train")}
+        manifest_file.write_text(json.dumps(document))
+    options = [*paired_options, "--run-dir", str(tmp_path / "taught"), "--set", f"train.teacher=['{teacher}']"]
     assert cli.main(["train", *options]) == 1
     assert "the data has pairs of texts, and" in capsys.readouterr().err
 
