@@ -26,11 +26,21 @@ ONE_OR_MANY = "one_or_many"
 So a record of an earlier version, which had room for one item, is still read, and is written as it was.
 """
 
+ADDED_LATER = "added_later"
+"""In the metadata of a field with a default: it is written only where it has another value.
+
+So a record of an earlier version, which did not have the field, is written as it was, and fingerprints stay the same.
+"""
+
 
 def to_json(record: object) -> Any:
     """Dicts, lists and scalars that hold the same values as a dataclass instance, nested ones included."""
     if dataclasses.is_dataclass(record) and not isinstance(record, type):
-        return {field.name: _field_to_json(record, field) for field in dataclasses.fields(record)}
+        return {
+            field.name: _field_to_json(record, field)
+            for field in dataclasses.fields(record)
+            if not field.metadata.get(ADDED_LATER) or getattr(record, field.name) != field.default
+        }
     if isinstance(record, Mapping):
         return {str(key): to_json(value) for key, value in record.items()}
     if isinstance(record, list | tuple):

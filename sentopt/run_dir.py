@@ -17,8 +17,9 @@ Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 EXPORTS = Path("exports")
 AVERAGE_FILE = "average.json"
-THRESHOLDS_FILE = "thresholds.json"  # beside a checkpoint whose texts may have any number of labels
 """Beside averaged weights: the names of the averaged runs."""
+THRESHOLDS_FILE = "thresholds.json"
+"""Beside the weights of a model that gives texts any number of labels: the thresholds of these."""
 _LOCK = ".lock"
 _LISTED = 5
 

@@ -7,6 +7,7 @@ import random
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -15,6 +16,7 @@ from csv_files import SAMPLE, read_csv
 from onnx import numpy_helper
 
 from sentopt import Classifier
+from sentopt.data import pairs
 from sentopt.runtime.description import MULTI_LABEL, Text
 
 PAIR = ("text", "aspect")
@@ -28,6 +30,15 @@ TEXTS = (
     "It opens at nine. " * 20,
 )
 ASPECTS = ("the food", "terrible", "great service " * 30, "", "the staff", "great", "opening hours of the place")
+THRESHOLDS = (0.6, 0.7, 0.8)
+PAIRS = (
+    ("great the great", "the"),
+    ("terrible the", "terrible"),
+    ("the the the", "the"),
+    ("great great terrible", "great the"),
+    ("the great", "terrible"),
+    ("terrible", "great great"),
+)
 _STRONG = 3.0  # how much larger than that of a fresh model
 
 
@@ -56,6 +67,38 @@ def with_pairs(bundle: Path, folder: Path, *, label_sets: bool = False, side: st
     return folder
 
 
+def multi_label(bundle: Path, folder: Path, *, thresholds: Sequence[float] = THRESHOLDS, **changes: Any) -> Path:
+    """A copy of a bundle whose texts have any number of labels."""
+    facts = _facts(bundle)
+    texts = [golden["text"] for golden in facts["golden"]]
+    kind = {"problem_type": MULTI_LABEL, "thresholds": list(thresholds)}
+    return _described(bundle, folder, {**facts, **kind, **changes}, texts)
+
+
+def of_pairs(
+    bundle: Path, folder: Path, *, names: Sequence[str] = PAIR, texts: Sequence[Text] = PAIRS, **changes: Any
+) -> Path:
+    """A copy of a bundle that is given pairs of texts."""
+    return _described(bundle, folder, {**_facts(bundle), "pair": list(names), **changes}, texts)
+
+
+def _facts(bundle: Path) -> dict[str, Any]:
+    facts: dict[str, Any] = json.loads((bundle / "sentopt.json").read_text())
+    return facts
+
+
+def _described(bundle: Path, folder: Path, facts: dict[str, Any], texts: Sequence[Text]) -> Path:
+    """The bundle with these facts; its golden texts have the probabilities that its own graph gives."""
+    shutil.copytree(bundle, folder)
+    document = folder / "sentopt.json"
+    document.write_text(json.dumps({**facts, "schema_version": 3, "golden": []}))
+    found = Classifier.load(folder, threads=1).predict_proba(texts)
+    golden = [{**pairs.as_fields(text), "probabilities": row.tolist()} for text, row in zip(texts, found, strict=True)]
+    document.write_text(json.dumps({**facts, "schema_version": 3, "golden": golden, "golden_tolerance": 0.01}))
+    Classifier.load(folder, check=True)
+    return folder
+
+
 def random_pairs(count: int, seed: int) -> list[tuple[str, str]]:
     """Pairs of no, few or many words of the sample, with punctuation, accents, marks and special tokens among them."""
     draw = random.Random(seed)
@@ -77,7 +120,8 @@ def _write(folder: Path, texts: Sequence[Text], *, label_sets: bool) -> None:
     small_bundles.edit(folder, lambda facts: facts.update(schema_version=3, golden=[], **sets))
     rows = Classifier.load(folder, engine="onnxruntime").predict_proba(texts)
     golden = [
-        {**_named(text), "probabilities": row.astype(float).tolist()} for text, row in zip(texts, rows, strict=True)
+        {**pairs.as_fields(text), "probabilities": row.astype(float).tolist()}
+        for text, row in zip(texts, rows, strict=True)
     ]
     small_bundles.edit(folder, lambda facts: facts.update(golden=golden))
     if label_sets:
@@ -85,10 +129,6 @@ def _write(folder: Path, texts: Sequence[Text], *, label_sets: bool) -> None:
         (folder / "config.json").write_text(json.dumps({**config, "problem_type": MULTI_LABEL}))
         small_bundles.edit(folder, lambda facts: facts.update(thresholds=_thresholds(rows)))
         small_bundles.relist(folder, "config.json")
-
-
-def _named(text: Text) -> dict[str, str]:
-    return {"text": text} if isinstance(text, str) else {"text": text[0], "pair": text[1]}
 
 
 def _thresholds(rows: np.ndarray) -> list[float]:

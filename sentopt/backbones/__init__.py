@@ -185,9 +185,15 @@ def _resolve_known(backbone: Backbone, progress: Progress) -> Path:
 
 
 def _base_of(adapter: Path, revision: str) -> tuple[str, str]:
-    """What `resolve` takes for the base model of an adapter: a folder, a known backbone, or a hub id and a revision."""
+    """What `resolve` takes for the base model of an adapter: a folder, a known backbone, or a hub id and a revision.
+
+    Raises:
+        BackboneError: the base is an adapter, too: it might be this one.
+    """
     base, own = model_files.adapter_base(adapter)
     for folder in (Path(base).expanduser(), adapter / base):
+        if model_files.is_adapter(folder):
+            raise BackboneError(f"{adapter} is an adapter of {base}, which is an adapter itself")
         if (folder / model_files.CONFIG).is_file():
             return str(folder), ""
     known = next((backbone.name for backbone in BACKBONES.values() if backbone.hub_id == base), None)
@@ -202,8 +208,6 @@ def _merged(adapter: Path, base: str, revision: str) -> Path:
 def _resolve_adapter(adapter: Path, revision: str, progress: Progress) -> Path:
     """The folder of the cache with the adapter and its base model in one, which is made if it is not there."""
     base, revision = _base_of(adapter, revision)
-    if model_files.is_adapter(Path(base).expanduser()):
-        raise BackboneError(f"{adapter} is an adapter of {base}, which is an adapter itself")
     try:
         folder = resolve(base, revision, progress=progress)
         model_files.check_code(folder)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ _TOKENIZER = (
     "merges.txt",
     "*.model",
 )
+_IN_PEFT = "base_model.model."  # before the names of weights
 
 
 def merge(adapter: Path, base: Path, target: Path) -> None:
@@ -41,7 +42,7 @@ def merge(adapter: Path, base: Path, target: Path) -> None:
     with needs_extra("peft"):
         from peft import PeftModel, get_peft_model_state_dict
     with _undisturbed():
-        model = _base_model(base, model_files.head_outputs(shapes), adapter)
+        model = _base_model(base, shapes, adapter)
         try:
             adapted = PeftModel.from_pretrained(model, str(adapter), is_trainable=False)
             found = set(get_peft_model_state_dict(adapted, save_embedding_layers=False))
@@ -57,10 +58,11 @@ def merge(adapter: Path, base: Path, target: Path) -> None:
         shutil.copyfile(file, target / file.name)
 
 
-def _base_model(base: Path, outputs: int | None, adapter: Path) -> Any:
+def _base_model(base: Path, shapes: Mapping[str, tuple[int, ...]], adapter: Path) -> Any:
     """The base model as a classifier with the adapter's number of outputs; without one, its own head must be there."""
     from transformers import AutoConfig, AutoModelForSequenceClassification
 
+    outputs = model_files.head_outputs(shapes)
     config = AutoConfig.from_pretrained(base, trust_remote_code=False)
     if outputs is not None and config.num_labels != outputs:
         config.num_labels = outputs  # names them LABEL_0, LABEL_1, ...
@@ -81,7 +83,22 @@ def _base_model(base: Path, outputs: int | None, adapter: Path) -> Any:
             f"{adapter} has no classification head, and its base model {base} has none either. Save the head with the "
             "adapter: LoraConfig(task_type='SEQ_CLS') does, or modules_to_save names it"
         )
+    _check_saved(adapter, base, shapes, found)
     return model
+
+
+def _check_saved(
+    adapter: Path, base: Path, shapes: Mapping[str, tuple[int, ...]], found: Mapping[str, Collection[Any]]
+) -> None:
+    """Refuse a layer that neither of the two has: `found` is what transformers says of the base model's weights."""
+    other_sizes = (one if isinstance(one, str) else one[0] for one in found["mismatched_keys"])  # 5.x, 4.x
+    fresh = {*found["missing_keys"], *other_sizes}
+    if lacking := sorted(name for name in fresh if f"{_IN_PEFT}{name}" not in shapes):
+        raise BackboneError(
+            f"neither {adapter} nor its base model {base} has the weight {lacking[0]}: it was initialized at random "
+            "when the adapter was trained, and is not saved with it. Train it again with that layer in modules_to_save "
+            f"of LoraConfig ({lacking[0].rpartition('.')[0]})"
+        )
 
 
 def _check_all_used(adapter: Path, base: Path, shapes: Mapping[str, object], found: set[str]) -> None:

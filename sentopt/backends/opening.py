@@ -106,7 +106,6 @@ class Candidate:
     @classmethod
     def of(cls, spec: VariantSpec, run_dir: RunDir, labels: Sequence[str], max_length: int) -> Candidate:
         """The variant in a run directory."""
-
         checkpoint = run_dir.checkpoint.resolve()
         is_torch = spec.backend == "torch"
         model = checkpoint / "model.safetensors" if is_torch else run_dir.model(spec.file_owner).resolve()

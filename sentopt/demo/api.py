@@ -121,7 +121,6 @@ class Reasons(LabelAndTime):
     """The answer and the weight of each word for the label `explained`; `texts` is how many were answered for it."""
 
     explained: str
-
     words: list[WordWeight]
     texts: int
 

@@ -15,6 +15,7 @@ from sentopt.data import pairs
 from sentopt.data.examples import Example
 from sentopt.errors import SentoptError
 from sentopt.manifest import Artefact, Manifest
+from sentopt.measure import label_sets
 from sentopt.recipe import Recipe
 from sentopt.report import answers
 from sentopt.report.render import drawn, samples
@@ -62,7 +63,7 @@ class RunFacts:
         with self.run_dir.split("test").open("rb") as stream:
             for line in stream:
                 row = json.loads(line)
-                label = row["label"] if "label" in row else sum(1 << position for position in row["labels"])
+                label = row["label"] if "label" in row else label_sets.code_of(row["labels"])
                 yield place, pairs.of_fields(row), label
                 place += len(line)
 

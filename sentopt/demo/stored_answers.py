@@ -20,6 +20,7 @@ from sentopt.data.duplicates import normal_form
 from sentopt.demo.run_facts import RunFacts
 from sentopt.demo.selection import SplitAnswers, display_name
 from sentopt.errors import InputError, RunDirError
+from sentopt.measure.decision import Decision
 from sentopt.results import Verdict, VerifyResult
 from sentopt.runtime.classifier import Classifier
 from sentopt.runtime.description import Text
@@ -156,11 +157,7 @@ class StoredAnswers:
 
     def _answers_of(self, probabilities: FloatArray) -> Answers:
         """Labels and scores of probabilities; sets of labels are bits, whose score is that of the least sure label."""
-        if not self._classifier.thresholds:
-            return Answers.of(probabilities)
-        present = probabilities >= np.array(self._classifier.thresholds, dtype=np.float32)
-        codes = present @ (np.int64(1) << np.arange(present.shape[1], dtype=np.int64))
-        return Answers(codes, np.where(present, probabilities, 1.0 - probabilities).min(axis=1))
+        return Answers.of(probabilities, Decision(self._classifier.thresholds))
 
     def _read_answers(self, split: _TestSplit, variant: str) -> SplitAnswers:
         own, path = split.reference, self._facts.run_dir.answers(variant)

@@ -43,7 +43,7 @@ def run(recipe: Recipe, prepared: RunDir, original: Recipe, promising: Promising
     """
     make_deterministic(recipe.run.seed)
     folder = backbones.resolve(recipe.model.backbone, recipe.model.revision)
-    tokenizer = checkpoints.load_tokenizer(folder, recipe.model.max_length)
+    tokenizer = checkpoints.load_tokenizer(folder, recipe.model.max_length, pairs=store.are_pairs(prepared))
     train, validation = store.read_split(prepared, "train"), store.read_split(prepared, "validation")
     labels, multi_label = store.read_labels(prepared), store.is_multi_label(prepared)
     model = checkpoints.load_untuned(folder, labels, tokenizer, recipe.train, multi_label=multi_label)

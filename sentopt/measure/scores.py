@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from sentopt.records import ADDED_LATER
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class Scores:
     macro_f1: float
     per_class: tuple[ClassScores, ...]
     confusion: tuple[tuple[int, ...], ...]
-    sets: SetScores | None = None
+    sets: SetScores | None = field(default=None, metadata={ADDED_LATER: True})
 
     @property
     def texts(self) -> int:

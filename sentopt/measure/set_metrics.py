@@ -33,8 +33,9 @@ def score(probabilities: npt.NDArray[Any], truth: IntArray, decision: Decision, 
     """All metrics of probabilities of shape (texts, labels), where `truth` are codes; see `score_logits`.
 
     A label that is never answered has precision 0. Means over labels are unweighted; that of the average precision is
-    over the labels that occur.
+    over the labels that occur. A probability that is NaN reaches no threshold and ranks last.
     """
+    probabilities = np.nan_to_num(probabilities)  # of a graph or a training that broke: that is a finding
     has = label_sets.matrix(truth, len(labels))
     answered = label_sets.matrix(decision.sets(probabilities), len(labels))
     precision, recall, f1, support = sk.precision_recall_fscore_support(has, answered, average=None, zero_division=0)

@@ -16,10 +16,11 @@ from sentopt.graph import families
 from sentopt.measure.stats import fewest_texts
 from sentopt.progress import SILENT, Progress
 from sentopt.recipe import TEST_AS_VALIDATION, DistillSection, Recipe
+from sentopt.results import PrepareResult
 from sentopt.run_dir import RunDir
 from sentopt.stages import exporters
 from sentopt.training import trackers
-from sentopt.variants import Need, VariantSpec, runnable
+from sentopt.variants import VARIANTS, Need, VariantSpec, runnable
 
 _NO_STUDENT_OF_SETS = (
     "no student and no cascade: where texts have any number of labels, no single probability says which to defer"
@@ -40,6 +41,28 @@ def within_model(recipe: Recipe, *, fetch: bool, progress: Progress = SILENT) ->
         return recipe, ()
     shorter = recipes.with_overrides(recipe, {"model.max_length": longest}, source=model.backbone)
     return shorter, (f"texts are cut at {longest} tokens, not at {model.max_length}: {model.backbone} reads no more",)
+
+
+def of_data(recipe: Recipe, prepared: PrepareResult) -> tuple[str, ...]:
+    """What of a recipe is for texts with one label only, and left out here.
+
+    Raises:
+        RecipeError: it cannot be left out.
+    """
+    if not prepared.is_multi_label:
+        return ()
+    if recipe.train.teacher:
+        raise RecipeError(
+            "train.teacher", ["texts have any number of labels here, and a teacher's answers are learnt for one each"]
+        )
+    if staged := [name for name in recipe.export.variants if VARIANTS[name].stages]:
+        raise RecipeError(
+            "export.variants",
+            [f"{', '.join(staged)}: where texts have any number of labels, there is no student and no cascade"],
+        )
+    if recipe.data.unlabelled:
+        return ("data.unlabelled is not used: where texts have any number of labels, only labelled texts are evidence",)
+    return ()
 
 
 def check_training(recipe: Recipe) -> None:

@@ -69,9 +69,9 @@ class Pipeline:
             return self._prepared
         continuation.begin(self.cache, self.recipe, self.inputs, replaces=self.force)
         work = partial(steps.prepare, self.recipe, self.run_dir, self.given)
-        depends = dependencies.prepare(self.recipe)
-        result = self.cache.run("prepare", PrepareResult, depends, [self.run_dir.data], work)
-        self.cache.note(*result.notices, *evidence.foresee(self.recipe, self.run_dir, result))
+        result = self.cache.run("prepare", PrepareResult, dependencies.prepare(self.recipe), [self.run_dir.data], work)
+        left_out = limits.of_data(self.recipe, result)
+        self.cache.note(*result.notices, *left_out, *evidence.foresee(self.recipe, self.run_dir, result))
         self._prepared = result
         return result
 

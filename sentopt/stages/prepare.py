@@ -12,7 +12,7 @@ from sentopt.data import label_lists, set_splits, sources, store
 from sentopt.data.examples import RawData
 from sentopt.data.rows import Examples
 from sentopt.data.splits import CleanData, clean
-from sentopt.errors import DataError, RecipeError
+from sentopt.errors import DataError
 from sentopt.files import atomic
 from sentopt.measure import label_sets
 from sentopt.recipe import Recipe
@@ -20,7 +20,6 @@ from sentopt.results import PrepareResult
 from sentopt.run_dir import AVERAGE_FILE, SPLITS, RunDir
 from sentopt.runtime.names import fault_of_label, fault_of_name
 from sentopt.runtime.strict_json import shown
-from sentopt.variants import VARIANTS
 
 
 def run(recipe: Recipe, run_dir: RunDir, *, given: RawData | None = None) -> PrepareResult:
@@ -40,7 +39,6 @@ def _prepared(recipe: Recipe, run_dir: RunDir, given: RawData | None, scratch: P
     raw = sources.load(recipe.data, given, scratch=scratch)
     cleaned = set_splits.clean if label_lists.are_sets(raw, recipe.data) else clean
     data = cleaned(raw, recipe.data, seed=recipe.run.seed, tuned=recipe.model.tuned and not _is_average(recipe))
-    data = replace(data, notices=(*data.notices, *_check_task(recipe, data)))
     if recipe.model.tuned:
         folder = backbones.resolve(recipe.model.backbone, recipe.model.revision)
         model_files.check_problem(folder, multi_label=data.multi_label)
@@ -59,28 +57,6 @@ def _counts(data: CleanData, examples: Examples) -> dict[str, int]:
         return {data.labels[label]: count for label, count in sorted(examples.counts().items())}
     counts = label_sets.counts(examples.labels, len(data.labels)).tolist()
     return dict(zip(data.labels, counts, strict=True))
-
-
-def _check_task(recipe: Recipe, data: CleanData) -> tuple[str, ...]:
-    """What of a recipe is for texts with one label only, and left out here.
-
-    Raises:
-        RecipeError: it cannot be left out.
-    """
-    if not data.multi_label:
-        return ()
-    if recipe.train.teacher:
-        raise RecipeError(
-            "train.teacher", ["texts have any number of labels here, and a teacher's answers are learnt for one each"]
-        )
-    if staged := [name for name in recipe.export.variants if VARIANTS[name].stages]:
-        raise RecipeError(
-            "export.variants",
-            [f"{', '.join(staged)}: where texts have any number of labels, there is no student and no cascade"],
-        )
-    if recipe.data.unlabelled:
-        return ("data.unlabelled is not used: where texts have any number of labels, only labelled texts are evidence",)
-    return ()
 
 
 def _check_names(labels: Sequence[str]) -> None:

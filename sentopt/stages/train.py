@@ -57,9 +57,7 @@ class _Start:
     def read(cls, recipe: Recipe, run_dir: RunDir) -> _Start:
         """As the stage `prepare` left it, and the backbone as it was found."""
         folder = backbones.resolve(recipe.model.backbone, recipe.model.revision)
-        tokenizer = checkpoints.load_tokenizer(folder, recipe.model.max_length)
-        if store.are_pairs(run_dir):
-            checkpoints.give_types(tokenizer, folder)
+        tokenizer = checkpoints.load_tokenizer(folder, recipe.model.max_length, pairs=store.are_pairs(run_dir))
         splits = {split: store.read_split(run_dir, split) for split in SPLITS}
         encoder = checkpoints.encoder_of(tokenizer, recipe.model.max_length, pairs=store.are_pairs(run_dir))
         answers = soft_labels.read(run_dir.soft_labels) if recipe.train.teacher else None

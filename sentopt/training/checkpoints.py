@@ -51,8 +51,10 @@ _SCRIPTS = (
 )
 
 
-def load_tokenizer(folder: Path, max_length: int) -> Any:
+def load_tokenizer(folder: Path, max_length: int, *, pairs: bool = False) -> Any:
     """The fast tokenizer of a backbone, with a padding token. It cuts where its files say: on the right or the left.
+
+    Of `pairs`, it gives the types of tokens to a model that takes them.
 
     Raises:
         BackboneError: no fast tokenizer can be made from the folder's files, or it has no token to pad with.
@@ -79,6 +81,8 @@ def load_tokenizer(folder: Path, max_length: int) -> Any:
             )
         tokenizer.pad_token = tokenizer.eos_token
     tokenizer.padding_side = "right"  # as the runtime pads; left padding would shift GPT-2's positions
+    if pairs:
+        give_types(tokenizer, folder)
     return tokenizer
 
 

@@ -105,14 +105,14 @@ def rehearse(recipe: Recipe, run_dir: RunDir) -> Rehearsal:
         folder = backbones.resolve(recipe.model.backbone, recipe.model.revision)
         labels, train = store.read_labels(run_dir), store.read_split(run_dir, "train")
         multi_label = store.is_multi_label(run_dir)
+        pairs = store.are_pairs(run_dir)
         started = time.perf_counter()
-        tokenizer = checkpoints.load_tokenizer(folder, recipe.model.max_length)
+        tokenizer = checkpoints.load_tokenizer(folder, recipe.model.max_length, pairs=pairs)
         if recipe.model.tuned:
             model = checkpoints.load_tuned(folder, labels, tokenizer, multi_label=multi_label)
         else:
             model = checkpoints.load_untuned(folder, labels, tokenizer, recipe.train, multi_label=multi_label)
         load_seconds = time.perf_counter() - started
-        pairs = store.are_pairs(run_dir)
         limit = model_files.length_limit(folder) or lengths.LONGEST
         longest = checkpoints.encoder_of(tokenizer, limit, pairs=pairs)
         encoder = checkpoints.encoder_of(tokenizer, recipe.model.max_length, pairs=pairs)

@@ -154,6 +154,7 @@ class Teacher:
         labels: in the order of its outputs.
         max_length: tokens that it reads.
         candidate: a verified variant of a run; None for weights in FP32.
+        pairs: whether it was tuned on pairs of texts; None where that is not known.
     """
 
     name: str
@@ -161,6 +162,7 @@ class Teacher:
     labels: tuple[str, ...]
     max_length: int
     candidate: Candidate | None = None
+    pairs: bool | None = None
 
     @classmethod
     def of_run(cls, name: str, run_dir: RunDir) -> Teacher:
@@ -182,7 +184,7 @@ class Teacher:
             )
         labels, spec = store.read_labels(run_dir), _fastest(run_dir)
         candidate = Candidate.of(spec, run_dir, labels, max_length) if spec else None
-        return cls(name, run_dir.checkpoint, labels, max_length, candidate)
+        return cls(name, run_dir.checkpoint, labels, max_length, candidate, store.are_pairs(run_dir))
 
     @classmethod
     def of_classifier(cls, name: str, folder: Path, max_length: int) -> Teacher:
@@ -215,8 +217,8 @@ class Teacher:
             DataError: it reads pairs of texts, and these are none, or the reverse.
         """
         pairs = bool(texts) and not isinstance(texts[0], str)
+        self._check_kind(pairs=pairs)
         if self.candidate is not None:
-            self._check_kind(self.candidate, pairs=pairs)
             return self.candidate.open(), self.candidate.spec.name
         from sentopt.backends.torch import TorchEngine
         from sentopt.training import checkpoints
@@ -235,8 +237,8 @@ class Teacher:
                 return quick, "lean-fp32"
         return exact, REFERENCE
 
-    def _check_kind(self, candidate: Candidate, *, pairs: bool) -> None:
-        if candidate.pairs != pairs:
+    def _check_kind(self, *, pairs: bool) -> None:
+        if self.pairs not in (None, pairs):
             kinds = ("pairs of texts", "texts that stand alone")[:: 1 if pairs else -1]
             raise DataError(
                 f"{_KEY}: the data has {kinds[0]}, and {self.name} was tuned on {kinds[1]}. Take a teacher that was "

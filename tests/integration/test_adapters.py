@@ -212,3 +212,26 @@ def test_a_head_is_needed_somewhere(
         backbones.BackboneError, match=r"has no classification head, and its base model .* has none eith"
     ):
         backbones.resolve(str(adapter))
+
+
+@pytest.mark.parametrize("is_whole", [False, True])
+def test_an_adapter_that_is_its_own_base_ends_no_search(is_whole: bool, adapter: Path, base: Path) -> None:
+    edit(adapter, base_model_name_or_path=str(adapter))
+    if is_whole:
+        shutil.copyfile(base / "config.json", adapter / "config.json")
+    for look in (backbones.identify, backbones.at_hand, backbones.resolve):
+        with pytest.raises(backbones.BackboneError, match="is an adapter itself"):
+            look(str(adapter))
+
+
+def test_layers_that_began_by_chance_and_were_not_saved_are_named(base: Path, adapter: Path, tmp_path: Path) -> None:
+    """PEFT saves the last layer of a head, and not the others: their weights are lost with the training."""
+    shutil.copytree(base, tmp_path / "body")
+    tensors = load_file(base / "model.safetensors")
+    kept = {name: value for name, value in tensors.items() if "pooler" not in name and "classifier" not in name}
+    save_file(kept, tmp_path / "body" / "model.safetensors", metadata={"format": "pt"})
+    edit(adapter, base_model_name_or_path=str(tmp_path / "body"))
+    with pytest.raises(backbones.BackboneError, match=r"has the weight bert\.pooler\.dense\.bias: it was initialized"):
+        backbones.resolve(str(adapter))
+    adapted(tmp_path / "body", tmp_path / "whole", modules_to_save=["pooler", "classifier"])
+    assert (backbones.resolve(str(tmp_path / "whole")) / "model.safetensors").is_file()

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import bundle_kinds
+import kinds_of_bundles
 import pytest
 import small_bundles
 from demo_server import Server, ask, post, serving, wait_for_file
@@ -15,7 +15,7 @@ from demo_server import Server, ask, post, serving, wait_for_file
 from sentopt import Classifier
 from sentopt.runtime.classifier import Prediction
 
-PAIRS = [list(pair) for pair in bundle_kinds.PAIRS]
+PAIRS = [list(pair) for pair in kinds_of_bundles.PAIRS]
 TEXTS = ["great the great", "terrible the great", "", "the", "great great great great terrible"]
 
 
@@ -31,12 +31,12 @@ def single(folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def pair_bundle(single: Path, folder: Path) -> Path:
-    return bundle_kinds.of_pairs(single, folder / "pairs")
+    return kinds_of_bundles.of_pairs(single, folder / "pairs")
 
 
 @pytest.fixture(scope="module")
 def set_bundle(single: Path, folder: Path) -> Path:
-    return bundle_kinds.multi_label(single, folder / "sets")
+    return kinds_of_bundles.multi_label(single, folder / "sets")
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +114,7 @@ def test_pairs_and_sets_by_the_open_inference_protocol(of_pairs: Server, of_sets
     assert [output["name"] for output in rows["outputs"]] == ["label", "score", "probabilities"]
 
     facts = ask(of_sets.address + "/v2/models/small").json
-    assert facts["bundle"]["thresholds"] == dict(zip(small_bundles.LABELS, bundle_kinds.THRESHOLDS, strict=True))
+    assert facts["bundle"]["thresholds"] == dict(zip(small_bundles.LABELS, kinds_of_bundles.THRESHOLDS, strict=True))
     assert facts["outputs"][-1]["name"] == "labels"
     tensor = {"name": "text", "shape": [len(TEXTS)], "datatype": "BYTES", "data": TEXTS}
     outputs = {one["name"]: one for one in post(of_sets.address + path, {"inputs": [tensor]}).json["outputs"]}

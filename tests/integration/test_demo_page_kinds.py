@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import bundle_kinds
+import kinds_of_bundles
 import pair_data
 import pytest
 from demo_browser import Visit, needs_chromium
@@ -25,12 +25,12 @@ SIZES = [(1280, False), (390, True)]
 
 @pytest.fixture(scope="module")
 def pair_bundle(fp32_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return bundle_kinds.of_pairs(fp32_bundle, tmp_path_factory.mktemp("page") / "pairs")
+    return kinds_of_bundles.of_pairs(fp32_bundle, tmp_path_factory.mktemp("page") / "pairs")
 
 
 @pytest.fixture(scope="module")
 def set_bundle(fp32_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return bundle_kinds.multi_label(fp32_bundle, tmp_path_factory.mktemp("page") / "sets", thresholds=THRESHOLDS)
+    return kinds_of_bundles.multi_label(fp32_bundle, tmp_path_factory.mktemp("page") / "sets", thresholds=THRESHOLDS)
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +155,7 @@ def test_a_table_has_a_column_for_each_text(pairs: Visit, pair_bundle: Path, tmp
 
 def test_quotes_in_the_examples_spoil_no_table(browser: Any, pair_bundle: Path, tmp_path: Path) -> None:
     quoted = [('"great day', 'the "food"'), ("terrible\tday", '"')]
-    bundle = bundle_kinds.of_pairs(pair_bundle, tmp_path / "quoted", pairs=quoted)
+    bundle = kinds_of_bundles.of_pairs(pair_bundle, tmp_path / "quoted", texts=quoted)
     with serving("--bundle", str(bundle)) as server:
         visit = Visit(browser, server.address)
         visit.open("Score a list")

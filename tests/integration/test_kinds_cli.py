@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import bundle_kinds
+import kinds_of_bundles
 import pytest
 import small_bundles
 
@@ -27,12 +27,12 @@ def single(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def of_pairs(single: Path) -> Path:
-    return bundle_kinds.of_pairs(single, single.with_name("pairs"))
+    return kinds_of_bundles.of_pairs(single, single.with_name("pairs"))
 
 
 @pytest.fixture(scope="module")
 def sets(single: Path) -> Path:
-    return bundle_kinds.multi_label(single, single.with_name("sets"), thresholds=(0.6, 0.9, 0.95))
+    return kinds_of_bundles.multi_label(single, single.with_name("sets"), thresholds=(0.6, 0.9, 0.95))
 
 
 def predicted(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
@@ -86,7 +86,7 @@ def test_a_check_names_texts_and_thresholds(of_pairs: Path, sets: Path, capsys: 
     assert cli.main(["check", str(of_pairs)]) == 0
     said = capsys.readouterr().out
     assert "labels negative, neutral, positive of pairs of text and aspect" in said
-    assert f"{len(bundle_kinds.PAIRS)} pairs answered as verified" in said
+    assert f"{len(kinds_of_bundles.PAIRS)} pairs answered as verified" in said
 
 
 def test_tune_measures_pairs(of_pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:

@@ -331,10 +331,21 @@ def test_a_teacher_of_pairs_answers_copies_and_further_pairs(
     assert all(len(pair) == 2 for pair in texts)
 
 
+@pytest.mark.parametrize("is_verified", [True, False])
 def test_a_teacher_of_single_texts_is_refused(
-    finished_run: Path, tmp_path: Path, paired_options: list[str], capsys: pytest.CaptureFixture[str]
+    is_verified: bool,
+    finished_run: Path,
+    tmp_path: Path,
+    paired_options: list[str],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    options = [*paired_options, "--run-dir", str(tmp_path / "taught"), "--set", f"train.teacher=['{finished_run}']"]
+    teacher = shutil.copytree(finished_run, tmp_path / "teacher")
+    if not is_verified:
+        manifest_file = RunDir(teacher).manifest
+        document = json.loads(manifest_file.read_text())
+        document["stages"] = {name: document["stages"][name] for name in ("prepare", "train")}
+        manifest_file.write_text(json.dumps(document))
+    options = [*paired_options, "--run-dir", str(tmp_path / "taught"), "--set", f"train.teacher=['{teacher}']"]
     assert cli.main(["train", *options]) == 1
     assert "the data has pairs of texts, and" in capsys.readouterr().err
 
@@ -364,9 +375,11 @@ def test_a_tokenizer_without_a_separator_is_noted(backbone: Path) -> None:
 def test_types_of_tokens_that_the_model_does_not_know_are_refused(backbone: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(backbone, tmp_path / "backbone")
     config = json.loads((folder / "config.json").read_text())
-    tokenizer = checkpoints.load_tokenizer(folder, 32)
-    tokenizer.model_input_names = ["input_ids", "attention_mask"]
-    checkpoints.give_types(tokenizer, folder)
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    names = {"model_input_names": ["input_ids", "attention_mask"]}
+    (folder / "tokenizer_config.json").write_text(json.dumps({**settings, **names}))
+    assert "token_type_ids" not in checkpoints.load_tokenizer(folder, 32)(["great"], ["great"])
+    tokenizer = checkpoints.load_tokenizer(folder, 32, pairs=True)
     assert tokenizer(["great"], ["great"])["token_type_ids"] == [[0, 0, 0, 1, 1]]
     tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A", pair="[CLS] $A [SEP] $B:2", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]

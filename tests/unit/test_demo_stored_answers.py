@@ -8,7 +8,7 @@ import json
 import shutil
 from pathlib import Path
 
-import bundle_kinds
+import kinds_of_bundles
 import mistaken_runs
 import numpy as np
 import pytest
@@ -186,7 +186,7 @@ def test_too_much_text_is_refused(finished_run: Path) -> None:
 
 def test_answers_of_a_multi_label_run_are_sets(run_copy: Path) -> None:
     """As the stages write one: `labels` are positions, and a verdict counts texts whose labels are all right."""
-    run_dir, bundle = RunDir(run_copy), bundle_kinds.multi_label(run_copy / "bundle", run_copy / "sets")
+    run_dir, bundle = RunDir(run_copy), kinds_of_bundles.multi_label(run_copy / "bundle", run_copy / "sets")
     rows = [json.loads(line) for line in run_dir.split("test").read_text().splitlines()]
     truth = [{row["label"], *([0] if i % 7 == 0 else [])} if i % 5 else set() for i, row in enumerate(rows)]
     lines = [json.dumps({"text": row["text"], "labels": sorted(own)}) for row, own in zip(rows, truth, strict=True)]
@@ -198,7 +198,7 @@ def test_answers_of_a_multi_label_run_are_sets(run_copy: Path) -> None:
 
     def given(path: Path) -> list[set[int]]:
         probabilities = 1 / (1 + np.exp(-np.load(path)))
-        return [{i for i, p in enumerate(row) if p >= bundle_kinds.THRESHOLDS[i]} for row in probabilities]
+        return [{i for i, p in enumerate(row) if p >= kinds_of_bundles.THRESHOLDS[i]} for row in probabilities]
 
     own, reference = given(run_dir.answers(variant)), given(run_dir.reference)
     right = [a == b for a, b in zip(own, truth, strict=True)]

@@ -254,6 +254,11 @@ REFUSED: dict[str, tuple[list[dict[str, Any]], list[str], str]] = {
         [],
         "all texts of the train split have the same labels (fear; joy); at least two sets",
     ),
+    "corrections": (
+        rows_of(["joy"], ["joy", "fear"]),
+        ["data.corrections=corrected.csv"],
+        "data.corrections corrects the one label of a text, and the labels of these texts are lists",
+    ),
     "too many": (
         rows_of(*[[f"l{i}", f"l{i + 1}"] for i in range(0, 64, 2)], count=640),
         [],

@@ -118,6 +118,19 @@ def test_scores_are_those_of_scikit_learn() -> None:
     assert f1 == {"micro": pytest.approx(found.micro_f1), "macro": pytest.approx(found.macro_f1)}
 
 
+def test_logits_that_are_no_numbers_are_scored_as_no_answer() -> None:
+    codes = np.array([1, 2, 3, 0] * 5)
+    logits = np.where(label_sets.matrix(codes, 2), 3.0, -3.0).astype(np.float32)
+    logits[0, 1] = np.nan
+    found = set_metrics.score_logits(logits, codes, Decision((0.5, 0.5)), ["a", "b"])
+    assert found.accuracy == 1.0
+    assert found.sets is not None
+    assert found.sets.average_precision == 1.0
+    broken = np.full_like(logits, np.nan)
+    assert set_metrics.score_logits(broken, codes, Decision((0.5, 0.5)), ["a", "b"]).macro_f1 == 0.0
+    assert set_metrics.while_training(broken, codes)["micro_f1"] == 0.0
+
+
 def test_coverage_withholds_texts_with_a_label_in_doubt() -> None:
     decision = Decision((0.5, 0.5))
     p = np.array([[0.99, 0.01], [0.99, 0.4], [0.6, 0.01]], dtype=np.float32)

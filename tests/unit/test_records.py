@@ -3,6 +3,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from sentopt import records
+from sentopt.measure.scores import Scores
 
 
 @dataclass(frozen=True)
@@ -74,3 +75,28 @@ def test_one_item_is_written_as_it_was_before_there_could_be_many(items: tuple[I
     assert records.from_json(Listed, {"items": records.to_json(list(items))}) == Listed(items)
     with pytest.raises(ValueError, match=r"items\[0\]: expected a table"):
         records.from_json(Listed, {"items": 3})
+
+
+@dataclass(frozen=True)
+class Grown:
+    name: str
+    further: Inner | None = field(default=None, metadata={records.ADDED_LATER: True})
+
+
+def test_a_field_that_was_added_later_is_written_where_it_says_something() -> None:
+    assert records.to_json(Grown("a")) == {"name": "a"}
+    more = Grown("a", Inner((1.0,)))
+    assert records.to_json(more) == {"name": "a", "further": {"numbers": [1.0], "name": None}}
+    assert [records.from_json(Grown, records.to_json(one)) for one in (Grown("a"), more)] == [Grown("a"), more]
+
+
+def test_scores_of_single_labels_are_written_as_by_earlier_versions() -> None:
+    """They are in the fingerprints of bundles."""
+    assert list(records.to_json(Scores(0.5, 0.5, 0.5, 0.5, (), ()))) == [
+        "accuracy",
+        "macro_precision",
+        "macro_recall",
+        "macro_f1",
+        "per_class",
+        "confusion",
+    ]
