@@ -313,6 +313,7 @@ def test_data_of_pairs_is_checked_without_looking_for_nearly_equal_texts(tmp_pat
     found = sentopt.check_data(table, pair_column="aspect")
     assert [doubt.kind for doubt in found.doubts] == ["empty text"]
     assert any("likely wrong labels and nearly equal texts are not looked for" in notice for notice in found.notices)
+    assert found.left_out == ("wrong label", "conflict", "leak")
 
 
 def test_a_teacher_of_pairs_answers_copies_and_further_pairs(
