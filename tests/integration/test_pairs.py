@@ -75,6 +75,8 @@ def test_a_run_ends_in_a_bundle_that_both_answerspairs(paired: RunDir) -> None:
     assert np.mean(np.array(answers) == examples.labels) > 0.9
     with pytest.raises(InputError, match=r"expected a pair of texts, \(str, str\)"):
         classifier.predict(["alone"])
+    with pytest.raises(InputError, match=r"expected one pair of texts.*found several; for many pairs use predict"):
+        classifier([("a text", "an aspect")])  # type: ignore[arg-type]
 
 
 def test_the_splits_are_stored_as_pairs(paired: RunDir) -> None:
