@@ -57,8 +57,12 @@ def labelled_rows(raw: RawData, data: DataSection, notices: list[str]) -> Named:
     """The usable rows of each split that is given, with the code of each one's labels.
 
     Raises:
-        DataError: a row has no labels, or some that cannot be used.
+        DataError: a row has no labels, or some that cannot be used, or there are corrections.
     """
+    if data.corrections:
+        raise DataError(
+            "data.corrections: corrects the one label of a text; where it has any number of labels, correct the data"
+        )
     written = {split: _as_items(Rows.of(rows), data) for split, rows in raw.splits.items()}
     if data.validation == TEST_AS_VALIDATION:
         written.pop("validation", None)

@@ -73,7 +73,7 @@ def _check_task(recipe: Recipe, data: CleanData) -> tuple[str, ...]:
         raise RecipeError(
             "train.teacher", ["texts have any number of labels here, and a teacher's answers are learnt for one each"]
         )
-    if staged := [name for name in recipe.export.variants if VARIANTS[name].stages]:
+    if staged := [name for name in recipe.export.variants if name in VARIANTS and VARIANTS[name].stages]:
         raise RecipeError(
             "export.variants",
             [f"{', '.join(staged)}: where texts have any number of labels, there is no student and no cascade"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import random
 import shutil
@@ -16,13 +17,14 @@ import torch
 from csv_files import read_csv, write_csv
 
 import sentopt
-from sentopt import Classifier, cli, manifest, model_files
+from sentopt import Classifier, cli, manifest, model_files, recipe
 from sentopt.backends.opening import Candidate
 from sentopt.backends.torch import TorchEngine
 from sentopt.bundles import card
 from sentopt.data import store
 from sentopt.errors import BackboneError
 from sentopt.measure import label_sets
+from sentopt.pipeline import evidence
 from sentopt.results import ExamineResult, PrepareResult, TrainResult, VerifyResult
 from sentopt.run_dir import RunDir
 from sentopt.runtime.description import read_description
@@ -319,6 +321,16 @@ def test_what_is_for_single_labels_is_refused_or_left_out(
     assert "data.unlabelled is not used" in capsys.readouterr().err
     assert train(moods, backbone, tmp_path / "c", *QUICK, "export.variants=['student-int8']") == 2
     assert "student-int8: where texts have any number of labels, there is no student" in capsys.readouterr().err
+    assert train(moods, backbone, tmp_path / "d", *QUICK, "export.variants=['student']") == 2
+    assert "export.variants: unknown variant student; known: " in capsys.readouterr().err
+
+
+def test_texts_without_labels_are_not_proposed(run: RunDir) -> None:
+    own = recipe.load(str(run.root / "recipe.toml"))
+    made = dataclasses.replace(own, verify=dataclasses.replace(own.verify, margin=0.1))
+    (told, *_) = evidence.foresee(made, run, result(run, "prepare", PrepareResult))
+    assert "only exact FP32 graphs can pass at margin 0.1" in told
+    assert "without labels" not in told
 
 
 def test_a_run_of_sets_teaches_nobody(

@@ -272,6 +272,11 @@ REFUSED: dict[str, tuple[list[dict[str, Any]], list[str], str]] = {
         "a.jsonl line 121: the label is 'joy', and in a.jsonl line 2 it is a list (['joy', 'fear']): where texts have "
         "any number of labels, write a list for each text",
     ),
+    "corrections": (
+        rows_of(["joy"], ["joy", "fear"]),
+        ["data.corrections=doubts.csv"],
+        "data.corrections: corrects the one label of a text",
+    ),
     "zeros and ones": (
         rows_of([0, 1, 1], [1, 0, 0]),
         [],
