@@ -322,9 +322,10 @@ def check_problem(folder: Path, *, multi_label: bool) -> None:
     if (problem == MULTI_LABEL) == multi_label:
         return
     if multi_label:
+        said = f"says problem_type {problem!r}" if problem else "has no problem_type"
         raise BackboneError(
-            f"{folder} gives each text one label ({CONFIG} says problem_type {problem!r}), and the texts of the data "
-            f"have any number of labels. If the model was tuned to give any number of them, write {MULTI_LABEL!r} there"
+            f"{folder} gives each text one label ({CONFIG} {said}), and the texts of the data have any number of "
+            f'labels. If the model was tuned to give any number of them, write "problem_type": "{MULTI_LABEL}" there'
         )
     raise BackboneError(
         f"{folder} is a multi-label classifier ({CONFIG} says problem_type {problem!r}): it gives a text any number of "

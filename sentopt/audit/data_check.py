@@ -13,9 +13,9 @@ from sentopt import backbones
 from sentopt._optional import check_installed
 from sentopt.audit import backbone_fit, near_duplicates, wrong_labels
 from sentopt.audit.backbone_fit import BackboneFit
-from sentopt.audit.doubts import Doubt
+from sentopt.audit.doubts import Doubt, Kind
 from sentopt.audit.near_duplicates import Near
-from sentopt.data import duplicates, label_lists, set_splits, sources, splits
+from sentopt.data import duplicates, label_lists, labels, set_splits, sources, splits
 from sentopt.data.examples import RawData, explained_by
 from sentopt.data.labels import Labelled, Named
 from sentopt.data.rows import Examples, Positions, Rows, Texts
@@ -46,6 +46,7 @@ class DataCheck:
         backbone: how the backbone of the recipe reads the texts; None where it is not on this machine.
         notices: what reading and cleaning the data told.
         refusal: why training would refuse the data; empty if it would not.
+        left_out: kinds of doubts that were not looked for.
     """
 
     source: str
@@ -56,6 +57,7 @@ class DataCheck:
     backbone: BackboneFit | None
     notices: tuple[str, ...]
     refusal: str = ""
+    left_out: tuple[Kind, ...] = ()
 
     def of_kind(self, kind: str) -> tuple[Doubt, ...]:
         """The doubts of one kind."""
@@ -104,6 +106,7 @@ def run(recipe: Recipe, *, given: RawData | None = None, fetch: bool = False) ->
         fit or None,
         tuple(dict.fromkeys([*notices, *told])),
         refusal,
+        seen.left_out,
     )
 
 
@@ -142,6 +145,13 @@ class _Seen:
     def texts(self) -> Texts | None:
         """The texts; None where they are pairs."""
         return self.rows.texts if isinstance(self.rows.texts, Texts) else None
+
+    @property
+    def left_out(self) -> tuple[Kind, ...]:
+        """The kinds of doubts that are not looked for."""
+        if self.texts is None:
+            return ("wrong label", "conflict", "leak")
+        return ("wrong label",) if self.multi_label else ()
 
     def doubt(self, row: int, **about: object) -> Doubt:
         split, label = _ORDER[int(self.splits[row])], self.label_of(row)
@@ -212,6 +222,6 @@ def _empty(given: Mapping[Split, object]) -> list[Doubt]:
         for row, text in enumerate(rows.checked_texts()):
             if splits.is_empty(text):
                 label = rows.values[int(rows.codes[row])]
-                shown = "" if label is None else str(label)
+                shown = ", ".join(map(str, labels.items_of(label) or [])) or ("" if label is None else str(label))
                 doubts.append(Doubt(split, rows.where(row), "empty text", "", shown, because="training drops it"))
     return doubts

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from sentopt.audit.data_check import DataCheck
-from sentopt.audit.doubts import Doubt
+from sentopt.audit.doubts import Doubt, Kind
 from sentopt.runtime.names import printable
 
 _SHOWN = 5
 _LONGEST = 100
+_HEADINGS: dict[Kind, str] = {
+    "wrong label": "likely wrong labels",
+    "conflict": "nearly the same text with another label",
+    "leak": "texts that are nearly the same in two splits",
+    "empty text": "empty texts",
+}
 _DO = {
     "wrong label": "read them, and correct those that are wrong",
     "conflict": "decide which label is right; training keeps the most frequent one of equal texts",
@@ -25,18 +31,23 @@ def said(check: DataCheck, output: str = "") -> str:
     lines = [f"{check.source}: {total:,} texts ({splits}); {len(check.labels)} labels ({labels})"]
     if check.refusal:
         lines += ["", f"training would refuse this data: {check.refusal}"]
-    wrong = check.of_kind("wrong label")
-    share = f", {len(wrong) / check.judged:.1%}" if check.judged else ""
-    lines += _listed(f"likely wrong labels: about {len(wrong):,} of {check.judged:,} distinct texts{share}", wrong)
-    conflicts, leaks, empty = (check.of_kind(kind) for kind in ("conflict", "leak", "empty text"))
-    lines += _listed(f"nearly the same text with another label: {len(conflicts):,} row(s)", conflicts)
-    lines += _listed(f"texts that are nearly the same in two splits: {len(leaks):,} row(s)", leaks)
-    lines += _listed(f"empty texts: {len(empty):,} row(s)", empty)
+    for kind, heading in _HEADINGS.items():
+        doubts = check.of_kind(kind)
+        lines += _listed(f"{heading}: {_counted(check, kind, len(doubts))}", doubts)
     lines += ["", *_backbone(check)]
     lines += [f"note: {notice}" for notice in check.notices]
     if check.doubts:
         lines += ["", *_next(output)]
     return "\n".join(lines)
+
+
+def _counted(check: DataCheck, kind: Kind, doubts: int) -> str:
+    if kind in check.left_out:
+        return "not looked for"
+    if kind != "wrong label":
+        return f"{doubts:,} row(s)"
+    share = f", {doubts / check.judged:.1%}" if check.judged else ""
+    return f"about {doubts:,} of {check.judged:,} distinct texts{share}"
 
 
 def _listed(heading: str, doubts: tuple[Doubt, ...]) -> list[str]:

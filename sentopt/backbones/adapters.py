@@ -135,5 +135,7 @@ def _files(folder: Path, patterns: tuple[str, ...]) -> list[Path]:
 
 
 def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    """What kind of error, and its first line, or its first two where the first is a heading, as PyTorch's is."""
+    heading, *details = str(error).strip().splitlines() or [""]
+    said = " ".join([heading, details[0].strip()]) if heading.endswith(":") and details else heading
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__

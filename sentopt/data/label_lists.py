@@ -27,19 +27,30 @@ def are_sets(raw: RawData, data: DataSection) -> bool:
     """Whether texts have any number of labels: the recipe says so, or all labels are lists, and not all lists of one.
 
     Rows whose label is missing (None, or an empty text) do not count.
+
+    Raises:
+        DataError: some labels are lists, not all of them lists of one, and others are not.
     """
     if data.label_columns or data.label_separator or raw.multi_label:
         return True
-    several = False
-    for rows in raw.splits.values():
-        for value in Rows.of(rows).distinct():
+    several, single = "", ""
+    for split in raw.splits.values():
+        rows = Rows.of(split)
+        for code, row in rows.labels():
+            value = rows.values[code]
             if _is_missing(value):
                 continue
             items = labels.items_of(value)
             if items is None:
-                return False
-            several = several or len(items) != 1
-    return several
+                single = single or f"{rows.where(row)}: the label is {str(value)[:60]!r}"
+            elif len(items) != 1:
+                several = several or f"{rows.where(row)} it is a list ({str(value)[:60]})"
+            if several and single:
+                raise DataError(
+                    f"{single}, and in {several}: where texts have any number of labels, write a list for each text, "
+                    "or all of them as one text with data.label_separator"
+                )
+    return bool(several)
 
 
 def labelled_rows(raw: RawData, data: DataSection, notices: list[str]) -> Named:
@@ -123,7 +134,7 @@ def _named(
     if declared:
         names, position = declared, labels.match_names(counts, declared, by_position, notices)
     else:
-        names, position = labels.infer_names(counts, notices)
+        names, position = labels.infer_names(counts, notices, "leave it out: a text may have none")
     _check_number(names)
     unlabelled, wrong = labels.RowSet(), labels.RowSet()
     named = {split: _coded(part, position, unlabelled, wrong) for split, part in rows.items()}

@@ -33,6 +33,9 @@ _WHOLE = re.compile(r"-?\d{1,18}")
 _DATE = re.compile(r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}([T ].*)?|\d{1,2}[-/.]\d{1,2}[-/.]\d{4}([T ].*)?")
 _LITERAL = re.compile(r"\[.*\]|\{.*\}|b'.*'|b\".*\"", re.DOTALL)
 _LONGEST_LITERAL = 1000  # characters
+_QUOTED = r"'[^']*'|\"[^\"]*\""
+_OF_NUMPY = re.compile(rf"\[\s*(?:-?\d+(?:\s+-?\d+)+|(?:{_QUOTED})(?:\s+(?:{_QUOTED}))+)\s*\]")
+"""`[2 14]` and `['joy' 'fear']`: NumPy writes no commas, which Python reads as one text, or not at all."""
 _NONE = ("none", "n/a", "#n/a", "na", "<na>", "null", "nil", "\\n", "-", "?")
 _MOST_TYPOS = 3
 _SIBLINGS = 3
@@ -181,11 +184,18 @@ def is_hidden(rows: Rows, others: Iterable[Rows]) -> str:
 def items_of(value: Any) -> list[Any] | None:
     """The items of a list of labels, which may be written as a text; None for anything else."""
     if isinstance(value, str) and (text := value.strip()) and text[0] == "[" and len(text) < _LONGEST_LITERAL:
-        try:
-            value = ast.literal_eval(text)
-        except (ValueError, SyntaxError, MemoryError, RecursionError):
-            return None
+        value = _literal(text)
     return list(value) if isinstance(value, list | tuple | set | frozenset) else None
+
+
+def _literal(text: str) -> Any:
+    """The value that a text writes as Python or NumPy would; None where it writes none."""
+    if _OF_NUMPY.fullmatch(text):
+        return [item[1:-1] if item[0] in "'\"" else int(item) for item in re.findall(rf"{_QUOTED}|-?\d+", text)]
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return None
 
 
 class Values:
@@ -239,11 +249,8 @@ class Values:
         if not normal_form(text):
             return ""
         if _LITERAL.fullmatch(text) and len(text) < _LONGEST_LITERAL:
-            try:
-                literal = ast.literal_eval(text)
-            except (ValueError, SyntaxError, MemoryError, RecursionError):
-                return text
-            return self._of_other(literal, where, rows)
+            literal = _literal(text)
+            return text if literal is None else self._of_other(literal, where, rows)
         return text[:-2] if text.endswith(".0") and _WHOLE.fullmatch(text[:-2]) else text
 
     def _of_other(self, value: Any, where: str, rows: int) -> str:
@@ -264,7 +271,8 @@ class Values:
         if isinstance(value, dict):
             raise DataError(
                 f"{where}: the label is an object with {', '.join(map(str, list(value)[:SHOWN]))}; expected one value. "
-                "Write the one that is the label into a column of its own, and name it with --set data.label_column"
+                "Write the one that is the label into a column of its own, and name it with --set data.label_column; "
+                "where they are 0 and 1, one for each label, name all of them in data.label_columns (COLUMN.FIELD)"
             )
         if isinstance(value, datetime.date | datetime.time):
             raise DataError(_no_label("dates", [str(value)]))
@@ -299,8 +307,15 @@ def wrong_labels(wrong: RowSet, labels: Sequence[str]) -> str:
     )
 
 
-def infer_names(counts: Counter[str], notices: list[str]) -> tuple[tuple[str, ...], dict[str, int]]:
-    """The names of all labels, in numerical or alphabetical order, and the position of each spelling."""
+def infer_names(
+    counts: Counter[str],
+    notices: list[str],
+    if_none: str = "empty these cells and set data.missing_labels=drop",
+) -> tuple[tuple[str, ...], dict[str, int]]:
+    """The names of all labels, in numerical or alphabetical order, and the position of each spelling.
+
+    `if_none` is what to do where a name such as `none` means no label.
+    """
     missing = {value for value in counts if value.lower() == "nan"}
     counts = Counter({value: count for value, count in counts.items() if value not in missing})
     spelled = _merged(counts, notices)
@@ -320,7 +335,7 @@ def infer_names(counts: Counter[str], notices: list[str]) -> tuple[tuple[str, ..
             "and each is used as a label; if numbers stand for names, list the names in the order of "
             "their numbers in data.labels"
         )
-    _note_doubtful(totals, notices)
+    _note_doubtful(totals, notices, if_none)
     position = {name: i for i, name in enumerate(names)}
     return tuple(names), {value: position[name] for value, name in spelled.items()}
 
@@ -405,14 +420,11 @@ def _as_number(name: str) -> float | None:
         return None
 
 
-def _note_doubtful(totals: Counter[str], notices: list[str]) -> None:
+def _note_doubtful(totals: Counter[str], notices: list[str], if_none: str) -> None:
     """Note names that may mean "no label", and names that look like several labels in one."""
     for name in totals:
         if normal_form(name) in _NONE:
-            notices.append(
-                f"{name!r} ({totals[name]:,} rows) is used as a label; if it means no label, "
-                "empty these cells and set data.missing_labels=drop"
-            )
+            notices.append(f"{name!r} ({totals[name]:,} rows) is used as a label; if it means no label, {if_none}")
     folded = {normal_form(name) for name in totals}
     for name in totals:
         parts = [normal_form(part) for part in re.split(r"[,;|/+]", name)]

@@ -246,22 +246,29 @@ def _texts_and_labels(
         if names.count(column) > 1:
             raise DataError(f"the data has {names.count(column)} columns named {column!r}; keep one of them")
     if columns.flags:
-        cells = [_column(take(column)) for column in columns.flags]
-        return _taken(take, columns.texts), list(zip(*cells, strict=True))
+        return _taken(take, columns.texts), _side_by_side(take, columns.flags)
     return _taken(take, columns.texts), _column(take(columns.label))
 
 
 def _taken(take: Callable[[str], object], texts: Sequence[str]) -> Sequence[object]:
     """The column of the texts, or both columns of pairs row by row."""
-    first, *second = (_column(take(column)) for column in texts)
-    if not second:
-        return first
-    if len(first) != len(second[0]):
-        raise DataError(
-            f"the column {texts[0]!r} has {len(first)} texts, and {texts[1]!r} has {len(second[0])}; expected as many "
-            "of both"
-        )
-    return list(zip(first, second[0], strict=True))
+    return _side_by_side(take, texts) if len(texts) > 1 else _column(take(texts[0]))
+
+
+def _side_by_side(take: Callable[[str], object], names: Sequence[str]) -> list[tuple[object, ...]]:
+    """What each row has in these columns.
+
+    Raises:
+        DataError: one is longer than another.
+    """
+    cells = [_column(take(name)) for name in names]
+    for name, column in zip(names, cells, strict=True):
+        if len(column) != len(cells[0]):
+            raise DataError(
+                f"the column {names[0]!r} has {len(cells[0])} rows, and {name!r} has {len(column)}; expected as many "
+                "of both"
+            )
+    return list(zip(*cells, strict=True))
 
 
 def _with_fields(
@@ -317,6 +324,8 @@ def _is_streamed(table: object) -> bool:
 
 def _column(values: object) -> Sequence[object]:
     """A column as a list."""
+    if hasattr(values, "toarray"):  # a sparse matrix of SciPy, as MultiLabelBinarizer can make one
+        values = values.toarray()
     for name in ("to_pylist", "to_list", "tolist"):  # pyarrow; pandas, polars; numpy
         method = getattr(values, name, None)
         if method is not None:

@@ -275,5 +275,5 @@ class Service:
             raise RequestRefused(
                 422,
                 f"this model answers pairs of texts ({' and '.join(map(repr, self.pair))}), and a single text was "
-                "sent: expected both of them",
+                "sent: expected both of them, as `text` and `pair`, and in lists each pair as a list of two",
             )

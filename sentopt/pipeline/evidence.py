@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from sentopt import backbones, gate, model_files
@@ -28,7 +30,10 @@ def foresee(recipe: Recipe, run_dir: RunDir, prepared: PrepareResult) -> tuple[s
     )
     texts = (len(test_rows), len(validation_rows))
     unlabelled = recipe.counts_unlabelled and not prepared.is_multi_label
-    return gate.foresee(test, validation, gate.Rules.of(recipe), texts=texts, unlabelled=unlabelled)
+    rules = gate.Rules.of(recipe)
+    if prepared.is_multi_label:
+        rules = replace(rules, unlabelled_counts=False)  # so that they are not proposed either
+    return gate.foresee(test, validation, rules, texts=texts, unlabelled=unlabelled)
 
 
 def _counts(labels: IntArray, prepared: PrepareResult) -> list[int]:

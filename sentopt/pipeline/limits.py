@@ -55,7 +55,7 @@ def of_data(recipe: Recipe, prepared: PrepareResult) -> tuple[str, ...]:
         raise RecipeError(
             "train.teacher", ["texts have any number of labels here, and a teacher's answers are learnt for one each"]
         )
-    if staged := [name for name in recipe.export.variants if VARIANTS[name].stages]:
+    if staged := [name for name in recipe.export.variants if name in VARIANTS and VARIANTS[name].stages]:
         raise RecipeError(
             "export.variants",
             [f"{', '.join(staged)}: where texts have any number of labels, there is no student and no cascade"],

@@ -188,11 +188,12 @@ def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
     names: dict[str, str] = {}
     problems = []
     for setting in settings:
-        name, equals, text = (part.strip() for part in setting.partition("="))
+        name, equals, given = setting.partition("=")
+        name, text = name.strip(), given.strip()
         if not equals or not name or name.startswith(".") or name.endswith("."):
             problems.append(f"--set {setting}: expected key=value, for example train.epochs=2 or epochs=2")
             continue
-        path, value = _setting(name, text)
+        path, value = _setting(name, text or given)
         if names.setdefault(path, name) != name:
             problems.append(f"{path}: given twice, as {names[path]} and as {name}; give it once")
         overrides[path] = value
@@ -311,6 +312,10 @@ def _of_label_sets(data: DataSection) -> list[tuple[object, str]]:
         (
             data.text_column not in several,
             f"data.label_columns: expected other columns than data.text_column, found {data.text_column!r} in both",
+        ),
+        (
+            data.pair_column not in several,
+            f"data.label_columns: expected other columns than data.pair_column, found {data.pair_column!r} in both",
         ),
         (
             not (several or separator) or own_columns,

@@ -258,6 +258,8 @@ class Classifier:
         """Classify one text, or one pair of texts where the model is given two."""
         if not isinstance(text, str) and not self.encoder.pairs:
             raise InputError(f"expected one text (str), found {type(text).__name__}; for many texts use predict(texts)")
+        if isinstance(text, tuple | list) and any(isinstance(part, tuple | list) for part in text):
+            raise InputError("expected one pair of texts, (str, str), found several; for many pairs use predict(pairs)")
         (prediction,) = self.predict([text])
         return prediction
 

@@ -176,6 +176,7 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda folder: edit(folder, target_modules=["query"]),
         "its adapter_model.safetensors has the weight base_model.model.bert.encoder.layer.0.attention.self.value.lora",
     ),
+    "another rank": (lambda folder: edit(folder, r=7), "size mismatch for "),
     "no such layers": (lambda folder: edit(folder, target_modules=["q_proj"]), "does not fit its base model"),
 }
 

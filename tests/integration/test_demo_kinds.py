@@ -170,6 +170,7 @@ def test_a_single_text_for_a_model_of_pairs_is_refused(of_pairs: Server, path: s
     reply = post(of_pairs.address + path, body)
     assert reply.status == 422
     assert "answers pairs of texts ('text' and 'aspect'), and a single text was sent" in reply.json["detail"]
+    assert "both of them, as `text` and `pair`" in reply.json["detail"]
 
 
 @pytest.mark.parametrize(

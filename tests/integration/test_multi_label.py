@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import random
 import shutil
@@ -16,13 +17,14 @@ import torch
 from csv_files import read_csv, write_csv
 
 import sentopt
-from sentopt import Classifier, cli, manifest
+from sentopt import Classifier, cli, manifest, model_files, recipe
 from sentopt.backends.opening import Candidate
 from sentopt.backends.torch import TorchEngine
 from sentopt.bundles import card
 from sentopt.data import store
 from sentopt.errors import BackboneError
 from sentopt.measure import label_sets
+from sentopt.pipeline import evidence
 from sentopt.results import ExamineResult, PrepareResult, TrainResult, VerifyResult
 from sentopt.run_dir import RunDir
 from sentopt.runtime.description import read_description
@@ -256,6 +258,13 @@ def test_models_and_data_of_the_other_kind_are_refused(
         assert message in capsys.readouterr().err
 
 
+def test_a_model_that_does_not_say_its_problem_is_refused_in_words(backbone: Path) -> None:
+    with pytest.raises(
+        BackboneError, match=r"one label \(config.json has no problem_type\), and the texts of the data"
+    ):
+        model_files.check_problem(backbone, multi_label=True)
+
+
 def test_a_model_in_memory_is_taken(run: RunDir, moods: Path, tmp_path: Path) -> None:
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
@@ -314,6 +323,16 @@ def test_what_is_for_single_labels_is_refused_or_left_out(
     assert "data.unlabelled is not used" in capsys.readouterr().err
     assert train(moods, backbone, tmp_path / "c", *QUICK, "export.variants=['student-int8']") == 2
     assert "student-int8: where texts have any number of labels, there is no student" in capsys.readouterr().err
+    assert train(moods, backbone, tmp_path / "d", *QUICK, "export.variants=['student']") == 2
+    assert "export.variants: unknown variant student; known: " in capsys.readouterr().err
+
+
+def test_texts_without_labels_are_not_proposed(run: RunDir) -> None:
+    own = recipe.load(str(run.root / "recipe.toml"))
+    made = dataclasses.replace(own, verify=dataclasses.replace(own.verify, margin=0.1))
+    (told, *_) = evidence.foresee(made, run, result(run, "prepare", PrepareResult))
+    assert "only exact FP32 graphs can pass at margin 0.1" in told
+    assert "without labels" not in told
 
 
 def test_a_run_of_sets_teaches_nobody(
@@ -356,6 +375,19 @@ def test_a_data_check_leaves_out_wrong_labels_alone(moods: Path, tmp_path: Path)
     assert check.labels["bad"] == sum(line.split(",")[1] == "1" for line in lines[1:]) + 1
     assert not check.of_kind("wrong label")
     assert any("likely wrong labels are not looked for" in notice for notice in check.notices)
+    assert check.left_out == ("wrong label",)
+
+
+def test_a_data_check_says_what_it_does_not_look_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("cleanlab")
+    path = write_csv(
+        tmp_path / "a.csv", [*((f"text {i}", i % 2, i % 3 % 2) for i in range(60)), (" ", 1, 1)], ("text", "a", "b")
+    )
+    assert cli.main(["data", "check", str(path), "--set", 'data.label_columns=["a", "b"]']) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert "likely wrong labels: not looked for" in said
+    assert "texts that are nearly the same in two splits: 0 row(s)" in said
+    assert "  a.csv line 62 (train), labelled a, b; training drops it" in said
 
 
 def loss_by_hand(logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:

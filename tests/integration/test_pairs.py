@@ -75,6 +75,8 @@ def test_a_run_ends_in_a_bundle_that_both_answerspairs(paired: RunDir) -> None:
     assert np.mean(np.array(answers) == examples.labels) > 0.9
     with pytest.raises(InputError, match=r"expected a pair of texts, \(str, str\)"):
         classifier.predict(["alone"])
+    with pytest.raises(InputError, match=r"expected one pair of texts.*found several; for many pairs use predict"):
+        classifier([("a text", "an aspect")])  # type: ignore[arg-type]
 
 
 def test_the_splits_are_stored_as_pairs(paired: RunDir) -> None:
@@ -313,6 +315,7 @@ def test_data_of_pairs_is_checked_without_looking_for_nearly_equal_texts(tmp_pat
     found = sentopt.check_data(table, pair_column="aspect")
     assert [doubt.kind for doubt in found.doubts] == ["empty text"]
     assert any("likely wrong labels and nearly equal texts are not looked for" in notice for notice in found.notices)
+    assert found.left_out == ("wrong label", "conflict", "leak")
 
 
 def test_a_teacher_of_pairs_answers_copies_and_further_pairs(

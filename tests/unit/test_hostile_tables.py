@@ -764,7 +764,8 @@ NOT_LABELS: dict[str, tuple[list[tuple[str, Any]], list[str], str]] = {
         pairs(60, {"a": 1, "b": 0}),
         [],
         "a.jsonl line 1: the label is an object with a, b; expected one value. Write the one that is the label into a "
-        "column of its own, and name it with --set data.label_column",
+        "column of its own, and name it with --set data.label_column; where they are 0 and 1, one for each label, name "
+        "all of them in data.label_columns (COLUMN.FIELD)",
     ),
     "scores": (
         [(f"t {i}", round(0.05 + 0.05 * i, 2)) for i in range(99)],

@@ -13,6 +13,7 @@ import pandas
 import polars
 import pyarrow
 import pytest
+import scipy.sparse
 from csv_files import write_csv
 
 from sentopt import recipe
@@ -100,6 +101,17 @@ def as_printed_lists(folder: Path) -> tuple[Path, list[str]]:
     return write_csv(folder / "a.csv", [[text(i), str(list(set_of(i)))] for i in range(COUNT)]), []
 
 
+def as_lists_of_numpy(folder: Path) -> tuple[Path, list[str]]:
+    """As `datasets` and pandas write arrays of names into CSV, without commas: ['joy' 'anger']."""
+    return write_csv(folder / "a.csv", [[text(i), str(np.array(set_of(i), dtype=str))] for i in range(COUNT)]), []
+
+
+def as_numbers_of_numpy(folder: Path) -> tuple[Path, list[str]]:
+    numbers = [np.array([NAMES.index(name) for name in set_of(i)], dtype=np.int64) for i in range(COUNT)]
+    table = write_csv(folder / "a.csv", [[text(i), str(row)] for i, row in enumerate(numbers)])
+    return table, [f"data.labels={json.dumps(NAMES)}"]
+
+
 def as_list_parquet(folder: Path) -> tuple[Path, list[str]]:
     table = pandas.DataFrame({"text": [*map(text, range(COUNT))], "emotions": [list(set_of(i)) for i in range(COUNT)]})
     table.to_parquet(folder / "a.parquet")
@@ -109,6 +121,12 @@ def as_list_parquet(folder: Path) -> tuple[Path, list[str]]:
 def as_separated(folder: Path) -> tuple[Path, list[str]]:
     rows = [[text(i), "; ".join(set_of(i))] for i in range(COUNT)]
     return write_csv(folder / "a.csv", rows), ['data.label_separator=";"']
+
+
+def as_words_in_a_cell(folder: Path) -> tuple[Path, list[str]]:
+    return write_csv(folder / "a.csv", [[text(i), " ".join(set_of(i))] for i in range(COUNT)]), [
+        "data.label_separator= "
+    ]
 
 
 def as_features(folder: Path) -> tuple[Path, list[str]]:
@@ -138,8 +156,11 @@ FILES: list[Callable[[Path], tuple[Path, list[str]]]] = [
     as_lists,
     as_numbers,
     as_printed_lists,
+    as_lists_of_numpy,
+    as_numbers_of_numpy,
     as_list_parquet,
     as_separated,
+    as_words_in_a_cell,
     as_features,
 ]
 
@@ -172,6 +193,10 @@ IN_MEMORY: dict[str, tuple[Callable[[], object], dict[str, Any]]] = {
     "dataset": (lambda: datasets.Dataset.from_dict(TABLE), {"label_columns": NAMES}),
     "columns": (lambda: TABLE, {"label_columns": NAMES}),
     "dicts": (lambda: pandas.DataFrame(TABLE).to_dict("records"), {"label_columns": NAMES}),
+    "sparse matrix": (
+        lambda: (TABLE["text"], scipy.sparse.csr_matrix([flags(i) for i in range(COUNT)])),
+        {"label_columns": NAMES},
+    ),
     "matrix": (lambda: (TABLE["text"], np.array([flags(i) for i in range(COUNT)])), {"label_columns": NAMES}),
     "split": (lambda: {"train": pandas.DataFrame(TABLE)}, {"label_columns": NAMES}),
     "lists": (lambda: (TABLE["text"], LISTS["label"]), {}),
@@ -241,6 +266,12 @@ REFUSED: dict[str, tuple[list[dict[str, Any]], list[str], str]] = {
         ['data.label_separator=";"', 'data.labels=["fear", "hope"]'],
         "have a label that is not one of fear, hope: a.jsonl line 1: 'joy'",
     ),
+    "one name among lists": (
+        [*rows_of(["joy"], ["joy", "fear"]), {"text": "last", "label": "joy"}],
+        [],
+        "a.jsonl line 121: the label is 'joy', and in a.jsonl line 2 it is a list (['joy', 'fear']): where texts have "
+        "any number of labels, write a list for each text",
+    ),
     "zeros and ones": (
         rows_of([0, 1, 1], [1, 0, 0]),
         [],
@@ -289,6 +320,7 @@ CONTRADICTIONS = {
         "data.label_columns: expected no columns, or 2 to 62 different ones",
     ),
     "the text": (['data.label_columns=["joy", "text"]'], "expected other columns than data.text_column"),
+    "the second text": ([COLUMNS, "data.pair_column=joy"], "expected other columns than data.pair_column, found 'joy'"),
     "corrections": ([COLUMNS, "data.corrections=a.csv"], "data.corrections: corrects the one label of a text"),
     "a known dataset": (["data.dataset=sst2", COLUMNS], "the dataset 'sst2' has one label for each text"),
 }
@@ -325,6 +357,20 @@ def test_rows_without_labels_are_left_out_where_that_is_asked_for(tmp_path: Path
 def test_a_label_that_every_text_has_is_noted(tmp_path: Path) -> None:
     data = prepared(jsonl(tmp_path, rows_of(["joy"], ["joy", "fear"])))
     assert any("every training text has the label(s) 'joy'" in notice for notice in data.notices)
+
+
+def test_a_name_that_means_no_label_is_not_to_become_a_row_without_labels(tmp_path: Path) -> None:
+    data = prepared(jsonl(tmp_path, rows_of(["joy"], ["joy", "fear"], ["none"])))
+    told = [notice for notice in data.notices if notice.startswith("'none' (40 rows) is used as a label")]
+    assert told == ["'none' (40 rows) is used as a label; if it means no label, leave it out: a text may have none"]
+
+
+def test_columns_of_different_lengths_are_refused() -> None:
+    table = {**TABLE, "fear": TABLE["fear"][:-1]}
+    with pytest.raises(
+        DataError, match="the column 'anger' has 120 rows, and 'fear' has 119; expected as many of both"
+    ):
+        memory.read(table, label_columns=NAMES)
 
 
 def test_lists_of_one_are_single_labels() -> None:

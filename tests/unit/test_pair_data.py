@@ -135,7 +135,7 @@ def test_data_in_memory_without_pairs_is_refused() -> None:
         memory.read(pyarrow.Table.from_pylist(ROWS), pair_column="about")
     with pytest.raises(DataError, match=r"train row 1: expected a pair of texts, as pair_column= says, found 'a'"):
         memory.read((["a"], ["x"]), pair_column="aspect")
-    with pytest.raises(DataError, match="'text' has 2 texts, and 'aspect' has 1"):
+    with pytest.raises(DataError, match="'text' has 2 rows, and 'aspect' has 1"):
         memory.read({"text": ["a", "b"], "aspect": ["c"], "label": [0, 1]}, pair_column="aspect")
 
 
