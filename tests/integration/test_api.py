@@ -505,7 +505,7 @@ def test_models_that_are_wrapped_adapted_or_no_classifiers(trainer: Any) -> None
     with pytest.raises(BackboneError, match="merge_and_unload"):
         live.of((adapted, trainer.processing_class))
     config = copy.deepcopy(trainer.model.config)
-    config.problem_type = "multi_label_classification"
+    config.problem_type = "regression"
     with pytest.raises(BackboneError, match="expected a classifier that gives each text one of two or more labels"):
         live.of((SimpleNamespace(state_dict=dict, modules=list, config=config), trainer.processing_class))
 
