@@ -137,7 +137,8 @@ def serve(open_classifier: Callable[[], Classifier]) -> None:
     begin = time.perf_counter()
     classifier = open_classifier()
     loaded = time.perf_counter()
-    classifier.predict_proba([(_FIRST_TEXT, _SECOND_TEXT) if classifier.encoder.pairs else _FIRST_TEXT])
+    reads_pairs = getattr(getattr(classifier, "encoder", None), "pairs", False)  # other contenders have no encoder
+    classifier.predict_proba([(_FIRST_TEXT, _SECOND_TEXT) if reads_pairs else _FIRST_TEXT])
     _send(channel, asdict(Started((loaded - begin) * 1e3, _since(loaded))))
     for line in sys.stdin:
         task, argument = json.loads(line)
