@@ -633,7 +633,7 @@ def test_the_demo_leaves_another_file_alone(finished_run: Path, in_folder: Path,
 
 def test_a_killed_first_stage_is_known_again(in_folder: Path, tiny_options: list[str], sentopt: Run) -> None:
     code = (
-        "import os, sys\nfrom sentopt.data import store\nstore.write = lambda *a: os._exit(9)\n"
+        "import os, sys\nfrom sentopt.data import store\nstore.write = lambda *a, **k: os._exit(9)\n"
         "from sentopt.cli import main\nsys.exit(main(sys.argv[1:]))"
     )
     command = ["train", *tiny_options, "--run-dir", "x", "--set", "train.max_steps=1"]
