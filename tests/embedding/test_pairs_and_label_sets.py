@@ -179,11 +179,21 @@ def test_the_page_answers_as_the_classifier(fixture: str, request: pytest.Fixtur
         assert ("Only the " in answered["note"]) == prediction.truncated
 
 
-@pytest.mark.parametrize("example", ["python", "python-string", "python-optimum"])
+@pytest.mark.parametrize(
+    ("example", "fixture"),
+    [
+        ("python", "label_sets_bundle"),
+        ("python", "pair_bundle"),
+        ("python-string", "label_sets_bundle"),
+        ("python-string", "left_pair_sets_bundle"),
+        ("python-optimum", "int8_label_sets_bundle"),
+        ("python-optimum", "left_pair_sets_bundle"),
+    ],
+)
 def test_a_python_example_answers_as_the_classifier(
-    example: str, kind: Path, request: pytest.FixtureRequest, tmp_path: Path
+    example: str, fixture: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
-    bundle = kind
+    bundle = kind = request.getfixturevalue(fixture)
     if example == "python-optimum":
         request.getfixturevalue("optimum")
     if example == "python-string":

@@ -144,7 +144,7 @@ def test_missing_and_cut_files_are_all_named(bundle: Path) -> None:
 
 def test_a_newer_schema_is_refused(bundle: Path, edit_description: Callable[..., None]) -> None:
     edit_description(schema_version=99)
-    with pytest.raises(BundleVersionError, match="schema 99, this sentopt reads up to 2"):
+    with pytest.raises(BundleVersionError, match="schema 99, this sentopt reads up to 3"):
         Classifier.load(bundle)
 
 
