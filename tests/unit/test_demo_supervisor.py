@@ -20,10 +20,13 @@ STAND_IN = """#!{python}
 import json, os, pathlib, socket, sys, time
 order = json.load(sys.stdin)
 folder = pathlib.Path({folder!r})
-with open(folder / "started", "a") as started:
-    started.write("x")
-    started.flush()
-    position = (folder / "started").stat().st_size
+position = 1
+while True:
+    try:
+        (folder / f"started-{{position}}").touch(exist_ok=False)
+        break
+    except FileExistsError:
+        position += 1
 control = socket.socket(fileno=order["control"])
 while position > 2 and not (folder / "go").exists():
     time.sleep(0.01)
@@ -78,8 +81,7 @@ def test_a_process_that_was_loading_meanwhile_reads_its_bundles_again(
         thread.start()
         assert serving.wait(20)
         (tmp_path / "end-2").touch()
-        while (tmp_path / "started").stat().st_size < 3:
-            time.sleep(0.02)
+        wait_for(tmp_path / "started-3")
         asked.reload()
         wait_for(tmp_path / "told-1")
         (tmp_path / "go").touch()
