@@ -379,8 +379,8 @@ def test_a_server_ends_with_its_terminal(nohup: bool, tmp_path: Path) -> None:
     served = small_bundles.write(tmp_path / "served")
     pid, terminal = pty.fork()
     if not pid:  # the child, which the terminal controls
-        if nohup:
-            signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        # The tests themselves may run under nohup.
+        signal.signal(signal.SIGHUP, signal.SIG_IGN if nohup else signal.SIG_DFL)
         os.execv(sys.executable, [sys.executable, "-m", "sentopt", "serve", "--port", "0", "--bundle", str(served)])
     said = b""
     while b"(Ctrl-C stops)" not in said:
