@@ -24,7 +24,12 @@ def tokenizer() -> Any:
     made = tokenizers.Tokenizer(tokenizers.models.WordPiece(words, unk_token="[UNK]"))
     made.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
     made.post_processor = tokenizers.processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
-    return transformers.PreTrainedTokenizerFast(tokenizer_object=made, pad_token="[PAD]", model_max_length=12)
+    return transformers.PreTrainedTokenizerFast(
+        tokenizer_object=made,
+        pad_token="[PAD]",
+        model_max_length=12,
+        model_input_names=["input_ids", "token_type_ids", "attention_mask"],  # transformers 5 has no types by default
+    )
 
 
 @pytest.fixture(autouse=True)

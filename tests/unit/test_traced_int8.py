@@ -116,10 +116,10 @@ def test_probabilities_are_close_to_fp32(
     family: str, quantized: Callable[[str], onnx.ModelProto], exported: Export
 ) -> None:
     found, expected = (logits_of(model, family, [TEST]) for model in (quantized(family), exported(family)))
-    difference = np.abs(softmax(found) - softmax(expected))
-    assert difference.max() < 0.15
-    assert difference.mean() < 0.02
-    assert (found - expected).var() < 0.03 * expected.var(axis=0).mean()
+    spread = expected.std(axis=0).mean()  # what tells texts apart; releases of transformers make other random weights
+    assert np.abs(found - expected).max() < spread
+    assert (found - expected).var() < 0.03 * spread**2
+    assert np.abs(softmax(found) - softmax(expected)).mean() < 0.02
 
 
 @pytest.mark.parametrize("family", [family for family in FAMILIES if family not in tiny_models.TRACED])
