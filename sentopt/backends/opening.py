@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from sentopt._optional import is_installed
-from sentopt.data import store
 from sentopt.graph import families, vocabulary
 from sentopt.measure import hardware
 from sentopt.run_dir import RunDir
@@ -106,6 +105,8 @@ class Candidate:
     @classmethod
     def of(cls, spec: VariantSpec, run_dir: RunDir, labels: Sequence[str], max_length: int) -> Candidate:
         """The variant in a run directory."""
+        from sentopt.data import store  # not in the process of a contender, whose start and memory are measured
+
         checkpoint = run_dir.checkpoint.resolve()
         is_torch = spec.backend == "torch"
         model = checkpoint / "model.safetensors" if is_torch else run_dir.model(spec.file_owner).resolve()

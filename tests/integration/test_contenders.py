@@ -108,6 +108,16 @@ def test_the_process_ends_with_the_block() -> None:
         os.kill(int(number), 0)
 
 
+def test_a_contender_loads_nothing_that_reads_data() -> None:
+    """Its start and its memory are measured."""
+    code = (
+        "import sys\nimport sentopt.backends.worker, sentopt.backends.opening\n"
+        "print(*{'sentopt.data.store', 'sentopt.data.splits', 'pyarrow', 'pandas', 'sklearn'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
+
+
 @pytest.mark.parametrize("name", ["torch", "onnx-fp32", "lean-int8"])
 def test_a_variant_answers_in_its_own_process_as_here(finished_run: Path, name: str) -> None:
     candidate = candidate_of(finished_run, name)
