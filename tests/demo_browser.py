@@ -24,6 +24,16 @@ def chromium() -> Iterator[Any]:
         browser.close()
 
 
+@contextlib.contextmanager
+def visiting(browser: Any, address: str, **options: Any) -> Iterator[Visit]:
+    """A visit in which nothing may go wrong, and nothing may be asked for elsewhere."""
+    visit = Visit(browser, address, **options)
+    yield visit
+    visit.context.close()
+    assert not visit.problems
+    assert not visit.elsewhere
+
+
 class Visit:
     """One visitor's page, and everything that went wrong on it."""
 

@@ -17,7 +17,7 @@ from onnx import TensorProto, helper
 from sentopt.data import pairs
 from sentopt.data.splits import Example
 from sentopt.errors import BundleError
-from sentopt.measure.decision import SINGLE, Decision
+from sentopt.measure.decision import Decision
 from sentopt.results import Verdict
 from sentopt.runtime.classifier import Classifier, softmax
 from sentopt.runtime.description import Text
@@ -75,13 +75,13 @@ def choose(
     expected: FloatArray,
     verdict: Verdict,
     router: Router | None = None,
-    decision: Decision = SINGLE,
 ) -> tuple[list[dict[str, Any]], float]:
     """Texts that this variant and PyTorch label the same, with PyTorch's probabilities; and the tolerance of a check.
 
     They are spread from the least to the most certain, without near ties: another CPU could round a near tie to the
     other label. So the lead of the top probability exceeds 0.2, or twice the largest difference of the variant where
-    that is less. The tolerance follows from the largest difference of the chosen texts here; see `tolerance`.
+    that is less. Of a set of labels, the lead is the smallest distance of a probability to its threshold. The
+    tolerance follows from the largest difference of the chosen texts here; see `tolerance`.
 
     Of a cascade, half of the texts are answered by the student and half by the full model, where there are as many, and
     each says which. They are clear of the threshold: another CPU could route a text near it otherwise.
@@ -92,13 +92,12 @@ def choose(
         expected: PyTorch's probabilities, float32 of shape (texts, labels).
         verdict: of the variant.
         router: of a cascade.
-        decision: makes labels of probabilities; of a set of labels, the lead is the smallest distance of a probability
-            to its threshold.
     """
+    decision = Decision(classifier.thresholds)
     if router is None:
         spread = _spread(examples, expected, verdict, 2 * _TEXTS, decision)
         rows = [*spread[::2], *spread[1::2]]
-        kept = list(islice(_same_labels(classifier, examples, expected, rows, decision=decision), _TEXTS))
+        kept = list(islice(_same_labels(classifier, examples, expected, rows), _TEXTS))
     else:
         spread = _spread(examples, expected, verdict, _ROUTED, decision)
         kept = _both_ways(list(_same_labels(classifier, examples, expected, spread, router)))
@@ -150,9 +149,9 @@ def _same_labels(
     expected: FloatArray,
     rows: Sequence[int],
     router: Router | None = None,
-    decision: Decision = SINGLE,
 ) -> Iterator[_Answered]:
     """Those of `rows` that this variant labels as PyTorch does."""
+    decision = Decision(classifier.thresholds)
     for row in rows:
         text = examples[row].text
         logits, deferred = classifier.routed([text])

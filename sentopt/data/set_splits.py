@@ -39,13 +39,7 @@ def clean(raw: RawData, data: DataSection, *, seed: int, tuned: bool = False) ->
 
 def _clean(raw: RawData, data: DataSection, notices: list[str], *, seed: int, tuned: bool) -> CleanData:
     named = label_lists.labelled_rows(raw, data, notices)
-    found: Splits = {
-        split: Examples(part.rows.checked_texts(), part.labels)
-        for split, part in named.splits.items()
-        if len(part.rows)
-    }
-    if "train" not in found:
-        raise DataError(f"there is no text to train on: the train split is empty ({raw.description})")
+    found = splits.examples_of(named, raw)
     names = named.names
     as_validation = splits.same_as_test(found, data, notices)
     found = splits.without_repeats(found, data, notices)

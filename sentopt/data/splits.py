@@ -55,13 +55,7 @@ def clean(raw: RawData, data: DataSection, *, seed: int, tuned: bool = False) ->
 
 def _clean(raw: RawData, data: DataSection, notices: list[str], *, seed: int, tuned: bool) -> CleanData:
     named = labelled_rows(raw, data, notices)
-    splits: Splits = {
-        split: Examples(labelled.rows.checked_texts(), labelled.labels)
-        for split, labelled in named.splits.items()
-        if len(labelled.rows)
-    }
-    if "train" not in splits:
-        raise DataError(f"there is no text to train on: the train split is empty ({raw.description})")
+    splits = examples_of(named, raw)
     if tuned:
         splits, named = _without_unused(splits, named)
     names = named.names
@@ -83,6 +77,22 @@ def _clean(raw: RawData, data: DataSection, notices: list[str], *, seed: int, tu
     _check_classes(splits["train"], names)
     _note_few(splits["train"], names, notices)
     return CleanData(splits, names, tuple(notices))
+
+
+def examples_of(named: labels.Named, raw: RawData) -> Splits:
+    """The labelled texts of each split that has any.
+
+    Raises:
+        DataError: there are none to train on, or a row has no text.
+    """
+    splits: Splits = {
+        split: Examples(labelled.rows.checked_texts(), labelled.labels)
+        for split, labelled in named.splits.items()
+        if len(labelled.rows)
+    }
+    if "train" not in splits:
+        raise DataError(f"there is no text to train on: the train split is empty ({raw.description})")
+    return splits
 
 
 def labelled_rows(raw: RawData, data: DataSection, notices: list[str]) -> labels.Named:

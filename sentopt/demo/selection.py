@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 
 from sentopt.data.answered import SURE, Answered, IntArray
+from sentopt.measure import label_sets
 from sentopt.report.tables import listed
 from sentopt.runtime.names import printable
 from sentopt.runtime.session import BoolArray
@@ -47,7 +48,7 @@ class SplitAnswers:
         """A label by its position, or the labels of a set."""
         if not self.sets:
             return self.labels[answer]
-        return ", ".join(label for i, label in enumerate(self.labels) if answer >> i & 1) or NO_LABEL
+        return ", ".join(self.labels[i] for i in label_sets.positions(answer)) or NO_LABEL
 
     def has(self, answers: IntArray, label: int) -> BoolArray:
         """Which of some answers, of shape (texts,), are a label, or have it among others."""

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from sentopt.measure import label_sets
 from sentopt.measure.label_sets import MULTI_LABEL, SINGLE_LABEL, IntArray
-from sentopt.runtime.classifier import sigmoid, softmax
+from sentopt.runtime.classifier import probabilities_of
 
 FloatArray = npt.NDArray[np.float32]
 UNTUNED_THRESHOLD = 0.5
@@ -39,11 +39,7 @@ class Decision:
 
     def probabilities(self, logits: npt.NDArray[Any]) -> FloatArray:
         """Of each label: float32 of shape (texts, labels)."""
-        return (
-            sigmoid(np.asarray(logits, dtype=np.float32))
-            if self.is_multi_label
-            else softmax(np.asarray(logits, dtype=np.float32))
-        )
+        return probabilities_of(np.asarray(logits, dtype=np.float32), multi_label=self.is_multi_label)
 
     def answers(self, logits: npt.NDArray[Any]) -> IntArray:
         """The position of the label of each text, or the code of its labels: int64 of shape (texts,)."""

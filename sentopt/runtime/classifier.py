@@ -305,7 +305,7 @@ class Classifier:
 
     def probabilities(self, logits: FloatArray) -> FloatArray:
         """Probabilities of logits, both float32 of shape (texts, labels): softmax, or sigmoid if multi-label."""
-        return sigmoid(logits) if self.thresholds else softmax(logits)
+        return probabilities_of(logits, multi_label=bool(self.thresholds))
 
     def logits(self, texts: Iterable[Text], *, batch_size: int | None = None) -> FloatArray:
         """Raw logits, float32 of shape (texts, labels).
@@ -536,6 +536,11 @@ class _Answers:
             return self
         deferred, counted = (None if each is None else each[start:end] for each in (self.deferred, self.counted))
         return _Answers(self.logits[start:end], deferred, [], counted)
+
+
+def probabilities_of(logits: FloatArray, *, multi_label: bool) -> FloatArray:
+    """Probabilities of logits, both float32 of shape (texts, labels): of labels that exclude each other, or of each."""
+    return sigmoid(logits) if multi_label else softmax(logits)
 
 
 def softmax(logits: FloatArray) -> FloatArray:

@@ -78,17 +78,7 @@ def run(
     spec, fallback = shipment.spec, shipment.fallback
     labels, decision = store.read_labels(run_dir), store.read_decision(run_dir)
     with atomic.replace_folder(run_dir.bundle) as folder:
-        model = folder / spec.bundle_file
-        model.parent.mkdir(parents=True)
-        shutil.copyfile(run_dir.model(spec.file_owner), model)
-        source = run_dir.variant(spec.file_owner) if spec.trimmed else run_dir.checkpoint
-        for name in _WITH_THE_MODEL:
-            if (source / name).is_file():
-                shutil.copyfile(source / name, folder / name)
-        if fallback:
-            shutil.copyfile(run_dir.model(fallback[0].file_owner), folder / fallback[0].bundle_file)
-        if shipment.full:
-            shutil.copyfile(run_dir.model(shipment.full[0].file_owner), folder / full_file(shipment.full[0]))
+        model = _copy_files(folder, shipment, run_dir)
         _name_the_file_for_transformers_js(folder / "config.json", spec)
         files = sorted(path for path in folder.rglob("*") if path.is_file())
         encoder = TextEncoder.load(folder, max_length=recipe.model.max_length, pairs=store.are_pairs(run_dir))
@@ -100,7 +90,6 @@ def run(
             decision.probabilities(np.load(run_dir.reference, allow_pickle=False)),
             shipment.verdict,
             _router(model, shipment.cascade, len(labels)) if shipment.cascade else None,
-            decision,
         )
         description = {
             **_description(recipe, folder, shipment, encoder, labels, files, decision, store.read_pair(run_dir)),
@@ -124,6 +113,24 @@ def run(
         added = add(folder) if add else None
         size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     return BundleResult(spec.name, len(files) + 1 + bool(added), size, len(texts), added)
+
+
+def _copy_files(folder: Path, shipment: Shipment, run_dir: RunDir) -> Path:
+    """Copy graphs, configuration and tokenizer into the bundle; the path of its model there."""
+    spec = shipment.spec
+    model = folder / spec.bundle_file
+    model.parent.mkdir(parents=True)
+    shutil.copyfile(run_dir.model(spec.file_owner), model)
+    source = run_dir.variant(spec.file_owner) if spec.trimmed else run_dir.checkpoint
+    for name in _WITH_THE_MODEL:
+        if (source / name).is_file():
+            shutil.copyfile(source / name, folder / name)
+    if shipment.fallback:
+        fallback = shipment.fallback[0]
+        shutil.copyfile(run_dir.model(fallback.file_owner), folder / fallback.bundle_file)
+    if shipment.full:
+        shutil.copyfile(run_dir.model(shipment.full[0].file_owner), folder / full_file(shipment.full[0]))
+    return model
 
 
 def _name_the_file_for_transformers_js(config: Path, spec: VariantSpec) -> None:

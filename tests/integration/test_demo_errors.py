@@ -12,7 +12,7 @@ from typing import Any
 
 import mistaken_runs
 import pytest
-from demo_browser import Visit, needs_chromium
+from demo_browser import Visit, needs_chromium, visiting
 from demo_server import Server, ask, post, serving
 
 STATUS = "#errors-status [role=status]"
@@ -34,13 +34,10 @@ def server(run: Path) -> Iterator[Server]:
 
 @pytest.fixture
 def visit(browser: Any, server: Server) -> Iterator[Visit]:
-    visit = Visit(browser, server.address)
-    visit.open("Errors")
-    visit.wait_for(STATUS, "texts: wrong answers of")
-    yield visit
-    visit.context.close()
-    assert not visit.problems
-    assert not visit.elsewhere
+    with visiting(browser, server.address) as visit:
+        visit.open("Errors")
+        visit.wait_for(STATUS, "texts: wrong answers of")
+        yield visit
 
 
 def choose(visit: Visit, field: str, value: str) -> None:

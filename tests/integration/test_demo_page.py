@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from csv_files import read_csv
-from demo_browser import Visit, needs_chromium
+from demo_browser import Visit, needs_chromium, visiting
 from demo_server import Server, ask, serving
 
 pytestmark = needs_chromium
@@ -29,11 +29,8 @@ def server(finished_run: Path) -> Iterator[Server]:
 
 @pytest.fixture
 def visit(browser: Any, server: Server) -> Iterator[Visit]:
-    visit = Visit(browser, server.address)
-    yield visit
-    visit.context.close()
-    assert not visit.problems
-    assert not visit.elsewhere
+    with visiting(browser, server.address) as visit:
+        yield visit
 
 
 def test_the_answer_follows_the_typing(visit: Visit) -> None:

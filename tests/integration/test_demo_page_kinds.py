@@ -12,7 +12,7 @@ from typing import Any
 import kinds_of_bundles
 import pair_data
 import pytest
-from demo_browser import Visit, needs_chromium
+from demo_browser import Visit, needs_chromium, visiting
 from demo_server import Server, serving
 
 from sentopt import Classifier, cli
@@ -47,12 +47,14 @@ def of_sets(set_bundle: Path) -> Iterator[Server]:
 
 @pytest.fixture
 def pairs(browser: Any, of_pairs: Server) -> Iterator[Visit]:
-    yield from visited(Visit(browser, of_pairs.address))
+    with visiting(browser, of_pairs.address) as visit:
+        yield visit
 
 
 @pytest.fixture
 def sets(browser: Any, of_sets: Server) -> Iterator[Visit]:
-    yield from visited(Visit(browser, of_sets.address))
+    with visiting(browser, of_sets.address) as visit:
+        yield visit
 
 
 @pytest.fixture(scope="module")
@@ -72,14 +74,8 @@ def of_run(paired_run: Path) -> Iterator[Server]:
 
 @pytest.fixture
 def with_run(browser: Any, of_run: Server) -> Iterator[Visit]:
-    yield from visited(Visit(browser, of_run.address))
-
-
-def visited(visit: Visit) -> Iterator[Visit]:
-    yield visit
-    visit.context.close()
-    assert not visit.problems
-    assert not visit.elsewhere
+    with visiting(browser, of_run.address) as visit:
+        yield visit
 
 
 def test_the_answer_follows_both_boxes(pairs: Visit, pair_bundle: Path) -> None:

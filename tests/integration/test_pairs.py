@@ -168,7 +168,7 @@ def test_predict_reads_pairs_with_a_tab_between_them(
 def test_a_table_of_pairs_is_scored(paired: RunDir, tmp_path: Path, kind: str) -> None:
     source, target = tmp_path / f"in.{kind}", tmp_path / f"out.{kind}"
     rows = [("the room", "great great"), ("the room", "terrible terrible"), ("", "the the"), ("", " ")]
-    write_table(source, [{"text": text, "aspect": aspect} for text, aspect in rows])
+    pair_data.write_table(source, [{"text": text, "aspect": aspect} for text, aspect in rows])
     summary = sentopt.score(paired.bundle, source, target, progress=False)
     assert (summary.rows, summary.empty) == (4, 1)
     assert [row["label"] or None for row in read_table(target)] == ["positive", "negative", "neutral", None]
@@ -176,7 +176,7 @@ def test_a_table_of_pairs_is_scored(paired: RunDir, tmp_path: Path, kind: str) -
 
 def test_columns_of_other_names_are_named(paired: RunDir, tmp_path: Path) -> None:
     source = tmp_path / "in.jsonl"
-    write_table(source, [{"review": {"body": "the room"}, "about": "great great"}])
+    pair_data.write_table(source, [{"review": {"body": "the room"}, "about": "great great"}])
     with pytest.raises(DataError, match=r"has no column 'text'.*Name it with text_column="):
         sentopt.score(paired.bundle, source, tmp_path / "out.csv", progress=False)
     with pytest.raises(DataError, match=r"has no column 'aspect'.*Name it with pair_column="):
@@ -192,7 +192,7 @@ def test_columns_of_other_names_are_named(paired: RunDir, tmp_path: Path) -> Non
 
 
 def test_a_second_column_is_refused_by_a_bundle_of_single_texts(fp32_bundle: Path, tmp_path: Path) -> None:
-    write_table(tmp_path / "in.csv", [{"text": "a", "aspect": "b"}])
+    pair_data.write_table(tmp_path / "in.csv", [{"text": "a", "aspect": "b"}])
     with pytest.raises(DataError, match="pair_column= names 'aspect', and the model answers texts that stand alone"):
         sentopt.score(fp32_bundle, tmp_path / "in.csv", tmp_path / "out.csv", pair_column="aspect", progress=False)
 
@@ -202,7 +202,7 @@ def test_many_files_of_pairs_are_scored(paired: RunDir, tmp_path: Path, kind: st
     inputs, output = tmp_path / "in", tmp_path / "out"
     inputs.mkdir()
     rows = [{"text": "the room", "about": word} for word in ("great great", "terrible terrible", "", "the the")]
-    write_table(inputs / f"a.{kind}", [*rows, {"text": "", "about": ""}])
+    pair_data.write_table(inputs / f"a.{kind}", [*rows, {"text": "", "about": ""}])
     summary = sentopt.score_files(paired.bundle, inputs, str(output), pair_column="about", progress=False)
     assert (summary.total.rows, summary.total.empty) == (5, 1)
     (scored,) = output.glob(f"*.{kind}")
@@ -265,21 +265,6 @@ def test_a_tuned_model_of_pairs_is_optimized(paired: RunDir, tmp_path: Path, pai
     assert run.classifier(check=True)(("the room", "great great")).label == "positive"
 
 
-def write_table(path: Path, rows: list[dict[str, Any]]) -> None:
-    if path.suffix == ".parquet":
-        import pyarrow
-        import pyarrow.parquet
-
-        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), path)
-    elif path.suffix == ".jsonl":
-        path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    else:
-        with path.open("w", encoding="utf-8", newline="") as stream:
-            writer = csv.DictWriter(stream, list(rows[0]))
-            writer.writeheader()
-            writer.writerows(rows)
-
-
 def read_table(path: Path) -> list[dict[str, Any]]:
     if path.suffix == ".parquet":
         import pyarrow.parquet
@@ -322,7 +307,7 @@ def test_a_teacher_of_pairs_answers_copies_and_further_pairs(
     paired: RunDir, tmp_path: Path, paired_options: list[str]
 ) -> None:
     more = tmp_path / "more.csv"
-    write_table(more, [{"text": f"the room {i}", "aspect": "great great"} for i in range(9)])
+    pair_data.write_table(more, [{"text": f"the room {i}", "aspect": "great great"} for i in range(9)])
     taught = RunDir(tmp_path / "taught")
     options = [*paired_options, "--set", f"data.unlabelled={more}", "--set", "train.teacher_copies=1"]
     options += ["--set", "train.epochs=1", "--run-dir", str(taught.root)]

@@ -1,10 +1,7 @@
 """Rows that are pairs of texts, from every kind of source to clean splits."""
 
-import csv
-import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pair_data
@@ -26,19 +23,6 @@ DATA = DataSection(dataset="files", pair_column="aspect")
 ROWS = [{"text": text, "aspect": aspect, "label": label} for text, aspect, label in pair_data.rows(60, "train")]
 
 
-def written(path: Path, rows: list[dict[str, Any]]) -> Path:
-    if path.suffix == ".parquet":
-        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), path)
-    elif path.suffix == ".jsonl":
-        path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    else:
-        with path.open("w", encoding="utf-8", newline="") as stream:
-            writer = csv.DictWriter(stream, list(rows[0]))
-            writer.writeheader()
-            writer.writerows(rows)
-    return path
-
-
 def raw(*rows: tuple[str, str, object], split: str = "train") -> RawData:
     listed = [RawRow((first, second), label, f"rows {i}") for i, (first, second, label) in enumerate(rows, 1)]
     return RawData({split: listed}, (), "rows")  # type: ignore[dict-item]
@@ -56,7 +40,7 @@ def all_texts(clean: CleanData) -> list[object]:
 @pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
 @pytest.mark.parametrize("in_file", [True, False])
 def test_files_give_pairs(tmp_path: Path, kind: str, in_file: bool) -> None:
-    path = written(tmp_path / f"train.{kind}", ROWS)
+    path = pair_data.write_table(tmp_path / f"train.{kind}", ROWS)
     data = replace(DATA, train=str(path))
     found = sources.load(data, scratch=tmp_path if in_file else None)
     assert [row.text for row in found.splits["train"]] == [(row["text"], row["aspect"]) for row in ROWS]
@@ -66,7 +50,7 @@ def test_files_give_pairs(tmp_path: Path, kind: str, in_file: bool) -> None:
 
 def test_a_pattern_of_files_is_joined(tmp_path: Path) -> None:
     for i in range(3):
-        written(tmp_path / f"part-{i}.csv", ROWS[i * 20 : (i + 1) * 20])
+        pair_data.write_table(tmp_path / f"part-{i}.csv", ROWS[i * 20 : (i + 1) * 20])
     found = sources.load(replace(DATA, train=str(tmp_path / "part-*.csv")))
     rows = found.splits["train"]
     assert isinstance(rows, Rows)
@@ -75,20 +59,20 @@ def test_a_pattern_of_files_is_joined(tmp_path: Path) -> None:
 
 def test_fields_inside_of_columns_are_texts_of_pairs(tmp_path: Path) -> None:
     rows = [{"review": {"body": row["text"]}, "about": [row["aspect"]], "label": row["label"]} for row in ROWS]
-    path = written(tmp_path / "train.jsonl", rows)
+    path = pair_data.write_table(tmp_path / "train.jsonl", rows)
     data = replace(DATA, train=str(path), text_column="review.body", pair_column="about.0")
     assert sources.load(data).splits["train"][3].text == (ROWS[3]["text"], ROWS[3]["aspect"])
     assert sources.text_columns(data) == ("review.body", "about.0")
 
 
 def test_a_column_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    path = written(tmp_path / "train.csv", ROWS)
+    path = pair_data.write_table(tmp_path / "train.csv", ROWS)
     with pytest.raises(DataError, match=r"no column 'aspct' \(did you mean 'aspect'\?\).*--set data.pair_column=NAME"):
         sources.load(replace(DATA, train=str(path), pair_column="aspct"))
 
 
 def test_what_is_no_text_is_refused_with_its_place(tmp_path: Path) -> None:
-    path = written(tmp_path / "train.jsonl", [*ROWS, {"text": "a", "aspect": ["b"], "label": "positive"}])
+    path = pair_data.write_table(tmp_path / "train.jsonl", [*ROWS, {"text": "a", "aspect": ["b"], "label": "positive"}])
     data = replace(DATA, train=str(path))
     with pytest.raises(DataError, match=r"train.jsonl line 61: the text is a list"):
         splits.clean(sources.load(data), data, seed=1)
@@ -241,26 +225,26 @@ def test_parts_of_pairs_share_their_texts() -> None:
 
 def test_texts_without_labels_are_pairs_that_are_in_no_split(tmp_path: Path) -> None:
     rows = [{"text": "a", "aspect": "b"}, {"text": "A", "aspect": "b "}, {"text": "a", "aspect": "c"}]
-    path = written(tmp_path / "more.csv", [*rows, {"text": "", "aspect": ""}])
+    path = pair_data.write_table(tmp_path / "more.csv", [*rows, {"text": "", "aspect": ""}])
     loaded = unlabelled.load(replace(DATA, unlabelled=str(path)), [("A", "C")], seed=1)
     assert loaded.texts == (("a", "b"),)
     (tmp_path / "lines.txt").write_text("alone\n")
     with pytest.raises(DataError, match="has lines of text, and the texts are pairs"):
         unlabelled.load(replace(DATA, unlabelled=str(tmp_path / "lines.txt")), [], seed=1)
-    written(tmp_path / "single.csv", [{"text": "a"}])
+    pair_data.write_table(tmp_path / "single.csv", [{"text": "a"}])
     with pytest.raises(DataError, match=r"has no column 'aspect'; it has 'text'. Its rows must be pairs"):
         unlabelled.load(replace(DATA, unlabelled=str(tmp_path / "single.csv")), [], seed=1)
 
 
 def test_corrections_are_of_pairs(tmp_path: Path) -> None:
     rows = [{"text": "The Room", "pair": "food", "corrected": "negative"}]
-    path = written(tmp_path / "corrections.csv", rows)
+    path = pair_data.write_table(tmp_path / "corrections.csv", rows)
     clean = cleaned(
         ("the room", "food", "positive"), ("the room", "staff", "positive"), data=replace(DATA, corrections=str(path))
     )
     found = {e.text: clean.labels[e.label] for examples in clean.splits.values() for e in examples}
     assert (found["the room", "food"], found["the room", "staff"]) == ("negative", "positive")
-    written(path, [{"text": "The Room", "corrected": "negative"}])
+    pair_data.write_table(path, [{"text": "The Room", "corrected": "negative"}])
     with pytest.raises(DataError, match=r"has no column 'pair'.*Expected the columns 'text', 'pair' and 'corrected'"):
         cleaned(("the room", "food", "positive"), data=replace(DATA, corrections=str(path)))
     assert corrections.PAIR == "pair"
