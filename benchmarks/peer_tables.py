@@ -16,6 +16,9 @@ BEGIN, END = "<!-- peers: begin (made by peer_tables.py) -->", "<!-- peers: end 
 BASELINES = ("optimum-int8", "openvino-int8")
 PIPELINE = "hf-pipeline"
 OURS = "sentopt "
+RANDOM = " (random weights)"
+COMPARED = ("optimum-int8", "sentopt lean-int8")
+"""What the table of families compares, the one that people use first."""
 
 
 def write(results: Path, readme: Path) -> None:
@@ -24,7 +27,10 @@ def write(results: Path, readme: Path) -> None:
     for path in sorted(results.glob("*.json")):
         document = json.loads(path.read_text())
         parts.append(f"## {document['machine']}")
+        parts.extend(families(document["models"]))
         for number, (model, result) in enumerate(document["models"].items()):
+            if model.endswith(RANDOM) and set(result["costs"]) == set(COMPARED):
+                continue  # all that was measured stands in the table of families
             plot = path.with_name(f"{path.stem}-{number}.png")
             _plot(model, result, plot)
             parts.extend(sections(model, result, f"{results.name}/{plot.name}"))
@@ -38,25 +44,69 @@ def sections(model: str, result: Mapping[str, Any], plot: str) -> Iterable[str]:
     versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
     yield f"### {model}\n\n{versions}\n\n![latency and throughput of {model}]({plot})"
     yield from side_by_side(result)
-    for threads, grid in result["threads"].items():
-        if names := list(next(iter(grid.values()), ())):
-            yield (
-                f"Milliseconds per call by texts x tokens, {threads} thread{'s' if threads != '1' else ''} "
-                "(median; random ids, no padding, no tokenization):\n\n" + _grid(grid, names)
-            )
+    yield from by_shape(result)
     yield "Start and size:\n\n" + _costs(result)
     yield ceiling_table(result)
     if result["skipped"]:
         yield "Not measured: " + "; ".join(f"{name} ({why})" for name, why in result["skipped"].items())
 
 
+def families(models: Mapping[str, Mapping[str, Any]]) -> Iterable[str]:
+    """The models of full size with random weights: ours against Optimum's, family by family and shape by shape."""
+    theirs, ours = COMPARED
+    found = {
+        model.removesuffix(RANDOM): result
+        for model, result in models.items()
+        if model.endswith(RANDOM) and {theirs, ours} <= set(result["costs"])
+    }
+    if not found:
+        return
+    rows, others, shapes = [], [], list(next(iter(next(iter(found.values()))["threads"].values())))
+    for family, result in found.items():
+        for threads, grid in result["threads"].items():
+            pairs = [(grid[shape][theirs], grid[shape][ours]) for shape in shapes]
+            rows.append((family, threads, *(f"{their:.2f} / {our:.2f} = {their / our:.2f}" for their, our in pairs)))
+        others.append((family, *_of_family(result)))
+    versions = {f"{name} {version}" for r in found.values() for name, version in r["versions"].items()}
+    yield f"### Other families, full size with random weights\n\n{', '.join(sorted(versions))}"
+    yield (
+        f"Milliseconds per call by texts x tokens (median; random ids, no padding, no tokenization): {theirs} / {ours} "
+        "= times faster:\n\n" + _table(("family", "threads", *(shape.replace("x", " x ") for shape in shapes)), rows)
+    )
+    headings = [f"{what}, {name}" for what in ("agreement", "texts/s", "model MB", "peak MiB") for name in COMPARED]
+    yield (
+        "How often the label is PyTorch's on the test split, texts per second from raw text with all cores (the better "
+        "way), size and memory:\n\n" + _table(("family", "texts", *headings), others)
+    )
+
+
+def _of_family(result: Mapping[str, Any]) -> Iterable[str]:
+    answers, costs, rates = result["answers"], result["costs"], next(iter(result["throughput"].values()))
+    measured = [name for name in COMPARED if name in answers]
+    yield str(answers[measured[0]]["texts"]) if measured else "-"
+    yield from (f"{answers[name]['agreement']:.4f}" if name in measured else "-" for name in COMPARED)
+    yield from (f"{best_rate(rates[name]):.0f}" for name in COMPARED)
+    yield from (f"{costs[name]['bytes'] / 1e6:.1f}" for name in COMPARED)
+    yield from (f"{costs[name]['peak_memory_bytes'] / 2**20:.0f}" for name in COMPARED)
+
+
 def summary(model: str, result: Mapping[str, Any]) -> str:
     """What matters most of one result, for the terminal: speed and accuracy side by side, and who was left out."""
-    parts = [model, *side_by_side(result)]
+    parts = [model, *side_by_side(result), *by_shape(result)]
     peak = sum(cost["peak_memory_bytes"] for cost in result["costs"].values())
     parts.append(f"Peak memory of all {len(result['costs'])} contenders together: {peak / 2**30:.1f} GiB")
     parts += [f"Not measured: {name} ({why})" for name, why in result["skipped"].items()]
     return "\n\n".join(parts)
+
+
+def by_shape(result: Mapping[str, Any]) -> Iterable[str]:
+    """Milliseconds by shape, a table for each number of threads."""
+    for threads, grid in result["threads"].items():
+        if names := list(next(iter(grid.values()), ())):
+            yield (
+                f"Milliseconds per call by texts x tokens, {threads} thread{'s' if threads != '1' else ''} "
+                "(median; random ids, no padding, no tokenization):\n\n" + _grid(grid, names)
+            )
 
 
 def side_by_side(result: Mapping[str, Any]) -> Iterable[str]:
@@ -97,7 +147,7 @@ def _speed_and_accuracy(
 
 def _accuracy(answers: Mapping[str, Any] | None) -> tuple[str, str]:
     """The accuracy and its interval, which results of older versions lack."""
-    if not answers:
+    if not answers or "accuracy" not in answers:  # of a model that nobody trained
         return "-", "-"
     low, high = answers.get("interval") or wilson_interval(
         round(answers["accuracy"] * answers["texts"]), answers["texts"], 0.95

@@ -1,6 +1,6 @@
 """sentopt against the tools that people use today, in one interleaved run, on the same checkpoint and the same texts.
 
-    python benchmarks/peers.py RUN_DIR [--family NAME] [--contenders NAME ...] [--texts N] [--also DATASET ...]
+    python benchmarks/peers.py RUN_DIR [--family NAME ...] [--contenders NAME ...] [--texts N] [--also DATASET ...]
 
 RUN_DIR is a finished run of an encoder, such as exports/quickstart. Every contender lives in a process of its own and
 only the one whose turn it is works (see `sentopt.backends.worker`). Peers get their ordinary use; for many texts they
@@ -11,7 +11,8 @@ split, and have an accuracy of their own. Speed and accuracy are of the same tes
 contender that the run has no file for, or whose package is missing, is left out, and the table says so.
 
 With --family the checkpoint is a model of that family and of full size (`full_size.py`) with random weights and the
-run's tokenizer: its speed is that of a tuned one, its answers mean nothing. Needs the packages of all contenders:
+run's tokenizer, one family after the other: its speed is that of a tuned one. Its answers mean nothing, but how often
+they are PyTorch's still says what was lost in a graph. Needs the packages of all contenders:
 
     pip install -c constraints.txt -e ".[all,openvino]" nncf ctranslate2 "model2vec[train,distill]" setfit
 
@@ -77,29 +78,27 @@ def main() -> None:
     run_dir = RunDir(arguments.run_dir)
     labels = store.read_labels(run_dir)
     settings = recipes.load(str(run_dir.recipe))
-    if arguments.family:
-        run_dir = random_model(arguments.family, run_dir, labels)
-    bench = Bench(run_dir, labels, settings.model.max_length, run_dir.root / "peers", arguments.contenders)
-    bench.prepare(trained=not arguments.family)
+    for family in arguments.family or (None,):
+        model = f"{full_size.NAMES[family]}{peer_tables.RANDOM}" if family else f"MiniLM ({run_dir.root.resolve().name})"
+        measured = random_model(family, run_dir, labels) if family else run_dir
+        bench = Bench(measured, labels, settings.model.max_length, measured.root / "peers", arguments.contenders)
+        result = _measure(bench, None if family else settings.verify, arguments)
+        print(peer_tables.summary(model, result), flush=True)
+        if not arguments.print_only:
+            _store(model, result)
+            peer_tables.write(RESULTS, HERE / "README.md")
+
+
+def _measure(bench: Bench, judged: VerifySection | None, arguments: argparse.Namespace) -> dict[str, Any]:
+    """All figures of one model, after its contenders were prepared."""
+    bench.prepare(trained=judged is not None)
     if not bench.contenders:
         sys.exit("none of the contenders can take part")
-    threads = sorted({1, available_cores()})
-    result = {
-        "threads": {str(n): bench.grid(n) for n in threads},
-        **bench.everything_else(
-            available_cores(), None if arguments.family else settings.verify, arguments.texts, arguments.also
-        ),
-        "ceiling": ceiling.measure(run_dir.checkpoint),
+    return {
+        "threads": {str(n): bench.grid(n) for n in sorted({1, available_cores()})},
+        **bench.everything_else(available_cores(), judged, arguments.texts, arguments.also),
+        "ceiling": ceiling.measure(bench.run_dir.checkpoint),
     }
-    model = (
-        f"{full_size.NAMES[arguments.family]} (random weights)"
-        if arguments.family
-        else f"MiniLM ({run_dir.root.resolve().name})"
-    )
-    print(peer_tables.summary(model, result))
-    if not arguments.print_only:
-        _store(model, result)
-        peer_tables.write(RESULTS, HERE / "README.md")
 
 
 def _arguments() -> argparse.Namespace:
@@ -107,8 +106,8 @@ def _arguments() -> argparse.Namespace:
         description="Compare sentopt with its peers.", formatter_class=argparse.HelpFormatter
     )
     parser.add_argument("run_dir", type=Path, help="a finished run, such as exports/quickstart")
-    of_family = f"a model of full size with random weights instead: {', '.join(full_size.SIZES)}"
-    parser.add_argument("--family", choices=tuple(full_size.SIZES), metavar="NAME", help=of_family)
+    of_family = f"models of full size with random weights instead: {', '.join(full_size.SIZES)}"
+    parser.add_argument("--family", nargs="+", choices=tuple(full_size.SIZES), metavar="NAME", help=of_family)
     parser.add_argument(
         "--contenders", nargs="+", default=EVERYBODY, choices=EVERYBODY, metavar="NAME", help=", ".join(EVERYBODY)
     )
@@ -176,13 +175,14 @@ class Bench:
     ) -> dict[str, Any]:
         """Speed from raw text, answers against the labels and PyTorch, training, load time, memory, bytes.
 
-        `judged` has the margin and the confidence of the comparison with PyTorch; None: the answers mean nothing.
+        `judged` has the margin and the confidence of the comparison with PyTorch; None: the answers mean nothing, and
+        only their agreement with PyTorch is measured.
         """
         texts = [example.text for example in store.read_split(self.run_dir, "test")]
-        texts = [texts[i] for i in trained_peers.spread(len(texts), count)]
         with ExitStack() as stack:
             workers = dict(self._start(stack, threads, self.contenders))
-            answers = self._answers(workers, judged) if judged else {}
+            answers = self._answers(workers, judged) if judged else self._agreement(workers, threads, texts)
+            texts = [texts[i] for i in trained_peers.spread(len(texts), count)]
             single = _single(workers, texts)
             throughput = {TEST_SPLIT: _throughput(workers, texts)}
             throughput |= {name: _throughput(workers, _other_texts(name)) for name in also}
@@ -247,6 +247,18 @@ class Bench:
             _say(f"answers: {name}")
             given = np.array(contender.probabilities([example.text for example in examples])).argmax(axis=1)
             found[name] = score(given, truth, reference, judged)
+        return found
+
+    def _agreement(self, workers: Mapping[str, Worker], threads: int, texts: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """How often the label of a model that nobody trained is PyTorch's."""
+        with worker.start(*self._command("torch", threads)) as child:
+            _say("answers: torch")
+            reference = np.array(child.probabilities(texts)).argmax(axis=1)
+        found = {}
+        for name, contender in workers.items():
+            _say(f"answers: {name}")
+            given = np.array(contender.probabilities(texts)).argmax(axis=1)
+            found[name] = {"texts": len(texts), "agreement": float((given == reference).mean())}
         return found
 
     def _training(self, name: str) -> dict[str, Any] | None:

@@ -34,7 +34,7 @@ _COMPARED = 2  # trials that a rung must have seen before it lets one go on
 
 @dataclass(frozen=True)
 class Tried:
-    """One trial. `score` is that of the whole training; None where it was ended early, after `parts` of 16."""
+    """One trial. `score` is that of the whole training; None where it was ended early, after `parts` of 20."""
 
     number: int
     values: dict[str, Any]

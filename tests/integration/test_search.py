@@ -58,6 +58,29 @@ def test_the_best_recipe_trains_to_the_score_that_it_was_chosen_for(
     assert trained.best_metric >= scores[0]
 
 
+def test_evaluations_at_rungs_leave_the_training_as_it_is(searched: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A DataLoader draws random numbers, and so does dropout: what follows a rung would be another training."""
+    import torch
+
+    from sentopt.hyperparameters import trial
+
+    ends: list[list[torch.Tensor]] = []
+
+    class Watched(trial.Judge):
+        def on_train_end(self, args: Any, state: Any, control: Any, model: Any = None, **more: Any) -> None:
+            ends.append([parameter.detach().clone() for parameter in model.parameters()])
+
+    monkeypatch.setattr(trial, "Judge", Watched)
+    prepared = RunDir(searched / "prepared")
+    tried = recipe.with_overrides(
+        recipe.load(str(searched / "best.toml")), {"train.encoder_dropout": True, "train.epochs": 1}, source="a test"
+    )
+    for at in ({}, {1: 1, 3: 4}):
+        monkeypatch.setattr(trial, "rungs", lambda *_, at=at: at)
+        trial.run(tried, prepared, tried, lambda rung, score: True, progress.SILENT)
+    assert all(torch.equal(without, beside) for without, beside in zip(*ends, strict=True))
+
+
 def test_an_interrupted_search_goes_on_as_if_nothing_had_happened(
     options: list[str],
     searched: Path,
