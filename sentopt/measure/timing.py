@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-_SETTLE_SECONDS = 0.02
+_SETTLE_SECONDS = 0.05
 Figure = Literal["mean", "p50", "p95", "p99"]
 """What many latencies are summed up in."""
 
@@ -60,8 +60,8 @@ def interleave(
 
     Every contender has one turn per round, and the order rotates by one each round. Drift of the machine and the state
     left by the previous contender therefore affect all of them equally. A short pause precedes each turn: thread pools
-    keep spinning after their last call and would take cores from the next contender. A first warm-up round is
-    discarded.
+    keep spinning after their last call and would take cores from the next contender (with 20 ms, a large model's 16
+    texts on two workers took a tenth longer than with 50 ms or more). A first warm-up round is discarded.
 
     Args:
         work: by contender, a function that runs one turn and returns its samples in milliseconds.
