@@ -43,6 +43,20 @@ def test_two_processes_give_what_one_gives(options: list[str], tmp_path: Path) -
     assert "train ..." not in again.stderr  # unchanged, and nobody waits for it
 
 
+def test_two_processes_learn_the_same_adapters_as_one(options: list[str], tmp_path: Path) -> None:
+    pytest.importorskip("peft")
+    lora = ["--set", "train.peft=lora", "--set", "train.learning_rate=0.01", "--set", "train.ema_decay=0"]
+    assert cli.main(["train", *options, *lora, "--run-dir", str(tmp_path / "one")]) == 0
+    done = torchrun("train", *options, *lora, "--run-dir", str(tmp_path / "two"))
+    assert done.returncode == 0, done.stderr
+    one, two = (manifest.read(tmp_path / name / "run.json").result("train", TrainResult) for name in ("one", "two"))
+    assert two.processes == 2
+    assert one.parameters == two.parameters
+    assert one.steps == two.steps
+    assert [p.loss for p in two.loss[:3]] == pytest.approx([p.loss for p in one.loss[:3]], rel=0.02)
+    assert not list((tmp_path / "two" / "checkpoint").glob("adapter*")), "LoRA is merged"
+
+
 def test_what_goes_wrong_is_said_once_and_ends_all_processes(options: list[str], tmp_path: Path) -> None:
     done = torchrun("train", *options, "--run-dir", str(tmp_path / "x"), "--set", "data.labels=['a', 'b']")
     assert done.returncode != 0

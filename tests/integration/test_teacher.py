@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import sqlite3
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,36 @@ def test_a_run_teaches_by_its_fastest_verified_graph(
     assert not RunDir(tmp_path / "other").without_teacher.root.exists()
     assert gain(tmp_path / "other").baseline is None
     assert len(database(cache)) == 1
+
+
+def test_parts_of_the_loss_are_measured_beside_the_recipe_as_it_is(
+    tiny_options: list[str],
+    teacher: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "benchmarks")
+    import teacher_losses
+
+    root = tmp_path / "taught"
+    assert train(tiny_options, root, teacher, *QUICK) == 0
+    before = {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    of_logits = teacher_losses.TeacherLoss.of
+    values = ["--weights", "1", "--temperatures", "4", "--hidden", "1", "--alone"]
+    monkeypatch.setattr(sys, "argv", ["teacher_losses.py", str(root), *values])
+    capsys.readouterr()
+    teacher_losses.main()
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[1:]]
+    changed = ["weight 1", "temperature 4", "hidden states, weight 1", "labels alone"]
+    assert [row[0] for row in rows] == ["weight 0.7, temperature 2", *changed]
+    trained = manifest.read(root / "run.json").result("train", TrainResult)
+    assert rows[0][1] == f"{trained.validation.accuracy:.4f}"
+    assert rows[0][2].startswith(f"{trained.test.accuracy:.4f} (")
+    assert all("gained" in row[3] for row in rows[1:])
+    assert teacher_losses.TeacherLoss.of is of_logits
+    assert {path: path.read_bytes() for path in root.rglob("*") if path.is_file()} == before
 
 
 def test_a_backbone_is_tuned_first_on_the_same_splits(
