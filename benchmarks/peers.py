@@ -79,7 +79,8 @@ def main() -> None:
     labels = store.read_labels(run_dir)
     settings = recipes.load(str(run_dir.recipe))
     for family in arguments.family or (None,):
-        model = f"{full_size.NAMES[family]}{peer_tables.RANDOM}" if family else f"MiniLM ({run_dir.root.resolve().name})"
+        tuned = f"MiniLM ({run_dir.root.resolve().name})"
+        model = f"{full_size.NAMES[family]}{peer_tables.RANDOM}" if family else tuned
         measured = random_model(family, run_dir, labels) if family else run_dir
         bench = Bench(measured, labels, settings.model.max_length, measured.root / "peers", arguments.contenders)
         result = _measure(bench, None if family else settings.verify, arguments)
@@ -249,7 +250,9 @@ class Bench:
             found[name] = score(given, truth, reference, judged)
         return found
 
-    def _agreement(self, workers: Mapping[str, Worker], threads: int, texts: Sequence[str]) -> dict[str, dict[str, Any]]:
+    def _agreement(
+        self, workers: Mapping[str, Worker], threads: int, texts: Sequence[str]
+    ) -> dict[str, dict[str, Any]]:
         """How often the label of a model that nobody trained is PyTorch's."""
         with worker.start(*self._command("torch", threads)) as child:
             _say("answers: torch")

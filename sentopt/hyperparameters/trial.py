@@ -29,7 +29,7 @@ RUNGS = (1, 4, 20)
 """Parts after which a trial is compared with others: each lets about one of four go on."""
 
 _DROPOUT = 1.4
-"""Times that a step takes longer with dropout in the encoder: 1.33 with batches of 64 and 1.42 with 128 (MiniLM, CPU)."""
+"""Times that a step takes longer with dropout in the encoder: 1.33 with batches of 64, 1.42 with 128 (MiniLM, CPU)."""
 
 Promising = Callable[[int, float], bool]
 
