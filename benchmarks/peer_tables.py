@@ -17,8 +17,9 @@ BASELINES = ("optimum-int8", "openvino-int8")
 PIPELINE = "hf-pipeline"
 OURS = "sentopt "
 RANDOM = " (random weights)"
+_PACKAGES = ("torch", "transformers", "onnxruntime", "optimum-onnx")
 COMPARED = ("optimum-int8", "sentopt lean-int8")
-"""What the table of families compares, the one that people use first."""
+"""What the table of families compares: theirs, then ours."""
 
 
 def write(results: Path, readme: Path) -> None:
@@ -29,7 +30,7 @@ def write(results: Path, readme: Path) -> None:
         parts.append(f"## {document['machine']}")
         parts.extend(families(document["models"]))
         for number, (model, result) in enumerate(document["models"].items()):
-            if model.endswith(RANDOM) and set(result["costs"]) == set(COMPARED):
+            if _is_compared_only(model, result):
                 continue  # all that was measured stands in the table of families
             plot = path.with_name(f"{path.stem}-{number}.png")
             _plot(model, result, plot)
@@ -52,42 +53,60 @@ def sections(model: str, result: Mapping[str, Any], plot: str) -> Iterable[str]:
 
 
 def families(models: Mapping[str, Mapping[str, Any]]) -> Iterable[str]:
-    """The models of full size with random weights: ours against Optimum's, family by family and shape by shape."""
-    theirs, ours = COMPARED
-    found = {
-        model.removesuffix(RANDOM): result
-        for model, result in models.items()
-        if model.endswith(RANDOM) and {theirs, ours} <= set(result["costs"])
-    }
+    """Models of full size with random weights: ours against Optimum's, family by family and shape by shape.
+
+    Only of results of these two alone; others have a section of their own.
+    """
+    found = {model.removesuffix(RANDOM): result for model, result in models.items() if _is_compared_only(model, result)}
     if not found:
         return
-    rows, others, shapes = [], [], list(next(iter(next(iter(found.values()))["threads"].values())))
-    for family, result in found.items():
-        for threads, grid in result["threads"].items():
-            pairs = [(grid[shape][theirs], grid[shape][ours]) for shape in shapes]
-            rows.append((family, threads, *(f"{their:.2f} / {our:.2f} = {their / our:.2f}" for their, our in pairs)))
-        others.append((family, *_of_family(result)))
-    versions = {f"{name} {version}" for r in found.values() for name, version in r["versions"].items()}
+    theirs, ours = COMPARED
+    grids = [grid for result in found.values() for grid in result["threads"].values()]
+    shapes = list(dict.fromkeys(shape for grid in grids for shape in grid))
+    rows = [
+        (family, threads, *(_against(grid.get(shape, {})) for shape in shapes))
+        for family, result in found.items()
+        for threads, grid in result["threads"].items()
+    ]
+    versions = {f"{name} {r['versions'][name]}" for r in found.values() for name in _PACKAGES if name in r["versions"]}
     yield f"### Other families, full size with random weights\n\n{', '.join(sorted(versions))}"
     yield (
         f"Milliseconds per call by texts x tokens (median; random ids, no padding, no tokenization): {theirs} / {ours} "
         "= times faster:\n\n" + _table(("family", "threads", *(shape.replace("x", " x ") for shape in shapes)), rows)
     )
-    headings = [f"{what}, {name}" for what in ("agreement", "texts/s", "model MB", "peak MiB") for name in COMPARED]
+    rate = max(max(result["ceiling"]["gmacs_per_second"].values()) for result in found.values())
+    headings = [f"{what}, {name}" for what in ("texts/s", "model MB", "peak MiB") for name in COMPARED]
+    tokens = list(dict.fromkeys(t for result in found.values() for t in result["ceiling"]["one_text"]))
+    headings += [f"1 x {count}" for count in tokens]
+    others = [(family, *_of_family(result, rate, tokens)) for family, result in found.items()]
     yield (
-        "How often the label is PyTorch's on the test split, texts per second from raw text with all cores (the better "
-        "way), size and memory:\n\n" + _table(("family", "texts", *headings), others)
+        "Texts per second from raw text with all cores (the better way), size and memory; then the share of the time "
+        f"of {ours}, one thread, in which its weight products could be done at the fastest rate that was measured here "
+        f"({rate:.0f} GMAC/s):\n\n" + _table(("family", *headings), others)
     )
 
 
-def _of_family(result: Mapping[str, Any]) -> Iterable[str]:
-    answers, costs, rates = result["answers"], result["costs"], next(iter(result["throughput"].values()))
-    measured = [name for name in COMPARED if name in answers]
-    yield str(answers[measured[0]]["texts"]) if measured else "-"
-    yield from (f"{answers[name]['agreement']:.4f}" if name in measured else "-" for name in COMPARED)
+def _is_compared_only(model: str, result: Mapping[str, Any]) -> bool:
+    return model.endswith(RANDOM) and set(result["costs"]) == set(COMPARED)
+
+
+def _against(milliseconds: Mapping[str, float]) -> str:
+    """Both times and their ratio; a shape may not have been measured."""
+    if not set(COMPARED) <= set(milliseconds):
+        return "-"
+    their, our = (milliseconds[name] for name in COMPARED)
+    return f"{their:.2f} / {our:.2f} = {their / our:.2f}"
+
+
+def _of_family(result: Mapping[str, Any], rate: float, tokens: Sequence[str]) -> Iterable[str]:
+    costs, rates = result["costs"], next(iter(result["throughput"].values()))
     yield from (f"{best_rate(rates[name]):.0f}" for name in COMPARED)
     yield from (f"{costs[name]['bytes'] / 1e6:.1f}" for name in COMPARED)
     yield from (f"{costs[name]['peak_memory_bytes'] / 2**20:.0f}" for name in COMPARED)
+    for count in tokens:
+        measured = result["threads"]["1"].get(f"1x{count}", {}).get(COMPARED[1])
+        macs = result["ceiling"]["one_text"].get(count, {}).get("million_macs")
+        yield f"{macs / rate / measured:.0%}" if measured and macs else "-"
 
 
 def summary(model: str, result: Mapping[str, Any]) -> str:
@@ -147,7 +166,7 @@ def _speed_and_accuracy(
 
 def _accuracy(answers: Mapping[str, Any] | None) -> tuple[str, str]:
     """The accuracy and its interval, which results of older versions lack."""
-    if not answers or "accuracy" not in answers:  # of a model that nobody trained
+    if not answers:
         return "-", "-"
     low, high = answers.get("interval") or wilson_interval(
         round(answers["accuracy"] * answers["texts"]), answers["texts"], 0.95

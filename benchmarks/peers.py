@@ -11,8 +11,8 @@ split, and have an accuracy of their own. Speed and accuracy are of the same tes
 contender that the run has no file for, or whose package is missing, is left out, and the table says so.
 
 With --family the checkpoint is a model of that family and of full size (`full_size.py`) with random weights and the
-run's tokenizer, one family after the other: its speed is that of a tuned one. Its answers mean nothing, but how often
-they are PyTorch's still says what was lost in a graph. Needs the packages of all contenders:
+run's tokenizer, one family after the other: its speed is that of a tuned one, its answers mean nothing. Needs the
+packages of all contenders:
 
     pip install -c constraints.txt -e ".[all,openvino]" nncf ctranslate2 "model2vec[train,distill]" setfit
 
@@ -176,14 +176,13 @@ class Bench:
     ) -> dict[str, Any]:
         """Speed from raw text, answers against the labels and PyTorch, training, load time, memory, bytes.
 
-        `judged` has the margin and the confidence of the comparison with PyTorch; None: the answers mean nothing, and
-        only their agreement with PyTorch is measured.
+        `judged` has the margin and the confidence of the comparison with PyTorch; None: the answers mean nothing.
         """
         texts = [example.text for example in store.read_split(self.run_dir, "test")]
+        texts = [texts[i] for i in trained_peers.spread(len(texts), count)]
         with ExitStack() as stack:
             workers = dict(self._start(stack, threads, self.contenders))
-            answers = self._answers(workers, judged) if judged else self._agreement(workers, threads, texts)
-            texts = [texts[i] for i in trained_peers.spread(len(texts), count)]
+            answers = self._answers(workers, judged) if judged else {}
             single = _single(workers, texts)
             throughput = {TEST_SPLIT: _throughput(workers, texts)}
             throughput |= {name: _throughput(workers, _other_texts(name)) for name in also}
@@ -248,20 +247,6 @@ class Bench:
             _say(f"answers: {name}")
             given = np.array(contender.probabilities([example.text for example in examples])).argmax(axis=1)
             found[name] = score(given, truth, reference, judged)
-        return found
-
-    def _agreement(
-        self, workers: Mapping[str, Worker], threads: int, texts: Sequence[str]
-    ) -> dict[str, dict[str, Any]]:
-        """How often the label of a model that nobody trained is PyTorch's."""
-        with worker.start(*self._command("torch", threads)) as child:
-            _say("answers: torch")
-            reference = np.array(child.probabilities(texts)).argmax(axis=1)
-        found = {}
-        for name, contender in workers.items():
-            _say(f"answers: {name}")
-            given = np.array(contender.probabilities(texts)).argmax(axis=1)
-            found[name] = {"texts": len(texts), "agreement": float((given == reference).mean())}
         return found
 
     def _training(self, name: str) -> dict[str, Any] | None:

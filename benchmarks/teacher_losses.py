@@ -2,19 +2,23 @@
 
     python benchmarks/teacher_losses.py RUN_DIR [--weights W ...] [--temperatures T ...] [--hidden H ...] [--alone]
 
-RUN_DIR is a run that was trained with a teacher. Its recipe is trained again as it is, then with each of the values in
-place of its own, and with `--alone` without the teacher: the same texts, answers, seed and number of steps. Printed is
-a row of Markdown for each training as soon as it is there: accuracy on validation and test split, the latter with its
-95 % interval, and what changed against the first row on the same test texts. Nothing in RUN_DIR is changed.
+RUN_DIR is a run of single texts that was trained with a teacher. Its recipe is trained again as it is, then with each
+of the values in place of its own, with the same texts, answers and seed; with `--alone` without the teacher, and
+without the texts that only a teacher answers. Printed is a row of Markdown for each training as soon as it is there:
+steps, accuracy on the validation and the test split, the latter with its 95 % interval, and what changed against the
+first row on the same test texts, with one-sided limits of 95 %. They are about these texts: another seed gives another
+model. Choose by the validation split. Nothing in RUN_DIR is changed.
 
 `--hidden` adds a loss on hidden states with this weight: one minus the cosine between the teacher's last hidden state
-of the first token, which its head reads, and a learned linear map of the model's (Jiao et al., "TinyBERT: Distilling
-BERT for Natural Language Understanding", 2020, has a learned map and a squared difference). The teacher must be a run.
+of the first token and a learned linear map of the model's (Jiao et al., "TinyBERT: Distilling BERT for Natural Language
+Understanding", 2020, has a learned map and a squared difference). The only teacher must be a run, and the heads of both
+must read the first token. Gradients are clipped together with those of the map.
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -29,6 +33,7 @@ import torch
 from sentopt import backbones, recipe
 from sentopt.backends.torch import TorchEngine
 from sentopt.data import store
+from sentopt.graph import families
 from sentopt.measure.stats import paired_non_inferiority, wilson_interval
 from sentopt.progress import SILENT
 from sentopt.recipe import Recipe
@@ -45,10 +50,11 @@ _Right = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Trained:
-    """Whether each text of the validation and of the test split was answered correctly."""
+    """Whether each text of the validation and of the test split was answered correctly, after how many steps."""
 
     validation: _Right
     test: _Right
+    steps: int
 
 
 def train(settings: Recipe, run_dir: RunDir, answers: SoftLabels | None, hidden: float, states: FloatArray) -> Trained:
@@ -75,7 +81,7 @@ def train(settings: Recipe, run_dir: RunDir, answers: SoftLabels | None, hidden:
     encoder = checkpoints.encoder_of(tokenizer, settings.model.max_length)
     classifier = Classifier(TorchEngine(fitted.model), encoder, labels)
     right = [classifier.logits(list(split.texts)).argmax(axis=1) == split.labels for split in splits[1:]]
-    return Trained(*right)
+    return Trained(*right, steps=fitted.steps.steps)
 
 
 @contextmanager
@@ -84,9 +90,12 @@ def learning_states(model: Any, weight: float, width: int, labels: int) -> Itera
     if not weight:
         yield
         return
-    model.state_map = torch.nn.Linear(model.config.hidden_size, width)
+    with torch.random.fork_rng():  # dropout draws what it draws without the map
+        model.state_map = torch.nn.Linear(model.config.hidden_size, width)
     seen: list[torch.Tensor] = []
-    hook = model.base_model.register_forward_hook(lambda module, given, output: seen.append(output[0][:, 0]))
+    hook = model.base_model.register_forward_hook(
+        lambda module, given, output: seen.append(output[0][:, 0]) if module.training else None
+    )
     of_logits = TeacherLoss.of
 
     def with_states(
@@ -109,7 +118,7 @@ def teacher_states(settings: Recipe, run_dir: RunDir, answers: SoftLabels) -> Fl
     """The teacher's last hidden states of the first token, float32 of shape (learned texts, hidden size)."""
     from transformers import AutoModel, AutoTokenizer
 
-    checkpoint = RunDir(Path(settings.train.teacher[0])).checkpoint
+    checkpoint = _teacher_checkpoint(settings)
     tokenizer, teacher = AutoTokenizer.from_pretrained(checkpoint), AutoModel.from_pretrained(checkpoint).eval()
     texts = [*store.read_split(run_dir, "train").texts, *answers.texts]
     by_length = sorted(range(len(texts)), key=lambda i: len(texts[i]))
@@ -125,11 +134,27 @@ def teacher_states(settings: Recipe, run_dir: RunDir, answers: SoftLabels) -> Fl
     return states
 
 
+def _teacher_checkpoint(settings: Recipe) -> Path:
+    (name, *others) = settings.train.teacher
+    checkpoint = RunDir(Path(name)).checkpoint
+    if others or not checkpoint.is_dir():
+        sys.exit(f"--hidden: expected one teacher that is a run, found {', '.join(settings.train.teacher)}")
+    for folder in (checkpoint, backbones.resolve(settings.model.backbone, settings.model.revision)):
+        if families.reads_last(folder):
+            sys.exit(f"--hidden: the head of {folder} reads the last token")
+    return checkpoint
+
+
 def row(name: str, trained: Trained, first: Trained) -> str:
     """A line of the table: accuracies, and what changed on the test split against the first training."""
     compared = paired_non_inferiority(first.test, trained.test, margin=0.01, confidence=0.95)
     low, high = wilson_interval(int(trained.test.sum()), compared.n, 0.95)
-    cells = [name, f"{trained.validation.mean():.4f}", f"{trained.test.mean():.4f} ({low:.3f}-{high:.3f})"]
+    cells = [
+        name,
+        f"{trained.steps:,}",
+        f"{trained.validation.mean():.4f}",
+        f"{trained.test.mean():.4f} ({low:.3f}-{high:.3f})",
+    ]
     if trained is first:
         return "| " + " | ".join([*cells, "", ""]) + " |"
     changed = f"{100 * compared.difference:+.2f} ({compared.gained} gained, {compared.lost} lost)"
@@ -159,11 +184,13 @@ def main() -> None:
     parser.add_argument("--alone", action="store_true", help="also without the teacher")
     options = parser.parse_args()
     run_dir = RunDir(options.run)
+    if not run_dir.soft_labels.is_dir() or store.are_pairs(run_dir):
+        sys.exit(f"{options.run}: expected a run of single texts that was trained with a teacher (train.teacher)")
     settings, answers = recipe.load(str(run_dir.recipe)), soft_labels.read(run_dir.soft_labels)
     texts = len(store.read_split(run_dir, "train"))
     print(f"{options.run.name}: {texts:,} training texts, {len(answers.texts):,} without a label\n")
-    print("| loss | validation | test (95 % interval) | points against the first row | 95 % limits |")
-    print("|---|---:|---:|---:|---:|", flush=True)
+    print("| loss | steps | validation | test (95 % interval) | points against the first row | one-sided limits |")
+    print("|---|---:|---:|---:|---:|---:|", flush=True)
     states = teacher_states(settings, run_dir, answers) if options.hidden else np.zeros((0, 0), dtype=np.float32)
     first = None
     for name, (changed, hidden) in variations(settings, options).items():

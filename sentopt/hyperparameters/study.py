@@ -91,11 +91,12 @@ class Search:
         """Go on until `trials` have finished.
 
         Raises:
-            RecipeError: the recipe trains nothing, or needs a teacher.
+            RecipeError: the recipe trains nothing, needs a teacher, or names a variant that does not exist.
             RunDirError: the folder is in use, holds the search of another recipe, or is not sentopt's.
             MissingExtraError: Optuna is not installed.
         """
         check(self.recipe)
+        limits.check_variants(self.recipe)
         with needs_extra("search"):
             import optuna
         optuna.logging.set_verbosity(optuna.logging.WARNING)

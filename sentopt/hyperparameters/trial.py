@@ -29,7 +29,7 @@ RUNGS = (1, 4, 20)
 """Parts after which a trial is compared with others: each lets about one of four go on."""
 
 _DROPOUT = 1.4
-"""Times that a step takes longer with dropout in the encoder: 1.33 with batches of 64, 1.42 with 128 (MiniLM, CPU)."""
+"""A step with dropout in the encoder takes so many times as long (MiniLM on a CPU, batches of 64 and 128)."""
 
 Promising = Callable[[int, float], bool]
 
@@ -67,7 +67,8 @@ def rungs(recipe: Recipe, original: Recipe, texts: int) -> dict[int, int]:
     """The optimizer steps of a trial that cost as much as each rung's share of the original's training, with the rung.
 
     A step costs in proportion to its texts, twice as much with `train.adversarial`, and more with dropout in the
-    encoder. Rungs after the end are left out.
+    encoder. What a larger `model.max_length` adds is not counted: few texts are so long. Rungs after the end are left
+    out.
     """
     whole = schedule.steps_for(original.train, texts) * _cost_of_a_step(original)
     last = schedule.steps_for(recipe.train, texts)
@@ -97,19 +98,20 @@ class Judge(TrainerCallback):
         is_last = state.global_step >= state.max_steps and self.best is None
         self._is_own = bool(control.should_evaluate) or is_last
         control.should_evaluate = self._is_own or state.global_step in self._rungs
-        # A DataLoader draws from the random numbers that dropout takes its own from, and the training has no rungs.
+        # An evaluation advances the random state that dropout uses, and `sentopt train` does not evaluate at rungs.
         self._random_state = torch.get_rng_state() if control.should_evaluate and not self._is_own else None
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """No evaluation of an epoch that was ended early."""
-        self._is_own = bool(control.should_evaluate)
+        self._is_own, self._random_state = bool(control.should_evaluate), None
         if self.is_ended:
             control.should_evaluate = False
 
     def on_evaluate(self, args: Any, state: Any, control: Any, metrics: dict[str, float], **kwargs: Any) -> None:
         """Keep the score, or end the training."""
-        if self._random_state is not None:
-            torch.set_rng_state(self._random_state)
+        before, self._random_state = self._random_state, None
+        if before is not None:
+            torch.set_rng_state(before)
         score = float(metrics[self._name])
         if self._is_own and not math.isnan(score):
             self.best = score if self.best is None else max(self.best, score)

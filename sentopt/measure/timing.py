@@ -60,8 +60,9 @@ def interleave(
 
     Every contender has one turn per round, and the order rotates by one each round. Drift of the machine and the state
     left by the previous contender therefore affect all of them equally. A short pause precedes each turn: thread pools
-    keep spinning after their last call and would take cores from the next contender (with 20 ms, a large model's 16
-    texts on two workers took a tenth longer than with 50 ms or more). A first warm-up round is discarded.
+    keep spinning after their last call and would take cores from the next contender. (BERT in
+    `benchmarks/peers.py --family`, 16 texts of 32 tokens on two cores: 70 ms after a pause of 20 ms, 63 after one of
+    50, 64 after 300.) A first warm-up round is discarded.
 
     Args:
         work: by contender, a function that runs one turn and returns its samples in milliseconds.

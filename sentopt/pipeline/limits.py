@@ -170,6 +170,15 @@ def _lines(path: Path) -> int:
         return sum(1 for _ in stream)
 
 
+def check_variants(recipe: Recipe) -> None:
+    """Refuse unknown variants before anything is made.
+
+    Raises:
+        RecipeError: the recipe names one.
+    """
+    among((), recipe, source=recipe.run.name)
+
+
 def among(capable: Collection[Need], recipe: Recipe, *, source: str) -> list[VariantSpec]:
     """The variants of a recipe that need nothing but `capable`.
 

@@ -232,7 +232,7 @@ class Pipeline:
         """Everything later reads a recipe that the model can follow."""
         if self._fits_model:
             return
-        limits.among((), self.recipe, source=self.recipe.run.name)  # unknown names are refused before anything is made
+        limits.check_variants(self.recipe)
         untrained = not self.cache.has("train")
         self.recipe, notices = limits.within_model(self.recipe, fetch=untrained, progress=self.progress)
         self.cache.recipe, self._fits_model = self.recipe, True

@@ -58,7 +58,10 @@ def test_the_best_recipe_trains_to_the_score_that_it_was_chosen_for(
     assert trained.best_metric >= scores[0]
 
 
-def test_evaluations_at_rungs_leave_the_training_as_it_is(searched: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("at", [{1: 1, 3: 4}, {15: 1}], ids=["within an epoch", "at the end of an epoch"])
+def test_evaluations_at_rungs_leave_the_training_as_it_is(
+    at: dict[int, int], searched: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A DataLoader draws random numbers, and so does dropout: what follows a rung would be another training."""
     import torch
 
@@ -73,10 +76,12 @@ def test_evaluations_at_rungs_leave_the_training_as_it_is(searched: Path, monkey
     monkeypatch.setattr(trial, "Judge", Watched)
     prepared = RunDir(searched / "prepared")
     tried = recipe.with_overrides(
-        recipe.load(str(searched / "best.toml")), {"train.encoder_dropout": True, "train.epochs": 1}, source="a test"
+        recipe.load(str(searched / "best.toml")),
+        {"train.encoder_dropout": True, "train.epochs": 2, "train.batch_size": 16, "train.eval_strategy": "epoch"},
+        source="a test",
     )
-    for at in ({}, {1: 1, 3: 4}):
-        monkeypatch.setattr(trial, "rungs", lambda *_, at=at: at)
+    for steps in ({}, at):
+        monkeypatch.setattr(trial, "rungs", lambda *_, steps=steps: dict(steps))
         trial.run(tried, prepared, tried, lambda rung, score: True, progress.SILENT)
     assert all(torch.equal(without, beside) for without, beside in zip(*ends, strict=True))
 

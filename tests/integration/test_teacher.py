@@ -115,7 +115,8 @@ def test_parts_of_the_loss_are_measured_beside_the_recipe_as_it_is(
     import teacher_losses
 
     root = tmp_path / "taught"
-    assert train(tiny_options, root, teacher, *QUICK) == 0
+    quick = ("train.epochs=2", "train.without_teacher=false", "train.learning_rate=0.003", "train.ema_decay=0")
+    assert train(tiny_options, root, teacher, *quick) == 0
     before = {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
     of_logits = teacher_losses.TeacherLoss.of
     values = ["--weights", "1", "--temperatures", "4", "--hidden", "1", "--alone"]
@@ -127,11 +128,49 @@ def test_parts_of_the_loss_are_measured_beside_the_recipe_as_it_is(
     changed = ["weight 1", "temperature 4", "hidden states, weight 1", "labels alone"]
     assert [row[0] for row in rows] == ["weight 0.7, temperature 2", *changed]
     trained = manifest.read(root / "run.json").result("train", TrainResult)
-    assert rows[0][1] == f"{trained.validation.accuracy:.4f}"
-    assert rows[0][2].startswith(f"{trained.test.accuracy:.4f} (")
-    assert all("gained" in row[3] for row in rows[1:])
+    assert rows[0][1] == rows[-1][1] == str(trained.steps)
+    assert rows[0][2] == f"{trained.validation.accuracy:.4f}"
+    assert rows[0][3].startswith(f"{trained.test.accuracy:.4f} (")
+    assert all("gained" in row[4] for row in rows[1:])
+    assert len({tuple(row[2:4]) for row in rows}) > 1, "what is varied has no effect"
     assert teacher_losses.TeacherLoss.of is of_logits
     assert {path: path.read_bytes() for path in root.rglob("*") if path.is_file()} == before
+
+
+def test_the_loss_on_hidden_states_is_that_of_the_first_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    import tiny_models
+    import torch
+
+    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "benchmarks")
+    import teacher_losses
+
+    model, loss = tiny_models.build("bert").train(), teacher_losses.TeacherLoss(0.7, 2.0)
+    ids = torch.tensor(tiny_models.texts([9, 9], seed=3))
+    labels, logits, states = torch.tensor([0, 1]), torch.randn(2, model.config.num_labels), torch.randn(2, 5)
+    before = torch.get_rng_state()
+    with teacher_losses.learning_states(model, 0.5, 5, model.config.num_labels):
+        assert torch.equal(torch.get_rng_state(), before), "dropout would draw other masks"
+        answered = model(input_ids=ids, attention_mask=torch.ones_like(ids), output_hidden_states=True)
+        found = loss.of(answered.logits, labels, torch.cat([logits, states], dim=1))
+        mapped = model.state_map(answered.hidden_states[-1][:, 0])
+    apart = 1.0 - torch.nn.functional.cosine_similarity(mapped, states)
+    assert found.item() == pytest.approx((loss.of(answered.logits, labels, logits) + 0.5 * apart.mean()).item())
+
+
+def test_hidden_states_of_what_is_no_run_are_refused(
+    tiny_options: list[str], teacher: str, finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "benchmarks")
+    import teacher_losses
+
+    monkeypatch.setattr(sys, "argv", ["teacher_losses.py", str(finished_run), "--hidden", "1"])
+    with pytest.raises(SystemExit, match="trained with a teacher"):
+        teacher_losses.main()
+    folder = finished_run / "checkpoint"
+    assert train(tiny_options, tmp_path / "taught", f"train.teacher=['{finished_run}', '{folder}']", *QUICK) == 0
+    monkeypatch.setattr(sys, "argv", ["teacher_losses.py", str(tmp_path / "taught"), "--hidden", "1"])
+    with pytest.raises(SystemExit, match="expected one teacher that is a run, found"):
+        teacher_losses.main()
 
 
 def test_a_backbone_is_tuned_first_on_the_same_splits(
