@@ -96,7 +96,6 @@ class Search:
             MissingExtraError: Optuna is not installed.
         """
         check(self.recipe)
-        limits.check_variants(self.recipe)
         with needs_extra("search"):
             import optuna
         optuna.logging.set_verbosity(optuna.logging.WARNING)

@@ -34,7 +34,9 @@ def within_model(recipe: Recipe, *, fetch: bool, progress: Progress = SILENT) ->
 
     Raises:
         BackboneError: the model cannot be used.
+        RecipeError: the recipe asks for variants that do not exist.
     """
+    among((), recipe, source=recipe.run.name)  # not when the data is prepared and the model trained
     model = recipe.model
     longest = backbones.check(model.backbone, model.revision, tuned=model.tuned, fetch=fetch, progress=progress)
     if longest is None or model.max_length <= longest:
@@ -168,15 +170,6 @@ def without_student(recipe: Recipe, run_dir: RunDir) -> tuple[str, ...]:
 def _lines(path: Path) -> int:
     with path.open("rb") as stream:
         return sum(1 for _ in stream)
-
-
-def check_variants(recipe: Recipe) -> None:
-    """Refuse unknown variants before anything is made.
-
-    Raises:
-        RecipeError: the recipe names one.
-    """
-    among((), recipe, source=recipe.run.name)
 
 
 def among(capable: Collection[Need], recipe: Recipe, *, source: str) -> list[VariantSpec]:

@@ -232,7 +232,6 @@ class Pipeline:
         """Everything later reads a recipe that the model can follow."""
         if self._fits_model:
             return
-        limits.check_variants(self.recipe)
         untrained = not self.cache.has("train")
         self.recipe, notices = limits.within_model(self.recipe, fetch=untrained, progress=self.progress)
         self.cache.recipe, self._fits_model = self.recipe, True
