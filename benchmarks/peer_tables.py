@@ -17,6 +17,7 @@ BASELINES = ("optimum-int8", "openvino-int8")
 PIPELINE = "hf-pipeline"
 OURS = "sentopt "
 RANDOM = " (random weights)"
+_MEASURED = "median; random ids, no padding, no tokenization"
 _PACKAGES = ("torch", "transformers", "onnxruntime", "optimum-onnx")
 COMPARED = ("optimum-int8", "sentopt lean-int8")
 """What the table of families compares: theirs, then ours."""
@@ -71,8 +72,8 @@ def families(models: Mapping[str, Mapping[str, Any]]) -> Iterable[str]:
     versions = {f"{name} {r['versions'][name]}" for r in found.values() for name in _PACKAGES if name in r["versions"]}
     yield f"### Other families, full size with random weights\n\n{', '.join(sorted(versions))}"
     yield (
-        f"Milliseconds per call by texts x tokens (median; random ids, no padding, no tokenization): {theirs} / {ours} "
-        "= times faster:\n\n" + _table(("family", "threads", *(shape.replace("x", " x ") for shape in shapes)), rows)
+        f"Milliseconds per call by texts x tokens ({_MEASURED}): {theirs} / {ours} = times faster:\n\n"
+        + _table(("family", "threads", *(shape.replace("x", " x ") for shape in shapes)), rows)
     )
     rate = max(max(result["ceiling"]["gmacs_per_second"].values()) for result in found.values())
     headings = [f"{what}, {name}" for what in ("texts/s", "model MB", "peak MiB") for name in COMPARED]
@@ -124,7 +125,7 @@ def by_shape(result: Mapping[str, Any]) -> Iterable[str]:
         if names := list(next(iter(grid.values()), ())):
             yield (
                 f"Milliseconds per call by texts x tokens, {threads} thread{'s' if threads != '1' else ''} "
-                "(median; random ids, no padding, no tokenization):\n\n" + _grid(grid, names)
+                f"({_MEASURED}):\n\n" + _grid(grid, names)
             )
 
 

@@ -38,13 +38,15 @@ from sentopt.measure.stats import paired_non_inferiority, wilson_interval
 from sentopt.progress import SILENT
 from sentopt.recipe import Recipe
 from sentopt.run_dir import RunDir
+from sentopt.runtime import batching
 from sentopt.runtime.classifier import Classifier
 from sentopt.runtime.session import FloatArray
+from sentopt.runtime.tokenization import TextEncoder
 from sentopt.training import checkpoints, fit, soft_labels
 from sentopt.training.soft_labels import SoftLabels
 from sentopt.training.teacher_loss import TeacherLoss
 
-_BATCH = 64
+_TEXTS, _TOKENS = 64, 4096  # of a batch
 _Right = npt.NDArray[np.bool_]
 
 
@@ -116,20 +118,18 @@ def learning_states(model: Any, weight: float, width: int, labels: int) -> Itera
 
 def teacher_states(settings: Recipe, run_dir: RunDir, answers: SoftLabels) -> FloatArray:
     """The teacher's last hidden states of the first token, float32 of shape (learned texts, hidden size)."""
-    from transformers import AutoModel, AutoTokenizer
+    from transformers import AutoModel
 
     checkpoint = _teacher_checkpoint(settings)
-    tokenizer, teacher = AutoTokenizer.from_pretrained(checkpoint), AutoModel.from_pretrained(checkpoint).eval()
-    texts = [*store.read_split(run_dir, "train").texts, *answers.texts]
-    by_length = sorted(range(len(texts)), key=lambda i: len(texts[i]))
-    states = np.zeros((len(texts), teacher.config.hidden_size), dtype=np.float32)
-    for start in range(0, len(texts), _BATCH):
-        chosen = by_length[start : start + _BATCH]
-        batch = tokenizer(
-            [texts[i] for i in chosen], truncation=True, max_length=settings.model.max_length, padding=True
-        )
+    teacher = AutoModel.from_pretrained(checkpoint).eval()
+    encoder = TextEncoder.load(checkpoint, max_length=settings.model.max_length)
+    tokens = encoder.encode([*store.read_split(run_dir, "train").texts, *answers.texts])
+    states = np.zeros((len(tokens), teacher.config.hidden_size), dtype=np.float32)
+    for chosen in batching.by_length([len(t.ids) for t in tokens], max_batch=_TEXTS, max_tokens=_TOKENS):
+        batch = encoder.pad([tokens[i] for i in chosen])
+        ids, mask = torch.from_numpy(batch.input_ids), torch.from_numpy(batch.attention_mask)
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
-            found = teacher(**batch.convert_to_tensors("pt")).last_hidden_state[:, 0]
+            found = teacher(input_ids=ids, attention_mask=mask).last_hidden_state[:, 0]
         states[chosen] = found.float().numpy()
     return states
 

@@ -7,6 +7,7 @@ import shutil
 import sqlite3
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -48,6 +49,14 @@ def weights(run_dir: Path) -> bytes:
 
 def database(cache: Path) -> list[Path]:
     return sorted((cache / "answers").glob("*.sqlite"))
+
+
+@pytest.fixture
+def teacher_losses(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "benchmarks")
+    import teacher_losses
+
+    return teacher_losses
 
 
 @pytest.fixture(scope="session")
@@ -110,10 +119,8 @@ def test_parts_of_the_loss_are_measured_beside_the_recipe_as_it_is(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
+    teacher_losses: ModuleType,
 ) -> None:
-    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "benchmarks")
-    import teacher_losses
-
     root = tmp_path / "taught"
     quick = ("train.epochs=2", "train.without_teacher=false", "train.learning_rate=0.003", "train.ema_decay=0")
     assert train(tiny_options, root, teacher, *quick) == 0
@@ -137,12 +144,9 @@ def test_parts_of_the_loss_are_measured_beside_the_recipe_as_it_is(
     assert {path: path.read_bytes() for path in root.rglob("*") if path.is_file()} == before
 
 
-def test_the_loss_on_hidden_states_is_that_of_the_first_token(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_loss_on_hidden_states_is_that_of_the_first_token(teacher_losses: ModuleType) -> None:
     import tiny_models
     import torch
-
-    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "benchmarks")
-    import teacher_losses
 
     model, loss = tiny_models.build("bert").train(), teacher_losses.TeacherLoss(0.7, 2.0)
     ids = torch.tensor(tiny_models.texts([9, 9], seed=3))
@@ -158,11 +162,12 @@ def test_the_loss_on_hidden_states_is_that_of_the_first_token(monkeypatch: pytes
 
 
 def test_hidden_states_of_what_is_no_run_are_refused(
-    tiny_options: list[str], teacher: str, finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_options: list[str],
+    finished_run: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    teacher_losses: ModuleType,
 ) -> None:
-    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "benchmarks")
-    import teacher_losses
-
     monkeypatch.setattr(sys, "argv", ["teacher_losses.py", str(finished_run), "--hidden", "1"])
     with pytest.raises(SystemExit, match="trained with a teacher"):
         teacher_losses.main()
