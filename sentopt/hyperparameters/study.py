@@ -9,6 +9,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from sentopt import backbones, model_files, records
 from sentopt import recipe as recipes
 from sentopt._optional import needs_extra
@@ -140,9 +143,10 @@ class Search:
     def _try_all(self, optuna: Any, study: Any, recipe: Recipe, prepared: RunDir, trials: int) -> None:
         from sentopt.hyperparameters import trial as training
 
-        texts = len(store.read_split(prepared, "train"))
-        space = _space(recipe, prepared, texts)
-        own = spaces.own_values(recipe, space, train_texts=texts)
+        tokens, longest = _tokens(recipe, prepared, self.progress)
+        cut = float(np.mean(tokens > recipe.model.max_length))
+        space = spaces.of(recipe, train_texts=len(tokens), share_cut=cut, longest=longest)
+        own = spaces.own_values(recipe, space, train_texts=len(tokens))
         if not study.trials:
             study.enqueue_trial(own)
             self.progress.say("searched:")
@@ -157,7 +161,7 @@ class Search:
                 goes_on = partial(_is_promising, trial, is_first=done == 0)
                 changed = spaces.applied(recipe, values, own)
                 part = Part(f"trial {done + 1} of {trials}", self.progress)
-                score = training.run(changed, prepared, recipe, goes_on, part)
+                score = training.run(changed, prepared, training.rungs(changed, recipe, tokens), goes_on, part)
                 state = optuna.trial.TrialState
                 study.tell(trial, score, state=state.PRUNED if score is None else state.COMPLETE)
                 advance(1)
@@ -273,14 +277,15 @@ def _finished(study: Any) -> list[Any]:
     return [trial for trial in study.trials if trial.state.name in ("COMPLETE", "PRUNED")]
 
 
-def _space(recipe: Recipe, prepared: RunDir, texts: int) -> tuple[Dimension, ...]:
+def _tokens(recipe: Recipe, prepared: RunDir, progress: Progress) -> tuple[NDArray[np.int64], int]:
+    """Tokens of each training text, up to one more than the model reads at most, and that number."""
     folder = backbones.resolve(recipe.model.backbone, recipe.model.revision)
     longest = model_files.length_limit(folder) or lengths.LONGEST
     tokenizer = checkpoints.load_tokenizer(folder, recipe.model.max_length)
     encoder = checkpoints.encoder_of(tokenizer, longest, pairs=store.are_pairs(prepared))
-    measured = lengths.measure(encoder, store.read_split(prepared, "train").texts)
-    cut = measured.share_cut_at(recipe.model.max_length)
-    return spaces.of(recipe, train_texts=texts, share_cut=cut, longest=longest)
+    texts = store.read_split(prepared, "train").texts
+    with progress.count("search: tokens", len(texts), "texts") as advance:
+        return lengths.of_each(encoder, texts, advance=advance), longest
 
 
 def _is_promising(trial: Any, rung: int, score: float, *, is_first: bool) -> bool:

@@ -6,10 +6,13 @@ that was judged. It saves nothing, and never reads the test split.
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from transformers import TrainerCallback
 
@@ -22,6 +25,7 @@ from sentopt.run_dir import RunDir
 from sentopt.training import checkpoints, schedule
 from sentopt.training.callbacks import TellProgress
 from sentopt.training.fit import evaluate_while_training, make_deterministic
+from sentopt.training.sampling import EpochSampler
 
 PARTS = 20
 """The cost of the recipe's own training is divided into so many parts."""
@@ -34,13 +38,13 @@ _DROPOUT = 1.4
 Promising = Callable[[int, float], bool]
 
 
-def run(recipe: Recipe, prepared: RunDir, original: Recipe, promising: Promising, progress: Progress) -> float | None:
+def run(recipe: Recipe, prepared: RunDir, at: dict[int, int], promising: Promising, progress: Progress) -> float | None:
     """The best validation score of a training at the points where the recipe evaluates; None where it was ended early.
 
     Args:
         recipe: of the trial.
         prepared: the run directory with the splits.
-        original: the recipe that is searched around; the parts are those of its training.
+        at: the steps of `rungs`, with the rung.
         promising: told of a rung and the score there, whether the trial goes on.
         progress: counts steps.
     """
@@ -50,7 +54,7 @@ def run(recipe: Recipe, prepared: RunDir, original: Recipe, promising: Promising
     train, validation = store.read_split(prepared, "train"), store.read_split(prepared, "validation")
     labels, multi_label = store.read_labels(prepared), store.is_multi_label(prepared)
     model = checkpoints.load_untuned(folder, labels, tokenizer, recipe.train, multi_label=multi_label)
-    judge = Judge(recipe.train.metric, rungs(recipe, original, len(train)), promising)
+    judge = Judge(recipe.train.metric, at, promising)
     told = TellProgress(recipe.train.metric, progress)
     with atomic.scratch_folder(prepared.root / "trial") as nowhere:
         try:
@@ -63,23 +67,46 @@ def run(recipe: Recipe, prepared: RunDir, original: Recipe, promising: Promising
     return None if judge.is_ended else judge.best
 
 
-def rungs(recipe: Recipe, original: Recipe, texts: int) -> dict[int, int]:
+def rungs(recipe: Recipe, original: Recipe, tokens: npt.NDArray[np.int64]) -> dict[int, int]:
     """The optimizer steps of a trial that cost as much as each rung's share of the original's training, with the rung.
 
-    A step costs in proportion to its texts, twice as much with `train.adversarial`, and more with dropout in the
-    encoder. What a larger `model.max_length` adds is not counted: few texts are so long. Rungs after the end are left
-    out.
+    A step costs in proportion to its tokens with their padding, twice as much with `train.adversarial`, and more with
+    dropout in the encoder. The first one is not counted: it has the longest texts, and can cost as much as all others
+    before the first rung, which would compare models that have hardly begun to learn. Rungs after the end are left out.
+
+    Args:
+        recipe: of the trial.
+        original: the recipe that is searched around.
+        tokens: of each training text, however long, shape (texts,).
     """
-    whole = schedule.steps_for(original.train, texts) * _cost_of_a_step(original)
-    last = schedule.steps_for(recipe.train, texts)
-    at = {rung: math.ceil(whole * rung / PARTS / _cost_of_a_step(recipe)) for rung in RUNGS}
-    return {step: rung for rung, step in at.items() if step < last}
+    budget = _costs_of_steps(original, tokens).sum()
+    spent = _costs_of_steps(recipe, tokens).cumsum()
+    shares = np.asarray(RUNGS) / PARTS
+    steps = np.searchsorted(spent, shares * budget * (1 - 1e-9)) + 1  # the sums are rounded
+    return {int(step): rung for step, rung in zip(steps, RUNGS, strict=True) if step < len(spent)}
 
 
-def _cost_of_a_step(recipe: Recipe) -> float:
+def _costs_of_steps(recipe: Recipe, tokens: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """Of each optimizer step, in order, shape (steps,)."""
     train = recipe.train
     passes = (2.0 if train.adversarial else 1.0) * (_DROPOUT if train.encoder_dropout else 1.0)
-    return train.batch_size * train.gradient_accumulation * passes
+    batches = _padded_batches(recipe, np.minimum(tokens, recipe.model.max_length))
+    steps = itertools.islice(batches, schedule.steps_for(train, len(tokens)))
+    costs = passes * np.fromiter(steps, dtype=np.float64)
+    costs[0] = 0.0
+    return costs
+
+
+def _padded_batches(recipe: Recipe, tokens: npt.NDArray[np.int64]) -> Iterator[int]:
+    """Tokens of each optimizer step with their padding, epoch after epoch."""
+    train, sampler = recipe.train, EpochSampler.of_recipe(recipe, tokens)
+    for epoch in itertools.count():
+        sampler.set_epoch(epoch)
+        order = tokens[list(sampler)]
+        batches = [order[start : start + train.batch_size] for start in range(0, len(order), train.batch_size)]
+        padded = [len(batch) * int(batch.max()) for batch in batches]
+        for start in range(0, len(padded), train.gradient_accumulation):
+            yield sum(padded[start : start + train.gradient_accumulation])
 
 
 class Judge(TrainerCallback):

@@ -364,12 +364,7 @@ def _trainer(
         averaged=EmaWeights(model, recipe.train.ema_decay) if recipe.train.ema_decay else None,
         adversary=_adversary(model, recipe.train.adversarial),
         teaching=TeacherLoss.of_recipe(recipe.train) if recipe.train.teacher else None,
-        sampler=EpochSampler(
-            train.lengths,
-            batch_size=recipe.train.batch_size,
-            seed=_seed(recipe),
-            group=recipe.train.group_by_length,
-        ),
+        sampler=EpochSampler.of_recipe(recipe, train.lengths),
     )
     for callback in (transformers.ProgressCallback, transformers.PrinterCallback):
         trainer.remove_callback(callback)
@@ -405,8 +400,8 @@ def _arguments(recipe: Recipe, folder: Path, texts: int, *, multi_label: bool) -
         metric_for_best_model=train.metric,
         greater_is_better=True,
         load_best_model_at_end=True,
-        seed=_seed(recipe),
-        data_seed=_seed(recipe),
+        seed=schedule.seed_of(recipe),
+        data_seed=schedule.seed_of(recipe),
         bf16=precision == "bf16",
         fp16=precision == "fp16",
         use_cpu=not on_cuda,
@@ -418,10 +413,6 @@ def _arguments(recipe: Recipe, folder: Path, texts: int, *, multi_label: bool) -
         dataloader_pin_memory=on_cuda,
         push_to_hub=False,
     )
-
-
-def _seed(recipe: Recipe) -> int:
-    return recipe.train.seed or recipe.run.seed
 
 
 def _share_of_batch(batch_size: int) -> int:

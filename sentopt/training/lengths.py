@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from sentopt.runtime.description import Text
 from sentopt.runtime.tokenization import TextEncoder
@@ -57,5 +58,19 @@ def count_truncated(encoder: TextEncoder, texts: Sequence[Text]) -> int:
 def measure(encoder: TextEncoder, texts: Sequence[Text]) -> TokenLengths:
     """Lengths of up to 2,000 of `texts`, evenly spaced; `encoder` cuts at what the model reads at most."""
     sample = list(texts[:: max(1, -(-len(texts) // _LOOKED_AT))])
-    tokens = tuple(len(t.ids) + t.truncated for t in encoder.encode(sample))
-    return TokenLengths(tokens, len(texts), encoder.max_length)
+    return TokenLengths(tuple(of_each(encoder, sample).tolist()), len(texts), encoder.max_length)
+
+
+def of_each(
+    encoder: TextEncoder, texts: Sequence[Text], *, advance: Callable[[int], None] = lambda _: None
+) -> npt.NDArray[np.int64]:
+    """Tokens of each text, special ones included, shape (texts,): one more than `encoder` reads, for a longer text.
+
+    `advance` is told numbers of texts.
+    """
+    found = [np.zeros(0, dtype=np.int64)]
+    for start in range(0, len(texts), _AT_ONCE):
+        encoded = encoder.encode(list(texts[start : start + _AT_ONCE]))
+        found.append(np.asarray([len(tokens.ids) + tokens.truncated for tokens in encoded], dtype=np.int64))
+        advance(len(encoded))
+    return np.concatenate(found)

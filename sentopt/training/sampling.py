@@ -12,6 +12,9 @@ import numpy as np
 import numpy.typing as npt
 from torch.utils.data import Sampler
 
+from sentopt.recipe import Recipe
+from sentopt.training import schedule
+
 _MEGABATCHES = 50
 
 
@@ -29,6 +32,12 @@ class EpochSampler(Sampler[int]):
         self.seed = seed
         self.group = group
         self.epoch = 0
+
+    @classmethod
+    def of_recipe(cls, recipe: Recipe, lengths: npt.ArrayLike) -> EpochSampler:
+        """The shuffle of a recipe's training."""
+        train = recipe.train
+        return cls(lengths, batch_size=train.batch_size, seed=schedule.seed_of(recipe), group=train.group_by_length)
 
     def set_epoch(self, epoch: int) -> None:
         """Set the epoch; the training loop calls this before each epoch."""

@@ -1,10 +1,10 @@
-"""How long to train: epochs that fit the number of texts."""
+"""How long to train: epochs that fit the number of texts. And the seed."""
 
 from __future__ import annotations
 
 import math
 
-from sentopt.recipe import TrainSection
+from sentopt.recipe import Recipe, TrainSection
 
 MOST_EPOCHS = 10
 
@@ -40,3 +40,8 @@ def steps_per_epoch(section: TrainSection, train_texts: int) -> int:
     """Optimizer steps in which every training text is seen once; an incomplete batch is a batch, too."""
     batches = math.ceil(train_texts / section.batch_size)
     return max(1, math.ceil(batches / section.gradient_accumulation))
+
+
+def seed_of(recipe: Recipe) -> int:
+    """The seed of everything that is random in a training."""
+    return recipe.train.seed or recipe.run.seed
