@@ -10,6 +10,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
+from sentopt import records
+
 Need = Literal["bf16", "cuda", "onnxruntime-cuda", "openvino", "lean", "trimmable", "student", "long"]
 """What a variant needs. `lean` (a supported architecture) and `trimmable` (a vocabulary that can be trimmed) are
 properties of the checkpoint, `student` (a distilled model of fewer layers) and `long` (texts of many tokens, attention
@@ -298,7 +300,8 @@ def runnable(have: Collection[Need], wanted: Collection[str] = ()) -> list[Varia
     """
     unknown = sorted(set(wanted) - VARIANTS.keys())
     if unknown:
-        raise ValueError(f"unknown variant {', '.join(unknown)}; known: {', '.join(VARIANTS)}")
+        named = ", ".join(f"{name}{records.nearest(name, VARIANTS)}" for name in unknown)
+        raise ValueError(f"unknown variant {named}; known: {', '.join(VARIANTS)}")
     possible = {name for name, spec in VARIANTS.items() if set(spec.needs) <= set(have)}
     kept = set(wanted) or {
         name

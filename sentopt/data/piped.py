@@ -57,7 +57,7 @@ def paired(lines: Iterable[list[str]], *, given: bool) -> Iterator[list[tuple[st
     Of texts that are `given` as arguments, the first and the second of each pair follow one another.
 
     Raises:
-        DataError: a text is alone.
+        DataError: a text is alone, or a line has more than two.
     """
     number = 0
     for window in lines:
@@ -72,14 +72,15 @@ def paired(lines: Iterable[list[str]], *, given: bool) -> Iterator[list[tuple[st
         found: list[tuple[str, str]] = []
         for line in window:
             number += 1
-            first, tab, second = line.partition("\t")
-            if not tab:
+            texts = line.split("\t")
+            if len(texts) != 2:
                 yield found
+                held = "one text" if len(texts) == 1 else f"{len(texts)} texts"
                 raise DataError(
-                    f"standard input, line {number} holds one text ({line[:40]!r}), and the model answers pairs: "
-                    "expected two texts with a tab between them"
+                    f"standard input, line {number} holds {held} ({line[:40]!r}), and the model answers pairs: "
+                    "expected two texts with a tab between them (texts that have tabs can be given as a CSV file)"
                 )
-            found.append((first, second))
+            found.append((texts[0], texts[1]))
         yield found
 
 

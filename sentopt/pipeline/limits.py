@@ -28,7 +28,7 @@ _NO_STUDENT_OF_SETS = (
 
 
 def within_model(recipe: Recipe, *, fetch: bool, progress: Progress = SILENT) -> tuple[Recipe, tuple[str, ...]]:
-    """The recipe with texts cut where its model ends, and what to say if that changed anything.
+    """The recipe with texts cut where its model ends, and what to say: if that changed anything, and of idle keys.
 
     With `fetch`, a model is fetched now if need be, and one that no source has is refused.
 
@@ -38,11 +38,15 @@ def within_model(recipe: Recipe, *, fetch: bool, progress: Progress = SILENT) ->
     """
     among((), recipe, source=recipe.run.name)  # not when the data is prepared and the model trained
     model = recipe.model
+    idle = (
+        () if model.tuned else tuple(f"train.{key} is not used: it needs {it}" for key, it in recipe.train.idle.items())
+    )
     longest = backbones.check(model.backbone, model.revision, tuned=model.tuned, fetch=fetch, progress=progress)
     if longest is None or model.max_length <= longest:
-        return recipe, ()
+        return recipe, idle
     shorter = recipes.with_overrides(recipe, {"model.max_length": longest}, source=model.backbone)
-    return shorter, (f"texts are cut at {longest} tokens, not at {model.max_length}: {model.backbone} reads no more",)
+    cut = f"texts are cut at {longest} tokens, not at {model.max_length}: {model.backbone} reads no more"
+    return shorter, (cut, *idle)
 
 
 def of_data(recipe: Recipe, prepared: PrepareResult) -> tuple[str, ...]:

@@ -547,17 +547,29 @@ class TrainSection:
     )
 
     @property
-    def decisive(self) -> TrainSection:
-        """With defaults for keys that change no weights: trackers, baseline, and a teacher's where there is none."""
+    def idle(self) -> dict[str, str]:
+        """Keys that are set and change nothing, each with the setting that would give it a meaning."""
         usual = TrainSection()
-        decisive = replace(self, without_teacher=usual.without_teacher, report_to=usual.report_to)
-        if self.teacher:
-            return decisive
+        groups = {
+            "train.teacher": () if self.teacher else ("teacher_weight", "teacher_temperature", "teacher_copies"),
+            "train.peft = 'lora'": (
+                () if self.peft == "lora" else ("lora_rank", "lora_alpha", "lora_dropout", "lora_target_modules")
+            ),
+            "train.eval_strategy = 'steps'": () if self.eval_strategy == "steps" else ("eval_steps",),
+        }
+        return {
+            key: needed for needed, keys in groups.items() for key in keys if getattr(self, key) != getattr(usual, key)
+        }
+
+    @property
+    def decisive(self) -> TrainSection:
+        """With defaults for keys that change no weights: trackers, baseline, and those that are idle."""
+        usual = TrainSection()
         return replace(
-            decisive,
-            teacher_weight=usual.teacher_weight,
-            teacher_temperature=usual.teacher_temperature,
-            teacher_copies=usual.teacher_copies,
+            self,
+            without_teacher=usual.without_teacher,
+            report_to=usual.report_to,
+            **{key: getattr(usual, key) for key in self.idle},
         )
 
 

@@ -97,6 +97,14 @@ def test_a_low_learning_rate_is_mentioned() -> None:
     assert not hints.low_rate(TrainSection(learning_rate=5e-5))
 
 
+def test_its_settings_without_it_are_mentioned(
+    tiny_options: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["train", *tiny_options, "--run-dir", str(tmp_path / "run"), "--set", "train.lora_rank=4", "--dry-run"]
+    assert cli.main(command) == 0
+    assert "note: train.lora_rank is not used: it needs train.peft = 'lora'" in capsys.readouterr().err
+
+
 def test_without_peft_the_extra_is_named_before_anything_is_prepared(
     tiny_options: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

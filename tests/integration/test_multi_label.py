@@ -324,7 +324,7 @@ def test_what_is_for_single_labels_is_refused_or_left_out(
     assert train(moods, backbone, tmp_path / "c", *QUICK, "export.variants=['student-int8']") == 2
     assert "student-int8: where texts have any number of labels, there is no student" in capsys.readouterr().err
     assert train(moods, backbone, tmp_path / "d", *QUICK, "export.variants=['student']") == 2
-    assert "export.variants: unknown variant student; known: " in capsys.readouterr().err
+    assert "export.variants: unknown variant student (did you mean 'student-int8'?); known: " in capsys.readouterr().err
     assert not (tmp_path / "d" / "data").exists(), "refused before anything is prepared"
 
 

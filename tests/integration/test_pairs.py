@@ -162,6 +162,9 @@ def test_predict_reads_pairs_with_a_tab_between_them(
     monkeypatch.setattr("sys.stdin", io.StringIO("the room\tgreat great\nalone\n"))
     assert cli.main(["predict", "--run-dir", str(paired.root)]) == 1
     assert "line 2 holds one text ('alone')" in capsys.readouterr().err
+    monkeypatch.setattr("sys.stdin", io.StringIO("the room\tgreat\tgreat\n"))
+    assert cli.main(["predict", "--run-dir", str(paired.root)]) == 1
+    assert "line 1 holds 3 texts" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])

@@ -415,3 +415,19 @@ def test_a_recipe_of_before_names_one_cpu_model(tmp_path: Path) -> None:
     text = recipe.to_toml(recipe.load("quickstart")).replace('cpu = ["EPYC-Milan"]', 'cpu = "Nehalem"')
     (tmp_path / "old.toml").write_text(text, encoding="utf-8")
     assert recipe.load(str(tmp_path / "old.toml")).verify.cpu == ("Nehalem",)
+
+
+def test_keys_that_change_nothing_are_idle_and_decide_nothing() -> None:
+    settings = ["train.lora_rank=4", "train.teacher_weight=0.5", "train.eval_steps=7", "train.teacher_copies=0"]
+    loaded = recipe.load("quickstart", recipe.parse_settings(settings)).train
+    assert [*loaded.idle] == ["teacher_weight", "lora_rank", "eval_steps"]
+    assert loaded.decisive == recipe.load("quickstart").train.decisive
+    used = ["train.peft=lora", "train.teacher=mpnet", "train.eval_strategy=steps"]
+    loaded = recipe.load("quickstart", recipe.parse_settings([*settings, *used])).train
+    assert not loaded.idle
+    assert (loaded.decisive.lora_rank, loaded.decisive.teacher_weight, loaded.decisive.eval_steps) == (4, 0.5, 7)
+
+
+@pytest.mark.parametrize("name", recipe.builtin_names())
+def test_no_key_of_a_shipped_recipe_is_idle(name: str) -> None:
+    assert not recipe.load(name).train.idle

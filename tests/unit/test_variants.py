@@ -49,7 +49,7 @@ def test_wanted_rows_bring_reference_and_parents() -> None:
 
 
 def test_unknown_rows_are_named() -> None:
-    with pytest.raises(ValueError, match="unknown variant onnx-int9"):
+    with pytest.raises(ValueError, match=r"unknown variant onnx-int9 \(did you mean 'onnx-int8'\?\)"):
         runnable(set(), ("onnx-int9",))
 
 
