@@ -19,10 +19,11 @@ from typing import Any
 import full_size
 
 import sentopt
-from sentopt import backbones, recipe
+from sentopt import backbones
 from sentopt.results import Verdict
 from sentopt.variants import REFERENCE
 
+TOKENIZER = "minilm"
 DYNAMIC, CALIBRATED = "onnx-int8", "lean-int8"
 SMALL = {"hidden_size": 256, "num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 1024}
 SIZES: dict[str, dict[str, Any]] = {
@@ -37,22 +38,21 @@ TRAINING = {
 }
 
 
-def small_model(family: str, folder: Path, labels: int) -> Path:
-    """Make the checkpoint of a family with random weights in `folder`, if it is not there."""
+def small_model(family: str, folder: Path) -> Path:
+    """Make the checkpoint of a family with random weights in `folder`, if it is not there; training makes its head."""
     from transformers import AutoTokenizer
 
     if not (folder / "tokenizer.json").is_file():
-        tokenizer = AutoTokenizer.from_pretrained(backbones.resolve("minilm", ""))
+        tokenizer = AutoTokenizer.from_pretrained(backbones.resolve(TOKENIZER, ""))
         changes = {**SIZES.get(family, SMALL), "vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id}
-        full_size.save(family, folder, noise=0.0, num_labels=labels, **changes)
+        full_size.save(family, folder, noise=0.0, **changes)
         tokenizer.save_pretrained(folder)
     return folder
 
 
 def verdicts(family: str, name: str, folder: Path) -> dict[str, Verdict]:
     """Train and export the small model of a family; the verdicts by variant."""
-    labels = len(recipe.load(name).data.labels) or 3
-    checkpoint = small_model(family, folder / f"{family}-untrained", labels)
+    checkpoint = small_model(family, folder / f"{family}-untrained")
     run = sentopt.train(recipe=name, model=checkpoint, run_dir=folder / family, overrides=TRAINING)
     return {verdict.variant: verdict for verdict in run.optimize().verdicts}
 
@@ -66,15 +66,17 @@ def main() -> None:
     arguments = parser.parse_args()
     if unknown := set(arguments.families) - set(full_size.SIZES):
         sys.exit(f"unknown: {', '.join(sorted(unknown))}; the families are {', '.join(full_size.SIZES)}")
-    heading = ("family", "PyTorch's accuracy", "agreement of dynamic INT8", "of lean-int8", "their accuracies")
-    print(f"| {' | '.join(heading)} |\n|---|---:|---:|---:|---:|", flush=True)
+    kinds = [
+        f"{what} of {variant}" for what in ("agreement", "largest change of p") for variant in (DYNAMIC, CALIBRATED)
+    ]
+    print(f"| family | PyTorch's accuracy | {' | '.join(kinds)} |\n|---|{'---:|' * 5}", flush=True)
     for family in arguments.families:
         found = verdicts(family, arguments.recipe, arguments.folder)
-        dynamic, ours = found[DYNAMIC], found[CALIBRATED]
-        figures = [found[REFERENCE].scores.accuracy, dynamic.agreement, ours.agreement]
-        accuracies = f"{dynamic.scores.accuracy:.4f}, {ours.scores.accuracy:.4f}"
-        cells = (full_size.NAMES[family], *(f"{figure:.4f}" for figure in figures), accuracies)
-        print(f"| {' | '.join(cells)} |", flush=True)
+        both = [found[DYNAMIC], found[CALIBRATED]]
+        changes = [verdict.max_probability_difference for verdict in both]
+        figures = [found[REFERENCE].scores.accuracy, *(verdict.agreement for verdict in both)]
+        cells = [*(f"{figure:.4f}" for figure in figures), *(f"{change:.3f}" for change in changes)]
+        print(f"| {full_size.NAMES[family]} | {' | '.join(cells)} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -318,6 +318,29 @@ def test_models_of_full_size_are_compared_with_pytorch(benchmarks: Path, monkeyp
     assert found["spread"] > 1e-3
 
 
+def test_small_models_of_families_are_trained_and_their_int8_compared(
+    benchmarks: Path,
+    backbone: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    found = program("family_agreement")
+    small = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+    few = {"train.max_steps": 3, "data.train_limit": 90, "data.validation_limit": 60, "data.test_limit": 60}
+    monkeypatch.setattr(found, "SMALL", small)
+    monkeypatch.setattr(found, "TRAINING", {**found.TRAINING, **few, "verify.allow_weak_reference": True})
+    monkeypatch.setattr(found, "TOKENIZER", str(backbone))
+    monkeypatch.setattr(sys, "argv", ["family_agreement.py", "bert", "--folder", str(tmp_path)])
+    found.main()
+    row = capsys.readouterr().out.splitlines()[-1]
+    assert row.startswith("| BERT | 0.")
+    assert all(0.0 <= float(cell) <= 1.0 for cell in row.strip("| ").split(" | ")[1:])
+    monkeypatch.setattr(sys, "argv", ["family_agreement.py", "bart"])
+    with pytest.raises(SystemExit, match="unknown: bart; the families are bert, "):
+        found.main()
+
+
 def test_files_of_peers_are_written_once_for_a_checkpoint(
     benchmarks: Path, trained_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
