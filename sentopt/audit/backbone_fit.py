@@ -10,18 +10,16 @@ from sentopt import model_files
 from sentopt._optional import needs_extra
 from sentopt.runtime.description import Text
 from sentopt.training import lengths, unknown_tokens
-from sentopt.training.lengths import TokenLengths
+from sentopt.training.lengths import FITTING, NOTABLE_CUT, TokenLengths
 from sentopt.training.unknown_tokens import UnknownTokens
-
-_MOST_OF_THEM = 0.95
-_NOTABLE_SHARE = 0.05
 
 
 @dataclass(frozen=True)
 class BackboneFit:
-    """Of up to 2,000 texts: tokens that the backbone does not know, texts that are cut, and the length that fits 95 %.
+    """Of up to 2,000 texts: tokens that the backbone does not know, texts that are cut, and the length that fits 99 %.
 
-    `cut` is the share of texts with more than `max_length` tokens.
+    `cut` is the share of texts with more than `max_length` tokens, `cut_at_fitting` of those with more than `fitting`,
+    which is no more than the backbone reads.
     """
 
     backbone: str
@@ -29,17 +27,18 @@ class BackboneFit:
     max_length: int
     cut: float
     fitting: int
+    cut_at_fitting: float
 
     @property
     def notices(self) -> list[str]:
         """What should be done about it; empty if nothing."""
         told = [notice] if (notice := unknown_tokens.notice(self.unknown, self.backbone)) else []
-        if self.cut > _NOTABLE_SHARE:
+        if self.cut > NOTABLE_CUT:
             longer = self.fitting > self.max_length
             told.append(
                 f"{self.cut:.0%} of the texts have more than {self.max_length} tokens (model.max_length), and are cut: "
                 + (
-                    f"--set model.max_length={self.fitting} reads {_MOST_OF_THEM:.0%} of them in full"
+                    f"--set model.max_length={self.fitting} reads {1 - self.cut_at_fitting:.0%} of them whole"
                     if longer
                     else "the backbone reads no more; shorten the texts, or choose another with --model"
                 )
@@ -62,6 +61,6 @@ def measure(folder: Path, backbone: str, texts: Sequence[Text], *, max_length: i
     encoder = checkpoints.encoder_of(tokenizer, limit, pairs=are_pairs)
     unknown = unknown_tokens.count(encoder, texts, unknown=tokenizer.unk_token_id, special=tokenizer.all_special_ids)
     measured: TokenLengths = lengths.measure(encoder, texts)
-    return BackboneFit(
-        backbone, unknown, max_length, measured.share_cut_at(max_length), measured.fitting(_MOST_OF_THEM)
-    )
+    fitting = measured.fitting(FITTING)
+    cut, still_cut = (measured.share_cut_at(length) for length in (max_length, fitting))
+    return BackboneFit(backbone, unknown, max_length, cut, fitting, still_cut)

@@ -9,10 +9,8 @@ from typing import Any
 from sentopt.recipe import TrainSection
 from sentopt.results import EvalPoint, LossPoint
 from sentopt.training import schedule
-from sentopt.training.lengths import TokenLengths
+from sentopt.training.lengths import FITTING, NOTABLE_CUT, TokenLengths
 
-_CUT = 0.05
-_FITTING = 0.99
 # How much the loss must fall in the last part of a training that ended too early, as a share of ln(labels), the loss of
 # a model that knows nothing. Measured with MiniLM on the bundled corpus: 0.02 in the last third of the quickstart's
 # steps, where longer training gains nothing; 0.09 on 1,044 of its texts, where 26 steps are too few.
@@ -24,8 +22,8 @@ _LEAST_LORA_RATE = 1e-4  # Hu et al. 2022 use 2e-4 to 5e-4 for RoBERTa
 def too_short(lengths: TokenLengths, train: TrainSection, *, max_length: int) -> str:
     """What to say where many training texts are cut and the model could read more of them, else nothing."""
     cut = lengths.share_cut_at(max_length)
-    longer = lengths.fitting(_FITTING)
-    if cut <= _CUT or longer <= max_length:
+    longer = lengths.fitting(FITTING)
+    if cut <= NOTABLE_CUT or longer <= max_length:
         return ""
     fits = 1.0 - lengths.share_cut_at(longer)
     widths = [

@@ -13,6 +13,9 @@ from sentopt.runtime.description import Text
 from sentopt.runtime.tokenization import TextEncoder
 
 LONGEST = 8192  # tokens, where a model sets no limit: what `model.max_length` may be
+NOTABLE_CUT = 0.05
+"""Share of texts that are cut, from which more tokens are recommended: as many as `FITTING` of the texts need."""
+FITTING = 0.99
 _LOOKED_AT = 2000
 _AT_ONCE = 4096
 _STEP = 16  # tokens: lengths are suggested in multiples of it

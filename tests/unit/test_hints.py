@@ -4,10 +4,12 @@ from dataclasses import replace
 
 import pytest
 
+from sentopt.audit.backbone_fit import BackboneFit
 from sentopt.recipe import TrainSection
 from sentopt.results import EvalPoint, LossPoint
 from sentopt.training import hints
 from sentopt.training.lengths import TokenLengths
+from sentopt.training.unknown_tokens import UnknownTokens
 
 TRAIN = TrainSection()
 
@@ -94,6 +96,16 @@ def test_no_more_is_suggested_than_the_model_reads() -> None:
     found = lengths(*[40] * 60, *[200] * 20, *[256] * 20, longest=256)
     assert "--set model.max_length=256 reads" in hints.too_short(found, TRAIN, max_length=128)
     assert hints.too_short(found, TRAIN, max_length=256) == ""
+
+
+@pytest.mark.parametrize("longest", [512, 144])
+def test_a_check_of_the_data_recommends_the_same_length(longest: int) -> None:
+    found = lengths(*[40] * 60, *[200] * 34, *[300] * 6, longest=longest)
+    fitting = found.fitting(0.99)
+    fit = BackboneFit("minilm", UnknownTokens(0.0, 100, ""), 128, 0.4, fitting, found.share_cut_at(fitting))
+    recommended = f"--set model.max_length={fitting} reads {1 - found.share_cut_at(fitting):.0%} of them whole"
+    assert recommended in fit.notices[0]
+    assert recommended in hints.too_short(found, TRAIN, max_length=128)
 
 
 def test_lengths_that_fit_a_share_of_the_texts() -> None:
