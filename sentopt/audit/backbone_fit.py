@@ -9,7 +9,7 @@ from pathlib import Path
 from sentopt import model_files
 from sentopt._optional import needs_extra
 from sentopt.runtime.description import Text
-from sentopt.training import lengths, unknown_tokens
+from sentopt.training import hints, lengths, unknown_tokens
 from sentopt.training.lengths import FITTING, NOTABLE_CUT, TokenLengths
 from sentopt.training.unknown_tokens import UnknownTokens
 
@@ -38,7 +38,7 @@ class BackboneFit:
             told.append(
                 f"{self.cut:.0%} of the texts have more than {self.max_length} tokens (model.max_length), and are cut: "
                 + (
-                    f"--set model.max_length={self.fitting} reads {1 - self.cut_at_fitting:.0%} of them whole"
+                    hints.reads_whole(self.fitting, self.cut_at_fitting)
                     if longer
                     else "the backbone reads no more; shorten the texts, or choose another with --model"
                 )

@@ -143,7 +143,10 @@ class Search:
     def _try_all(self, optuna: Any, study: Any, recipe: Recipe, prepared: RunDir, trials: int) -> None:
         from sentopt.hyperparameters import trial as training
 
+        if len(_finished(study)) >= trials:
+            return
         tokens, longest = _tokens(recipe, prepared, self.progress)
+        whole = training.budget(recipe, tokens)
         cut = float(np.mean(tokens > recipe.model.max_length))
         space = spaces.of(recipe, train_texts=len(tokens), share_cut=cut, longest=longest)
         own = spaces.own_values(recipe, space, train_texts=len(tokens))
@@ -161,7 +164,7 @@ class Search:
                 goes_on = partial(_is_promising, trial, is_first=done == 0)
                 changed = spaces.applied(recipe, values, own)
                 part = Part(f"trial {done + 1} of {trials}", self.progress)
-                score = training.run(changed, prepared, training.rungs(changed, recipe, tokens), goes_on, part)
+                score = training.run(changed, prepared, training.rungs(changed, whole, tokens), goes_on, part)
                 state = optuna.trial.TrialState
                 study.tell(trial, score, state=state.PRUNED if score is None else state.COMPLETE)
                 advance(1)

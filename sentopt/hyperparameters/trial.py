@@ -67,7 +67,12 @@ def run(recipe: Recipe, prepared: RunDir, at: dict[int, int], promising: Promisi
     return None if judge.is_ended else judge.best
 
 
-def rungs(recipe: Recipe, original: Recipe, tokens: npt.NDArray[np.int64]) -> dict[int, int]:
+def budget(original: Recipe, tokens: npt.NDArray[np.int64]) -> float:
+    """What the training of the recipe that is searched around costs; `tokens` are those of `rungs`."""
+    return float(_costs_of_steps(original, tokens).sum())
+
+
+def rungs(recipe: Recipe, whole: float, tokens: npt.NDArray[np.int64]) -> dict[int, int]:
     """The optimizer steps of a trial that cost as much as each rung's share of the original's training, with the rung.
 
     A step costs in proportion to its tokens with their padding, twice as much with `train.adversarial`, and more with
@@ -76,13 +81,12 @@ def rungs(recipe: Recipe, original: Recipe, tokens: npt.NDArray[np.int64]) -> di
 
     Args:
         recipe: of the trial.
-        original: the recipe that is searched around.
+        whole: the `budget` of the search.
         tokens: of each training text, however long, shape (texts,).
     """
-    budget = _costs_of_steps(original, tokens).sum()
     spent = _costs_of_steps(recipe, tokens).cumsum()
     shares = np.asarray(RUNGS) / PARTS
-    steps = np.searchsorted(spent, shares * budget * (1 - 1e-9)) + 1  # the sums are rounded
+    steps = np.searchsorted(spent, shares * whole * (1 - 1e-9)) + 1  # the sums are rounded
     return {int(step): rung for step, rung in zip(steps, RUNGS, strict=True) if step < len(spent)}
 
 
@@ -99,14 +103,12 @@ def _costs_of_steps(recipe: Recipe, tokens: npt.NDArray[np.int64]) -> npt.NDArra
 
 def _padded_batches(recipe: Recipe, tokens: npt.NDArray[np.int64]) -> Iterator[int]:
     """Tokens of each optimizer step with their padding, epoch after epoch."""
-    train, sampler = recipe.train, EpochSampler.of_recipe(recipe, tokens)
+    sampler, accumulated = EpochSampler.of_recipe(recipe, tokens), recipe.train.gradient_accumulation
     for epoch in itertools.count():
         sampler.set_epoch(epoch)
-        order = tokens[list(sampler)]
-        batches = [order[start : start + train.batch_size] for start in range(0, len(order), train.batch_size)]
-        padded = [len(batch) * int(batch.max()) for batch in batches]
-        for start in range(0, len(padded), train.gradient_accumulation):
-            yield sum(padded[start : start + train.gradient_accumulation])
+        padded = [len(batch) * int(tokens[batch].max()) for batch in sampler.batches()]
+        for start in range(0, len(padded), accumulated):
+            yield sum(padded[start : start + accumulated])
 
 
 class Judge(TrainerCallback):

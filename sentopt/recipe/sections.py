@@ -550,15 +550,20 @@ class TrainSection:
     def idle(self) -> dict[str, str]:
         """Keys that are set and change nothing, each with the setting that would give it a meaning."""
         usual = TrainSection()
-        groups = {
-            "train.teacher": () if self.teacher else ("teacher_weight", "teacher_temperature", "teacher_copies"),
-            "train.peft = 'lora'": (
-                () if self.peft == "lora" else ("lora_rank", "lora_alpha", "lora_dropout", "lora_target_modules")
+        groups = (
+            (not self.teacher, "train.teacher", ("teacher_weight", "teacher_temperature", "teacher_copies")),
+            (
+                self.peft == "none",
+                "train.peft = 'lora'",
+                ("lora_rank", "lora_alpha", "lora_dropout", "lora_target_modules"),
             ),
-            "train.eval_strategy = 'steps'": () if self.eval_strategy == "steps" else ("eval_steps",),
-        }
+            (self.eval_strategy == "epoch", "train.eval_strategy = 'steps'", ("eval_steps",)),
+        )
         return {
-            key: needed for needed, keys in groups.items() for key in keys if getattr(self, key) != getattr(usual, key)
+            key: needed
+            for is_missing, needed, keys in groups
+            for key in keys
+            if is_missing and getattr(self, key) != getattr(usual, key)
         }
 
     @property

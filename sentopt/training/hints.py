@@ -25,16 +25,20 @@ def too_short(lengths: TokenLengths, train: TrainSection, *, max_length: int) ->
     longer = lengths.fitting(FITTING)
     if cut <= NOTABLE_CUT or longer <= max_length:
         return ""
-    fits = 1.0 - lengths.share_cut_at(longer)
     widths = [
         lengths.padded(length, batch_size=train.batch_size, group=train.group_by_length)
         for length in (max_length, longer)
     ]
     return (
         f"about {cut:.0%} of the {lengths.texts:,} training texts are cut at {max_length} tokens: "
-        f"--set model.max_length={longer} reads {fits:.0%} of them whole, "
+        f"{reads_whole(longer, lengths.share_cut_at(longer))}, "
         f"and takes about {widths[1] / widths[0]:.1f} times as long"
     )
+
+
+def reads_whole(length: int, cut: float) -> str:
+    """What to set, and how many texts that reads whole: all but the share `cut`."""
+    return f"--set model.max_length={length} reads {1.0 - cut:.0%} of them whole"
 
 
 def not_separated(tokenizer: Any, backbone: str) -> str:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from sentopt.runtime.description import Text
-from sentopt.runtime.tokenization import TextEncoder
+from sentopt.runtime.tokenization import TextEncoder, Tokens
 
 LONGEST = 8192  # tokens, where a model sets no limit: what `model.max_length` may be
 NOTABLE_CUT = 0.05
@@ -51,11 +51,7 @@ class TokenLengths:
 
 def count_truncated(encoder: TextEncoder, texts: Sequence[Text]) -> int:
     """How many of the texts have more tokens than the encoder reads."""
-    return sum(
-        tokens.truncated
-        for start in range(0, len(texts), _AT_ONCE)
-        for tokens in encoder.encode(list(texts[start : start + _AT_ONCE]))
-    )
+    return sum(tokens.truncated for window in _encoded(encoder, texts) for tokens in window)
 
 
 def measure(encoder: TextEncoder, texts: Sequence[Text]) -> TokenLengths:
@@ -72,8 +68,13 @@ def of_each(
     `advance` is told numbers of texts.
     """
     found = [np.zeros(0, dtype=np.int64)]
-    for start in range(0, len(texts), _AT_ONCE):
-        encoded = encoder.encode(list(texts[start : start + _AT_ONCE]))
-        found.append(np.asarray([len(tokens.ids) + tokens.truncated for tokens in encoded], dtype=np.int64))
-        advance(len(encoded))
+    for window in _encoded(encoder, texts):
+        found.append(np.asarray([len(tokens.ids) + tokens.truncated for tokens in window], dtype=np.int64))
+        advance(len(window))
     return np.concatenate(found)
+
+
+def _encoded(encoder: TextEncoder, texts: Sequence[Text]) -> Iterator[Sequence[Tokens]]:
+    """The tokens of all texts, in windows."""
+    for start in range(0, len(texts), _AT_ONCE):
+        yield encoder.encode(list(texts[start : start + _AT_ONCE]))

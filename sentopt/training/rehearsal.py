@@ -225,17 +225,9 @@ def _gpu_bytes() -> int:
 
 def _batches(recipe: Recipe, sample: Sequence[Encoded]) -> list[list[Encoded]]:
     """The batches of the first epoch, were the sample all there is; incomplete ones only where there is no other."""
-    size = recipe.train.batch_size
-    order = list(
-        EpochSampler(
-            [len(e["input_ids"]) for e in sample],
-            batch_size=size,
-            seed=recipe.train.seed or recipe.run.seed,
-            group=recipe.train.group_by_length,
-        )
-    )
-    batches = [[sample[i] for i in order[start : start + size]] for start in range(0, len(order), size)]
-    return [batch for batch in batches if len(batch) == size] or batches
+    sampler = EpochSampler.of_recipe(recipe, [len(e["input_ids"]) for e in sample])
+    batches = [[sample[i] for i in positions] for positions in sampler.batches()]
+    return [batch for batch in batches if len(batch) == sampler.batch_size] or batches
 
 
 def _typical(batches: Sequence[list[Encoded]]) -> list[list[Encoded]]:

@@ -51,6 +51,11 @@ class EpochSampler(Sampler[int]):
         order = random.permutation(len(self.lengths))
         return iter((self._grouped(order, random) if self.group else order).tolist())
 
+    def batches(self) -> list[list[int]]:
+        """The positions of each batch of the epoch, in order; the last one may be smaller."""
+        order = list(self)
+        return [order[start : start + self.batch_size] for start in range(0, len(order), self.batch_size)]
+
     def _grouped(self, order: np.ndarray, random: np.random.Generator) -> np.ndarray:
         mega = self.batch_size * _MEGABATCHES
         batches: list[np.ndarray] = []

@@ -61,21 +61,23 @@ def test_a_learning_rate_above_the_usual_ones_is_within_its_own_range() -> None:
 def test_rungs_cost_the_same_whatever_a_step_costs() -> None:
     tokens = np.full(10_048, 20)  # 157 full batches
     original = with_(max_steps=161)  # the first of them is not counted
-    assert trial.rungs(original, original, tokens) == {9: 1, 33: 4}  # not the end itself
-    assert trial.rungs(with_(max_steps=160, adversarial=0.5), original, tokens) == {5: 1, 17: 4, 81: 20}
-    assert trial.rungs(with_(max_steps=160, batch_size=32), original, tokens) == {17: 1, 65: 4}
-    assert trial.rungs(with_(max_steps=160, encoder_dropout=True), original, tokens) == {7: 1, 24: 4, 116: 20}
+    whole = trial.budget(original, tokens)
+    assert trial.rungs(original, whole, tokens) == {9: 1, 33: 4}  # not the end itself
+    assert trial.rungs(with_(max_steps=160, adversarial=0.5), whole, tokens) == {5: 1, 17: 4, 81: 20}
+    assert trial.rungs(with_(max_steps=160, batch_size=32), whole, tokens) == {17: 1, 65: 4}
+    assert trial.rungs(with_(max_steps=160, encoder_dropout=True), whole, tokens) == {7: 1, 24: 4, 116: 20}
     accumulated = with_(max_steps=161, batch_size=16, gradient_accumulation=4)
-    assert trial.rungs(accumulated, original, tokens) == {9: 1, 33: 4}
+    assert trial.rungs(accumulated, whole, tokens) == {9: 1, 33: 4}
 
 
 def test_rungs_cost_the_same_however_long_the_texts_are() -> None:
     """A trial that reads more of long texts has seen fewer texts for as much."""
     tokens = np.where(np.arange(10_048) % 32 == 0, 400, 20)
     original = with_(max_steps=160)
+    whole = trial.budget(original, tokens)
     longer = recipe.with_overrides(original, {"model.max_length": 400}, source="test")
     ungrouped = with_(max_steps=160, group_by_length=False)  # nearly each batch has a long text
-    of_each = [[*trial.rungs(tried, original, tokens)] for tried in (original, longer, ungrouped)]
+    of_each = [[*trial.rungs(tried, whole, tokens)] for tried in (original, longer, ungrouped)]
     assert [len(steps) for steps in of_each] == [2, 3, 3]
     assert of_each[1][0] <= of_each[0][0]
     assert of_each[1][1] < of_each[0][1]
