@@ -17,8 +17,6 @@ from sentopt.recipe import DataSection
 from sentopt.run_dir import SPLITS, RunDir
 from sentopt.runtime.description import Text, sha256_file
 
-MOST_TEXTS = 20_000
-
 
 @dataclass(frozen=True)
 class Unlabelled:
@@ -41,6 +39,8 @@ def check(data: DataSection) -> None:
 def depends(data: DataSection) -> list[str]:
     """The identity of the texts: SHA-256 of the file and the options for reading it; empty without a file.
 
+    An option that older runs did not have is left out where it changes nothing.
+
     Raises:
         DataError: the file does not exist.
     """
@@ -54,11 +54,14 @@ def depends(data: DataSection) -> list[str]:
         data.delimiter,
         data.quote,
         *([data.pair_column] if data.pair_column else []),
+        *([f"at most {data.unlabelled_limit}"] if data.unlabelled_limit != DataSection().unlabelled_limit else []),
     ]
 
 
 def load(data: DataSection, known: Iterable[Text], *, seed: int) -> Unlabelled:
-    """The texts of `data.unlabelled` without empty texts, duplicates and `known` texts of the splits; at most 20,000.
+    """The texts of `data.unlabelled` without empty texts, duplicates and `known` texts of the splits.
+
+    Of more than `data.unlabelled_limit`, a sample.
 
     Training texts are excluded: INT8 is calibrated on them, so it changes fewer answers there.
 
@@ -75,10 +78,10 @@ def load(data: DataSection, known: Iterable[Text], *, seed: int) -> Unlabelled:
     if not distinct:
         raise DataError(f"data.unlabelled: none of the {len(texts)} rows of {path} is a text that is not in a split")
     notice = f"{path.name}: {len(distinct)} of {len(texts)} rows are distinct texts that are in no split"
-    if len(distinct) > MOST_TEXTS:
-        sample = np.random.default_rng(seed).permutation(len(distinct))[:MOST_TEXTS]
+    if 0 < data.unlabelled_limit < len(distinct):
+        sample = np.random.default_rng(seed).permutation(len(distinct))[: data.unlabelled_limit]
         distinct = [distinct[i] for i in sorted(sample)]
-        notice += f"; {MOST_TEXTS} of them are used"
+        notice += f"; {data.unlabelled_limit:,} of them are used (data.unlabelled_limit)"
     return Unlabelled(tuple(distinct), "; ".join([notice, *notices]))
 
 

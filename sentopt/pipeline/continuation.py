@@ -118,11 +118,10 @@ def _taught_by(recipe: Recipe) -> dict[str, str]:
 
 def _keys(recipe: Recipe) -> dict[str, Any]:
     """Texts without labels may change under a finished checkpoint, unless a teacher answered them."""
-    document = records.to_json(replace(recipe, train=recipe.train.decisive))
+    decisive = replace(recipe, data=recipes.data_of_training(recipe), train=recipe.train.decisive)
+    document = records.to_json(decisive)
     keys = {f"{section}.{key}": value for section in _SECTIONS for key, value in document[section].items()}
     keys["run.seed"] = document["run"]["seed"]
-    if not recipe.train.teacher:
-        keys[_UNLABELLED] = ""
     return keys
 
 

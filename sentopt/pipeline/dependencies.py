@@ -27,7 +27,7 @@ def prepare(recipe: Recipe) -> list[object]:
     """Data, seed of the splits, and the tuned model, whose labels decide the order."""
     return [
         sources.identify(recipe.data),
-        recipes.identity(replace(recipe.data, unlabelled="", corrections="")),  # which count by their content, above
+        recipes.identity(replace(recipe.data.labelled, corrections="")),  # which count by their content, above
         recipe.run.seed,
         _model(recipe) if recipe.model.tuned else "",
         _versions("datasets", "scikit-learn"),

@@ -38,9 +38,7 @@ def within_model(recipe: Recipe, *, fetch: bool, progress: Progress = SILENT) ->
     """
     among((), recipe, source=recipe.run.name)  # not when the data is prepared and the model trained
     model = recipe.model
-    idle = (
-        () if model.tuned else tuple(f"train.{key} is not used: it needs {it}" for key, it in recipe.train.idle.items())
-    )
+    idle = _idle(recipe)
     longest = backbones.check(model.backbone, model.revision, tuned=model.tuned, fetch=fetch, progress=progress)
     if longest is None or model.max_length <= longest:
         return recipe, idle
@@ -186,3 +184,11 @@ def among(capable: Collection[Need], recipe: Recipe, *, source: str) -> list[Var
         return runnable(capable, recipe.export.variants)
     except ValueError as error:
         raise RecipeError(source, [f"export.variants: {error}"]) from error
+
+
+def _idle(recipe: Recipe) -> tuple[str, ...]:
+    """What to say of keys that are set and change nothing. A tuned model is not trained, so its recipe may say much."""
+    sections = [("data", recipe.data.idle)]
+    if not recipe.model.tuned:
+        sections.append(("train", recipe.train.idle))
+    return tuple(f"{name}.{key} is not used: it needs {it}" for name, keys in sections for key, it in keys.items())

@@ -119,7 +119,7 @@ def _untaught(recipe: Recipe, overrides: dict[str, Any], source: str) -> Recipe:
     keys = ("teacher_weight", "teacher_temperature", "teacher_copies", "without_teacher")
     nothing = {f"train.{key}": getattr(usual, key) for key in keys}
     return recipes.with_overrides(
-        recipe, {**nothing, "train.teacher": [], "data.unlabelled": "", **overrides}, source=source
+        replace(recipe, data=recipe.data.labelled), {**nothing, "train.teacher": [], **overrides}, source=source
     )
 
 

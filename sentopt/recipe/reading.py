@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -342,5 +341,10 @@ def identity(section: DataSection | TrainSection | ExportSection) -> dict[str, A
 
 def identity_of_training(recipe: Recipe) -> tuple[object, ...]:
     """What decides a checkpoint: seed, model, hyperparameters, and data; texts without labels if there is a teacher."""
-    data = recipe.data if recipe.train.teacher else dataclasses.replace(recipe.data, unlabelled="")
-    return recipe.run.seed, data, recipe.model, recipe.train.decisive
+    return recipe.run.seed, data_of_training(recipe), recipe.model, recipe.train.decisive
+
+
+def data_of_training(recipe: Recipe) -> DataSection:
+    """With defaults for the keys of texts without labels, unless a teacher answers them."""
+    is_answered = bool(recipe.train.teacher and recipe.data.unlabelled)
+    return recipe.data if is_answered else recipe.data.labelled

@@ -136,6 +136,14 @@ class DataSection:
         "variant changes bounds how much accuracy it can lose.",
         like=("unlabeled", "unsupervised"),
     )
+    unlabelled_limit: int = option(
+        20_000,
+        at_least=0,
+        unit="texts",
+        help="Use at most this many texts without labels; 0 uses all.",
+        like=("max_unlabelled_samples",),
+        added_later=True,
+    )
     corrections: str = option(
         "",
         help="Table with the columns text and corrected, as `sentopt data check --output` writes it. Every row whose "
@@ -253,6 +261,17 @@ class DataSection:
         help="Character around the fields of CSV and TSV files; 'auto' detects it, empty means that there is none.",
         like=("quotechar",),
     )
+
+    @property
+    def labelled(self) -> DataSection:
+        """With defaults for the keys of texts without labels."""
+        return replace(self, unlabelled="", unlabelled_limit=DataSection().unlabelled_limit)
+
+    @property
+    def idle(self) -> dict[str, str]:
+        """Keys that are set and change nothing, each with the setting that would give it a meaning."""
+        is_idle = not self.unlabelled and self != self.labelled
+        return {"unlabelled_limit": "data.unlabelled"} if is_idle else {}
 
 
 @dataclass(frozen=True)

@@ -121,7 +121,7 @@ def recipe_of(runs: Sequence[RunDir], target: RunDir, *, name: str) -> Recipe:
     is_taught = any(recipe.train.teacher for recipe in (first, *others))
     return replace(
         first,
-        data=replace(first.data, unlabelled="") if is_taught else first.data,
+        data=first.data.labelled if is_taught else first.data,
         run=replace(first.run, name=name),
         model=replace(first.model, backbone=str(target.averaged), revision="", tuned=True),
         train=replace(first.train, calibrate=False, teacher=()),

@@ -40,6 +40,7 @@ def check(run_dir: RunDir, settings: Recipe) -> None:
 def test_there_are_later_keys() -> None:
     of_teachers = ["teacher", "teacher_weight", "teacher_temperature", "teacher_copies"]
     expected = [
+        "data.unlabelled_limit",
         "data.corrections",
         "data.label_columns",
         "data.label_separator",
