@@ -69,9 +69,6 @@ class Teaching:
     size: float = 1.0
 
 
-_NO_TEACHER = Teaching()
-
-
 @dataclass(frozen=True)
 class Forecast:
     """What a run will take, and what is known of its data before it.
@@ -125,6 +122,7 @@ def measure(
     prepared: PrepareResult,
     *,
     depth: Depth | None = "full",
+    again: bool = False,
     progress: Progress = SILENT,
 ) -> Forecast:
     """Measure on this machine what the stages after `prepare` will take. The run's results do not depend on it.
@@ -136,6 +134,7 @@ def measure(
         run_dir: where `prepare` has left the splits; nothing is written into it.
         prepared: what it left there.
         depth: of the benchmark; None where the run ends with the training.
+        again: a teacher is tuned, and answers, as if it never had been.
         progress: is told how far the download of a teacher has come.
 
     Raises:
@@ -155,8 +154,8 @@ def measure(
     texts = {split: prepared.texts_of(split) for split in prepared.counts}
     evidence, most_lost = _what_may_be_lost(recipe, run_dir)
     lengths, max_length = measured.train_lengths, recipe.model.max_length
-    taught = _teaching(measured, recipe, run_dir, texts, progress)
-    learnt = texts["train"] + taught.texts
+    taught = _teaching(measured, recipe, run_dir, texts, progress, again=again)
+    learnt = texts["train"] + (taught.texts if taught else 0)
     advice = [hints.too_short(lengths, recipe.train, max_length=max_length)]
     if measured.training:
         advice.append(hints.more_epochs(recipe.train, learnt))
@@ -180,10 +179,10 @@ def measure(
 
 
 def announce(
-    recipe: Recipe, run_dir: RunDir, prepared: PrepareResult, progress: Progress, *, depth: Depth | None
+    recipe: Recipe, run_dir: RunDir, prepared: PrepareResult, progress: Progress, *, depth: Depth | None, again: bool
 ) -> Forecast:
     """Measure, say it in words, and let the progress know how long the stages will take."""
-    forecast = measure(recipe, run_dir, prepared, depth=depth, progress=progress)
+    forecast = measure(recipe, run_dir, prepared, depth=depth, again=again, progress=progress)
     for line in in_words(forecast):
         progress.say(line)
     progress.expect(forecast.seconds)
@@ -248,7 +247,7 @@ def seconds_by_stage(
     *,
     depth: Depth | None,
     layers: int = 6,
-    teaching: Teaching = _NO_TEACHER,
+    teaching: Teaching | None = None,
 ) -> dict[str, float]:
     """Seconds of each stage after `prepare`, given what was measured, the variants, and the texts of each split.
 
@@ -257,9 +256,9 @@ def seconds_by_stage(
     slow = _slowness(measured)
     size = measured.parameters / _PARAMETERS
     save = _SAVE * slow * size
-    learnt = {**texts, "train": texts["train"] + teaching.texts}
+    learnt = {**texts, "train": texts["train"] + (teaching.texts if teaching else 0)}
     trained = {
-        **({"teach": teaching.seconds} if recipe.train.teacher else {}),
+        **({"teach": teaching.seconds} if teaching else {}),
         "train": _train(measured, recipe, learnt, save=save),
         **({"without teacher": _train(measured, recipe, texts, save=save)} if _trains_twice(recipe) else {}),
     }
@@ -285,33 +284,45 @@ def _trains_twice(recipe: Recipe) -> bool:
 
 
 def _teaching(
-    measured: Rehearsal, recipe: Recipe, run_dir: RunDir, texts: Mapping[str, int], progress: Progress
-) -> Teaching:
-    """Teachers are as slow as they are large. Answers that are kept from earlier runs are counted as well."""
+    measured: Rehearsal,
+    recipe: Recipe,
+    run_dir: RunDir,
+    texts: Mapping[str, int],
+    progress: Progress,
+    *,
+    again: bool,
+) -> Teaching | None:
+    """Teachers are as slow as they are large. They answer what they have not answered in an earlier run."""
     from sentopt import backbones
-    from sentopt.pipeline import teaching
-    from sentopt.training import teachers
+    from sentopt.pipeline import steps, teaching
+    from sentopt.training import answer_store, teachers
 
     if not recipe.train.teacher:
-        return _NO_TEACHER
-    more = teaching.further_texts(recipe, run_dir)
+        return None
+    lessons = steps.lessons(recipe, run_dir)
     own, seconds, largest = max(1e5, measured.parameters - measured.embeddings), 0.0, 1.0
     for name in recipe.train.teacher:
         source = teachers.locate(name, progress=progress)
         is_run = source.kind == "run"
         folder = source.run_dir.checkpoint if is_run else backbones.resolve(source.model, source.revision)
         size = model_files.multiplied_weights(folder) / own
-        answers = texts["train"] + more + texts["test"]
-        seconds += size * answers * _RELATIVE["onnx", "float32"][1] * measured.many_seconds
-        if source.kind == "backbone" and not run_dir.teacher(source.folder_name).checkpoint.exists():
+        teacher = None if again and source.kind == "backbone" else teaching.ready(recipe, run_dir, source)
+        answers, answer = len(lessons.all), _RELATIVE["onnx", "float32"][1] * measured.many_seconds
+        if teacher and not again:
+            digests = [*map(teacher.digest, teacher.variants)]
+            answers = answer_store.missing(digests, lessons.all, labels=len(teacher.labels))
+        if teacher and teacher.candidate:
+            _, answer = _seconds_of(teacher.candidate.spec, measured)
+        seconds += size * answers * answer
+        if teacher is None:
             tuning = teaching.tuning_of(recipe, source)
             seconds += size * _train(measured, tuning, texts, save=_SAVE * _slowness(measured))
             largest = max(largest, size)
-    return Teaching(seconds, more, largest)
+    return Teaching(seconds, len(lessons.copies) + len(lessons.further), largest)
 
 
 def memory_by_stage(
-    measured: Rehearsal, specs: Sequence[VariantSpec], *, teaching: Teaching = _NO_TEACHER
+    measured: Rehearsal, specs: Sequence[VariantSpec], *, teaching: Teaching | None = None
 ) -> dict[str, int]:
     """Bytes of each stage at its peak. A benchmark has a process for every variant, all at the same time.
 
@@ -321,9 +332,8 @@ def memory_by_stage(
     resident = measured.resident_bytes
     train = max(measured.training.peak_bytes, resident) if measured.training else resident
     exported = resident + _EXPORTER + 6 * model
-    taught = {"teach": round(train * teaching.size ** (2 / 3)), "without teacher": train}
     return {
-        **(taught if teaching != _NO_TEACHER else {}),
+        **({"teach": round(train * teaching.size ** (2 / 3)), "without teacher": train} if teaching else {}),
         "train": train,
         "export": round(exported),
         **({"distill": round(exported)} if any(spec.stages for spec in specs) else {}),

@@ -90,7 +90,7 @@ class Pipeline:
         key = manifest.fingerprint(dependencies.train(self.recipe, self.cache))
         if (self.cache.is_current("train", key) and not self.force) or distributed.world_size() > 1:
             return None
-        expected = forecast.announce(self.recipe, self.run_dir, prepared, self.progress, depth=depth)
+        expected = forecast.announce(self.recipe, self.run_dir, prepared, self.progress, depth=depth, again=self.force)
         self.cache.note(*expected.hints)
         return expected
 

@@ -37,6 +37,7 @@ from sentopt.variants import VariantSpec
 if TYPE_CHECKING:
     from sentopt.stages.bench import Depth
     from sentopt.stages.bundle import Shipment
+    from sentopt.stages.teach import Lessons
     from sentopt.training.teachers import Teacher
 
 
@@ -54,6 +55,17 @@ def teach(
     with needs_extra("train"):
         from sentopt.stages import teach
     return teach.run(recipe, run_dir, teachers, again=again, progress=progress)
+
+
+def lessons(recipe: Recipe, run_dir: RunDir) -> Lessons:
+    """What the teachers of a recipe answer.
+
+    Raises:
+        DataError: the texts without labels cannot be read.
+    """
+    with needs_extra("train"):
+        from sentopt.stages import teach
+    return teach.lessons(recipe, run_dir)
 
 
 def train(

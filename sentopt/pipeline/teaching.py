@@ -11,8 +11,8 @@ import numpy as np
 from sentopt import manifest
 from sentopt import recipe as recipes
 from sentopt._optional import is_installed, needs_extra
-from sentopt.data import store, unlabelled
-from sentopt.errors import SentoptError
+from sentopt.data import store
+from sentopt.errors import RecipeError, RunDirError, SentoptError
 from sentopt.measure.stats import paired_non_inferiority
 from sentopt.pipeline import continuation, dependencies, steps
 from sentopt.progress import Part, Progress
@@ -101,16 +101,20 @@ def tuning_of(recipe: Recipe, source: Source) -> Recipe:
     return _untaught(recipe, overrides, "train.teacher")
 
 
-def further_texts(recipe: Recipe, run_dir: RunDir) -> int:
-    """How many texts a teacher answers besides those of the splits: changed copies, and texts without labels.
+def ready(recipe: Recipe, run_dir: RunDir, source: Source) -> Teacher | None:
+    """A teacher that need not be tuned any more; None for a backbone that must be.
 
     Raises:
-        DataError: the texts without labels cannot be read.
+        BackboneError, RunDirError: it cannot be used.
     """
-    copies = len(store.read_split(run_dir, "train")) * recipe.train.teacher_copies
-    if not recipe.data.unlabelled:
-        return copies
-    return copies + len(unlabelled.beside_splits(recipe.data, run_dir, seed=recipe.run.seed).texts)
+    from sentopt.training.teachers import Teacher
+
+    if source.kind != "backbone":
+        return _tuned(recipe, source)
+    try:
+        return Teacher.of_run(source.name, run_dir.teacher(source.folder_name))
+    except (RecipeError, RunDirError):  # not there, or not finished
+        return None
 
 
 def _untaught(recipe: Recipe, overrides: dict[str, Any], source: str) -> Recipe:
@@ -132,7 +136,7 @@ def _teachers(pipeline: Pipeline) -> list[Teacher]:
     recipe, labels = pipeline.recipe, store.read_labels(pipeline.run_dir)
     sources = [teachers.locate(name, progress=pipeline.progress) for name in recipe.train.teacher]
     test = list(store.read_split(pipeline.run_dir, "test").texts)
-    ready = {source.name: _tuned(pipeline, source) for source in sources if source.kind != "backbone"}
+    ready = {source.name: _tuned(recipe, source) for source in sources if source.kind != "backbone"}
     for source in sources:
         if source.name in ready:
             ready[source.name].columns(labels)
@@ -142,7 +146,7 @@ def _teachers(pipeline: Pipeline) -> list[Teacher]:
     return [ready.get(source.name) or Teacher.of_run(source.name, _tuned_first(pipeline, source)) for source in sources]
 
 
-def _tuned(pipeline: Pipeline, source: Source) -> Teacher:
+def _tuned(recipe: Recipe, source: Source) -> Teacher:
     """A teacher that need not be tuned."""
     from sentopt import backbones
     from sentopt.training.teachers import Teacher
@@ -152,7 +156,7 @@ def _tuned(pipeline: Pipeline, source: Source) -> Teacher:
         continuation.check_trained(run_dir, manifest.read(run_dir.manifest), recipes.load(str(run_dir.recipe)))
         return Teacher.of_run(source.name, run_dir)
     folder = backbones.resolve(source.model, source.revision)
-    return Teacher.of_classifier(source.name, folder, pipeline.recipe.model.max_length)
+    return Teacher.of_classifier(source.name, folder, recipe.model.max_length)
 
 
 def _tuned_first(pipeline: Pipeline, source: Source) -> RunDir:
@@ -161,9 +165,8 @@ def _tuned_first(pipeline: Pipeline, source: Source) -> RunDir:
     progress = Part(f"teach: {source.name}", pipeline.progress)
     tuning = _part(pipeline, tuning_of(pipeline.recipe, source), run_dir, progress)
     tuning.train()
-    train, test = (len(store.read_split(pipeline.run_dir, split)) for split in ("train", "test"))
-    answers = train + further_texts(pipeline.recipe, pipeline.run_dir)
-    if answers > _WORTH_INT8 * test and is_installed("onnx") and _has_lean_graph(run_dir):
+    lessons = steps.lessons(pipeline.recipe, pipeline.run_dir)
+    if len(lessons.all) > (_WORTH_INT8 + 1) * len(lessons.test) and is_installed("onnx") and _has_lean_graph(run_dir):
         try:
             tuning.verify()
         except SentoptError as error:  # its FP32 graph answers as well

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -26,6 +27,47 @@ from sentopt.training.teachers import Teacher
 _COMPARED = 32  # training texts on which a lean graph is compared with PyTorch
 
 
+@dataclass(frozen=True)
+class Lessons:
+    """What a teacher answers.
+
+    Attributes:
+        train: the training split.
+        copies: changed copies of training texts.
+        further: texts without labels.
+        test: the test split, from which nothing is learnt.
+        notices: what to say of the texts without labels.
+    """
+
+    train: Sequence[Text]
+    copies: Sequence[Text]
+    further: Sequence[Text]
+    test: Sequence[Text]
+    notices: tuple[str, ...] = ()
+
+    @property
+    def all(self) -> list[Text]:
+        """Those that are learnt first, in the order of the attributes."""
+        return [*self.train, *self.copies, *self.further, *self.test]
+
+
+def lessons(recipe: Recipe, run_dir: RunDir) -> Lessons:
+    """What the teachers of `recipe` answer, of the splits that `run_dir` holds. No copy is a text that is held out.
+
+    Raises:
+        DataError: the texts without labels cannot be read.
+    """
+    splits = {split: store.read_split(run_dir, split) for split in SPLITS}
+    train, test = ([e.text for e in splits[split]] for split in ("train", "test"))
+    held_out = {normal_form(e.text) for split in ("test", "validation") for e in splits[split]}
+    copies = augmentation.changed_texts(train, copies=recipe.train.teacher_copies, seed=recipe.run.seed)
+    copies = [text for text in copies if normal_form(text) not in held_out]
+    if not recipe.data.unlabelled:
+        return Lessons(train, copies, (), test)
+    loaded = unlabelled.beside_splits(recipe.data, run_dir, seed=recipe.run.seed)
+    return Lessons(train, copies, loaded.texts, test, (loaded.notice,))
+
+
 def run(
     recipe: Recipe,
     run_dir: RunDir,
@@ -42,22 +84,13 @@ def run(
     """
     labels = store.read_labels(run_dir)
     columns = [teacher.columns(labels) for teacher in asked]  # before the first one takes its time
-    splits = {split: store.read_split(run_dir, split) for split in SPLITS}
-    train, test = ([e.text for e in splits[split]] for split in ("train", "test"))
-    held_out = {normal_form(e.text) for split in ("test", "validation") for e in splits[split]}
-    copies = augmentation.changed_texts(train, copies=recipe.train.teacher_copies, seed=recipe.run.seed)
-    copies = [text for text in copies if normal_form(text) not in held_out]
-    further: tuple[Text, ...] = ()
-    notices: list[str] = []
-    if recipe.data.unlabelled:
-        loaded = unlabelled.beside_splits(recipe.data, run_dir, seed=recipe.run.seed)
-        further = loaded.texts
-        notices.append(loaded.notice)
-    texts = [*train, *copies, *further, *test]
+    given = lessons(recipe, run_dir)
+    texts, learnt = given.all, len(given.train) + len(given.copies) + len(given.further)
+    notices = [*given.notices]
     logits, told = [], []
     for teacher, own in zip(asked, columns, strict=True):
         begin = time.perf_counter()
-        classifier, variant = teacher.open(train[:_COMPARED])
+        classifier, variant = teacher.open(given.train[:_COMPARED])
         answers = answer_store.answers(
             classifier,
             teacher.digest(variant),
@@ -70,14 +103,14 @@ def run(
         notices += [answers.trouble] if answers.trouble else []
         told.append(TeacherAnswers(teacher.name, variant, answers.answered, time.perf_counter() - begin))
     combined = teachers.combined(logits)
-    on_test = combined[len(texts) - len(test) :]
-    soft_labels.write(run_dir.soft_labels, SoftLabels([*copies, *further], combined[: len(texts) - len(test)]), on_test)
-    truth = np.array([e.label for e in splits["test"]], dtype=np.int64)
+    on_test = combined[learnt:]
+    soft_labels.write(run_dir.soft_labels, SoftLabels(texts[len(given.train) : learnt], combined[:learnt]), on_test)
+    truth = np.array(store.read_split(run_dir, "test").labels, dtype=np.int64)
     return TeachResult(
         teachers=tuple(told),
-        texts=len(train),
-        copies=len(copies),
-        unlabelled=len(further),
+        texts=len(given.train),
+        copies=len(given.copies),
+        unlabelled=len(given.further),
         test=metrics.score(on_test.argmax(axis=1), truth, labels),
         notices=tuple(notices),
     )

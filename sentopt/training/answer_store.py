@@ -83,6 +83,22 @@ def answers(
         return Answers(logits, len(pending), store.trouble)
 
 
+def missing(digests: Sequence[str], texts: Sequence[Text], *, labels: int) -> int:
+    """How many different texts are not stored under the digest that has most of them. Nothing is written.
+
+    Args:
+        digests: of the variants by which a teacher may answer.
+        texts: each may occur several times.
+        labels: of the teacher.
+    """
+    keys = [*dict.fromkeys(map(key_of, texts))]
+    most = 0
+    for digest in digests:
+        with closing(_Store(digest, new=False)) as store:
+            most = max(most, len(store.read(keys, width=4 * labels)))
+    return len(keys) - most
+
+
 def key_of(text: Text) -> bytes:
     """SHA-256 of a text; of a pair, that of the hashes of both texts."""
     if isinstance(text, str):
@@ -91,14 +107,19 @@ def key_of(text: Text) -> bytes:
 
 
 class _Store:
-    """The file of a teacher. Where it cannot be used, nothing is known and nothing kept, and `trouble` says why."""
+    """The file of a teacher. Where it cannot be used, nothing is known and nothing kept, and `trouble` says why.
 
-    def __init__(self, digest: str) -> None:
+    With `new=False` none is made: where there is no file, nothing is known.
+    """
+
+    def __init__(self, digest: str, *, new: bool = True) -> None:
         self.trouble = ""
         self._database: sqlite3.Connection | None = None
         self._path = Path()
         try:
             self._path = cache_folder() / _FOLDER / f"{digest}.sqlite"
+            if not new and not self._path.is_file():
+                return
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._database = sqlite3.connect(self._path, timeout=_LONGEST_WAIT)
             with self._database:

@@ -206,6 +206,11 @@ class Teacher:
         """A fingerprint of its weights and of what it reads: not of the variant that answers, which may change."""
         return manifest.fingerprint([backbones.identify(str(self.checkpoint)), self.max_length, self.labels])
 
+    @property
+    def variants(self) -> tuple[str, ...]:
+        """The rows of the table of variants one of which will answer; see `open`."""
+        return (self.candidate.spec.name,) if self.candidate else ("torch-cuda", "lean-fp32", REFERENCE)
+
     def open(self, texts: Sequence[Text]) -> tuple[Classifier, str]:
         """A classifier of such texts, and the name of its row in the table of variants.
 

@@ -18,7 +18,8 @@ import sentopt
 from sentopt import cli, manifest, recipe
 from sentopt.data import store
 from sentopt.errors import DataError, RecipeError, RunDirError
-from sentopt.results import TeachingGain, TeachResult, TrainResult
+from sentopt.pipeline import forecast
+from sentopt.results import PrepareResult, TeachingGain, TeachResult, TrainResult
 from sentopt.run_dir import RunDir
 from sentopt.training import soft_labels
 
@@ -41,6 +42,13 @@ def taught(run_dir: Path) -> TeachResult:
 
 def gain(run_dir: Path) -> TeachingGain:
     return manifest.read(RunDir(run_dir).manifest).result("gain", TeachingGain)
+
+
+def forecast_of_teaching(run_dir: Path, *, teacher_copies: int = 1, again: bool = False) -> float:
+    """Seconds of the stage `teach`."""
+    settings = recipe.load(str(run_dir / "recipe.toml"), {"train.teacher_copies": teacher_copies})
+    prepared = manifest.read(run_dir / "run.json").result("prepare", PrepareResult)
+    return forecast.measure(settings, RunDir(run_dir), prepared, depth=None, again=again).seconds["teach"]
 
 
 def weights(run_dir: Path) -> bytes:
@@ -111,6 +119,12 @@ def test_a_run_teaches_by_its_fastest_verified_graph(
     assert not RunDir(tmp_path / "other").without_teacher.root.exists()
     assert gain(tmp_path / "other").baseline is None
     assert len(database(cache)) == 1
+    # Nor is it forecast to be, unless it is asked for again.
+    assert forecast_of_teaching(root) == 0.0
+    assert 0.0 < forecast_of_teaching(root, teacher_copies=2) < forecast_of_teaching(root, again=True)
+    shutil.rmtree(cache)
+    assert forecast_of_teaching(root) > 0.0
+    assert not cache.exists()  # a forecast keeps nothing
 
 
 def test_parts_of_the_loss_are_measured_beside_the_recipe_as_it_is(
