@@ -11,7 +11,7 @@ import importlib.util
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, Protocol, TextIO, TypeAlias
 
 SECONDS_BETWEEN_LINES = 10.0
@@ -46,34 +46,67 @@ class Progress(Protocol):
             A context that gives the function to call whenever more are done.
         """
 
-    def expect(self, seconds: Mapping[str, float]) -> None:
-        """Seconds that the stages still to come are forecast to take, in their order: for the time left in all."""
+    def expect(self, seconds: Mapping[str, float], steady: Collection[str] = ()) -> None:
+        """What is still to come is forecast to take so many seconds: for the time left in all.
+
+        Args:
+            seconds: by stage, or by what is counted of a stage ("train: test split"), in the order in which it comes.
+            steady: counts of these names go at one rate. Their seconds show how far off the forecast is.
+        """
 
 
 class Outlook:
-    """How much time is left: of what is being counted by its own rate, of later stages by their forecast."""
+    """How much time is left: of what is being counted by its own rate, of what follows by its forecast.
+
+    A forecast that was measured while the machine was busy is wrong in all its parts, so it is corrected by a count
+    that goes at a steady rate: if its steps take twice as long as they were to, so will what follows.
+    """
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
         self._expected: dict[str, float] = {}
+        self._steady: frozenset[str] = frozenset()
+        self._slowness = 1.0  # seconds in those of the forecast
         self._started: dict[str, float] = {}
+        self._ends: dict[str, float] = {}  # of stages, as the rate of a steady count has it
 
-    def expect(self, seconds: Mapping[str, float]) -> None:
-        """The forecast of each stage, in seconds and in the order of the stages."""
-        self._expected = dict(seconds)
+    def expect(self, seconds: Mapping[str, float], steady: Collection[str] = ()) -> None:
+        """The forecast; see `Progress.expect`."""
+        self._expected, self._steady = dict(seconds), frozenset(steady)
+        self._slowness = 1.0
+        self._ends.clear()
 
-    def begin(self, stage: str) -> None:
-        """Something of this stage is counted from now on."""
-        self._started.setdefault(stage, self._now())
+    def begin(self, what: str) -> None:
+        """This is counted from now on."""
+        self._started.setdefault(_stage_of(what), self._now())
 
-    def in_all(self, stage: str, left: float) -> float | None:
-        """Seconds until the run ends, `left` being those of what is counted now; None without a forecast."""
-        if stage not in self._expected:
+    def in_all(self, what: str, left: float, whole: float) -> float | None:
+        """Seconds until the run ends; None without a forecast.
+
+        Args:
+            what: is counted now.
+            left: seconds of the count.
+            whole: seconds of it from its beginning to its end, all at the rate so far.
+        """
+        stage, names = _stage_of(what), [*self._expected]
+        of_stage = [name for name in names if _stage_of(name) == stage]
+        if not of_stage:
             return None
-        names = list(self._expected)
-        later = sum(self._expected[name] for name in names[names.index(stage) + 1 :])
-        of_stage = self._expected[stage] - (self._now() - self._started.get(stage, self._now()))
-        return max(left, of_stage) + later
+        now = self._now()
+        if what in self._steady and self._expected.get(what):
+            self._slowness = whole / self._expected[what]
+            self._ends[stage] = now + left + self._forecast(of_stage[of_stage.index(what) + 1 :])
+        end = self._ends.get(stage, self._started.get(stage, now) + self._forecast(of_stage))
+        return max(left, end - now) + self._forecast(names[names.index(of_stage[-1]) + 1 :])
+
+    def _forecast(self, names: Sequence[str]) -> float:
+        """Seconds of all of these, as corrected so far."""
+        return self._slowness * sum(self._expected[name] for name in names)
+
+
+def _stage_of(what: str) -> str:
+    """The stage that a count belongs to."""
+    return what.partition(":")[0]
 
 
 class Count:
@@ -84,10 +117,9 @@ class Count:
     ) -> None:
         self.what, self.total, self.unit, self.done = what, total, unit, done
         self.figures = ""
-        self.stage = what.partition(":")[0]
         self._outlook, self._now = outlook, now
         self._first, self._start = done, now()
-        outlook.begin(self.stage)
+        outlook.begin(what)
 
     def add(self, more: int, figures: str) -> None:
         """`more` are done."""
@@ -97,16 +129,22 @@ class Count:
     @property
     def left(self) -> float | None:
         """Seconds left at the rate so far; None while that says nothing."""
+        pace = self._pace
+        return None if pace is None else pace * (self.total - self.done)
+
+    @property
+    def _pace(self) -> float | None:
+        """Seconds for each thing that was done; None while that says nothing."""
         elapsed, done = self._now() - self._start, self.done - self._first
-        if done <= 0 or elapsed < _LEAST_SECONDS:
-            return None
-        return elapsed / done * (self.total - self.done)
+        return None if done <= 0 or elapsed < _LEAST_SECONDS else elapsed / done
 
     def in_all(self) -> str:
         """The time until the run ends, in words; empty where it is not known or no other than that of this stage."""
-        left = self.left
-        everything = None if left is None else self._outlook.in_all(self.stage, left)
-        if left is None or everything is None or in_words(everything) == in_words(left):
+        left, pace = self.left, self._pace
+        if left is None or pace is None:
+            return ""
+        everything = self._outlook.in_all(self.what, left, pace * self.total)
+        if everything is None or in_words(everything) == in_words(left):
             return ""
         return f"about {in_words(everything)} left in all"
 
@@ -155,9 +193,9 @@ class Lines:
 
         yield advance
 
-    def expect(self, seconds: Mapping[str, float]) -> None:
+    def expect(self, seconds: Mapping[str, float], steady: Collection[str] = ()) -> None:
         """For the time left in all."""
-        self._outlook.expect(seconds)
+        self._outlook.expect(seconds, steady)
 
 
 class Bars:
@@ -196,9 +234,9 @@ class Bars:
         finally:
             bar.close()
 
-    def expect(self, seconds: Mapping[str, float]) -> None:
+    def expect(self, seconds: Mapping[str, float], steady: Collection[str] = ()) -> None:
         """For the time left in all."""
-        self._outlook.expect(seconds)
+        self._outlook.expect(seconds, steady)
 
 
 class Part:
@@ -220,7 +258,7 @@ class Part:
         """As part of the stage `name` of the whole."""
         return self._whole.count(f"{self.name}: {what}", total, unit, done=done)
 
-    def expect(self, seconds: Mapping[str, float]) -> None:
+    def expect(self, seconds: Mapping[str, float], steady: Collection[str] = ()) -> None:
         """Nothing."""
 
 

@@ -59,12 +59,12 @@ class Teaching:
     """What a teacher adds.
 
     Attributes:
-        seconds: to tune it, where that is done, and to answer.
+        seconds: to tune it, where that is done, and to answer, by what is counted.
         texts: that are learnt besides the training split.
         size: of the largest teacher that is tuned, in weights of the model that are multiplied with; at least 1.
     """
 
-    seconds: float = 0.0
+    seconds: Mapping[str, float]
     texts: int = 0
     size: float = 1.0
 
@@ -74,7 +74,7 @@ class Forecast:
     """What a run will take, and what is known of its data before it.
 
     Attributes:
-        seconds: of each stage that is still to come, in their order.
+        counts: seconds of what is still to come, by stage or by what is counted of a stage, in their order.
         memory_bytes: of each stage at its peak, all processes together.
         gpu_bytes: of training on the GPU; 0 without one.
         texts: of each split.
@@ -90,7 +90,7 @@ class Forecast:
         took_seconds: to measure all this.
     """
 
-    seconds: Mapping[str, float]
+    counts: Mapping[str, float]
     memory_bytes: Mapping[str, int]
     gpu_bytes: int
     texts: Mapping[str, int]
@@ -104,6 +104,11 @@ class Forecast:
     measured_steps: int
     measured_texts: int
     took_seconds: float
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Of each stage that is still to come, in their order."""
+        return by_stage(self.counts)
 
     @property
     def total_seconds(self) -> float:
@@ -161,7 +166,7 @@ def measure(
         advice.append(hints.more_epochs(recipe.train, learnt))
     layers = families.layers(folder)
     return Forecast(
-        seconds=seconds_by_stage(measured, recipe, specs, texts, depth=depth, layers=layers, teaching=taught),
+        counts=seconds_by_count(measured, recipe, specs, texts, depth=depth, layers=layers, teaching=taught),
         memory_bytes=memory_by_stage(measured, specs, teaching=taught),
         gpu_bytes=measured.training.gpu_bytes if measured.training else 0,
         texts=texts,
@@ -185,7 +190,7 @@ def announce(
     forecast = measure(recipe, run_dir, prepared, depth=depth, again=again, progress=progress)
     for line in in_words(forecast):
         progress.say(line)
-    progress.expect(forecast.seconds)
+    progress.expect(forecast.counts, steady=[what for what in forecast.counts if what.rpartition(": ")[2] == "train"])
     return forecast
 
 
@@ -239,7 +244,16 @@ def _gigabytes(count: float) -> str:
     return f"{count / 1e9:.1f} GB"
 
 
-def seconds_by_stage(
+def by_stage(counts: Mapping[str, float]) -> dict[str, float]:
+    """Seconds of each stage, in their order, of those of what is counted."""
+    stages: dict[str, float] = {}
+    for what, seconds in counts.items():
+        stage = what.partition(":")[0]
+        stages[stage] = stages.get(stage, 0.0) + seconds
+    return stages
+
+
+def seconds_by_count(
     measured: Rehearsal,
     recipe: Recipe,
     specs: Sequence[VariantSpec],
@@ -249,19 +263,20 @@ def seconds_by_stage(
     layers: int = 6,
     teaching: Teaching | None = None,
 ) -> dict[str, float]:
-    """Seconds of each stage after `prepare`, given what was measured, the variants, and the texts of each split.
+    """Seconds of what comes after `prepare`, given what was measured, the variants, and the texts of each split.
 
-    `layers` are those of the model.
+    Trainings and teachers by what is counted of them, other stages as a whole. `layers` are those of the model.
     """
     slow = _slowness(measured)
     size = measured.parameters / _PARAMETERS
     save = _SAVE * slow * size
     learnt = {**texts, "train": texts["train"] + (teaching.texts if teaching else 0)}
     trained = {
-        **({"teach": teaching.seconds} if teaching else {}),
-        "train": _train(measured, recipe, learnt, save=save),
-        **({"without teacher": _train(measured, recipe, texts, save=save)} if _trains_twice(recipe) else {}),
+        **(teaching.seconds if teaching else {}),
+        **_train(measured, recipe, learnt, save=save),
     }
+    if _trains_twice(recipe):
+        trained |= _as_part("without teacher", _train(measured, recipe, texts, save=save))
     if depth is None:
         return trained
     export = sum((_LEAN if "lean" in spec.needs else _TRACED) for spec in specs if spec.made_by == "export")
@@ -300,7 +315,8 @@ def _teaching(
     if not recipe.train.teacher:
         return None
     lessons = steps.lessons(recipe, run_dir)
-    own, seconds, largest = max(1e5, measured.parameters - measured.embeddings), 0.0, 1.0
+    own, largest = max(1e5, measured.parameters - measured.embeddings), 1.0
+    seconds: dict[str, float] = {}
     for name in recipe.train.teacher:
         source = teachers.locate(name, progress=progress)
         is_run = source.kind == "run"
@@ -313,11 +329,12 @@ def _teaching(
             answers = answer_store.missing(digests, lessons.all, labels=len(teacher.labels))
         if teacher and teacher.candidate:
             _, answer = _seconds_of(teacher.candidate.spec, measured)
-        seconds += size * answers * answer
+        what = f"teach: {source.name}"
         if teacher is None:
-            tuning = teaching.tuning_of(recipe, source)
-            seconds += size * _train(measured, tuning, texts, save=_SAVE * _slowness(measured))
+            tuning = _train(measured, teaching.tuning_of(recipe, source), texts, save=_SAVE * _slowness(measured))
+            seconds |= _as_part(what, {part: size * taken for part, taken in tuning.items()})
             largest = max(largest, size)
+        seconds[what] = size * answers * answer
     return Teaching(seconds, len(lessons.copies) + len(lessons.further), largest)
 
 
@@ -355,19 +372,25 @@ def _slowness(measured: Rehearsal) -> float:
     return measured.many_seconds / (measured.tokens * multiplied * _USUAL_RATE)
 
 
-def _train(measured: Rehearsal, recipe: Recipe, texts: Mapping[str, int], *, save: float) -> float:
+def _as_part(name: str, counts: Mapping[str, float]) -> dict[str, float]:
+    """As `progress.Part` names what a run counts that is a part of another one."""
+    return {f"{name}: {what}": seconds for what, seconds in counts.items()}
+
+
+def _train(measured: Rehearsal, recipe: Recipe, texts: Mapping[str, int], *, save: float) -> dict[str, float]:
     """Loading and tokenizing, steps, evaluations, and the answers on validation and test split afterwards."""
     begin = 3 * measured.load_seconds + 2 * measured.tokenize_seconds * sum(texts.values())
-    answers = measured.many_seconds * (texts["validation"] + texts["test"])
+    answers = {f"train: {split} split": measured.many_seconds * texts[split] for split in ("validation", "test")}
     if measured.training is None:
-        return begin + answers + save
+        return {"train: tokens": begin + save, **answers}
     batch, steps = recipe.train, schedule.steps_for(recipe.train, texts["train"])
     new = min(1.0, measured.training.shapes / (steps * batch.gradient_accumulation))
     of_batch = new * measured.training.first_seconds + (1.0 - new) * measured.training.seconds
     per_epoch = schedule.steps_per_epoch(batch, texts["train"])
     evaluations = math.ceil(steps / (batch.eval_steps if batch.eval_strategy == "steps" else per_epoch))
     evaluation = _FORWARD_SHARE * of_batch * texts["validation"] / batch.batch_size
-    return begin + steps * batch.gradient_accumulation * of_batch + evaluations * (evaluation + 2 * save) + answers
+    learning = steps * batch.gradient_accumulation * of_batch + evaluations * (evaluation + 2 * save)
+    return {"train: tokens": begin, "train": learning, **answers}
 
 
 def _distill(measured: Rehearsal, recipe: Recipe, texts: int, layers: int) -> float:

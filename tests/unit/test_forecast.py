@@ -1,6 +1,7 @@
 """How what was measured is scaled to a run, and how it is said."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -30,7 +31,7 @@ MEASURED = Rehearsal(
 )
 SPECS = [VARIANTS[name] for name in ("torch", "onnx-fp32", "onnx-int8", "lean-fp32", "lean-int8")]
 MADE = Forecast(
-    seconds={"train": 240.0, "export": 20.0, "quantize": 6.0, "verify": 50.0, "bench": 60.0},
+    counts={"train: tokens": 40.0, "train": 200.0, "export": 20.0, "quantize": 6.0, "verify": 50.0, "bench": 60.0},
     memory_bytes={"train": 1_500_000_000, "export": 9, "quantize": 9, "verify": 9, "bench": 2_100_000_000},
     gpu_bytes=0,
     texts=TEXTS,
@@ -47,10 +48,14 @@ MADE = Forecast(
 )
 
 
+def by_stage(*given: Any, **options: Any) -> dict[str, float]:
+    return forecast.by_stage(forecast.seconds_by_count(*given, **options))
+
+
 def seconds(
     measured: Rehearsal = MEASURED, given: recipe.Recipe = RECIPE, specs: list[VariantSpec] = SPECS, **texts: int
 ) -> dict[str, float]:
-    return forecast.seconds_by_stage(measured, given, specs, {**TEXTS, **texts}, depth="full")
+    return by_stage(measured, given, specs, {**TEXTS, **texts}, depth="full")
 
 
 def with_training(**settings: object) -> recipe.Recipe:
@@ -62,9 +67,9 @@ def test_a_student_is_counted_with_its_texts_and_layers() -> None:
 
     def distill(**values: object) -> float:
         given = replace(RECIPE, distill=replace(RECIPE.distill, **values))  # type: ignore[arg-type]
-        return forecast.seconds_by_stage(MEASURED, given, staged, TEXTS, depth="full", layers=6)["distill"]
+        return by_stage(MEASURED, given, staged, TEXTS, depth="full", layers=6)["distill"]
 
-    assert "distill" not in forecast.seconds_by_stage(MEASURED, RECIPE, SPECS, TEXTS, depth="full")
+    assert "distill" not in by_stage(MEASURED, RECIPE, SPECS, TEXTS, depth="full")
     assert distill(epochs=6.0) > 1.5 * distill(epochs=3.0)
     assert distill(copies=3) == pytest.approx(2 * distill(copies=1))
     assert distill(layers=(2, 3)) > distill(layers=(2,))
@@ -80,10 +85,10 @@ def test_a_student_is_counted_with_its_texts_and_layers() -> None:
 
 def test_a_teacher_adds_its_answers_and_a_second_training() -> None:
     given = with_training(teacher=("mpnet",), min_steps=0)
-    taught = forecast.Teaching(seconds=500.0, texts=6_400, size=8.0)
+    taught = forecast.Teaching({"teach: mpnet": 500.0}, texts=6_400, size=8.0)
 
     def stages(recipe_: recipe.Recipe) -> dict[str, float]:
-        return forecast.seconds_by_stage(MEASURED, recipe_, SPECS, TEXTS, depth=None, teaching=taught)
+        return by_stage(MEASURED, recipe_, SPECS, TEXTS, depth=None, teaching=taught)
 
     alone = seconds()["train"]
     assert list(stages(given)) == ["teach", "train", "without teacher"]
@@ -136,12 +141,12 @@ def test_a_slower_machine_takes_longer_in_every_stage() -> None:
 
 
 def test_a_training_alone_has_one_stage() -> None:
-    found = forecast.seconds_by_stage(MEASURED, RECIPE, SPECS, TEXTS, depth=None)
+    found = by_stage(MEASURED, RECIPE, SPECS, TEXTS, depth=None)
     assert list(found) == ["train"]
 
 
 def test_a_quick_benchmark_takes_less() -> None:
-    quick = forecast.seconds_by_stage(MEASURED, RECIPE, SPECS, TEXTS, depth="quick")
+    quick = by_stage(MEASURED, RECIPE, SPECS, TEXTS, depth="quick")
     assert quick["bench"] < 0.7 * seconds()["bench"]
 
 
@@ -187,7 +192,7 @@ def test_what_cannot_be_decided_is_left_to_the_gate() -> None:
 
 
 def test_a_training_alone_in_words() -> None:
-    alone = replace(MADE, seconds={"train": 240.0})
+    alone = replace(MADE, counts={"train": 240.0})
     assert "forecast: about 4 minutes, with up to 1.5 GB of memory" in forecast.in_words(alone)
 
 

@@ -87,6 +87,45 @@ def test_a_stage_is_not_nearly_over_when_its_first_part_is() -> None:
     assert said == ["  verify: a, 1,199 of 1,200 texts, about 1 second left, about 3 minutes left in all"]
 
 
+BUSY = {"train: tokens": 50.0, "train": 1_000.0, "train: test split": 3_000.0, "verify": 6_000.0}
+
+
+def test_a_steady_count_corrects_a_forecast_that_was_made_on_a_busy_machine() -> None:
+    said: list[str] = []
+    clock = Clock()
+    lines = Lines(said.append, now=clock)
+    lines.expect(BUSY, steady=["train"])
+    counted(lines, clock, "train", [(10.0, 600), (10.0, 600)])  # 20 seconds, not 1,000: all takes a fiftieth
+    counted(lines, clock, "train: test split", [(15.0, 300)])
+    counted(lines, clock, "verify: a", [(30.0, 1_199)])
+    assert said == [
+        "  train, 600 of 1,200 texts, about 10 seconds left, about 3 minutes left in all",
+        "  train, 1,200 of 1,200 texts, about 1 second left, about 3 minutes left in all",
+        "  train: test split, 300 of 1,200 texts, about 45 seconds left, about 3 minutes left in all",
+        "  verify: a, 1,199 of 1,200 texts, about 1 second left, about 2 minutes left in all",
+    ]
+
+
+def test_what_was_done_before_does_not_make_a_resumed_count_look_quick() -> None:
+    said: list[str] = []
+    clock = Clock()
+    lines = Lines(said.append, now=clock)
+    lines.expect({"train": 120.0, "verify": 600.0}, steady=["train"])
+    counted(lines, clock, "train", [(20.0, 100)], done=1_000)  # 240 seconds for all, so verify takes twice as long, too
+    assert said == ["  train, 1,100 of 1,200 texts, about 20 seconds left, about 20 minutes left in all"]
+
+
+def test_another_forecast_forgets_how_wrong_the_last_one_was() -> None:
+    said: list[str] = []
+    clock = Clock()
+    lines = Lines(said.append, now=clock)
+    lines.expect(BUSY, steady=["train"])
+    counted(lines, clock, "train", [(20.0, 1_200)])
+    lines.expect({"verify": 200.0})
+    counted(lines, clock, "verify: a", [(15.0, 1_199)])
+    assert said[-1] == "  verify: a, 1,199 of 1,200 texts, about 1 second left, about 3 minutes left in all"
+
+
 def test_the_last_stage_has_no_time_in_all_of_its_own() -> None:
     said: list[str] = []
     clock = Clock()
