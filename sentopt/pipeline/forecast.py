@@ -190,7 +190,7 @@ def announce(
     forecast = measure(recipe, run_dir, prepared, depth=depth, again=again, progress=progress)
     for line in in_words(forecast):
         progress.say(line)
-    progress.expect(forecast.counts, steady=[what for what in forecast.counts if what.rpartition(": ")[2] == "train"])
+    progress.expect(forecast.counts, steady=[what for what in forecast.counts if _is_steady(what)])
     return forecast
 
 
@@ -370,6 +370,12 @@ def _slowness(measured: Rehearsal) -> float:
     """How many times slower this machine is now than the one that the constants were measured on."""
     multiplied = max(1e5, measured.parameters - measured.embeddings) / 1e6
     return measured.many_seconds / (measured.tokens * multiplied * _USUAL_RATE)
+
+
+def _is_steady(what: str) -> bool:
+    """Whether it is the steps of a training, or the answers of a teacher."""
+    *parts, last = what.split(": ")
+    return last == "train" or parts == ["teach"]
 
 
 def _as_part(name: str, counts: Mapping[str, float]) -> dict[str, float]:

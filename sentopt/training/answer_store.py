@@ -29,6 +29,7 @@ CHUNK = 512
 _FOLDER = "answers"
 _LONGEST_WAIT = 60.0  # seconds for another process that writes
 _SCHEMA = "CREATE TABLE IF NOT EXISTS answers (text BLOB PRIMARY KEY, logits BLOB NOT NULL) WITHOUT ROWID"
+_GOLDEN = (5**0.5 - 1) / 2  # the fractions of its multiples are spread evenly, however many there are
 _LOOK_UP = 500  # texts of one query; SQLite allows 999 parameters in its oldest versions
 
 
@@ -69,10 +70,10 @@ def answers(
     with closing(_Store(digest)) as store:
         known = {} if again else store.read(keys, width=4 * len(classifier.labels))
         missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in known}
-        # Texts of one length together: little padding, and a call that is stopped has answered the short ones.
+        # Texts of one length together, for little padding. Short and long ones take turns: a rate is one of both.
         pending = sorted(missing, key=lambda key: (pairs.characters(missing[key]), key))
         with progress.count(what, len(pending), "texts") as advance, counted(classifier, advance):
-            for start in range(0, len(pending), CHUNK):
+            for start in sorted(range(0, len(pending), CHUNK), key=lambda start: start // CHUNK * _GOLDEN % 1):
                 chunk = pending[start : start + CHUNK]
                 logits = classifier.logits([missing[key] for key in chunk]).astype("<f4")
                 rows = {key: row.tobytes() for key, row in zip(chunk, logits, strict=True)}

@@ -25,9 +25,11 @@ class Engine:
 
     def __init__(self, stop_after: int = 10**9) -> None:
         self.asked, self.stop_after = 0, stop_after
+        self.tokens: list[int] = []  # of the longest text of each batch
 
     def run(self, batch: Batch) -> FloatArray:
         self.asked += len(batch.input_ids)
+        self.tokens.append(batch.input_ids.shape[1])
         if self.asked > self.stop_after:
             raise KeyboardInterrupt
         totals = (batch.input_ids * batch.attention_mask).sum(axis=1)
@@ -70,10 +72,34 @@ def test_another_teacher_answers_for_itself(encoder: TextEncoder, cache: Path) -
 
 def test_what_was_stopped_goes_on(encoder: TextEncoder) -> None:
     with pytest.raises(KeyboardInterrupt):
-        ask(Engine(stop_after=700), encoder, TEXTS)
+        ask(Engine(stop_after=600), encoder, TEXTS)
+    left = answer_store.missing(["x"], TEXTS, labels=2)
+    assert len(set(TEXTS)) - left in {answer_store.CHUNK, len(set(TEXTS)) % answer_store.CHUNK}  # one chunk is kept
     engine = Engine()
     ask(engine, encoder, TEXTS)
-    assert engine.asked == len(set(TEXTS)) - answer_store.CHUNK
+    assert engine.asked == left
+
+
+def test_what_is_missing_is_counted_without_a_file(encoder: TextEncoder, cache: Path) -> None:
+    assert answer_store.missing(["x"], TEXTS, labels=2) == len(set(TEXTS))
+    assert answer_store.missing([], TEXTS, labels=2) == len(set(TEXTS))
+    assert not cache.exists()
+    ask(Engine(), encoder, TEXTS[:2], "x")
+    ask(Engine(), encoder, TEXTS[:4], "y")
+    assert answer_store.missing(["x", "y", "z"], TEXTS, labels=2) == len(set(TEXTS)) - len(set(TEXTS[:4]))
+    assert answer_store.missing(["y"], TEXTS, labels=3) == len(set(TEXTS))  # answers of another width are none
+    assert sorted(path.name for path in (cache / "answers").iterdir()) == ["x.sqlite", "y.sqlite"]
+
+
+def test_long_texts_do_not_all_come_last(encoder: TextEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their rate is that of the time left which is told."""
+    monkeypatch.setattr(answer_store, "CHUNK", 20)
+    engine = Engine()
+    ask(engine, encoder, ["great " * (1 + i // 20) + str(i) for i in range(400)])
+    half = len(engine.tokens) // 2
+    first, last = np.mean(engine.tokens[:half]), np.mean(engine.tokens[half:])
+    assert 0.6 < first / last < 1.6
+    assert len({*engine.tokens}) > 10  # a batch has texts of one length
 
 
 def test_no_texts_are_no_answers(encoder: TextEncoder) -> None:
