@@ -38,6 +38,7 @@ _TUNING: dict[str, Any] = {
     "train.encoder_dropout": True,
     "train.freeze_embeddings": False,
     "train.eval_strategy": "epoch",
+    "train.eval_steps": TrainSection().eval_steps,
 }
 _LEAN_GRAPHS: dict[str, Any] = {
     "distill.layers": [0],

@@ -200,8 +200,11 @@ def test_a_backbone_is_tuned_first_on_the_same_splits(
     config["architectures"] = ["BertModel"]
     (other / "config.json").write_text(json.dumps(config), encoding="utf-8")
     root = tmp_path / "student"
-    assert train(tiny_options, root, f"train.teacher={other}", *QUICK) == 0
-    assert f"teach: {other}: train ..." in capfd.readouterr().err
+    often = ("train.eval_strategy=steps", "train.eval_steps=10")
+    assert train(tiny_options, root, f"train.teacher={other}", *QUICK, *often) == 0
+    said = capfd.readouterr().err
+    assert f"teach: {other}: train ..." in said
+    assert "is not used" not in said  # the recipe of the teacher is not the user's
     (nested,) = (root / "teachers").iterdir()
     assert store.read_split(RunDir(nested), "train") == store.read_split(RunDir(root), "train")
     assert store.read_split(RunDir(nested), "test") == store.read_split(RunDir(root), "test")
