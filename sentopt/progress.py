@@ -16,6 +16,8 @@ from typing import Any, Protocol, TextIO, TypeAlias
 
 SECONDS_BETWEEN_LINES = 10.0
 _LEAST_SECONDS = 2.0  # of work, before a rate is worth telling
+_TELLING = 10.0  # forecast seconds of a count that tells how slow the machine is
+_MOST_SLOWNESS = 10.0
 
 
 class Advance(Protocol):
@@ -51,7 +53,7 @@ class Progress(Protocol):
 
         Args:
             seconds: by stage, or by what is counted of a stage ("train: test split"), in the order in which it comes.
-            steady: counts of these names go at one rate. Their seconds show how far off the forecast is.
+            steady: counts of these names go at one rate, and on them it shows how far off the whole forecast is.
         """
 
 
@@ -59,7 +61,8 @@ class Outlook:
     """How much time is left: of what is being counted by its own rate, of what follows by its forecast.
 
     A forecast that was measured while the machine was busy is wrong in all its parts, so it is corrected by a count
-    that goes at a steady rate: if its steps take twice as long as they were to, so will what follows.
+    that goes at a steady rate: if its steps take twice as long as they were to, so will what follows. Ten times at
+    most, and only where a twentieth of no small count is done: a few steps, and texts of another kind, mislead.
     """
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
@@ -68,12 +71,13 @@ class Outlook:
         self._steady: frozenset[str] = frozenset()
         self._slowness = 1.0  # seconds in those of the forecast
         self._started: dict[str, float] = {}
-        self._ends: dict[str, float] = {}  # of stages, as the rate of a steady count has it
+        self._ends: dict[str, float] = {}  # of stages, as the rate of what is counted has it
 
     def expect(self, seconds: Mapping[str, float], steady: Collection[str] = ()) -> None:
         """The forecast; see `Progress.expect`."""
         self._expected, self._steady = dict(seconds), frozenset(steady)
         self._slowness = 1.0
+        self._started.clear()
         self._ends.clear()
 
     def begin(self, what: str) -> None:
@@ -93,8 +97,9 @@ class Outlook:
         if not of_stage:
             return None
         now = self._now()
-        if what in self._steady and self._expected.get(what):
-            self._slowness = whole / self._expected[what]
+        if what in self._steady and self._expected[what] >= _TELLING and left <= 0.95 * whole:
+            self._slowness = min(_MOST_SLOWNESS, max(1 / _MOST_SLOWNESS, whole / self._expected[what]))
+        if what in self._expected:
             self._ends[stage] = now + left + self._forecast(of_stage[of_stage.index(what) + 1 :])
         end = self._ends.get(stage, self._started.get(stage, now) + self._forecast(of_stage))
         return max(left, end - now) + self._forecast(names[names.index(of_stage[-1]) + 1 :])

@@ -174,7 +174,7 @@ def check_changes_nothing_trained(before: Recipe, after: Recipe) -> None:
         raise RecipeError(
             NAMED,
             [
-                "run.seed, data (but data.unlabelled), model and train keys decide the checkpoint: give them to "
+                "run.seed, data (but texts without labels), model and train keys decide the checkpoint: give them to "
                 "`sentopt train`"
             ],
         )

@@ -77,7 +77,7 @@ def load(data: DataSection, known: Iterable[Text], *, seed: int) -> Unlabelled:
     ]
     if not distinct:
         raise DataError(f"data.unlabelled: none of the {len(texts)} rows of {path} is a text that is not in a split")
-    notice = f"{path.name}: {len(distinct)} of {len(texts)} rows are distinct texts that are in no split"
+    notice = f"{path.name}: {len(distinct):,} of {len(texts):,} rows are distinct texts that are in no split"
     if 0 < data.unlabelled_limit < len(distinct):
         sample = np.random.default_rng(seed).permutation(len(distinct))[: data.unlabelled_limit]
         distinct = [distinct[i] for i in sorted(sample)]

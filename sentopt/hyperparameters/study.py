@@ -132,8 +132,9 @@ class Search:
             if journal.facts(self.folder).get("run"):
                 raise RunDirError(f"{self.folder} is a run directory; name another folder for the search")
             journal.remember(self.folder, run=True, search=identity)
-        elif known != identity:
-            changed = [key for key in identity if known.get(key) != identity[key]]
+            return
+        known = _keys(Recipe(recipes.RunSection("defaults"))) | known  # an older sentopt knew fewer keys
+        if changed := [key for key in identity if known.get(key) != identity[key]]:
             listed = "\n".join(f"  - {key}: {known.get(key)} -> {identity[key]}" for key in changed[:12])
             raise RunDirError(
                 f"{self.folder} holds the search of another recipe:\n{listed}\n"
@@ -308,14 +309,19 @@ def _untracked(recipe: Recipe) -> Recipe:
     return recipes.with_overrides(recipe, {"train.report_to": []}, source="search")
 
 
-def _identity(recipe: Recipe) -> dict[str, Any]:
-    """What a search is of: the recipe's keys that decide a training, data and model by content."""
-    document = records.to_json(_untracked(recipe))
+def _keys(recipe: Recipe) -> dict[str, Any]:
+    """Those that decide a training on labels alone."""
+    document = records.to_json(recipe)
     keys = {
         f"{section}.{key}": value for section in ("data", "model", "train") for key, value in document[section].items()
     }
+    return {key: value for key, value in keys.items() if not key.startswith("data.unlabelled")}
+
+
+def _identity(recipe: Recipe) -> dict[str, Any]:
+    """What a search is of: the recipe's keys that decide a training, data and model by content."""
     return {
-        **keys,
+        **_keys(_untracked(recipe)),
         "run.seed": recipe.run.seed,
         "the data": sources.identify(recipe.data),
         "the pretrained model": backbones.identify(recipe.model.backbone, recipe.model.revision),

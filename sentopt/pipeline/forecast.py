@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sentopt import gate, model_files
-from sentopt.data import store
+from sentopt.data import store, unlabelled
 from sentopt.measure import stats
 from sentopt.progress import SILENT, Progress
 from sentopt.progress import in_words as duration
@@ -143,7 +143,9 @@ def measure(
         progress: is told how far the download of a teacher has come.
 
     Raises:
-        BackboneError: the model cannot be had, or cannot be used.
+        BackboneError: the model, or a teacher, cannot be had or cannot be used.
+        DataError: texts without labels cannot be read.
+        RecipeError, RunDirError: a run that is a teacher cannot be used.
     """
     from sentopt import backbones
     from sentopt.graph import families
@@ -164,9 +166,17 @@ def measure(
     advice = [hints.too_short(lengths, recipe.train, max_length=max_length)]
     if measured.training:
         advice.append(hints.more_epochs(recipe.train, learnt))
-    layers = families.layers(folder)
     return Forecast(
-        counts=seconds_by_count(measured, recipe, specs, texts, depth=depth, layers=layers, teaching=taught),
+        counts=seconds_by_count(
+            measured,
+            recipe,
+            specs,
+            texts,
+            depth=depth,
+            layers=families.layers(folder),
+            teaching=taught,
+            free=_unlabelled(recipe, run_dir) if depth else 0,
+        ),
         memory_bytes=memory_by_stage(measured, specs, teaching=taught),
         gpu_bytes=measured.training.gpu_bytes if measured.training else 0,
         texts=texts,
@@ -190,7 +200,7 @@ def announce(
     forecast = measure(recipe, run_dir, prepared, depth=depth, again=again, progress=progress)
     for line in in_words(forecast):
         progress.say(line)
-    progress.expect(forecast.counts, steady=[what for what in forecast.counts if _is_steady(what)])
+    progress.expect(forecast.counts, steady=[what for what in forecast.counts if what.rpartition(": ")[2] == "train"])
     return forecast
 
 
@@ -262,10 +272,12 @@ def seconds_by_count(
     depth: Depth | None,
     layers: int = 6,
     teaching: Teaching | None = None,
+    free: int = 0,
 ) -> dict[str, float]:
     """Seconds of what comes after `prepare`, given what was measured, the variants, and the texts of each split.
 
-    Trainings and teachers by what is counted of them, other stages as a whole. `layers` are those of the model.
+    Trainings and teachers by what is counted of them, other stages as a whole. `layers` are those of the model, and
+    `free` counts the texts without labels.
     """
     slow = _slowness(measured)
     size = measured.parameters / _PARAMETERS
@@ -287,9 +299,9 @@ def seconds_by_count(
     return {
         **trained,
         "export": export * slow * size,
-        **({"distill": _distill(measured, recipe, texts["train"], layers)} if students else {}),
+        **({"distill": _distill(measured, recipe, texts["train"], free, layers)} if students else {}),
         "quantize": quantize * slow * size,
-        "verify": _verify(measured, recipe, specs, texts),
+        "verify": _verify(measured, recipe, specs, texts, free if recipe.counts_unlabelled else 0),
         "bench": _bench(measured, recipe, specs, texts["test"], depth),
     }
 
@@ -316,14 +328,15 @@ def _teaching(
         return None
     lessons = steps.lessons(recipe, run_dir)
     own, largest = max(1e5, measured.parameters - measured.embeddings), 1.0
-    seconds: dict[str, float] = {}
+    tuned: dict[str, float] = {}
+    answered: dict[str, float] = {}  # when all are tuned
     for name in recipe.train.teacher:
         source = teachers.locate(name, progress=progress)
         is_run = source.kind == "run"
         folder = source.run_dir.checkpoint if is_run else backbones.resolve(source.model, source.revision)
         size = model_files.multiplied_weights(folder) / own
         teacher = None if again and source.kind == "backbone" else teaching.ready(recipe, run_dir, source)
-        answers, answer = len(lessons.all), _RELATIVE["onnx", "float32"][1] * measured.many_seconds
+        answers, answer = len({*lessons.all}), _RELATIVE["onnx", "float32"][1] * measured.many_seconds
         if teacher and not again:
             digests = [*map(teacher.digest, teacher.variants)]
             answers = answer_store.missing(digests, lessons.all, labels=len(teacher.labels))
@@ -332,10 +345,10 @@ def _teaching(
         what = f"teach: {source.name}"
         if teacher is None:
             tuning = _train(measured, teaching.tuning_of(recipe, source), texts, save=_SAVE * _slowness(measured))
-            seconds |= _as_part(what, {part: size * taken for part, taken in tuning.items()})
+            tuned |= _as_part(what, {part: size * taken for part, taken in tuning.items()})
             largest = max(largest, size)
-        seconds[what] = size * answers * answer
-    return Teaching(seconds, len(lessons.copies) + len(lessons.further), largest)
+        answered[what] = size * answers * answer
+    return Teaching({**tuned, **answered}, len(lessons.copies) + len(lessons.further), largest)
 
 
 def memory_by_stage(
@@ -372,12 +385,6 @@ def _slowness(measured: Rehearsal) -> float:
     return measured.many_seconds / (measured.tokens * multiplied * _USUAL_RATE)
 
 
-def _is_steady(what: str) -> bool:
-    """Whether it is the steps of a training, or the answers of a teacher."""
-    *parts, last = what.split(": ")
-    return last == "train" or parts == ["teach"]
-
-
 def _as_part(name: str, counts: Mapping[str, float]) -> dict[str, float]:
     """As `progress.Part` names what a run counts that is a part of another one."""
     return {f"{name}: {what}": seconds for what, seconds in counts.items()}
@@ -399,10 +406,10 @@ def _train(measured: Rehearsal, recipe: Recipe, texts: Mapping[str, int], *, sav
     return {"train: tokens": begin, "train": learning, **answers}
 
 
-def _distill(measured: Rehearsal, recipe: Recipe, texts: int, layers: int) -> float:
-    """The answers of the full model, and the steps of every student; texts without labels are not counted."""
+def _distill(measured: Rehearsal, recipe: Recipe, texts: int, free: int, layers: int) -> float:
+    """The answers of the full model, and the steps of every student."""
     settings = recipe.distill
-    lessons = min(texts * (1 + settings.copies), settings.max_steps * settings.batch_size)
+    lessons = min(texts * (1 + settings.copies) + free, settings.max_steps * settings.batch_size)
     answers = lessons * _RELATIVE["onnx", "float32"][1] * measured.many_seconds
     training = measured.training
     on_cpu = training is not None and not training.gpu_bytes  # where a student is trained, too
@@ -418,12 +425,17 @@ def _seconds_of(spec: VariantSpec, measured: Rehearsal) -> tuple[float, float]:
     return alone * measured.alone_seconds, many * measured.many_seconds
 
 
-def _verify(measured: Rehearsal, recipe: Recipe, specs: Sequence[VariantSpec], texts: Mapping[str, int]) -> float:
-    """Every variant answers the test split, and the validation split where it is not exact, in both ways of serving."""
+def _verify(
+    measured: Rehearsal, recipe: Recipe, specs: Sequence[VariantSpec], texts: Mapping[str, int], free: int
+) -> float:
+    """Every variant answers the test split, in both ways of serving; one that is not exact the other texts, too.
+
+    These are the validation split and `free` texts without labels, which PyTorch has not answered either.
+    """
     from sentopt.backends import emulation
 
-    slow, total = _slowness(measured), 0.0
-    beside = 0 if recipe.data.validation == TEST_AS_VALIDATION else texts["validation"]
+    slow, total = _slowness(measured), free * measured.many_seconds
+    beside = free + (0 if recipe.data.validation == TEST_AS_VALIDATION else texts["validation"])
     emulated = min(recipe.verify.cpu_texts, texts["test"])
     cpus = sum(not emulation.problem(cpu) for cpu in recipe.verify.cpu) if emulated else 0
     for spec in specs:
@@ -458,6 +470,13 @@ def _bench(measured: Rehearsal, recipe: Recipe, specs: Sequence[VariantSpec], te
         answering += workload.single_texts * alone + workload.many_texts * many
         answering += workload.grid_calls * call + workload.grid_tokens * by_token
     return start + answering
+
+
+def _unlabelled(recipe: Recipe, run_dir: RunDir) -> int:
+    """How many texts without labels are used."""
+    if not recipe.data.unlabelled:
+        return 0
+    return len(unlabelled.beside_splits(recipe.data, run_dir, seed=recipe.run.seed).texts)
 
 
 def _what_may_be_lost(recipe: Recipe, run_dir: RunDir) -> tuple[int, int | None]:

@@ -103,10 +103,10 @@ def tuning_of(recipe: Recipe, source: Source) -> Recipe:
 
 
 def ready(recipe: Recipe, run_dir: RunDir, source: Source) -> Teacher | None:
-    """A teacher that need not be tuned any more; None for a backbone that must be.
+    """A teacher that seems to be tuned, by its files; None for a backbone that is not.
 
     Raises:
-        BackboneError, RunDirError: it cannot be used.
+        BackboneError, RecipeError, RunDirError: it cannot be used.
     """
     from sentopt.training.teachers import Teacher
 

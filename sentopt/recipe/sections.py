@@ -140,7 +140,8 @@ class DataSection:
         20_000,
         at_least=0,
         unit="texts",
-        help="Use at most this many texts without labels; 0 uses all.",
+        help="Use at most this many texts without labels; 0 uses all. The teacher answers each of them, or, "
+        "without one, every variant that is verified.",
         like=("max_unlabelled_samples",),
         added_later=True,
     )

@@ -104,25 +104,36 @@ def _opened(model: onnx.ModelProto, encoder: TextEncoder, run_dir: RunDir) -> Cl
 
 
 def _source(recipe: Recipe, run_dir: RunDir, encoder: TextEncoder) -> _Source:
-    """All texts to learn from; not more of them, nor of changed copies, than fit in all steps."""
+    """All texts to learn from; not more of them, nor of changed copies, than fit in all steps.
+
+    More would be answered and held in memory for nothing. Where there are too many, half of the room at least is for
+    training texts.
+    """
     further: list[Tokens] = []
     notices: list[str] = []
-    if recipe.data.unlabelled:
-        loaded = unlabelled.beside_splits(recipe.data, run_dir, seed=recipe.run.seed)
-        further = encoder.encode(loaded.texts)
-        notices.append(loaded.notice)
     texts = store.read_split(run_dir, "train").texts
     room = recipe.distill.max_steps * recipe.distill.batch_size
-    wanted = max(1, room - len(further))
-    if len(texts) > wanted:  # millions of texts would be answered and held in memory for nothing
-        notices.append(f"the student learns from {wanted:,} of {len(texts):,} training texts (distill.max_steps)")
-        chosen = np.random.default_rng(recipe.run.seed).permutation(len(texts))[:wanted]
-        texts = texts.take(np.sort(chosen))
-    labelled = encoder.encode(list(texts))
+    if recipe.data.unlabelled:
+        loaded = unlabelled.beside_splits(recipe.data, run_dir, seed=recipe.run.seed)
+        chosen = _sample(len(loaded.texts), max(room - len(texts), room // 2), recipe.run.seed)
+        further = encoder.encode([loaded.texts[i] for i in chosen])
+        notices += [loaded.notice, *_partly(len(further), len(loaded.texts), "texts without labels")]
+    chosen = _sample(len(texts), max(1, room - len(further)), recipe.run.seed)
+    notices += _partly(len(chosen), len(texts), "training texts")
+    labelled = encoder.encode(list(texts.take(chosen)))
     room = max(0, room - len(labelled) - len(further))
     passes = min(recipe.distill.copies, -(-room // len(labelled)))
     copies = augmentation.changed_copies(labelled, encoder, copies=passes, seed=recipe.run.seed)
     return _Source(labelled, copies[:room], further, tuple(notices))
+
+
+def _sample(count: int, most: int, seed: int) -> np.ndarray:
+    """Positions of at most `most` of `count` things, ascending; int64."""
+    return np.sort(np.random.default_rng(seed).permutation(count)[:most])
+
+
+def _partly(used: int, count: int, what: str) -> list[str]:
+    return [f"the student learns from {used:,} of {count:,} {what} (distill.max_steps)"] if used < count else []
 
 
 def _judge(

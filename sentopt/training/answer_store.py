@@ -70,10 +70,10 @@ def answers(
     with closing(_Store(digest)) as store:
         known = {} if again else store.read(keys, width=4 * len(classifier.labels))
         missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in known}
-        # Texts of one length together, for little padding. Short and long ones take turns: a rate is one of both.
+        # Texts of one length together: little padding. Short and long ones take turns, so the rate so far goes on.
         pending = sorted(missing, key=lambda key: (pairs.characters(missing[key]), key))
         with progress.count(what, len(pending), "texts") as advance, counted(classifier, advance):
-            for start in sorted(range(0, len(pending), CHUNK), key=lambda start: start // CHUNK * _GOLDEN % 1):
+            for start in sorted(range(0, len(pending), CHUNK), key=lambda start: (start // CHUNK * _GOLDEN + 0.5) % 1):
                 chunk = pending[start : start + CHUNK]
                 logits = classifier.logits([missing[key] for key in chunk]).astype("<f4")
                 rows = {key: row.tobytes() for key, row in zip(chunk, logits, strict=True)}

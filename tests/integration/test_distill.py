@@ -171,6 +171,19 @@ def test_there_are_not_more_texts_than_all_steps_can_teach(copied: RunDir) -> No
     assert "64 of 240 training texts" in student.notices[0]
 
 
+def test_texts_without_labels_leave_room_for_training_texts(copied: RunDir, tmp_path: Path) -> None:
+    path = tmp_path / "more.txt"
+    path.write_text("".join(f"great great number {i}\n" for i in range(500)))
+    limit = "data.unlabelled_limit=300"
+    assert export(copied, f"data.unlabelled={path}", limit, "distill.copies=3", "distill.max_steps=10") == 0
+    student = manifest.read(copied.manifest).result("distill", DistillResult)
+    assert (student.texts, student.copies, student.unlabelled) == (160, 0, 160)
+    assert [line for line in student.notices if "the student learns" in line] == [
+        "the student learns from 160 of 300 texts without labels (distill.max_steps)",
+        "the student learns from 160 of 240 training texts (distill.max_steps)",
+    ]
+
+
 def test_a_student_can_read_the_ends_of_long_texts(copied: RunDir) -> None:
     assert export(copied, "distill.max_length=10", "distill.reads=head_and_tail", "distill.epochs=1") == 0
     verdicts = manifest.read(copied.manifest).result("verify", VerifyResult).verdicts

@@ -12,6 +12,7 @@ import pytest
 import sentopt
 from sentopt import cli, errors, manifest, progress, recipe
 from sentopt.data import store
+from sentopt.files import journal
 from sentopt.results import TrainResult
 from sentopt.run_dir import RunDir
 
@@ -145,6 +146,22 @@ def test_a_search_of_another_recipe_is_refused(
     assert "holds the search of another recipe" in said
     assert "train.weight_decay: 0.01 -> 0.1" in said
     assert "--folder NEW_FOLDER" in said
+
+
+def test_a_search_of_an_older_sentopt_goes_on(
+    options: list[str], searched: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    older = shutil.copytree(searched, tmp_path / "older")
+    known = journal.facts(older)["search"]
+    assert not {"data.unlabelled", "data.unlabelled_limit"} & {*known}  # nothing here is trained on them
+    keys = {key: value for key, value in known.items() if key not in {"train.peft", "data.pair_column"}}
+    journal.remember(older, search={**keys, "data.unlabelled": "more.txt"})
+    assert found_in(older, options, capsys)["trials"]
+    assert (
+        cli.main(["search", *options, "--set", "data.unlabelled_limit=7", "--trials", "1", "--folder", str(older)]) == 0
+    )
+    assert cli.main(["search", *options, "--set", "train.peft=lora", "--trials", "1", "--folder", str(older)]) == 1
+    assert "train.peft: none -> lora" in capsys.readouterr().err
 
 
 def test_python_does_what_the_verb_does(options: list[str], searched: Path, tmp_path: Path) -> None:

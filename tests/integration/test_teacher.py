@@ -6,6 +6,7 @@ import re
 import shutil
 import sqlite3
 import sys
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,7 +16,7 @@ import pytest
 from csv_files import LABELS, read_csv, write_csv
 
 import sentopt
-from sentopt import cli, manifest, recipe
+from sentopt import cli, manifest, progress, recipe
 from sentopt.data import store
 from sentopt.errors import DataError, RecipeError, RunDirError
 from sentopt.pipeline import forecast
@@ -70,6 +71,27 @@ def teacher_losses(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 @pytest.fixture(scope="session")
 def teacher(finished_run: Path) -> str:
     return f"train.teacher={finished_run}"
+
+
+COUNTED = ("train: tokens", "train", "train: validation split", "train: test split")
+
+
+class Told(progress.Lines):
+    """Remembers what is forecast and what is counted, by name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counted: list[str] = []
+        self.expected: dict[str, float] = {}
+        self.steady: list[str] = []
+
+    def count(self, what: str, total: int, unit: str = "", *, done: int = 0) -> Any:
+        self.counted.append(what)
+        return super().count(what, total, unit, done=done)
+
+    def expect(self, seconds: Mapping[str, float], steady: Collection[str] = ()) -> None:
+        if seconds:
+            self.expected, self.steady = {**seconds}, [*steady]
 
 
 QUICK = ("train.epochs=1", "train.without_teacher=false")
@@ -211,6 +233,25 @@ def test_a_backbone_is_tuned_first_on_the_same_splits(
     assert recipe.load(str(nested / "recipe.toml")).train.learning_rate == 3e-5
     assert taught(root).teachers[0].variant == "lean-fp32"  # 240 answers are not worth the verification of INT8
     assert np.allclose(soft_labels.on_test(root / "soft-labels"), np.load(nested / "reference.npy"), atol=1e-4)
+
+
+def test_what_is_forecast_is_what_is_counted(tiny_options: list[str], backbone: Path, tmp_path: Path) -> None:
+    """By its name, so that its rate corrects the forecast."""
+    strong = with_config(shutil.copytree(backbone, tmp_path / "strong"), architectures=["BertModel"])
+    told = Told()
+    given = arguments(tiny_options)
+    given["overrides"] = {**given["overrides"], "train.teacher": [str(strong)], "train.epochs": 1}
+    sentopt.train(**given, run_dir=tmp_path / "run", progress=told)
+    assert [*told.expected] == [
+        *(f"teach: {strong}: {what}" for what in COUNTED),
+        f"teach: {strong}",
+        *COUNTED,
+        *(f"without teacher: {what}" for what in COUNTED),
+    ]
+    assert {*told.expected} <= {*told.counted}
+    assert {*told.steady} == {f"teach: {strong}: train", "train", "without teacher: train"}
+    in_order = [what for what in dict.fromkeys(told.counted) if what in told.expected]
+    assert in_order == [*told.expected]
 
 
 def test_labels_are_matched_by_name(finished_run: Path, tiny_options: list[str], tmp_path: Path) -> None:

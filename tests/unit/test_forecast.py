@@ -128,6 +128,20 @@ def test_verification_scales_with_texts_and_variants() -> None:
     assert seconds(test=2_000, validation=1_280)["verify"] > 1.8 * seconds()["verify"]
 
 
+def test_texts_without_labels_are_answered_by_pytorch_and_by_what_is_not_exact() -> None:
+    given = replace(RECIPE, data=replace(RECIPE.data, unlabelled="more.txt"))
+    more = by_stage(MEASURED, given, SPECS, TEXTS, depth="full", free=10_000)
+    pytorch, lossy = 10_000 * 0.005, 10_000 * (0.15 * 0.015 + 0.3 * 0.005)
+    assert more["verify"] - seconds()["verify"] == pytest.approx(pytorch + 2 * lossy)  # onnx-int8 and lean-int8
+    taught = replace(given, train=replace(given.train, teacher=("mpnet",)))  # no evidence then
+    assert by_stage(MEASURED, taught, SPECS, TEXTS, depth="full", free=10_000)["verify"] == seconds()["verify"]
+    students = [*SPECS, VARIANTS["cascade-int8"]]
+    few, many = (
+        by_stage(MEASURED, given, students, TEXTS, depth="full", layers=6, free=free)["distill"] for free in (0, 10_000)
+    )
+    assert many > 1.5 * few
+
+
 def test_a_slower_machine_takes_longer_in_every_stage() -> None:
     slow = replace(
         MEASURED,

@@ -87,7 +87,7 @@ def test_a_stage_is_not_nearly_over_when_its_first_part_is() -> None:
     assert said == ["  verify: a, 1,199 of 1,200 texts, about 1 second left, about 3 minutes left in all"]
 
 
-BUSY = {"train: tokens": 50.0, "train": 1_000.0, "train: test split": 3_000.0, "verify": 6_000.0}
+BUSY = {"train: tokens": 50.0, "train": 100.0, "train: test split": 300.0, "verify": 600.0}
 
 
 def test_a_steady_count_corrects_a_forecast_that_was_made_on_a_busy_machine() -> None:
@@ -95,7 +95,7 @@ def test_a_steady_count_corrects_a_forecast_that_was_made_on_a_busy_machine() ->
     clock = Clock()
     lines = Lines(said.append, now=clock)
     lines.expect(BUSY, steady=["train"])
-    counted(lines, clock, "train", [(10.0, 600), (10.0, 600)])  # 20 seconds, not 1,000: all takes a fiftieth
+    counted(lines, clock, "train", [(10.0, 600), (10.0, 600)])  # 20 seconds, not 100: all takes a fifth
     counted(lines, clock, "train: test split", [(15.0, 300)])
     counted(lines, clock, "verify: a", [(30.0, 1_199)])
     assert said == [
@@ -115,12 +115,45 @@ def test_what_was_done_before_does_not_make_a_resumed_count_look_quick() -> None
     assert said == ["  train, 1,100 of 1,200 texts, about 20 seconds left, about 20 minutes left in all"]
 
 
+@pytest.mark.parametrize(
+    ("forecast", "steps", "left"),
+    [
+        (5.0, [(10.0, 600)], "10 minutes"),  # a small count
+        (100.0, [(30.0, 30)], "30 minutes"),  # few of its steps; its own time counts
+        (2_000.0, [(10.0, 600)], "70 seconds"),  # no machine is a hundred times as fast as it was
+    ],
+)
+def test_what_may_mislead_corrects_little(forecast: float, steps: list[tuple[float, int]], left: str) -> None:
+    said: list[str] = []
+    clock = Clock()
+    lines = Lines(said.append, now=clock)
+    lines.expect({"train": forecast, "verify": 600.0}, steady=["train"])
+    counted(lines, clock, "train", steps)
+    assert said[0].endswith(f"about {left} left in all")
+
+
+def test_teachers_are_counted_one_after_the_other() -> None:
+    said: list[str] = []
+    clock = Clock()
+    lines = Lines(said.append, now=clock)
+    lines.expect({"teach: a: train": 50.0, "teach: a": 100.0, "teach: b": 200.0, "train": 300.0})
+    clock.seconds += 50.0
+    counted(lines, clock, "teach: a", [(50.0, 600), (50.0, 600)])
+    counted(lines, clock, "teach: b", [(100.0, 600)])
+    assert [line.rpartition("about ")[2] for line in said] == [
+        "9 minutes left in all",
+        "8 minutes left in all",
+        "7 minutes left in all",
+    ]
+
+
 def test_another_forecast_forgets_how_wrong_the_last_one_was() -> None:
     said: list[str] = []
     clock = Clock()
     lines = Lines(said.append, now=clock)
     lines.expect(BUSY, steady=["train"])
     counted(lines, clock, "train", [(20.0, 1_200)])
+    counted(lines, clock, "verify: a", [(100.0, 1_200)])
     lines.expect({"verify": 200.0})
     counted(lines, clock, "verify: a", [(15.0, 1_199)])
     assert said[-1] == "  verify: a, 1,199 of 1,200 texts, about 1 second left, about 3 minutes left in all"
