@@ -82,7 +82,7 @@ class Outlook:
 
     def begin(self, what: str) -> None:
         """This is counted from now on."""
-        self._started.setdefault(_stage_of(what), self._now())
+        self._started.setdefault(stage_of(what), self._now())
 
     def in_all(self, what: str, left: float, whole: float) -> float | None:
         """Seconds until the run ends; None without a forecast.
@@ -92,8 +92,8 @@ class Outlook:
             left: seconds of the count.
             whole: seconds of it from its beginning to its end, all at the rate so far.
         """
-        stage, names = _stage_of(what), [*self._expected]
-        of_stage = [name for name in names if _stage_of(name) == stage]
+        stage, names = stage_of(what), [*self._expected]
+        of_stage = [name for name in names if stage_of(name) == stage]
         if not of_stage:
             return None
         now = self._now()
@@ -109,7 +109,7 @@ class Outlook:
         return self._slowness * sum(self._expected[name] for name in names)
 
 
-def _stage_of(what: str) -> str:
+def stage_of(what: str) -> str:
     """The stage that a count belongs to."""
     return what.partition(":")[0]
 

@@ -411,4 +411,9 @@ def _split_off(splits: Splits, split: Split, wanted: int, seed: int, notices: li
 def limited(examples: Examples, limit: int, seed: int) -> Examples:
     if not limit or limit >= len(examples):
         return examples
-    return examples.take(np.sort(np.random.default_rng(seed).permutation(len(examples))[:limit]))
+    return examples.take(sampled(len(examples), limit, seed))
+
+
+def sampled(count: int, most: int, seed: int) -> np.ndarray:
+    """Positions of at most `most` of `count` rows, chosen at random, ascending; int64."""
+    return np.sort(np.random.default_rng(seed).permutation(count)[:most])

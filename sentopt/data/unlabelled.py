@@ -6,9 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from sentopt.data import fields, pairs, store, tables
+from sentopt.data import fields, pairs, splits, store, tables
 from sentopt.data.duplicates import distinct_rows, normal_form
 from sentopt.data.examples import as_text
 from sentopt.data.options import TableOptions
@@ -79,8 +77,7 @@ def load(data: DataSection, known: Iterable[Text], *, seed: int) -> Unlabelled:
         raise DataError(f"data.unlabelled: none of the {len(texts)} rows of {path} is a text that is not in a split")
     notice = f"{path.name}: {len(distinct):,} of {len(texts):,} rows are distinct texts that are in no split"
     if 0 < data.unlabelled_limit < len(distinct):
-        sample = np.random.default_rng(seed).permutation(len(distinct))[: data.unlabelled_limit]
-        distinct = [distinct[i] for i in sorted(sample)]
+        distinct = [distinct[i] for i in splits.sampled(len(distinct), data.unlabelled_limit, seed)]
         notice += f"; {data.unlabelled_limit:,} of them are used (data.unlabelled_limit)"
     return Unlabelled(tuple(distinct), "; ".join([notice, *notices]))
 

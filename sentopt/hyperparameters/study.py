@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sentopt import backbones, model_files, records
+from sentopt import backbones, model_files
 from sentopt import recipe as recipes
 from sentopt._optional import needs_extra
 from sentopt.data import sources, store
@@ -311,10 +311,7 @@ def _untracked(recipe: Recipe) -> Recipe:
 
 def _keys(recipe: Recipe) -> dict[str, Any]:
     """Those that decide a training on labels alone."""
-    document = records.to_json(recipe)
-    keys = {
-        f"{section}.{key}": value for section in ("data", "model", "train") for key, value in document[section].items()
-    }
+    keys = recipes.values_of(recipe, ("data", "model", "train"))
     return {key: value for key, value in keys.items() if not key.startswith("data.unlabelled")}
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sentopt import backbones, records
+from sentopt import backbones
 from sentopt import recipe as recipes
 from sentopt.data import corrections, sources, unlabelled
 from sentopt.errors import RecipeError, RunDirError
@@ -119,10 +119,7 @@ def _taught_by(recipe: Recipe) -> dict[str, str]:
 def _keys(recipe: Recipe) -> dict[str, Any]:
     """Texts without labels may change under a finished checkpoint, unless a teacher answered them."""
     decisive = replace(recipe, data=recipes.data_of_training(recipe), train=recipe.train.decisive)
-    document = records.to_json(decisive)
-    keys = {f"{section}.{key}": value for section in _SECTIONS for key, value in document[section].items()}
-    keys["run.seed"] = document["run"]["seed"]
-    return keys
+    return recipes.values_of(decisive, _SECTIONS) | {"run.seed": recipe.run.seed}
 
 
 def _trained(run_dir: RunDir, manifest: Manifest) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from sentopt import gate, model_files
 from sentopt.data import store, unlabelled
 from sentopt.measure import stats
-from sentopt.progress import SILENT, Progress
+from sentopt.progress import SILENT, Progress, stage_of
 from sentopt.progress import in_words as duration
 from sentopt.recipe import TEST_AS_VALIDATION, Recipe
 from sentopt.results import PrepareResult
@@ -258,8 +258,7 @@ def by_stage(counts: Mapping[str, float]) -> dict[str, float]:
     """Seconds of each stage, in their order, of those of what is counted."""
     stages: dict[str, float] = {}
     for what, seconds in counts.items():
-        stage = what.partition(":")[0]
-        stages[stage] = stages.get(stage, 0.0) + seconds
+        stages[stage_of(what)] = stages.get(stage_of(what), 0.0) + seconds
     return stages
 
 
@@ -327,19 +326,18 @@ def _teaching(
     if not recipe.train.teacher:
         return None
     lessons = steps.lessons(recipe, run_dir)
+    asked = lessons.all
     own, largest = max(1e5, measured.parameters - measured.embeddings), 1.0
     tuned: dict[str, float] = {}
     answered: dict[str, float] = {}  # when all are tuned
     for name in recipe.train.teacher:
         source = teachers.locate(name, progress=progress)
-        is_run = source.kind == "run"
-        folder = source.run_dir.checkpoint if is_run else backbones.resolve(source.model, source.revision)
-        size = model_files.multiplied_weights(folder) / own
         teacher = None if again and source.kind == "backbone" else teaching.ready(recipe, run_dir, source)
-        answers, answer = len({*lessons.all}), _RELATIVE["onnx", "float32"][1] * measured.many_seconds
-        if teacher and not again:
-            digests = [*map(teacher.digest, teacher.variants)]
-            answers = answer_store.missing(digests, lessons.all, labels=len(teacher.labels))
+        folder = teacher.checkpoint if teacher else backbones.resolve(source.model, source.revision)
+        size = model_files.multiplied_weights(folder) / own
+        kept = [*map(teacher.digest, teacher.variants)] if teacher and not again else []
+        answers = answer_store.missing(kept, asked, labels=len(teacher.labels) if teacher else 0)
+        answer = _RELATIVE["onnx", "float32"][1] * measured.many_seconds
         if teacher and teacher.candidate:
             _, answer = _seconds_of(teacher.candidate.spec, measured)
         what = f"teach: {source.name}"
@@ -348,7 +346,7 @@ def _teaching(
             tuned |= _as_part(what, {part: size * taken for part, taken in tuning.items()})
             largest = max(largest, size)
         answered[what] = size * answers * answer
-    return Teaching({**tuned, **answered}, len(lessons.copies) + len(lessons.further), largest)
+    return Teaching({**tuned, **answered}, len(lessons.besides), largest)
 
 
 def memory_by_stage(

@@ -137,14 +137,14 @@ def _teachers(pipeline: Pipeline) -> list[Teacher]:
     recipe, labels = pipeline.recipe, store.read_labels(pipeline.run_dir)
     sources = [teachers.locate(name, progress=pipeline.progress) for name in recipe.train.teacher]
     test = list(store.read_split(pipeline.run_dir, "test").texts)
-    ready = {source.name: _tuned(recipe, source) for source in sources if source.kind != "backbone"}
+    tuned = {source.name: _tuned(recipe, source) for source in sources if source.kind != "backbone"}
     for source in sources:
-        if source.name in ready:
-            ready[source.name].columns(labels)
+        if source.name in tuned:
+            tuned[source.name].columns(labels)
         if source.kind == "run":
             validation_is_test = recipe.data.validation == TEST_AS_VALIDATION
             teachers.check_unseen(source.name, source.run_dir, test, validation_is_test=validation_is_test)
-    return [ready.get(source.name) or Teacher.of_run(source.name, _tuned_first(pipeline, source)) for source in sources]
+    return [tuned.get(source.name) or Teacher.of_run(source.name, _tuned_first(pipeline, source)) for source in sources]
 
 
 def _tuned(recipe: Recipe, source: Source) -> Teacher:

@@ -18,6 +18,7 @@ from sentopt.recipe.reading import (
     normalize,
     parse_settings,
     resolve,
+    values_of,
     with_overrides,
 )
 from sentopt.recipe.sections import (
@@ -69,5 +70,6 @@ __all__ = [
     "resolve",
     "shown",
     "to_toml",
+    "values_of",
     "with_overrides",
 ]

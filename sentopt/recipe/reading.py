@@ -339,6 +339,12 @@ def identity(section: DataSection | TrainSection | ExportSection) -> dict[str, A
     return {name: value for name, value in values.items() if name not in later or value != later[name]}
 
 
+def values_of(recipe: Recipe, sections: Sequence[str]) -> dict[str, Any]:
+    """The keys of these sections by path ("data.train"), with their values as JSON."""
+    document = records.to_json(recipe)
+    return {f"{section}.{key}": value for section in sections for key, value in document[section].items()}
+
+
 def identity_of_training(recipe: Recipe) -> tuple[object, ...]:
     """What decides a checkpoint: seed, model, hyperparameters, and data; texts without labels if there is a teacher."""
     return recipe.run.seed, data_of_training(recipe), recipe.model, recipe.train.decisive

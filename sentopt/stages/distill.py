@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 
 from sentopt.backends.counted import counted
-from sentopt.data import store, unlabelled
+from sentopt.data import splits, store, unlabelled
 from sentopt.files import atomic, journal
 from sentopt.gate import Rules, deferral
 from sentopt.graph import cascade, families, lean, student_file
@@ -115,21 +115,16 @@ def _source(recipe: Recipe, run_dir: RunDir, encoder: TextEncoder) -> _Source:
     room = recipe.distill.max_steps * recipe.distill.batch_size
     if recipe.data.unlabelled:
         loaded = unlabelled.beside_splits(recipe.data, run_dir, seed=recipe.run.seed)
-        chosen = _sample(len(loaded.texts), max(room - len(texts), room // 2), recipe.run.seed)
+        chosen = splits.sampled(len(loaded.texts), max(room - len(texts), room // 2), recipe.run.seed)
         further = encoder.encode([loaded.texts[i] for i in chosen])
         notices += [loaded.notice, *_partly(len(further), len(loaded.texts), "texts without labels")]
-    chosen = _sample(len(texts), max(1, room - len(further)), recipe.run.seed)
+    chosen = splits.sampled(len(texts), max(1, room - len(further)), recipe.run.seed)
     notices += _partly(len(chosen), len(texts), "training texts")
     labelled = encoder.encode(list(texts.take(chosen)))
     room = max(0, room - len(labelled) - len(further))
     passes = min(recipe.distill.copies, -(-room // len(labelled)))
     copies = augmentation.changed_copies(labelled, encoder, copies=passes, seed=recipe.run.seed)
     return _Source(labelled, copies[:room], further, tuple(notices))
-
-
-def _sample(count: int, most: int, seed: int) -> np.ndarray:
-    """Positions of at most `most` of `count` things, ascending; int64."""
-    return np.sort(np.random.default_rng(seed).permutation(count)[:most])
 
 
 def _partly(used: int, count: int, what: str) -> list[str]:

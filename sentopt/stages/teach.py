@@ -46,9 +46,14 @@ class Lessons:
     notices: tuple[str, ...] = ()
 
     @property
+    def besides(self) -> list[Text]:
+        """What is learnt besides the training split."""
+        return [*self.copies, *self.further]
+
+    @property
     def all(self) -> list[Text]:
         """Those that are learnt first, in the order of the attributes."""
-        return [*self.train, *self.copies, *self.further, *self.test]
+        return [*self.train, *self.besides, *self.test]
 
 
 def lessons(recipe: Recipe, run_dir: RunDir) -> Lessons:
@@ -85,7 +90,7 @@ def run(
     labels = store.read_labels(run_dir)
     columns = [teacher.columns(labels) for teacher in asked]  # before the first one takes its time
     given = lessons(recipe, run_dir)
-    texts, learnt = given.all, len(given.train) + len(given.copies) + len(given.further)
+    texts, learnt = given.all, len(given.train) + len(given.besides)
     notices = [*given.notices]
     logits, told = [], []
     for teacher, own in zip(asked, columns, strict=True):
@@ -104,7 +109,7 @@ def run(
         told.append(TeacherAnswers(teacher.name, variant, answers.answered, time.perf_counter() - begin))
     combined = teachers.combined(logits)
     on_test = combined[learnt:]
-    soft_labels.write(run_dir.soft_labels, SoftLabels(texts[len(given.train) : learnt], combined[:learnt]), on_test)
+    soft_labels.write(run_dir.soft_labels, SoftLabels(given.besides, combined[:learnt]), on_test)
     truth = np.array(store.read_split(run_dir, "test").labels, dtype=np.int64)
     return TeachResult(
         teachers=tuple(told),

@@ -2,7 +2,7 @@
 
 import io
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from types import SimpleNamespace
 
 import pytest
@@ -33,6 +33,15 @@ def counted(lines: Lines, clock: Clock, what: str, steps: list[tuple[float, int]
         for seconds, more in steps:
             clock.seconds += seconds
             advance(more)
+
+
+def forecasting(seconds: dict[str, float], steady: Collection[str] = ()) -> tuple[Lines, Clock, list[str]]:
+    """Lines that know a forecast, their clock, and what they say."""
+    said: list[str] = []
+    clock = Clock()
+    lines = Lines(said.append, now=clock)
+    lines.expect(seconds, steady)
+    return lines, clock, said
 
 
 def test_lines_tell_how_far_a_count_is_and_what_time_is_left() -> None:
@@ -70,19 +79,13 @@ def test_resumed_work_does_not_count_as_speed() -> None:
 
 
 def test_the_time_left_in_all_adds_the_forecast_of_later_stages() -> None:
-    said: list[str] = []
-    clock = Clock()
-    lines = Lines(said.append, now=clock)
-    lines.expect({"train": 20.0, "export": 60.0, "verify": 240.0})
+    lines, clock, said = forecasting({"train": 20.0, "export": 60.0, "verify": 240.0})
     counted(lines, clock, "train", [(10.0, 600)])
     assert said == ["  train, 600 of 1,200 texts, about 10 seconds left, about 5 minutes left in all"]
 
 
 def test_a_stage_is_not_nearly_over_when_its_first_part_is() -> None:
-    said: list[str] = []
-    clock = Clock()
-    lines = Lines(said.append, now=clock)
-    lines.expect({"verify": 200.0})
+    lines, clock, said = forecasting({"verify": 200.0})
     counted(lines, clock, "verify: a", [(15.0, 1_199)])
     assert said == ["  verify: a, 1,199 of 1,200 texts, about 1 second left, about 3 minutes left in all"]
 
@@ -91,10 +94,7 @@ BUSY = {"train: tokens": 50.0, "train": 100.0, "train: test split": 300.0, "veri
 
 
 def test_a_steady_count_corrects_a_forecast_that_was_made_on_a_busy_machine() -> None:
-    said: list[str] = []
-    clock = Clock()
-    lines = Lines(said.append, now=clock)
-    lines.expect(BUSY, steady=["train"])
+    lines, clock, said = forecasting(BUSY, steady=["train"])
     counted(lines, clock, "train", [(10.0, 600), (10.0, 600)])  # 20 seconds, not 100: all takes a fifth
     counted(lines, clock, "train: test split", [(15.0, 300)])
     counted(lines, clock, "verify: a", [(30.0, 1_199)])
@@ -107,10 +107,7 @@ def test_a_steady_count_corrects_a_forecast_that_was_made_on_a_busy_machine() ->
 
 
 def test_what_was_done_before_does_not_make_a_resumed_count_look_quick() -> None:
-    said: list[str] = []
-    clock = Clock()
-    lines = Lines(said.append, now=clock)
-    lines.expect({"train": 120.0, "verify": 600.0}, steady=["train"])
+    lines, clock, said = forecasting({"train": 120.0, "verify": 600.0}, steady=["train"])
     counted(lines, clock, "train", [(20.0, 100)], done=1_000)  # 240 seconds for all, so verify takes twice as long, too
     assert said == ["  train, 1,100 of 1,200 texts, about 20 seconds left, about 20 minutes left in all"]
 
@@ -124,19 +121,13 @@ def test_what_was_done_before_does_not_make_a_resumed_count_look_quick() -> None
     ],
 )
 def test_what_may_mislead_corrects_little(forecast: float, steps: list[tuple[float, int]], left: str) -> None:
-    said: list[str] = []
-    clock = Clock()
-    lines = Lines(said.append, now=clock)
-    lines.expect({"train": forecast, "verify": 600.0}, steady=["train"])
+    lines, clock, said = forecasting({"train": forecast, "verify": 600.0}, steady=["train"])
     counted(lines, clock, "train", steps)
     assert said[0].endswith(f"about {left} left in all")
 
 
 def test_teachers_are_counted_one_after_the_other() -> None:
-    said: list[str] = []
-    clock = Clock()
-    lines = Lines(said.append, now=clock)
-    lines.expect({"teach: a: train": 50.0, "teach: a": 100.0, "teach: b": 200.0, "train": 300.0})
+    lines, clock, said = forecasting({"teach: a: train": 50.0, "teach: a": 100.0, "teach: b": 200.0, "train": 300.0})
     clock.seconds += 50.0
     counted(lines, clock, "teach: a", [(50.0, 600), (50.0, 600)])
     counted(lines, clock, "teach: b", [(100.0, 600)])
@@ -148,10 +139,7 @@ def test_teachers_are_counted_one_after_the_other() -> None:
 
 
 def test_another_forecast_forgets_how_wrong_the_last_one_was() -> None:
-    said: list[str] = []
-    clock = Clock()
-    lines = Lines(said.append, now=clock)
-    lines.expect(BUSY, steady=["train"])
+    lines, clock, said = forecasting(BUSY, steady=["train"])
     counted(lines, clock, "train", [(20.0, 1_200)])
     counted(lines, clock, "verify: a", [(100.0, 1_200)])
     lines.expect({"verify": 200.0})
@@ -160,10 +148,7 @@ def test_another_forecast_forgets_how_wrong_the_last_one_was() -> None:
 
 
 def test_the_last_stage_has_no_time_in_all_of_its_own() -> None:
-    said: list[str] = []
-    clock = Clock()
-    lines = Lines(said.append, now=clock)
-    lines.expect({"bench": 15.0})
+    lines, clock, said = forecasting({"bench": 15.0})
     counted(lines, clock, "bench", [(10.0, 600)])
     assert said == ["  bench, 600 of 1,200 texts, about 10 seconds left"]
 
