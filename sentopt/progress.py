@@ -17,6 +17,7 @@ from typing import Any, Protocol, TextIO, TypeAlias
 SECONDS_BETWEEN_LINES = 10.0
 _LEAST_SECONDS = 2.0  # of work, before a rate is worth telling
 _TELLING = 10.0  # forecast seconds of a count that tells how slow the machine is
+_FIRST = 0.05  # of a count: its rate there says little, for the first steps of a training take longest
 _MOST_SLOWNESS = 10.0
 
 
@@ -62,7 +63,8 @@ class Outlook:
 
     A forecast that was measured while the machine was busy is wrong in all its parts, so it is corrected by a count
     that goes at a steady rate: if its steps take twice as long as they were to, so will what follows. Ten times at
-    most, and only where a twentieth of no small count is done: a few steps, and texts of another kind, mislead.
+    most, and only where a twentieth of no small count is done: a few steps, and texts of another kind, mislead. Until
+    then the count's own time left leans on its forecast.
     """
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
@@ -84,6 +86,11 @@ class Outlook:
         """This is counted from now on."""
         self._started.setdefault(stage_of(what), self._now())
 
+    def steady(self, what: str) -> float | None:
+        """Seconds that a steady count was forecast to take; None for others, and for those too short to tell."""
+        seconds = self._expected[what] if what in self._steady else 0.0
+        return seconds if seconds >= _TELLING else None
+
     def in_all(self, what: str, left: float, whole: float) -> float | None:
         """Seconds until the run ends; None without a forecast.
 
@@ -97,8 +104,9 @@ class Outlook:
         if not of_stage:
             return None
         now = self._now()
-        if what in self._steady and self._expected[what] >= _TELLING and left <= 0.95 * whole:
-            self._slowness = min(_MOST_SLOWNESS, max(1 / _MOST_SLOWNESS, whole / self._expected[what]))
+        forecast = self.steady(what)
+        if forecast is not None and left <= (1 - _FIRST) * whole:
+            self._slowness = min(_MOST_SLOWNESS, max(1 / _MOST_SLOWNESS, whole / forecast))
         if what in self._expected:
             self._ends[stage] = now + left + self._forecast(of_stage[of_stage.index(what) + 1 :])
         end = self._ends.get(stage, self._started.get(stage, now) + self._forecast(of_stage))
@@ -141,7 +149,11 @@ class Count:
     def _pace(self) -> float | None:
         """Seconds for each thing that was done; None while that says nothing."""
         elapsed, done = self._now() - self._start, self.done - self._first
-        return None if done <= 0 or elapsed < _LEAST_SECONDS else elapsed / done
+        if done <= 0 or elapsed < _LEAST_SECONDS:
+            return None
+        forecast = self._outlook.steady(self.what)
+        telling = 1.0 if forecast is None else min(1.0, done / (_FIRST * self.total))
+        return telling * elapsed / done + (1 - telling) * (forecast or 0.0) / self.total
 
     def in_all(self) -> str:
         """The time until the run ends, in words; empty where it is not known or no other than that of this stage."""

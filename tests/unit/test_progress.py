@@ -116,7 +116,7 @@ def test_what_was_done_before_does_not_make_a_resumed_count_look_quick() -> None
     ("forecast", "steps", "left"),
     [
         (5.0, [(10.0, 600)], "10 minutes"),  # a small count
-        (100.0, [(30.0, 30)], "30 minutes"),  # few of its steps; its own time counts
+        (100.0, [(30.0, 30)], "21 minutes"),  # few of its steps: half way from 100 seconds to its own 20 minutes
         (2_000.0, [(10.0, 600)], "70 seconds"),  # no machine is a hundred times as fast as it was
     ],
 )
@@ -124,6 +124,13 @@ def test_what_may_mislead_corrects_little(forecast: float, steps: list[tuple[flo
     lines, clock, said = forecasting({"train": forecast, "verify": 600.0}, steady=["train"])
     counted(lines, clock, "train", steps)
     assert said[0].endswith(f"about {left} left in all")
+
+
+def test_a_slow_first_step_frightens_nobody() -> None:
+    lines, clock, said = forecasting({"train": 360.0, "verify": 600.0}, steady=["train"])
+    counted(lines, clock, "train", [(10.0, 1), (10.0, 33), (10.0, 40)])
+    assert [line.split("about ")[1].split(" left")[0] for line in said] == ["9 minutes", "9 minutes", "8 minutes"]
+    assert said[0].endswith("about 19 minutes left in all")  # 10 seconds a text would be 3.3 hours
 
 
 def test_teachers_are_counted_one_after_the_other() -> None:
