@@ -147,13 +147,15 @@ class Count:
 
     @property
     def _pace(self) -> float | None:
-        """Seconds for each thing that was done; None while that says nothing."""
+        """Seconds for each thing, by those that were done and at first by the forecast; None while they say nothing."""
         elapsed, done = self._now() - self._start, self.done - self._first
         if done <= 0 or elapsed < _LEAST_SECONDS:
             return None
-        forecast = self._outlook.steady(self.what)
-        telling = 1.0 if forecast is None else min(1.0, done / (_FIRST * self.total))
-        return telling * elapsed / done + (1 - telling) * (forecast or 0.0) / self.total
+        pace, forecast = elapsed / done, self._outlook.steady(self.what)
+        if forecast is None:
+            return pace
+        telling = min(1.0, done / (_FIRST * self.total))
+        return telling * pace + (1 - telling) * forecast / self.total
 
     def in_all(self) -> str:
         """The time until the run ends, in words; empty where it is not known or no other than that of this stage."""

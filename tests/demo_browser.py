@@ -76,9 +76,8 @@ class Visit:
         """
         from playwright.sync_api import TimeoutError as NotThere
 
-        self.page.goto(address)
         try:
-            self._wait_until_it_is_there()
+            self._load(address)
         except NotThere as error:
             error.add_note(state := self._state())
             Visit.hung += 1
@@ -87,10 +86,10 @@ class Visit:
             with warnings.catch_warnings():
                 warnings.simplefilter("always")  # other warnings are errors; this one is shown below the results
                 warnings.warn(f"a page did not come and was loaded again: {error}\n{state}", stacklevel=2)
-            self.page.goto(address)
-            self._wait_until_it_is_there()
+            self._load(address)
 
-    def _wait_until_it_is_there(self) -> None:
+    def _load(self, address: str) -> None:
+        self.page.goto(address)
         self.page.wait_for_selector("#label")
         self.page.wait_for_selector(".tab-container[inert]", state="attached")  # the page has connected its events
 

@@ -258,7 +258,8 @@ def by_stage(counts: Mapping[str, float]) -> dict[str, float]:
     """Seconds of each stage, in their order, of those of what is counted."""
     stages: dict[str, float] = {}
     for what, seconds in counts.items():
-        stages[stage_of(what)] = stages.get(stage_of(what), 0.0) + seconds
+        stage = stage_of(what)
+        stages[stage] = stages.get(stage, 0.0) + seconds
     return stages
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from demo_browser import chromium, needs_chromium
 from pages import PAGES, Block, blocks
 
 from sentopt import Classifier, __version__
@@ -230,6 +231,7 @@ globalThis.answer = Classifier.load("bundle/", { check: true }).then((found) => 
 """
 
 
+@needs_chromium
 def test_a_bundler_packs_it_for_a_browser(app: Path, fp32_bundle: Path) -> None:
     vite = tool("vite", "vite/bin/vite.js")
     (app / "main.js").write_text(VITE_MAIN)
@@ -237,15 +239,10 @@ def test_a_bundler_packs_it_for_a_browser(app: Path, fp32_bundle: Path) -> None:
     shutil.copytree(fp32_bundle, app / "public" / "bundle")
     command = [str(NODE), vite, "build", "--target", "esnext"] if vite.endswith(".js") else [vite, "build"]
     subprocess.run(command, cwd=app, check=True, capture_output=True)
-    sync_api = pytest.importorskip("playwright.sync_api")
-    from test_page_network import CHROMIUM, serving
+    from test_page_network import serving
 
-    if CHROMIUM is None:
-        pytest.skip("chromium is not on PATH")
-    with serving(app / "dist") as server, sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with serving(app / "dist") as server, chromium() as browser:
         page = browser.new_page()
         page.goto(server.address)
         page.wait_for_function("() => globalThis.answer")
         assert page.evaluate("() => answer")["label"] == Classifier.load(fp32_bundle)("great great day").label
-        browser.close()

@@ -15,20 +15,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from demo_browser import needs_chromium
 
 from sentopt import Classifier
 
-playwright_api = pytest.importorskip("playwright.sync_api")
-
 PACKAGE = Path(__file__).parents[2] / "demo" / "embed" / "javascript"
 NODE = shutil.which("node")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 MODEL = "/bundle/onnx/model.onnx"
 OFFLINE = "opens without a network"
 
 pytestmark = [
     pytest.mark.skipif(NODE is None, reason="node is not on PATH"),
-    pytest.mark.skipif(CHROMIUM is None, reason="chromium is not on PATH"),
+    needs_chromium,
     pytest.mark.skipif(
         not (PACKAGE / "node_modules/onnxruntime-web").is_dir(), reason="run `npm ci` in demo/embed/javascript"
     ),
@@ -93,15 +91,6 @@ def serving(folder: Path, port: int = 0) -> Iterator[Server]:
         finally:
             server.shutdown()
             thread.join()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with playwright_api.sync_playwright() as playwright:
-        quiet = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=quiet)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from demo_browser import CHROMIUM, needs_chromium
 
 from sentopt import Classifier, backbones
 from sentopt.errors import BackboneError
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "demo" / "embed" / "javascript"
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 pytestmark = [
     pytest.mark.backbone,
@@ -54,7 +54,7 @@ def browser() -> dict[str, Any]:
     return runpy.run_path(str(ROOT / "benchmarks" / "browser.py"))
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="chromium is not on PATH")
+@needs_chromium
 def test_the_page_answers_330_texts_of_many_scripts_with_the_labels_of_python(
     quickstart: Path, browser: dict[str, Any]
 ) -> None:

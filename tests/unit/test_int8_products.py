@@ -214,9 +214,10 @@ def test_layers_that_share_weights_share_the_rounded_ones(tmp_path: Path, encode
     albert = families.read(tmp_path)
     spread = with_outlier(albert)
     shared = replace(spread, blocks=(spread.blocks[0],) * 5)
-    found = calibrate(shared, encoder, TRAINING)
+    strengths = (0.5,)  # at 1 the layers that have the largest values of some channels have one range, by construction
+    found = calibrate(shared, encoder, TRAINING, strengths=strengths)
     sites = [found.sites[f"layer.{i}.up"] for i in range(5)]
-    assert len({site.scale for site in sites}) >= 3  # what repeated layers give settles: two may have one range
+    assert len({site.scale for site in sites}) == 5
     assert all(same(replace(sites[0], scale=site.scale, zero_point=site.zero_point), site) for site in sites)
     assert sites[0].smoothing is not None
     assert max(found.errors.values()) < 0.02

@@ -120,7 +120,7 @@ def test_probabilities_are_close_to_fp32(
     assert np.abs(found - expected).max() < spread
     assert (found - expected).var() < 0.03 * spread**2
     expected = softmax(expected)  # as its random weights come out, ModernBERT's differ by 0.06 or 0.09 of their spread
-    assert np.abs(softmax(found) - expected).mean() < 0.12 * expected.std(axis=0).mean()
+    assert np.abs(softmax(found) - expected).mean() < 0.1 * expected.std(axis=0).mean()
 
 
 @pytest.mark.parametrize("family", [family for family in FAMILIES if family not in tiny_models.TRACED])
