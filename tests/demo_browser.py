@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -109,6 +109,24 @@ class Visit:
         else:
             self.page.locator(".overflow-menu > button").first.click()
             self.page.locator(".overflow-dropdown button", has_text=tab).click()
+
+    @contextlib.contextmanager
+    def unanswered_when(self, asked: Callable[[list[Any]], bool]) -> Iterator[None]:
+        """Calls of the server whose values are `asked` for reach it at the end only, as on a slow machine."""
+        held: list[Any] = []
+
+        def hold(route: Any) -> None:
+            if asked(route.request.post_data_json["data"]):
+                held.append(route)
+            else:
+                route.continue_()
+
+        self.page.route("**/queue/join*", hold)
+        yield
+        assert held, "nothing was asked for that was to be held"
+        for route in held:
+            route.continue_()
+        self.page.unroute("**/queue/join*", hold)
 
     def text_of(self, selector: str) -> str:
         return str(self.page.locator(selector).inner_text())

@@ -6,6 +6,8 @@ import csv
 import io
 import json
 import re
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +15,7 @@ from typing import Any
 
 import pytest
 from csv_files import read_csv
-from demo_browser import Visit, needs_chromium, visiting
+from demo_browser import PATIENCE, Visit, needs_chromium, visiting
 from demo_server import Server, ask, serving
 
 pytestmark = needs_chromium
@@ -234,6 +236,37 @@ def test_the_results_of_another_list_go_when_a_new_one_comes(visit: Visit) -> No
     assert visit.page.is_hidden("#download")
 
 
+def test_a_list_that_was_not_looked_at_yet_is_scored_as_the_one_it_is(visit: Visit) -> None:
+    """Not by the columns of the list before it, nor line by line: on a slow machine a click comes before the answer."""
+    visit.open("Score a list")
+    first = "text,label\ngreat great day,positive\nterrible terrible food,negative\n"
+    with visit.unanswered_when(lambda values: first in values[:2] and len(values) == 2):
+        visit.page.fill("#list-texts textarea", first)
+        visit.page.click("#score")
+        visit.wait_for("#comparison", "2 of 2 texts right")
+        assert "3 lines" in visit.text_of("#found")
+    visit.wait_for("#found", "A table: 2 rows")
+    second = "label,id,text\npositive,great day,terrible terrible food\n"
+    with visit.unanswered_when(lambda values: second in values[:2] and len(values) == 2):
+        visit.page.fill("#list-texts textarea", second)
+        visit.page.click("#score")
+        visit.wait_for("#comparison", "0 of 1 text right")
+    visit.wait_for("#found", "A table: 1 row")
+
+
+def test_a_way_of_reading_that_was_chosen_is_kept_before_its_columns_are_found(visit: Visit) -> None:
+    visit.open("Score a list")
+    table = "text,label\ngreat great day,positive\n"
+    visit.page.fill("#list-texts textarea", table)
+    visit.wait_for("#found", "A table: 1 row")
+    for kind, said in (("one text per line", "2 texts in"), ("a table", "1 text in")):
+        with visit.unanswered_when(lambda values: table in values and len(values) == 3):
+            visit.page.locator("#kind label", has_text=kind).click()
+            visit.page.click("#score")
+            visit.wait_for("#summary", said)
+        visit.wait_for("#found", "2 lines" if "line" in kind else "A table: 1 row")
+
+
 def test_labels_that_are_numbers_are_said_to_be_positions(visit: Visit) -> None:
     visit.open("Score a list")
     visit.page.fill("#list-texts textarea", "text,label\ngreat great day,2\nterrible terrible food,0\n")
@@ -390,20 +423,44 @@ def test_answers_are_announced(visit: Visit, element: str) -> None:
     assert before.inner_text().strip() not in ("", said.strip())
 
 
-def test_the_first_screen_is_there_within_a_second(browser: Any, server: Server) -> None:
-    """The best of four, with the browser's cache as a visitor has it the second time; the first also loads 3 MB."""
-    seconds = []
+@pytest.fixture
+def emptiest_page() -> Iterator[str]:
+    """The address of a page of Gradio's that holds one empty field."""
+    script = (
+        "import gradio as gr\n"
+        "with gr.Blocks(analytics_enabled=False) as page: gr.Textbox(elem_id='label')\n"
+        "print(page.launch(server_name='127.0.0.1', prevent_thread_lock=True, quiet=True)[1], flush=True)\n"
+        "input()"
+    )
+    command = [sys.executable, "-c", script]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        yield process.stdout.readline().strip()
+        process.kill()
+
+
+def test_the_first_screen_comes_little_later_than_that_of_an_empty_page(
+    browser: Any, server: Server, emptiest_page: str
+) -> None:
+    """By the best of four each, with the browser's cache as a visitor has it the second time.
+
+    On a quiet machine it is there within a second; busy and slow ones differ too much for a limit in seconds.
+    """
+    seconds: dict[str, list[float]] = {server.address: [], emptiest_page: []}
     context = browser.new_context()
     for _ in range(4):
-        page = context.new_page()
-        started = time.perf_counter()
-        page.goto(server.address)
-        page.wait_for_selector("#label")
-        seconds.append(time.perf_counter() - started)
-        page.close()
+        for address, taken in seconds.items():
+            page = context.new_page()
+            page.set_default_timeout(PATIENCE)
+            started = time.perf_counter()
+            page.goto(address)
+            page.wait_for_selector("#label")
+            taken.append(time.perf_counter() - started)
+            page.close()
     context.close()
-    print("first screen after", [round(s, 2) for s in seconds], "s")
-    assert min(seconds) < 2.5, "two and a half times what a quiet machine takes"
+    print("first screen after", {address: [round(s, 2) for s in taken] for address, taken in seconds.items()}, "s")
+    ours, emptiest = map(min, seconds.values())
+    assert ours < 5 * emptiest, "twice the 2.4 that was measured"
 
 
 def test_a_page_that_is_left_open_does_not_keep_the_server(browser: Any, finished_run: Path) -> None:

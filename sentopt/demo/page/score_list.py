@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import csv
+import hashlib
 import html
 import io
 import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -56,6 +57,16 @@ class _Source:
     @property
     def is_table(self) -> bool:
         return bool(self.file) or self.kind == _TABLE
+
+    @property
+    def digest(self) -> str:
+        """Of the texts, however they are to be read."""
+        return hashlib.sha256((self.file or self.pasted).encode(errors="surrogatepass")).hexdigest()
+
+    @property
+    def mark(self) -> str:
+        """Of the texts as they are read: columns that were chosen for others are not theirs."""
+        return f"{'table' if self.is_table else 'lines'} {self.digest}"
 
     def read(self, most: int) -> TextList:
         """Takes a while for a large file.
@@ -129,13 +140,16 @@ class ScoreList:
             visible=bool(self._pair),
             elem_id="label-column",
         )
+        # What the kind and the columns above were found for: a click may come before the answer that brings them.
+        at_the_start = _Source("", str(self.source.value), str(self._kind.value))
+        self._looked_at = gr.Textbox(at_the_start.mark, visible="hidden", elem_id="looked-at")
         self._button = gr.Button("Score them", variant="primary", elem_id="score")
         self._refusal = gr.HTML(live.alert(), elem_id="refusal", padding=False)
         self._summary = gr.HTML(live.status(), elem_id="summary", padding=False)
         self._download = gr.Button("Download as CSV", elem_id="download")  # shown where the summary has counts
 
     def _connect(self) -> None:
-        columns = [self._found, *self._text_columns, self._label_column, self._refusal]
+        columns = [self._found, *self._text_columns, self._label_column, self._refusal, self._looked_at]
         pasted = [self.source, self._kind]
         events = [self._upload.upload, self._remove.click, self.source.change, self._kind.input, self._button.click]
         results = [self._refusal, self._summary, self._comparison, self._table, self._csv]
@@ -154,27 +168,30 @@ class ScoreList:
         self._kind.input(self._look, [self._upload, *pasted], columns, **QUIET)
         self._button.click(
             self._score,
-            [self._upload, *pasted, self._label_column, *self._text_columns],
+            [self._upload, *pasted, self._looked_at, self._label_column, *self._text_columns],
             results,
             api_visibility="private",
         )
         self._download.click(None, self._csv, None, js=download("scored.csv"))
 
     async def _look(self, file: object, pasted: object, kind: object) -> tuple[Any, ...]:
-        """What was found, the choices of columns, and a refusal."""
+        """What was found, the choices of columns, a refusal, and what all this is of."""
         source = _Source.of(file, pasted, kind)
         hidden = [gr.update(visible=False)] * 3
         if not source.is_table:
-            return _lines_in_words(source.pasted), *hidden, live.alert()
+            return _lines_in_words(source.pasted), *hidden, live.alert(), source.mark
         try:
             return await self._in_thread(self._choices, source)
         except InputError as error:
-            return live.status(), *hidden, live.alert(str(error))
+            return live.status(), *hidden, live.alert(str(error)), source.mark
 
     async def _look_at_pasted(self, file: object, pasted: object) -> tuple[Any, ...]:
-        is_table = isinstance(pasted, str) and await self._in_thread(text_lists.looks_like_table, pasted)
-        kind = _TABLE if is_table or self._pair else _LINES
+        kind = await self._in_thread(self._likely_kind, pasted)
         return kind, *await self._look(file, pasted, kind)
+
+    def _likely_kind(self, pasted: object) -> str:
+        is_table = isinstance(pasted, str) and text_lists.looks_like_table(pasted)
+        return _TABLE if is_table or self._pair else _LINES
 
     async def _look_at_file(self, file: object) -> tuple[Any, ...]:
         pasted, kind = gr.update(visible=not file), gr.update(visible=not file and not self._pair)
@@ -200,7 +217,6 @@ class ScoreList:
         """What was read, and the dropdowns of the columns with what they are likely for."""
         texts = source.read(self._limits.texts)
         columns = self._likely_columns(texts)
-        label_column = text_lists.likely_label(texts, self._labels, *columns, sets=bool(self._thresholds))
         names = [(name, i) for i, name in enumerate(texts.columns)]
         chosen = [gr.update(choices=names, value=column, visible=True) for column in columns]
         return (
@@ -208,10 +224,11 @@ class ScoreList:
             *(chosen if self._pair else [*chosen, gr.update(visible=False)]),
             gr.update(
                 choices=[(_NO_LABELS, _NONE), *names],
-                value=_NONE if label_column is None else label_column,
+                value=self._likely_label_column(texts, columns),
                 visible=True,
             ),
             live.alert(),
+            source.mark,
         )
 
     async def _score(
@@ -219,23 +236,47 @@ class ScoreList:
         file: object,
         pasted: object,
         kind: object,
+        looked_at: object,
         label_column: object,
         text_column: object,
         pair_column: object,
         progress: Any = gr.Progress(),  # noqa: B008
     ) -> tuple[Any, ...]:
-        source = _Source.of(file, pasted, _TABLE if self._pair else kind)
+        asked = _Source.of(file, pasted, kind), looked_at, label_column, (text_column, pair_column)
         try:
-            texts = await self._in_thread(source.read, self._limits.texts)
-            columns = self._likely_columns(texts)
-            if source.is_table:
-                asked = (text_column, pair_column)
-                columns = [own if isinstance(own, int) else likely for own, likely in zip(asked, columns, strict=False)]
+            texts, columns, labels = await self._in_thread(self._as_chosen, *asked)
             answers, milliseconds = await self._answers(_texts_of(texts, columns), progress)
-            labels = label_column if isinstance(label_column, int) and source.is_table else _NONE
             return await self._in_thread(self._shown, texts, answers, milliseconds, columns, labels)
         except (InputError, RequestRefused, DataError) as error:
             return live.alert(str(error)), *_cleared()[1:]
+
+    def _as_chosen(
+        self, source: _Source, looked_at: object, label_column: object, text_columns: Sequence[object]
+    ) -> tuple[TextList, list[int], int]:
+        """What is to be scored, its columns of texts, and that of labels or `_NONE`.
+
+        A click may come before the answer that says what a new list is likely to be. What is chosen on the page was
+        chosen for the list before then, so the likely is taken.
+
+        Raises:
+            InputError: it cannot be read.
+        """
+        if self._pair or not str(looked_at).endswith(source.digest):
+            source = replace(source, kind=self._likely_kind(source.pasted))
+        texts = source.read(self._limits.texts)
+        likely = self._likely_columns(texts)
+        if not source.is_table:
+            return texts, likely, _NONE
+        if looked_at != source.mark:
+            return texts, likely, self._likely_label_column(texts, likely)
+        chosen = [
+            own if isinstance(own, int) else own_likely for own, own_likely in zip(text_columns, likely, strict=False)
+        ]
+        return texts, chosen, label_column if isinstance(label_column, int) else _NONE
+
+    def _likely_label_column(self, texts: TextList, text_columns: list[int]) -> int:
+        found = text_lists.likely_label(texts, self._labels, *text_columns, sets=bool(self._thresholds))
+        return _NONE if found is None else found
 
     def _likely_columns(self, texts: TextList) -> list[int]:
         """The column of the texts, or those of both texts of pairs.
