@@ -72,10 +72,12 @@ docs: $(VENV)/.installed
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	$(BIN)/mypy --platform win32 --cache-dir .mypy_cache/win32
-	$(BIN)/mypy --platform darwin --cache-dir .mypy_cache/darwin
+	$(MAKE) --no-print-directory -j $(WORKERS) mypy-linux mypy-win32 mypy-darwin
 	$(BIN)/lint-imports
+
+# Each system has a cache of its own, so that they do not undo each other's and can be checked side by side.
+mypy-%: $(VENV)/.installed
+	$(BIN)/mypy --platform $* --cache-dir .mypy_cache/$*
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

@@ -76,13 +76,13 @@ def texts() -> list[str]:
     return found
 
 
-def compare(bundle: Path, chromium: str) -> Comparison:
+def compare(bundle: Path, chromium: str, typed: list[str]) -> Comparison:
     """Make the page, visit it, type the texts, and compare with `Classifier`."""
     with tempfile.TemporaryDirectory() as folder:
         page = Path(folder) / "page"
         _node(ROOT / "demo/embed/javascript/make-web.mjs", str(bundle), str(page))
-        found = visit(page, chromium, texts())
-    expected = [Classifier.load(bundle)(text) for text in texts()]
+        found = visit(page, chromium, typed)
+    expected = [Classifier.load(bundle)(text) for text in typed]
     differences = [
         abs(answer["probabilities"][label] - p)
         for answer, prediction in zip(found["answers"], expected, strict=True)
@@ -132,7 +132,7 @@ def main() -> None:
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if chromium is None:
         parser.exit(1, "Chromium is not on PATH\n")
-    found = compare(bundle, chromium)
+    found = compare(bundle, chromium, texts())
     print(f"{found.texts} texts: {found.labels_changed} labels differ from Python, a probability by at most", end=" ")
     print(f"{found.largest_difference:.4f}; first answer after {found.first_answer_ms / 1000:.1f} s,", end=" ")
     print(f"then {found.median_ms:.1f} ms a text (median)")

@@ -28,9 +28,11 @@ def run_example(name: str, bundle: Path, texts: list[str], *, console: str = "ut
     return answers
 
 
-@pytest.mark.parametrize("bundle_fixture", ["int8_bundle", "fp32_bundle", "left_bundle"])
 @pytest.mark.parametrize("example", ["python", "python-optimum"])
-@pytest.mark.parametrize("console", ["utf-8", "cp1252"])
+@pytest.mark.parametrize(
+    ("console", "bundle_fixture"),
+    [("utf-8", "int8_bundle"), ("utf-8", "left_bundle"), ("cp1252", "fp32_bundle")],
+)
 def test_an_example_answers_as_the_classifier(
     example: str, console: str, bundle_fixture: str, request: pytest.FixtureRequest
 ) -> None:

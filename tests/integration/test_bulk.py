@@ -31,8 +31,6 @@ from sentopt.bulk.score_files import BulkSummary
 from sentopt.data import tables
 from sentopt.errors import BundleError, DataError, InputError, OutputError
 
-pytestmark = pytest.mark.versions
-
 WORDS = ("great", "terrible", "the", "shop", "opened", "again", "nothing", "new", "to", "say", "about", "it")
 
 

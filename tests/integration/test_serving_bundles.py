@@ -28,7 +28,6 @@ from sentopt.demo import settings
 from sentopt.demo.loaded import sha256_of
 from sentopt.errors import ServingError
 
-pytestmark = pytest.mark.versions
 OTHER_LABELS = ["bad", "so-so", "good"]
 needs_signals = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGHUP")
 
