@@ -80,8 +80,9 @@ def test_workflows_install_by_the_commands_that_the_readme_gives(language: str, 
 
 
 def test_types_are_checked_for_every_system() -> None:
-    checked = [line.partition("--cache-dir")[0].split()[1:] for line in recipe("lint") if "/mypy" in line]
-    assert checked == [[], ["--platform", "win32"], ["--platform", "darwin"]]
+    (checked,) = (line for line in recipe("lint") if "mypy-" in line)
+    assert re.findall(r"mypy-(\w+)", checked) == ["linux", "win32", "darwin"]
+    assert recipe("mypy-%") == ["$(BIN)/mypy --platform $* --cache-dir .mypy_cache/$*"]
 
 
 def test_what_windows_lacks_is_not_installed_there() -> None:
@@ -106,7 +107,8 @@ def test_the_hook_formats_as_the_linter_does() -> None:
     hooks = {repo["repo"]: repo for repo in read(ROOT / ".pre-commit-config.yaml")["repos"]}
     assert hooks["https://github.com/astral-sh/ruff-pre-commit"]["rev"] == f"v{constraints()['ruff']}"
     local = {hook["entry"] for hook in hooks["local"]["hooks"]}
-    assert {entry.replace(".venv/bin", "$(BIN)") for entry in local} < set(recipe("lint"))
+    commands = {*recipe("lint"), *(line.replace("$*", "linux") for line in recipe("mypy-%"))}
+    assert {entry.replace(".venv/bin", "$(BIN)") for entry in local} < commands
 
 
 def recipe(target: str) -> list[str]:
