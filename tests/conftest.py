@@ -200,10 +200,14 @@ def tiny_options(backbone: Path, reviews: Path) -> list[str]:
 @pytest.fixture(scope="session")
 def finished_run(tmp_path_factory: pytest.TempPathFactory, tiny_options: list[str]) -> Path:
     """The directory of one complete `sentopt run`. Do not change it: copy it with `run_copy`."""
+    import contenders
+
     from sentopt import cli
 
     root = tmp_path_factory.mktemp("exports") / "tiny"
-    assert cli.main(["run", *tiny_options, "--run-dir", str(root)]) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sentopt.backends.worker.start", contenders.PROCESS)
+        assert cli.main(["run", *tiny_options, "--run-dir", str(root)]) == 0
     return root
 
 
@@ -230,14 +234,6 @@ def optimum() -> None:
     if exporters.choose("auto")[0] != "optimum":
         conflict = exporters.unsupported_transformers() if is_installed("optimum.exporters.onnx") else ""
         pytest.skip(conflict or "Optimum's ONNX exporter is not installed (extra: optimum)")
-
-
-@pytest.fixture
-def contenders_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Benchmarks of this test start no processes; for tests that are about something else."""
-    import contenders
-
-    monkeypatch.setattr("sentopt.backends.worker.start", contenders.start)
 
 
 @pytest.fixture

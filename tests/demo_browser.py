@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+_NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")  # the lightest first
+CHROMIUM = next(filter(None, map(shutil.which, _NAMES)), None)
 PATIENCE = 60_000  # milliseconds
 QUIET = ["--no-sandbox", "--disable-gpu"]  # Debian's Chromium would draw with a GPU that is not there
 MAY_HANG = 2  # visits of one test process that may come at the second try only

@@ -14,12 +14,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from demo_browser import CHROMIUM
+
 from sentopt.runtime.description import Text
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "demo" / "embed" / "javascript"
 NODE = shutil.which("node")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 INSTALLED = (PACKAGE / "node_modules" / "onnxruntime-node").is_dir()
 
 

@@ -1,6 +1,7 @@
 """An application passes the strict modes of type checkers, and a mistake in it does not."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -13,7 +14,7 @@ APP = Path(__file__).with_name("typed_app.py")
 PYRIGHT = ROOT / "demo" / "embed" / "javascript" / "node_modules" / "pyright" / "index.js"
 
 
-def mypy(app: Path) -> subprocess.CompletedProcess[str]:
+def mypy(right: Path, wrong: Path) -> subprocess.CompletedProcess[str]:
     pytest.importorskip("mypy")
     command = [
         sys.executable,
@@ -22,31 +23,33 @@ def mypy(app: Path) -> subprocess.CompletedProcess[str]:
         "--strict",
         "--config-file=",
         "--follow-imports=silent",
-        f"--cache-dir={app.parent}",
-        str(app),
+        f"--cache-dir={right.parent}",
+        str(right),
+        str(wrong),
     ]
     return subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
 
 
-def pyright(app: Path) -> subprocess.CompletedProcess[str]:
+def pyright(right: Path, wrong: Path) -> subprocess.CompletedProcess[str]:
     if not PYRIGHT.is_file() or not shutil.which("node"):
         pytest.skip("pyright is not there; `npm ci` in demo/embed/javascript installs it")
-    settings = {"include": [app.name], "typeCheckingMode": "strict", "extraPaths": [str(ROOT)]}
-    (app.parent / "pyrightconfig.json").write_text(json.dumps(settings))
+    settings = {"include": [right.name, wrong.name], "typeCheckingMode": "strict", "extraPaths": [str(ROOT)]}
+    (right.parent / "pyrightconfig.json").write_text(json.dumps(settings))
     command = ["node", str(PYRIGHT), "--pythonpath", sys.executable]
-    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=app.parent)
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=right.parent)
 
 
 @pytest.mark.parametrize("checker", [mypy, pyright])
 def test_strict(checker, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    app = tmp_path / "app.py"
-    shutil.copyfile(APP, app)
-    done = checker(app)
-    assert done.returncode == 0, done.stdout
-    app.write_text(APP.read_text().replace("prediction.label,", "prediction.labl,"))
-    done = checker(app)
+    """Both at once, since a checker reads the package for each."""
+    right, wrong = tmp_path / "app.py", tmp_path / "mistaken.py"
+    shutil.copyfile(APP, right)
+    wrong.write_text(APP.read_text().replace("prediction.label,", "prediction.labl,"))
+    done = checker(right, wrong)
     assert done.returncode != 0
-    assert "labl" in done.stdout
+    errors = [line for line in done.stdout.splitlines() if re.search(r"\berror:", line)]
+    assert any("labl" in line for line in errors), done.stdout
+    assert all("mistaken.py" in line for line in errors), done.stdout
 
 
 def test_it_runs(fp32_bundle: Path) -> None:

@@ -17,8 +17,6 @@ from sentopt.run_dir import SPLITS, RunDir
 from sentopt.runtime.classifier import Classifier
 from sentopt.runtime.tokenization import TextEncoder
 
-pytestmark = pytest.mark.usefixtures("contenders_here")
-
 
 def train(options: list[str], root: Path, *settings: str) -> Path:
     extra = [argument for setting in settings for argument in ("--set", setting)]

@@ -55,7 +55,6 @@ def test_help_takes_less_than_a_fifth_of_a_second() -> None:
     assert any(seconds() < 0.2 for _ in range(20))  # of what may be a busy machine, the best
 
 
-@pytest.mark.usefixtures("contenders_here")
 def test_export_after_train_without_arguments(in_folder: Path, tiny_options: list[str], sentopt: Run) -> None:
     code, out, _ = sentopt("train", *tiny_options)
     assert code == 0

@@ -48,17 +48,13 @@ def deep_backbone(backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     return folder
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def deep_run(deep_backbone: Path, tiny_options: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of it. Do not change it: copy it with `copied`."""
     root = tmp_path_factory.mktemp("exports") / "deep"
     options = [argument for value in SETTINGS for argument in ("--set", value)]
     given = ["run", *tiny_options, "--model", str(deep_backbone), *options, "--run-dir", str(root)]
-    with pytest.MonkeyPatch.context() as patch:
-        import contenders
-
-        patch.setattr("sentopt.backends.worker.start", contenders.start)
-        assert cli.main(given) == 0
+    assert cli.main(given) == 0
     return root
 
 

@@ -12,7 +12,7 @@ from sentopt import Classifier, cli
 from sentopt.errors import BundleError, BundleIntegrityError
 from sentopt.stages import select
 
-pytestmark = [pytest.mark.usefixtures("contenders_here"), pytest.mark.versions]
+pytestmark = pytest.mark.versions
 
 Edit = Callable[..., None]
 TEXTS = ["great great day", "terrible food", "the shop opens at nine"]

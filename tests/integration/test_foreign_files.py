@@ -20,8 +20,6 @@ from sentopt.files import journal
 from sentopt.run_dir import RunDir
 from sentopt.runtime.classifier import Prediction
 
-pytestmark = pytest.mark.usefixtures("contenders_here")
-
 Run = Callable[..., tuple[int, str, str]]
 
 

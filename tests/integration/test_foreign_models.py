@@ -22,8 +22,6 @@ from sentopt.pipeline import Pipeline
 from sentopt.runtime.tokenization import TextEncoder
 from sentopt.stages import string_input
 
-pytestmark = pytest.mark.usefixtures("contenders_here")
-
 Change = Callable[[Path], None]
 NAMES = {"0": "negative", "1": "neutral", "2": "positive"}
 FAST = (

@@ -15,8 +15,6 @@ from sentopt.data.row_writer import RowWriter
 from sentopt.files import atomic, durable
 from sentopt.runtime.classifier import Classifier
 
-pytestmark = pytest.mark.usefixtures("contenders_here")
-
 LINE = re.compile(r"sentopt: no space left on the disk \(.+\); free some and run the same command again")
 Mount = Callable[[str], Path]
 

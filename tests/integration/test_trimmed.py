@@ -9,8 +9,6 @@ from sentopt import Classifier, cli, manifest
 from sentopt.results import BenchResult, QuantizeResult, Selection, VerifyResult
 from sentopt.run_dir import RunDir
 
-pytestmark = pytest.mark.usefixtures("contenders_here")
-
 
 @pytest.fixture
 def trimmed_run(run_copy: Path, monkeypatch: pytest.MonkeyPatch) -> RunDir:

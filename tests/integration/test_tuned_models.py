@@ -11,8 +11,6 @@ from csv_files import read_csv
 
 from sentopt import Classifier, backbones, cli
 
-pytestmark = pytest.mark.usefixtures("contenders_here")
-
 FAST = (
     "verify.margin=5",
     "bench.rounds=1",
