@@ -85,7 +85,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(BIN)/python -m pip check
 	touch $@
 
-# The packages of the latter as they are pinned, and nothing that is built here: CI makes both environments side by side.
+# The pinned packages of the environment with transformers 5, and nothing that is built here, so that CI can make both side by side.
 $(VENV5)/.packages: constraints-transformers5.txt
 	test -x $(BIN5)/python || $(PYTHON) -m venv $(VENV5)
 	$(BIN5)/python -m pip install --quiet --no-deps -r constraints-transformers5.txt
