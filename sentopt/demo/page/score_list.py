@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import csv
+import functools
 import hashlib
 import html
 import io
@@ -58,7 +59,7 @@ class _Source:
     def is_table(self) -> bool:
         return bool(self.file) or self.kind == _TABLE
 
-    @property
+    @functools.cached_property
     def digest(self) -> str:
         """Of the texts, however they are to be read."""
         return hashlib.sha256((self.file or self.pasted).encode(errors="surrogatepass")).hexdigest()
