@@ -47,13 +47,14 @@ def _collected() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def bundled(finished_run: Path) -> Classifier:
-    return Classifier.load(finished_run / "bundle")
+def bundled(int8_run: Path) -> Classifier:
+    return Classifier.load(int8_run / "bundle")
 
 
 @pytest.fixture(scope="module")
-def server(finished_run: Path) -> Iterator[Server]:
-    with serving("--run-dir", str(finished_run)) as running:
+def server(int8_run: Path) -> Iterator[Server]:
+    """Of a graph that answers a text as when it is alone: concurrent requests share batches."""
+    with serving("--run-dir", str(int8_run)) as running:
         yield running
 
 
@@ -410,9 +411,7 @@ def test_other_names_and_other_sites_are_refused(server: Server) -> None:
     assert ask(server.address + "/predict", b'{"text": "a"}', Content_Type="text/plain").status == 415
 
 
-def test_the_page_shows_the_run_and_not_where_it_lies_and_sends_nothing_home(
-    server: Server, finished_run: Path
-) -> None:
+def test_the_page_shows_the_run_and_not_where_it_lies_and_sends_nothing_home(server: Server, int8_run: Path) -> None:
     config = ask(server.address + "/config")
     assert config.json["analytics_enabled"] is False
     for words in (
@@ -423,7 +422,7 @@ def test_the_page_shows_the_run_and_not_where_it_lies_and_sends_nothing_home(
         b"POST /predict",
     ):
         assert words in config.body
-    assert str(finished_run.parent).encode() not in config.body
+    assert str(int8_run.parent).encode() not in config.body
     assert b"/tmp/" not in config.body
     page = ask(server.address + "/").body
     assert b'<script src="http' not in page

@@ -221,7 +221,8 @@ def test_mistakes_of_an_earlier_training_or_of_another_variant_are_not_shown(fin
     found = manifest.read(finished_run / "run.json")
     assert sections.examination(found) is not None
     examined = found.stages["examine"]
-    for changed in ({"variant": "onnx-int8"}, {"confidence": {**examined.result["confidence"], "error_before": 0.5}}):
+    another = "onnx-int8" if examined.result["variant"] == "onnx-fp32" else "onnx-fp32"
+    for changed in ({"variant": another}, {"confidence": {**examined.result["confidence"], "error_before": 0.5}}):
         other = found.with_stage("examine", replace(examined, result={**examined.result, **changed}))
         assert sections.examination(other) is None
         parts = sections.sections(recipe.load(str(finished_run / "recipe.toml")), other, {})

@@ -22,13 +22,14 @@ TEXTS = ["great great day", "terrible food", "the shop opens at nine", "日本�
 
 
 @pytest.fixture(scope="module")
-def bundled(finished_run: Path) -> Classifier:
-    return Classifier.load(finished_run / "bundle")
+def bundled(int8_run: Path) -> Classifier:
+    return Classifier.load(int8_run / "bundle")
 
 
 @pytest.fixture(scope="module")
-def server(finished_run: Path) -> Iterator[Server]:
-    with serving("--run-dir", str(finished_run), verb="serve") as running:
+def server(int8_run: Path) -> Iterator[Server]:
+    """Of a graph that answers a text as when it is alone: concurrent requests share batches."""
+    with serving("--run-dir", str(int8_run), verb="serve") as running:
         yield running
 
 
