@@ -11,6 +11,7 @@ import re
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -56,33 +57,36 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--fastest", metavar="VARIANT", help="the variant that the runs of this process find the fastest")
 
 
+@pytest.fixture(scope="session")
+def fastest() -> Callable[[str], AbstractContextManager[None]]:
+    """Arrange that runs of this process take a variant for a hundred times as fast as it is; the innermost counts."""
+    from sentopt.pipeline import steps
+    from sentopt.stages import select
+
+    choose, measured = steps.select, select.cost
+
+    @contextlib.contextmanager
+    def arranged(variant: str) -> Iterator[None]:
+        def cost(row: Any, **figure: Any) -> float:
+            return measured(row, **figure) / (100 if row.variant == variant else 1)
+
+        def chosen(*given: Any) -> Any:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(select, "cost", cost)
+                return choose(*given)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(steps, "select", chosen)
+            yield
+
+    return arranged
+
+
 @pytest.fixture(scope="session", autouse=True)
 def fastest_of_all(request: pytest.FixtureRequest) -> Iterator[None]:
     """Ship the variant that `--fastest` names wherever it passes."""
     variant = request.config.getoption("--fastest")
-    with _fastest(variant) if variant else contextlib.nullcontext():
-        yield
-
-
-@functools.cache
-def _measured() -> Callable[..., float]:
-    from sentopt.stages import select
-
-    return select.cost
-
-
-@contextlib.contextmanager
-def _fastest(variant: str) -> Iterator[None]:
-    """Selections in this process take the variant for a hundred times as fast as it is."""
-    from sentopt.stages import select
-
-    measured = _measured()
-
-    def cost(row: Any, **figure: Any) -> float:
-        return measured(row, **figure) / (100 if row.variant == variant else 1)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(select, "cost", cost)
+    with request.getfixturevalue("fastest")(variant) if variant else contextlib.nullcontext():
         yield
 
 
@@ -290,12 +294,16 @@ def fp32_bundle(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 @pytest.fixture(scope="session")
-def int8_run(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def int8_run(
+    finished_run: Path,
+    fastest: Callable[[str], AbstractContextManager[None]],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
     """The finished run as where lean INT8 is the fastest. Its answers do not depend on batch-mates, either."""
     from sentopt import cli
 
     root = shutil.copytree(finished_run, tmp_path_factory.mktemp("int8") / "tiny")
-    with _fastest("lean-int8"):
+    with fastest("lean-int8"):
         assert cli.main(["export", "--run-dir", str(root), "--set", "select.tie=0"]) == 0  # chosen anew
     return root
 

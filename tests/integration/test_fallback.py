@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,6 @@ import pytest
 
 from sentopt import Classifier, cli
 from sentopt.errors import BundleError, BundleIntegrityError
-from sentopt.stages import select
 
 pytestmark = pytest.mark.versions
 
@@ -19,13 +19,16 @@ TEXTS = ["great great day", "terrible food", "the shop opens at nine"]
 
 
 @pytest.fixture(scope="module")
-def made(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made(
+    finished_run: Path,
+    fastest: Callable[[str], AbstractContextManager[None]],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
     """The run again; that INT8 is chosen is arranged, because which variant is the fastest of tiny ones is chance."""
     root = shutil.copytree(finished_run, tmp_path_factory.mktemp("fallback") / "tiny")
     settings = ("export.fp32_fallback=true", "export.variants=['lean-fp32', 'lean-int8']")
     options = [part for setting in settings for part in ("--set", setting)]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(select, "cost", lambda row, **_: {"lean-int8": 1.0}.get(row.variant, 2.0))
+    with fastest("lean-int8"):
         assert cli.main(["export", "--run-dir", str(root), *options]) == 0
     return root / "bundle"
 
