@@ -99,7 +99,7 @@ def test_the_page_answers_texts_of_many_scripts_as_python(bundle: Path, in_many_
     assert found.page["console"] == []
     assert found.texts == 110
     assert found.labels_changed <= 1, "WebAssembly rounds INT8 otherwise"
-    assert found.largest_difference < 0.15
+    assert found.largest_difference < 0.05, "0.0073 of 330 texts was measured, where no label differed"
 
 
 @needs_node
