@@ -62,11 +62,14 @@ def fastest() -> Callable[[str], AbstractContextManager[None]]:
     """Arrange that runs of this process take a variant for a hundred times as fast as it is; the innermost counts."""
     from sentopt.pipeline import steps
     from sentopt.stages import select
+    from sentopt.variants import VARIANTS
 
     choose, measured = steps.select, select.cost
 
     @contextlib.contextmanager
     def arranged(variant: str) -> Iterator[None]:
+        assert variant in VARIANTS, f"{variant} is none of {', '.join(VARIANTS)}"
+
         def cost(row: Any, **figure: Any) -> float:
             return measured(row, **figure) / (100 if row.variant == variant else 1)
 
@@ -305,6 +308,7 @@ def int8_run(
     root = shutil.copytree(finished_run, tmp_path_factory.mktemp("int8") / "tiny")
     with fastest("lean-int8"):
         assert cli.main(["export", "--run-dir", str(root), "--set", "select.tie=0"]) == 0  # chosen anew
+    assert json.loads((root / "bundle" / "sentopt.json").read_text())["variant"] == "lean-int8"
     return root
 
 
